@@ -1,0 +1,117 @@
+// swift-tools-version:6.2
+// The rooms of Sluice, bottom to top. What may import what is checked by Tests/ArchitectureTests.
+import PackageDescription
+
+let grpcCore = Target.Dependency.product(name: "GRPCCore", package: "grpc-swift-2")
+let grpcProtobuf = Target.Dependency.product(name: "GRPCProtobuf", package: "grpc-swift-protobuf")
+let grpcTransport = Target.Dependency.product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport")
+let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
+let lifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let jwt = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let configuration = Target.Dependency.product(name: "Configuration", package: "swift-configuration")
+
+let package = Package(
+  name: "sluice",
+  platforms: [.macOS(.v15)],  // silences availability checks of dependencies; ignored on Linux
+  products: [
+    .executable(name: "sluiced", targets: ["sluiced"]),
+    .executable(name: "sluice-api", targets: ["sluice-api"]),
+    .executable(name: "sluice", targets: ["sluice"]),
+    .library(name: "XSK", targets: ["XSK"]),
+    .library(name: "DataPlane", targets: ["DataPlane"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/hummingbird-project/hummingbird.git", exact: "2.28.1"),
+    .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+    .package(url: "https://github.com/grpc/grpc-swift-2.git", exact: "2.4.3"),
+    .package(url: "https://github.com/grpc/grpc-swift-nio-transport.git", exact: "2.9.2"),
+    .package(url: "https://github.com/grpc/grpc-swift-protobuf.git", exact: "2.4.1"),
+    .package(url: "https://github.com/apple/swift-protobuf.git", exact: "1.39.0", traits: []),
+    .package(url: "https://github.com/vapor/jwt-kit.git", exact: "5.7.1"),
+    .package(url: "https://github.com/apple/swift-crypto.git", exact: "4.5.2"),
+    .package(url: "https://github.com/groue/GRDB.swift.git", exact: "7.10.0"),
+    .package(url: "https://github.com/apple/swift-log.git", exact: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics.git", exact: "2.13.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", exact: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser.git", exact: "1.8.2"),
+    .package(
+      url: "https://github.com/apple/swift-configuration.git", exact: "1.4.0",
+      traits: ["JSON", "YAML", "CommandLineArguments", "Reloading"]),
+    .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0"),
+  ],
+  targets: [
+    // C: only where Swift cannot go.
+    .target(name: "CLinuxShims"),
+    .systemLibrary(
+      name: "CXDP", pkgConfig: "libxdp", providers: [.apt(["libxdp-dev", "libbpf-dev"])]),
+    .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CSluiceABI", path: "bpf/include"),
+
+    // The packet side.
+    .target(name: "LinuxSystem", dependencies: ["CLinuxShims"]),
+    .target(name: "Packets"),
+    .target(name: "Rules", dependencies: ["Packets"]),
+    .target(name: "RuleCompiler", dependencies: ["Rules", "CSluiceABI"]),
+    .target(name: "XSK", dependencies: ["LinuxSystem", "CLinuxShims"]),
+    .target(
+      name: "XDPPrograms", dependencies: ["LinuxSystem", "CXDP", "CSluiceABI"],
+      resources: [.embedInCode("Objects/sluice_xdp.bpf.o"), .embedInCode("Objects/sluice_generator.bpf.o")]),
+    .target(name: "DataPlane", dependencies: ["Packets", "XSK", "LinuxSystem", "CSluiceABI"]),
+
+    // The control side.
+    .target(name: "Telemetry", dependencies: [coreMetrics]),
+    .target(name: "Logs", dependencies: [logging]),
+    .target(name: "Settings", dependencies: [configuration]),
+    .target(name: "Control", dependencies: ["Rules", "RuleCompiler", "XDPPrograms", "DataPlane", "LinuxSystem", logging]),
+    .target(
+      name: "ControlProtocol", dependencies: ["Rules", grpcCore, grpcProtobuf, protobuf],
+      exclude: ["Protos"],
+      resources: [.embedInCode("descriptors.pb")]),
+    .target(
+      name: "ControlService",
+      dependencies: ["Control", "ControlProtocol", grpcCore, grpcTransport, lifecycle, nioCore, logging]),
+    .target(name: "Storage", dependencies: ["Rules", "CPostgres", grdb, nioPosix, logging, crypto]),
+    .target(name: "Identity", dependencies: ["CSodium", crypto, jwt]),
+    .target(
+      name: "RESTAPI",
+      dependencies: [
+        "Identity", "Storage", "Rules", "ControlProtocol", "Telemetry", hummingbird, grpcCore, grpcTransport,
+        nioPosix, logging, metrics, lifecycle,
+      ]),
+
+    // Executables: wiring only.
+    .executableTarget(
+      name: "sluiced",
+      dependencies: [
+        "Control", "ControlService", "Telemetry", "Logs", "Settings", "LinuxSystem", hummingbird, lifecycle,
+        unixSignals, arguments, logging, metrics,
+      ]),
+    .executableTarget(
+      name: "sluice-api",
+      dependencies: [
+        "RESTAPI", "Storage", "Identity", "Telemetry", "Logs", "Settings", hummingbird, lifecycle, unixSignals,
+        arguments, logging, metrics,
+      ]),
+    .executableTarget(
+      name: "sluice",
+      dependencies: [
+        "Rules", "Packets", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient, grpcCore,
+        grpcTransport, nioCore,
+      ]),
+
+    .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "RuleCompiler"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the XDP program and Swift share, defined once. Swift imports this header as the module CSluiceABI; the XDP
+ * program includes it. Every struct is laid out without implicit padding, and its size and offsets are asserted.
+ *
+ * Byte order: addresses are kept as they stand in the packet (network order, loaded as 64-bit words of the host);
+ * every other number is in host order.
+ */
+#ifndef SLUICE_ABI_H
+#define SLUICE_ABI_H
+
+#include <linux/types.h>
+
+#define SLUICE_ABI_VERSION 1
+
+/* Compiled entries in one generation. A rule with lists becomes one entry per combination. */
+#define SLUICE_ENTRIES_MAX 1024
+/* Counter slots of one interface: slot 0 is the default action, the others belong to rule identities. */
+#define SLUICE_SLOTS_MAX 4096
+#define SLUICE_SLOT_DEFAULT 0
+/* Receive queues of one interface that can hand packets to AF_XDP. */
+#define SLUICE_QUEUES_MAX 256
+/* Interfaces that one interface can redirect to. */
+#define SLUICE_REDIRECT_TARGETS_MAX 64
+/* VLAN tags that are parsed; a third tag makes the packet "not IP". */
+#define SLUICE_VLAN_TAGS_MAX 2
+/* IPv6 extension headers that are walked; one more makes the packet malformed. */
+#define SLUICE_IPV6_EXTENSIONS_MAX 8
+
+/* What a rule does. The values are ABI: they also stand in the state file. */
+enum sluice_action {
+	SLUICE_ACTION_PASS = 0,
+	SLUICE_ACTION_DROP = 1,
+	SLUICE_ACTION_COUNT = 2, /* count and go on with the next rule */
+	SLUICE_ACTION_CAPTURE = 3, /* hand to AF_XDP; sluice_generation.capture_fallback where no socket takes it */
+	SLUICE_ACTION_REDIRECT = 4,
+};
+
+/* Why a packet is malformed. The index into sluice_generation.malformed_action. */
+enum sluice_malformed {
+	SLUICE_MALFORMED_NONE = 0,
+	SLUICE_MALFORMED_TRUNCATED_ETHERNET = 1,
+	SLUICE_MALFORMED_TRUNCATED_VLAN = 2,
+	SLUICE_MALFORMED_TRUNCATED_IPV4 = 3,
+	SLUICE_MALFORMED_BAD_IPV4 = 4, /* version, header length or total length contradict the packet */
+	SLUICE_MALFORMED_TRUNCATED_IPV6 = 5,
+	SLUICE_MALFORMED_BAD_IPV6 = 6, /* version or payload length contradict the packet */
+	SLUICE_MALFORMED_TRUNCATED_EXTENSION = 7,
+	SLUICE_MALFORMED_TOO_MANY_EXTENSIONS = 8,
+	SLUICE_MALFORMED_TRUNCATED_TRANSPORT = 9, /* TCP, UDP, ICMP or ICMPv6 header cut short */
+	SLUICE_MALFORMED_BAD_TCP = 10, /* data offset below 5 words or beyond the segment */
+	SLUICE_MALFORMED_BAD_UDP = 11, /* length below 8 or beyond the datagram */
+	SLUICE_MALFORMED_REASONS = 12,
+};
+
+/*
+ * Counters of an interface. The first four are what became of packets: every packet that the program sees is
+ * counted in exactly one of them. The others explain, and overlap with the first four.
+ */
+enum sluice_interface_counter {
+	SLUICE_COUNTER_PASS = 0,
+	SLUICE_COUNTER_DROP = 1,
+	SLUICE_COUNTER_CAPTURE = 2, /* handed to an AF_XDP socket's queue */
+	SLUICE_COUNTER_REDIRECT = 3,
+	SLUICE_COUNTER_CAPTURE_FALLBACK = 4, /* a capture rule matched and no socket was bound to the queue */
+	SLUICE_COUNTER_REDIRECT_FAILED = 5, /* the target interface is gone: dropped */
+	SLUICE_COUNTER_NO_GENERATION = 6, /* nothing published yet: passed */
+	SLUICE_COUNTER_MALFORMED = 7, /* base: MALFORMED + enum sluice_malformed */
+	SLUICE_COUNTERS = SLUICE_COUNTER_MALFORMED + SLUICE_MALFORMED_REASONS,
+};
+
+/* Families an entry matches, bits. SLUICE_FAMILY_OTHER is everything that is not IP (ARP, LLDP, a third VLAN tag). */
+#define SLUICE_FAMILY_IPV4 1
+#define SLUICE_FAMILY_IPV6 2
+#define SLUICE_FAMILY_OTHER 4
+
+/* sluice_entry.requires, bits. */
+#define SLUICE_REQUIRES_PROTOCOL 1
+#define SLUICE_REQUIRES_PORTS 2 /* the packet must show ports: TCP or UDP and not a later fragment */
+
+struct sluice_counter {
+	__u64 packets;
+	__u64 bytes; /* frame length without FCS, as the XDP program sees it */
+};
+
+/*
+ * One compiled entry. Addresses: IPv4 in the low 4 bytes of word 0 in memory order, the rest zero; IPv6 fills both
+ * words. `(packet & mask) == value` on both words.
+ */
+struct sluice_entry {
+	__u64 source_value[2];
+	__u64 source_mask[2];
+	__u64 destination_value[2];
+	__u64 destination_mask[2];
+	__u16 source_port_low;
+	__u16 source_port_high;
+	__u16 destination_port_low;
+	__u16 destination_port_high;
+	__u32 slot; /* counter slot of the rule, 1 ..< SLUICE_SLOTS_MAX */
+	__u32 redirect_ifindex; /* for SLUICE_ACTION_REDIRECT: key in the devmap */
+	__u32 next; /* after SLUICE_ACTION_COUNT: index of the first entry of the next rule */
+	__u8 families;
+	__u8 requires;
+	__u8 protocol;
+	__u8 action;
+	__u8 reserved[8];
+};
+
+/* One generation: everything that decides about packets. Immutable once published. */
+struct sluice_generation {
+	__u32 abi_version;
+	__u32 entry_count;
+	__u64 generation;
+	__u8 default_action; /* pass or drop */
+	__u8 capture_fallback; /* pass or drop */
+	__u8 reserved[6];
+	__u8 malformed_action[16]; /* pass or drop, by enum sluice_malformed */
+	struct sluice_entry entries[SLUICE_ENTRIES_MAX];
+};
+
+/*
+ * Metadata in front of a captured packet (bpf_xdp_adjust_meta): it ends where the packet begins. A reader checks
+ * `magic` and then clears it, because the kernel leaves stale bytes in a frame whose driver has no metadata.
+ */
+#define SLUICE_METADATA_MAGIC 0x65636975u
+struct sluice_metadata {
+	__u32 magic;
+	__u32 slot; /* rule that captured it */
+	__u64 timestamp; /* CLOCK_MONOTONIC, nanoseconds, when the program ran */
+};
+
+/* What the self-test instance of the program writes about the packet it decided last. */
+struct sluice_decision {
+	__u32 action; /* enum sluice_action: what the rules say, before fallbacks; never COUNT */
+	__u32 slot; /* deciding rule's slot; SLUICE_SLOT_DEFAULT for the default action and for malformed packets */
+	__u32 malformed; /* enum sluice_malformed */
+	__u32 reserved;
+	__u64 generation;
+};
+
+_Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
+_Static_assert(sizeof(struct sluice_entry) == 96, "ABI");
+_Static_assert(__builtin_offsetof(struct sluice_generation, entries) == 40, "ABI");
+_Static_assert(sizeof(struct sluice_generation) == 40 + 96 * SLUICE_ENTRIES_MAX, "ABI");
+_Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
+_Static_assert(sizeof(struct sluice_decision) == 24, "ABI");
+
+#endif
