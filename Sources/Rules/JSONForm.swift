@@ -1,0 +1,175 @@
+import Packets
+
+/// A JSON object read strictly: an unknown key is an error, because a misspelt field of a match would widen it.
+private struct AnyKey: CodingKey {
+  let stringValue: String
+  var intValue: Int? { nil }
+  init(stringValue: String) { self.stringValue = stringValue }
+  init?(intValue: Int) { nil }
+}
+
+private func refuseUnknownKeys(in decoder: any Decoder, of subject: String, known: [String]) throws {
+  for key in try decoder.container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
+    let name = ValueTextError.excerpt(key.stringValue)
+    throw DecodingError.dataCorrupted(
+      .init(
+        codingPath: decoder.codingPath,
+        debugDescription: "\(subject) has no field \"\(name)\"; it has \(known.joined(separator: ", "))"))
+  }
+}
+
+extension Match {
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case sources, destinations, protocols
+    case sourcePorts = "source_ports"
+    case destinationPorts = "destination_ports"
+  }
+
+  /// Missing fields are empty; an unknown field is an error.
+  public init(from decoder: any Decoder) throws {
+    try refuseUnknownKeys(in: decoder, of: "a match", known: CodingKeys.allCases.map(\.rawValue))
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    func list<Element: Decodable>(_ key: CodingKeys) throws -> [Element] {
+      guard fields.contains(key), try !fields.decodeNil(forKey: key) else { return [] }
+      var elements = try fields.nestedUnkeyedContainer(forKey: key)
+      var result: [Element] = []
+      while !elements.isAtEnd {
+        if result.count == Limits.elementsPerFieldMax {
+          throw DecodingError.dataCorruptedError(
+            in: elements,
+            debugDescription: "\(key.rawValue) has more than \(Limits.elementsPerFieldMax) elements; split the rule")
+        }
+        result.append(try elements.decode(Element.self))
+      }
+      return result
+    }
+    self.init(
+      sources: try list(.sources), destinations: try list(.destinations), protocols: try list(.protocols),
+      sourcePorts: try list(.sourcePorts), destinationPorts: try list(.destinationPorts))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var fields = encoder.container(keyedBy: CodingKeys.self)
+    try fields.encode(sources, forKey: .sources)
+    try fields.encode(destinations, forKey: .destinations)
+    try fields.encode(protocols, forKey: .protocols)
+    try fields.encode(sourcePorts, forKey: .sourcePorts)
+    try fields.encode(destinationPorts, forKey: .destinationPorts)
+  }
+}
+
+extension Rule {
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, match, action, comment
+    case redirectTo = "redirect_to"
+    case isEnabled = "enabled"
+  }
+
+  /// Where a rule goes in its list: stands beside the rule's fields in requests, and is read by others.
+  private static let placementKeys = ["position", "before", "after"]
+
+  /// Missing: an empty match, no comment, enabled. `name` and `action` are required; an unknown field is an error.
+  public init(from decoder: any Decoder) throws {
+    try refuseUnknownKeys(
+      in: decoder, of: "a rule", known: CodingKeys.allCases.map(\.rawValue) + Self.placementKeys)
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    let action = try fields.decode(String.self, forKey: .action)
+    let target = try fields.decodeIfPresent(String.self, forKey: .redirectTo)
+    do throws(ValueTextError) {
+      self.action = try Action(name: action, redirectTo: target)
+    } catch {
+      throw DecodingError.dataCorruptedError(forKey: .action, in: fields, debugDescription: error.description)
+    }
+    name = try fields.decode(String.self, forKey: .name)
+    match = try fields.decodeIfPresent(Match.self, forKey: .match) ?? Match()
+    comment = try fields.decodeIfPresent(String.self, forKey: .comment) ?? ""
+    isEnabled = try fields.decodeIfPresent(Bool.self, forKey: .isEnabled) ?? true
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var fields = encoder.container(keyedBy: CodingKeys.self)
+    try fields.encode(name, forKey: .name)
+    try fields.encode(match, forKey: .match)
+    try fields.encode(action.name, forKey: .action)
+    try fields.encodeIfPresent(action.redirectInterface, forKey: .redirectTo)
+    try fields.encode(comment, forKey: .comment)
+    try fields.encode(isEnabled, forKey: .isEnabled)
+  }
+}
+
+extension Action {
+  /// Every action's name, as in JSON and in the text form.
+  public static let names = ["pass", "drop", "count", "capture", "redirect"]
+
+  /// The action of a name; `redirectTo` is required for `redirect` and refused for the others.
+  public init(name: String, redirectTo interface: String? = nil) throws(ValueTextError) {
+    switch (name, interface) {
+    case ("pass", nil): self = .pass
+    case ("drop", nil): self = .drop
+    case ("count", nil): self = .count
+    case ("capture", nil): self = .capture
+    case ("redirect", let interface?): self = .redirect(interface: interface)
+    case ("redirect", nil):
+      throw ValueTextError(
+        expected: "a complete action", text: name, reason: "a redirect names its interface in redirect_to")
+    case (_, _) where Self.names.contains(name):
+      throw ValueTextError(expected: "an action with redirect_to", text: name, reason: "only a redirect has a target")
+    default:
+      throw ValueTextError(expected: "an action", text: name, reason: "actions are \(Self.names.joined(separator: ", "))")
+    }
+  }
+
+  public var name: String {
+    switch self {
+    case .pass: "pass"
+    case .drop: "drop"
+    case .count: "count"
+    case .capture: "capture"
+    case .redirect: "redirect"
+    }
+  }
+
+  /// The target of a redirect.
+  public var redirectInterface: String? {
+    if case .redirect(let interface) = self { interface } else { nil }
+  }
+}
+
+extension RuleSet {
+  private enum CodingKeys: String, CodingKey {
+    case name, revision, malformed, rules
+    case defaultAction = "default_action"
+    case malformedExceptions = "malformed_exceptions"
+  }
+
+  /// Missing: revision 0, default pass, malformed drop without exceptions, no rules. Other fields are not looked at.
+  public init(from decoder: any Decoder) throws {
+    let fields = try decoder.container(keyedBy: CodingKeys.self)
+    name = try fields.decode(String.self, forKey: .name)
+    revision = try fields.decodeIfPresent(UInt64.self, forKey: .revision) ?? 0
+    defaultAction = try fields.decodeIfPresent(Fate.self, forKey: .defaultAction) ?? .pass
+    malformed = MalformedPolicy(
+      fate: try fields.decodeIfPresent(Fate.self, forKey: .malformed) ?? .drop,
+      exceptions: try fields.decodeIfPresent([MalformedReason: Fate].self, forKey: .malformedExceptions) ?? [:])
+    rules = []
+    guard fields.contains(.rules), try !fields.decodeNil(forKey: .rules) else { return }
+    var elements = try fields.nestedUnkeyedContainer(forKey: .rules)
+    while !elements.isAtEnd {
+      if rules.count == Limits.rulesMax {
+        throw DecodingError.dataCorruptedError(
+          in: elements, debugDescription: "a rule set has at most \(Limits.rulesMax) rules")
+      }
+      rules.append(try elements.decode(Rule.self))
+    }
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var fields = encoder.container(keyedBy: CodingKeys.self)
+    try fields.encode(name, forKey: .name)
+    try fields.encode(revision, forKey: .revision)
+    try fields.encode(defaultAction, forKey: .defaultAction)
+    try fields.encode(malformed.fate, forKey: .malformed)
+    try fields.encode(malformed.exceptions, forKey: .malformedExceptions)
+    try fields.encode(rules, forKey: .rules)
+  }
+}

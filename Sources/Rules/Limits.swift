@@ -1,0 +1,33 @@
+/// The named limits of rule sets. Published by the daemon and the API under the keys of ``published``.
+public enum Limits {
+  /// Rules in one rule set.
+  public static let rulesMax = 1000
+  /// Entries that the rules of one set may become: SLUICE_ENTRIES_MAX of the ABI.
+  public static let entriesMax = 1024
+  /// Elements in one field of a match.
+  public static let elementsPerFieldMax = 64
+  /// Interfaces that one rule set redirects to: SLUICE_REDIRECT_TARGETS_MAX of the ABI.
+  public static let redirectTargetsMax = 64
+  /// Bytes in the name of a rule or a rule set.
+  public static let nameByteCountMax = 63
+  /// Bytes of UTF-8 in a comment.
+  public static let commentByteCountMax = 256
+  /// Bytes in the name of a network interface (IFNAMSIZ - 1).
+  public static let interfaceNameByteCountMax = 15
+  /// Bytes in a rule set written as text.
+  public static let textByteCountMax = 1 << 20
+  /// Issues that validation reports before it stops looking.
+  public static let issuesMax = 100
+
+  /// Every limit by its name.
+  public static let published: [String: UInt64] = [
+    "rules_max": UInt64(rulesMax),
+    "entries_max": UInt64(entriesMax),
+    "elements_per_field_max": UInt64(elementsPerFieldMax),
+    "redirect_targets_max": UInt64(redirectTargetsMax),
+    "name_byte_count_max": UInt64(nameByteCountMax),
+    "comment_byte_count_max": UInt64(commentByteCountMax),
+    "interface_name_byte_count_max": UInt64(interfaceNameByteCountMax),
+    "rule_set_text_byte_count_max": UInt64(textByteCountMax),
+  ]
+}
