@@ -1,1 +1,65 @@
-#pragma once
+/*
+ * What Swift cannot import from libc and the kernel's headers: macros, variadic calls, and whatever hides behind
+ * _GNU_SOURCE. Functions return -1 and set errno, like the calls they stand for, unless said otherwise.
+ */
+#ifndef SLUICE_LINUX_SHIMS_H
+#define SLUICE_LINUX_SHIMS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <sys/types.h>
+
+#include <linux/genetlink.h>
+#include <linux/if_link.h>
+#include <linux/if_xdp.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+
+/* "EBUSY" and "Device or resource busy": static strings; NULL for a number that is no errno. */
+const char *sluice_error_name(int code);
+const char *sluice_error_description(int code);
+
+/* The calling thread. */
+int sluice_thread_pin(int cpu);
+int sluice_thread_cpu(void);
+void sluice_thread_set_name(const char *name);
+/* Number of CPUs in the calling thread's affinity mask that are below `limit`; fills `cpus`. */
+int sluice_thread_affinity(int *cpus, int limit);
+
+/* MPOL_BIND of [address, address + byte_count) to one node, before first touch. */
+int sluice_bind_to_node(void *address, size_t byte_count, int node);
+/* The node on which the page at `address` lies; touches nothing that isn't there. */
+int sluice_node_of(void *address);
+
+/* The calling thread's effective capabilities, one bit each. */
+int sluice_capabilities_effective(uint64_t *bits);
+
+/* ETHTOOL_GDRVINFO and ETHTOOL_GCHANNELS (rx + combined) over any socket. */
+int sluice_ethtool_driver(int socket, const char *interface_name, char *driver, size_t capacity);
+int sluice_ethtool_channels(int socket, const char *interface_name, uint32_t *receive_channels);
+
+/* unshare(CLONE_NEWNET) and setns(CLONE_NEWNET) of the calling thread. */
+int sluice_enter_new_network_namespace(void);
+int sluice_enter_network_namespace(int descriptor);
+
+/* RTNLGRP_LINK as the bit of sockaddr_nl.nl_groups. */
+#define SLUICE_RTMGRP_LINK 1
+
+/* linux/netdev.h, in headers since 6.3: the generic netlink family "netdev". */
+#define SLUICE_NETDEV_CMD_DEV_GET 1
+#define SLUICE_NETDEV_A_DEV_IFINDEX 1
+#define SLUICE_NETDEV_A_DEV_XDP_FEATURES 3
+#define SLUICE_NETDEV_A_DEV_XDP_ZC_MAX_SEGS 4
+
+/* linux/if_xdp.h of kernels newer than Debian 12's headers. */
+#define SLUICE_XDP_USE_SG (1 << 4)
+#define SLUICE_XDP_PKT_CONTD 1
+
+/* XDP_UMEM_PGOFF_* as values: Swift imports no 64-bit macro with a suffix. */
+static const uint64_t sluice_xdp_page_offset_rx = XDP_PGOFF_RX_RING;
+static const uint64_t sluice_xdp_page_offset_tx = XDP_PGOFF_TX_RING;
+static const uint64_t sluice_xdp_page_offset_fill = XDP_UMEM_PGOFF_FILL_RING;
+static const uint64_t sluice_xdp_page_offset_completion = XDP_UMEM_PGOFF_COMPLETION_RING;
+
+#endif
