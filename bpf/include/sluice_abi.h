@@ -74,9 +74,10 @@ enum sluice_interface_counter {
 #define SLUICE_FAMILY_IPV6 2
 #define SLUICE_FAMILY_OTHER 4
 
-/* sluice_entry.requires, bits. */
-#define SLUICE_REQUIRES_PROTOCOL 1
-#define SLUICE_REQUIRES_PORTS 2 /* the packet must show ports: TCP or UDP and not a later fragment */
+/* A packet without ports has this for both; an entry that asks for no port has a range that includes it. */
+#define SLUICE_NO_PORT 0x10000
+#define SLUICE_ANY_PORT_LOW 0
+#define SLUICE_ANY_PORT_HIGH SLUICE_NO_PORT
 
 struct sluice_counter {
 	__u64 packets;
@@ -84,26 +85,28 @@ struct sluice_counter {
 };
 
 /*
- * One compiled entry. Addresses: IPv4 in the low 4 bytes of word 0 in memory order, the rest zero; IPv6 fills both
- * words. `(packet & mask) == value` on both words.
+ * One compiled entry. It matches where every test below yields zero or is in range; the tests are made so that the
+ * program needs no branch between them.
+ *
+ * Addresses: IPv4 in the low 4 bytes of word 0 in memory order, the rest zero; IPv6 fills both words.
+ * `(packet & mask) ^ value` must be 0 on both words. A rule without prefixes has zero masks and values.
  */
 struct sluice_entry {
 	__u64 source_value[2];
 	__u64 source_mask[2];
 	__u64 destination_value[2];
 	__u64 destination_mask[2];
-	__u16 source_port_low;
-	__u16 source_port_high;
-	__u16 destination_port_low;
-	__u16 destination_port_high;
+	__u32 source_port_low; /* host order; low <= port <= high, see SLUICE_NO_PORT */
+	__u32 source_port_high;
+	__u32 destination_port_low;
+	__u32 destination_port_high;
 	__u32 slot; /* counter slot of the rule, 1 ..< SLUICE_SLOTS_MAX */
 	__u32 redirect_ifindex; /* for SLUICE_ACTION_REDIRECT: key in the devmap */
 	__u32 next; /* after SLUICE_ACTION_COUNT: index of the first entry of the next rule */
-	__u8 families;
-	__u8 requires;
-	__u8 protocol;
-	__u8 action;
-	__u8 reserved[8];
+	__u8 families_excluded; /* SLUICE_FAMILY_* bits; `excluded & family` must be 0 */
+	__u8 protocol; /* `(protocol of the packet & mask) ^ protocol` must be 0 */
+	__u8 protocol_mask; /* 0xff, or 0 for any; an entry with a protocol excludes SLUICE_FAMILY_OTHER */
+	__u8 action; /* enum sluice_action */
 };
 
 /* One generation: everything that decides about packets. Immutable once published. */
@@ -137,6 +140,10 @@ struct sluice_decision {
 	__u32 reserved;
 	__u64 generation;
 };
+
+/* The traffic generator's frames: bytes of the longest, and how many there can be. */
+#define SLUICE_GENERATOR_FRAME_BYTES 2044
+#define SLUICE_GENERATOR_FRAMES_MAX 65536
 
 _Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_entry) == 96, "ABI");

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The maps of one interface's program. User space pins them, so that counters outlive the daemon. */
+#ifndef SLUICE_MAPS_H
+#define SLUICE_MAPS_H
+
+#include "program.h"
+
+/* One generation. User space creates these; this one is the template of the outer map. */
+struct generation_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_generation);
+};
+
+/*
+ * The live generation. Storing another map here is the swap: a packet reads the slot once, so it sees one generation
+ * whole, and the update returns after an RCU grace period, when no packet is in the old one any more
+ * (kernel/bpf/syscall.c, maybe_wait_bpf_programs).
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct generation_map);
+} generations SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLUICE_SLOTS_MAX);
+	__type(key, __u32);
+	__type(value, struct sluice_counter);
+} rule_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SLUICE_COUNTERS);
+	__type(key, __u32);
+	__type(value, struct sluice_counter);
+} interface_counters SEC(".maps");
+
+/* Receive queue -> AF_XDP socket. An entry stands here only while a capture runs; the kernel removes a closed one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, SLUICE_QUEUES_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} sockets SEC(".maps");
+
+/* Interface index -> itself; the kernel removes an interface that goes away. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, SLUICE_REDIRECT_TARGETS_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} devices SEC(".maps");
+
+/* Only the self-test instance writes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_decision);
+} decision SEC(".maps");
+
+/*
+ * Counters are per CPU and the program runs with softirqs off on its CPU, so that a plain addition is enough; user
+ * space sums the CPUs. The lookup fails for no key below max_entries; the check is for the verifier.
+ */
+static __always_inline void account(void *map, __u32 key, __u32 bytes)
+{
+	struct sluice_counter *counter = bpf_map_lookup_elem(map, &key);
+
+	if (counter) {
+		counter->packets++;
+		counter->bytes += bytes;
+	}
+}
+
+#endif

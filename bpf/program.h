@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What every part of the program needs: kernel types, helpers, and the constants that user space sets before load. */
+#ifndef SLUICE_PROGRAM_H
+#define SLUICE_PROGRAM_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "include/sluice_abi.h"
+
+/*
+ * Set before load and constant for the verifier, which removes the branches not taken: a kernel without a helper
+ * loads the program as long as the feature's constant is false.
+ */
+
+/* The kernel has xdp.frags (5.18): the program is loaded with BPF_F_XDP_HAS_FRAGS and asks for the whole length. */
+const volatile _Bool has_frags = 0;
+/* The self-test instance: writes each decision to `decision`. Never set in an attached program. */
+const volatile _Bool record_decisions = 0;
+
+/* struct xdp_md gives packet pointers as 32-bit values; the verifier turns them into pointers of the full width. */
+static __always_inline void *packet_data(const struct xdp_md *ctx) { return (void *)(long)ctx->data; }
+static __always_inline void *packet_end(const struct xdp_md *ctx) { return (void *)(long)ctx->data_end; }
+
+/* Length of the frame, fragments included. */
+static __always_inline __u32 frame_length(struct xdp_md *ctx)
+{
+	if (has_frags)
+		return bpf_xdp_get_buff_len(ctx);
+	return packet_end(ctx) - packet_data(ctx);
+}
+
+#endif
