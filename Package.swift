@@ -82,7 +82,7 @@ let package = Package(
     .target(
       name: "ControlService",
       dependencies: ["Control", "ControlProtocol", grpcCore, grpcTransport, lifecycle, nioCore, logging]),
-    .target(name: "Storage", dependencies: ["Rules", "CPostgres", grdb, nioPosix, logging, crypto]),
+    .target(name: "Storage", dependencies: ["Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto]),
     .target(name: "Identity", dependencies: ["CSodium", crypto, jwt]),
     .target(
       name: "RESTAPI",

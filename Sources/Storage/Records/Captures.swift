@@ -1,0 +1,115 @@
+import Foundation
+
+/// What was asked of a capture; 0 means the daemon's default or no limit, as in the control protocol.
+public struct CaptureRequest: Hashable, Sendable, Codable {
+  /// A bare file name in the daemon's capture directory; nil lets the daemon choose.
+  public var path: String?
+  public var snapLength: UInt32
+  public var sampleEvery: UInt32
+  public var packetLimit: UInt64
+  public var byteLimit: UInt64
+  public var durationMilliseconds: UInt64
+  public var fileByteLimit: UInt64
+  public var fileCount: UInt32
+  public var rules: [String]
+
+  public init(
+    path: String? = nil, snapLength: UInt32 = 0, sampleEvery: UInt32 = 0, packetLimit: UInt64 = 0,
+    byteLimit: UInt64 = 0, durationMilliseconds: UInt64 = 0, fileByteLimit: UInt64 = 0, fileCount: UInt32 = 0,
+    rules: [String] = []
+  ) {
+    self.path = path
+    self.snapLength = snapLength
+    self.sampleEvery = sampleEvery
+    self.packetLimit = packetLimit
+    self.byteLimit = byteLimit
+    self.durationMilliseconds = durationMilliseconds
+    self.fileByteLimit = fileByteLimit
+    self.fileCount = fileCount
+    self.rules = rules
+  }
+}
+
+public enum CaptureState: String, Hashable, Sendable, Codable, CaseIterable {
+  case running, finished, failed
+}
+
+/// What became of a capture, as the daemon last said.
+public struct CaptureProgress: Hashable, Sendable, Codable {
+  public var state: CaptureState
+  /// Empty unless it failed.
+  public var error: String
+  public var packetsReceived: UInt64
+  public var packetsWritten: UInt64
+  public var packetsSampledOut: UInt64
+  public var packetsFilteredOut: UInt64
+  public var packetsDropped: UInt64
+  public var bytesWritten: UInt64
+  public var files: [String]
+
+  public init(
+    state: CaptureState = .running, error: String = "", packetsReceived: UInt64 = 0, packetsWritten: UInt64 = 0,
+    packetsSampledOut: UInt64 = 0, packetsFilteredOut: UInt64 = 0, packetsDropped: UInt64 = 0,
+    bytesWritten: UInt64 = 0, files: [String] = []
+  ) {
+    self.state = state
+    self.error = error
+    self.packetsReceived = packetsReceived
+    self.packetsWritten = packetsWritten
+    self.packetsSampledOut = packetsSampledOut
+    self.packetsFilteredOut = packetsFilteredOut
+    self.packetsDropped = packetsDropped
+    self.bytesWritten = bytesWritten
+    self.files = files
+  }
+}
+
+/// A capture in the history. It refers to node and interface by name, and outlives both.
+public struct CaptureRecord: Hashable, Sendable, Identifiable {
+  public let id: UUID
+  public var node: String
+  public var interface: String
+  /// The capture's id on the daemon.
+  public var daemonID: String
+  public var request: CaptureRequest
+  public var progress: CaptureProgress
+  public var startedBy: Author
+  public var startedAt: Date
+  public var finishedAt: Date?
+}
+
+public struct NewCapture: Sendable {
+  public var node: String
+  public var interface: String
+  public var daemonID: String
+  public var request: CaptureRequest
+  public var progress: CaptureProgress
+  public var startedBy: Author
+  public var startedAt: Date
+
+  public init(
+    node: String, interface: String, daemonID: String, request: CaptureRequest,
+    progress: CaptureProgress = .init(), startedBy: Author, startedAt: Date
+  ) {
+    self.node = node
+    self.interface = interface
+    self.daemonID = daemonID
+    self.request = request
+    self.progress = progress
+    self.startedBy = startedBy
+    self.startedAt = startedAt
+  }
+}
+
+/// Which captures; nil is any.
+public struct CaptureFilter: Hashable, Sendable {
+  public var node: String?
+  public var interface: String?
+  public var state: CaptureState?
+
+  public init(node: String? = nil, interface: String? = nil, state: CaptureState? = nil) {
+    self.node = node
+    self.interface = interface
+    self.state = state
+  }
+}

@@ -1,0 +1,81 @@
+import Foundation
+import Identity
+import Rules
+
+/// Who made a change: the account then, and its address, which outlives it.
+public struct Author: Hashable, Sendable {
+  public var userID: UUID?
+  public var email: String
+
+  public init(userID: UUID?, email: String) {
+    self.userID = userID
+    self.email = email
+  }
+
+  /// What the program itself does.
+  public static let system = Author(userID: nil, email: "system")
+}
+
+/// A rule set with its newest content.
+public struct StoredRuleSet: Hashable, Sendable, Identifiable {
+  public let id: UUID
+  public var description: String
+  public var createdAt: Date
+  /// The newest revision; its content's `name` and `revision` are those of the rule set.
+  public var current: RuleSetRevision
+
+  public var name: String { current.content.name }
+  public var revision: UInt64 { current.info.number }
+  public var content: RuleSet { current.content }
+}
+
+/// A rule set in a list.
+public struct RuleSetSummary: Hashable, Sendable, Identifiable {
+  public let id: UUID
+  public var name: String
+  public var description: String
+  /// Number of the newest revision.
+  public var revision: UInt64
+  public var ruleCount: Int
+  public var defaultAction: Fate
+  public var createdAt: Date
+  /// When the newest revision was made.
+  public var updatedAt: Date
+}
+
+/// Who made which revision when and why. Immutable.
+public struct RuleSetRevisionInfo: Hashable, Sendable {
+  /// From 1, without gaps, per rule set.
+  public var number: UInt64
+  public var author: Author
+  public var reason: String?
+  public var ruleCount: Int
+  public var createdAt: Date
+}
+
+/// A revision with its content. Immutable.
+public struct RuleSetRevision: Hashable, Sendable {
+  public var info: RuleSetRevisionInfo
+  public var content: RuleSet
+}
+
+/// What an editor may change of a rule set.
+public struct RuleSetDraft: Sendable {
+  /// A changed `content.name` renames the rule set. `content.revision` is ignored.
+  public var content: RuleSet
+  public var description: String
+}
+
+/// Who changes a rule set, why, and on the basis of which revision.
+public struct RuleSetEdit: Sendable {
+  public var author: Author
+  public var reason: String?
+  /// The revision that the editor saw; nil to change whatever is newest.
+  public var expectedRevision: UInt64?
+
+  public init(author: Author, reason: String? = nil, expectedRevision: UInt64? = nil) {
+    self.author = author
+    self.reason = reason
+    self.expectedRevision = expectedRevision
+  }
+}

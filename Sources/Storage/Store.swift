@@ -1,0 +1,137 @@
+import Foundation
+import Identity
+import Rules
+
+/// The database of the control plane, in the words of the domain.
+///
+/// Each call is one transaction: it happened or it didn't. Everything throws ``StorageError`` (and what a caller's
+/// closure throws). Nothing blocks the caller's thread. Safe from any task.
+public protocol Store: Sendable {
+  // MARK: Health
+
+  /// Succeeds if the database answers within the time; `StorageError.unavailable` if not.
+  func ping(timeout: Duration) async throws
+  /// For metrics; a snapshot.
+  var poolState: PoolState { get }
+  /// Waits for running transactions; later calls throw `StorageError.unavailable`.
+  func close() async
+
+  // MARK: First start
+
+  /// The seeded admin and the node `local`, once in the life of the database. False if that was done before, also by
+  /// another process; what was deleted since does not come back.
+  @discardableResult
+  func seed(adminPasswordHash: String) async throws -> Bool
+  func isSeeded() async throws -> Bool
+  /// Whether an active account still has the seeded password: the API must not listen beyond loopback.
+  func seededPasswordStands() async throws -> Bool
+
+  // MARK: Users
+
+  func createUser(_ user: NewUser) async throws -> User
+  func user(id: UUID) async throws -> User
+  /// Nil rather than an error: an unknown address is an ordinary answer at sign-in.
+  func user(email: Email) async throws -> User?
+  /// By address.
+  func users(_ filter: UserFilter, _ page: Page) async throws -> Paged<User>
+  func updateUser(id: UUID, _ change: UserChange) async throws -> User
+  func deleteUser(id: UUID) async throws
+
+  // MARK: Sign-ins and refresh tokens
+
+  /// Writes the history, and the account's last sign-in if it succeeded.
+  func recordSignIn(_ signIn: SignIn) async throws
+  /// Newest first.
+  func signIns(userID: UUID?, _ page: Page) async throws -> Paged<SignIn>
+  /// Failures for this address since the time, successes in between resetting the count.
+  func failedSignInCount(email: String, since: Date) async throws -> Int
+  /// Starts a family. `StorageError.notFound` for an unknown user.
+  func insertRefreshToken(digest: String, userID: UUID, expiresAt: Date) async throws -> RefreshTokenRecord
+  /// Uses up the token and stores its successor, or says why not; reuse revokes the family. One transaction, serialised
+  /// per token.
+  func rotateRefreshToken(
+    digest: String, successorDigest: String, successorExpiresAt: Date
+  ) async throws -> RefreshTokenRotation
+  /// Ends the family of this token; unknown tokens are ignored.
+  func revokeRefreshTokenFamily(digest: String) async throws
+  /// Ends all of a user's families.
+  func revokeRefreshTokens(userID: UUID) async throws
+  /// Removes tokens that expired, and sign-ins that happened, before the time. Returns how many rows went.
+  @discardableResult
+  func purgeHistory(before: Date) async throws -> Int
+
+  // MARK: Nodes
+
+  func createNode(_ node: NewNode) async throws -> Node
+  func node(named name: String) async throws -> Node
+  /// By name.
+  func nodes(_ page: Page) async throws -> Paged<Node>
+  func updateNode(named name: String, _ change: NodeChange) async throws -> Node
+  /// `StorageError.inUse` while it has attachments.
+  func deleteNode(named name: String) async throws
+
+  // MARK: Attachments
+
+  /// `StorageError.conflict("interface")` if the node's interface has one; `notFound` for unknown nodes and rule sets.
+  func createAttachment(_ attachment: NewAttachment) async throws -> Attachment
+  func attachment(id: UUID) async throws -> Attachment
+  /// By node and interface.
+  func attachments(_ filter: AttachmentFilter, _ page: Page) async throws -> Paged<Attachment>
+  func updateAttachment(id: UUID, _ change: AttachmentChange) async throws -> Attachment
+  /// Notes which revision the daemon accepted; the rule set becomes the attachment's.
+  func recordApplied(attachmentID: UUID, ruleSet: String, revision: UInt64) async throws -> Attachment
+  func deleteAttachment(id: UUID) async throws
+
+  // MARK: Rule sets
+
+  /// Revision 1. `StorageError.conflict("name")` if there is one of that name.
+  func createRuleSet(_ content: RuleSet, description: String, _ edit: RuleSetEdit) async throws -> StoredRuleSet
+  func ruleSet(named name: String) async throws -> StoredRuleSet
+  /// By name; `search` is a part of the name or description, in any case.
+  func ruleSets(search: String?, _ page: Page) async throws -> Paged<RuleSetSummary>
+  /// Reads the newest revision, lets `change` edit it and writes the next one, in one transaction: two editors never
+  /// lose each other's work. `change` may run more than once (a lost connection, a deadlock) and must not have effects;
+  /// what it throws is thrown on and nothing is written. A draft left as it was makes no revision.
+  func updateRuleSet(
+    named name: String, _ edit: RuleSetEdit, _ change: @escaping @Sendable (inout RuleSetDraft) throws -> Void
+  ) async throws -> StoredRuleSet
+  /// With its revisions. `StorageError.inUse` while attachments name it.
+  func deleteRuleSet(named name: String) async throws
+  /// Newest first.
+  func ruleSetRevisions(named name: String, _ page: Page) async throws -> Paged<RuleSetRevisionInfo>
+  func ruleSetRevision(named name: String, number: UInt64) async throws -> RuleSetRevision
+
+  // MARK: Captures
+
+  func createCapture(_ capture: NewCapture) async throws -> CaptureRecord
+  func capture(id: UUID) async throws -> CaptureRecord
+  /// Newest first.
+  func captures(_ filter: CaptureFilter, _ page: Page) async throws -> Paged<CaptureRecord>
+  /// `finishedAt` is kept where the capture has one.
+  func updateCapture(id: UUID, _ progress: CaptureProgress, finishedAt: Date?) async throws -> CaptureRecord
+
+  // MARK: Settings
+
+  func setting(_ key: String) async throws -> String?
+  func settings() async throws -> [String: String]
+  /// Nil removes it.
+  func setSetting(_ key: String, to value: String?) async throws
+}
+
+/// The connections of a store at one moment.
+public struct PoolState: Hashable, Sendable {
+  /// DB_POOL_SIZE.
+  public var size: Int
+  public var inUse: Int
+  /// Calls waiting for a connection.
+  public var waiting: Int
+  /// Calls that gave up waiting, since the start.
+  public var timeouts: UInt64
+
+  public init(size: Int, inUse: Int, waiting: Int, timeouts: UInt64) {
+    self.size = size
+    self.inUse = inUse
+    self.waiting = waiting
+    self.timeouts = timeouts
+  }
+}
