@@ -1,0 +1,92 @@
+import Packets
+
+/// Rule sets as text, for files and for people. One statement per line:
+///
+///     ruleset edge
+///     default pass
+///     malformed drop except truncated_ipv6 pass, bad_udp pass
+///
+///     rule drop-telnet: ip saddr 10.0.0.0/8, 192.0.2.1 tcp dport 23, 2323 drop   # kept as the rule's comment
+///     rule web: ip6 daddr 2001:db8::/32 tcp, udp sport 1024-65535 dport 443 pass
+///     disabled rule tunnels: protocol gre, 4 redirect eth1
+///     rule rest: count
+///
+/// A rule is its name, what must match, in any order (`[ip|ip6] saddr`, `[ip|ip6] daddr`, protocols, `sport`, `dport`,
+/// each once and each a list with commas), and its action at the end: `pass`, `drop`, `count`, `capture` or
+/// `redirect INTERFACE` (in double quotes where the name has `#`, `,` or `"`). `ip` and `ip6` only say which family the
+/// addresses must be. Protocols are named, or listed after the word `protocol` by name or number. Behind `#` stands a
+/// comment: a rule's is kept, any other isn't. `ruleset NAME` is required; `revision N`, `default` and `malformed`
+/// aren't.
+public enum RuleSetText {
+  /// Reads a rule set. What it says may still be invalid: see ``RuleSet/validate()``. Time and memory are linear in
+  /// the text, which has at most ``Limits/textByteCountMax`` bytes.
+  public static func parse(_ text: String) throws(RuleTextError) -> RuleSet {
+    guard text.utf8.count <= Limits.textByteCountMax else {
+      throw RuleTextError(
+        line: 1, bytes: [], offset: 0,
+        message: "the text has \(text.utf8.count) bytes; at most \(Limits.textByteCountMax) are read")
+    }
+    let bytes = Array(text.utf8)
+    var reader = RuleSetTextReader()
+    var start = 0
+    var line = 0
+    while start < bytes.count {
+      var end = bytes[start...].firstIndex(of: 0x0a) ?? bytes.count
+      let following = end + 1
+      if end > start, bytes[end - 1] == 0x0d { end -= 1 }
+      line += 1
+      var lexer = RuleLineLexer(line: line, bytes: bytes[start..<end])
+      try reader.read(&lexer)
+      start = following
+    }
+    return try reader.finish(lastLine: line)
+  }
+
+  /// The text of a valid rule set; parsing it gives the same rule set.
+  public static func print(_ ruleSet: RuleSet) -> String {
+    var text = "ruleset \(ruleSet.name)\n"
+    if ruleSet.revision != 0 { text += "revision \(ruleSet.revision)\n" }
+    text += "default \(ruleSet.defaultAction.rawValue)\nmalformed \(ruleSet.malformed.fate.rawValue)"
+    let exceptions = ruleSet.malformed.exceptions.sorted { $0.key.index < $1.key.index }
+    if !exceptions.isEmpty {
+      text += " except " + exceptions.map { "\($0.key.rawValue) \($0.value.rawValue)" }.joined(separator: ", ")
+    }
+    text += ruleSet.rules.isEmpty ? "\n" : "\n\n"
+    for rule in ruleSet.rules { text += print(rule) + "\n" }
+    return text
+  }
+
+  /// The line of one rule, without a line feed.
+  public static func print(_ rule: Rule) -> String {
+    var words = [rule.isEnabled ? "rule \(rule.name):" : "disabled rule \(rule.name):"]
+    let match = rule.match
+    for (field, prefixes) in [("saddr", match.sources), ("daddr", match.destinations)] where !prefixes.isEmpty {
+      switch Set(prefixes.map(\.family)) {
+      case [.ipv4]: words.append("ip")
+      case [.ipv6]: words.append("ip6")
+      default: break
+      }
+      words += [field, list(prefixes)]
+    }
+    if !match.protocols.isEmpty {
+      if match.protocols.contains(where: { $0.name == nil }) { words.append("protocol") }
+      words.append(list(match.protocols))
+    }
+    for (field, ports) in [("sport", match.sourcePorts), ("dport", match.destinationPorts)] where !ports.isEmpty {
+      words += [field, list(ports)]
+    }
+    words.append(rule.action.name)
+    if let target = rule.action.redirectInterface { words.append(quotedIfNeeded(target)) }
+    if !rule.comment.isEmpty { words.append(" # \(rule.comment)") }
+    return words.joined(separator: " ")
+  }
+
+  private static func list(_ elements: [some CustomStringConvertible]) -> String {
+    elements.map(\.description).joined(separator: ", ")
+  }
+
+  private static func quotedIfNeeded(_ word: String) -> String {
+    if !word.isEmpty, !word.utf8.contains(where: { [0x22, 0x23, 0x2c].contains($0) }) { return word }
+    return "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+  }
+}

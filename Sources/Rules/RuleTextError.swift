@@ -1,0 +1,60 @@
+import Packets
+
+/// Where and why a text is not a rule set.
+public struct RuleTextError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// From 1.
+  public let line: Int
+  /// In Unicode scalars, from 1.
+  public let column: Int
+  public let message: String
+  /// What was probably meant.
+  public let suggestion: String?
+  /// The line around the column, without control characters, and the caret's column in it, from 1.
+  public let excerpt: String
+  public let caretColumn: Int
+
+  init(line: Int, bytes: ArraySlice<UInt8>, offset: Int, message: String, suggestion: String? = nil) {
+    let before = String(decoding: bytes[..<min(offset, bytes.endIndex)], as: UTF8.self).unicodeScalars
+    let after = String(decoding: bytes[min(offset, bytes.endIndex)...], as: UTF8.self).unicodeScalars
+    self.line = line
+    self.column = before.count + 1
+    self.message = message
+    self.suggestion = suggestion
+    let start = before.suffix(Self.excerptReach)
+    excerpt = ValueTextError.excerpt(String(start), limit: Self.excerptReach)
+      + ValueTextError.excerpt(String(after.prefix(Self.excerptReach)), limit: Self.excerptReach)
+    caretColumn = start.count + 1
+  }
+
+  /// Scalars of the line shown to each side of the caret.
+  private static let excerptReach = 60
+
+  /// Position and message, the line, a caret below the fault.
+  public var description: String {
+    "line \(line), column \(column): \(message)" + (suggestion.map { "; write \($0)" } ?? "")
+      + "\n  \(excerpt)\n  \(String(repeating: " ", count: caretColumn - 1))^"
+  }
+}
+
+/// The word of `words` that `word` is most probably a misspelling of: at most two letters wrong, missing or too many.
+func nearest(to word: String, among words: [String]) -> String? {
+  let written = Array(word.lowercased().utf8.prefix(33))
+  guard written.count <= 32 else { return nil }
+  let ranked = words.map { ($0, editDistance(written, Array($0.utf8))) }
+  return ranked.filter { $0.1 <= 2 && $0.1 < max($0.0.utf8.count, 2) }.min { $0.1 < $1.1 }?.0
+}
+
+/// Levenshtein's distance.
+private func editDistance(_ left: [UInt8], _ right: [UInt8]) -> Int {
+  var row = Array(0...right.count)
+  for (i, a) in left.enumerated() {
+    var diagonal = row[0]
+    row[0] = i + 1
+    for (j, b) in right.enumerated() {
+      let replaced = diagonal + (a == b ? 0 : 1)
+      diagonal = row[j + 1]
+      row[j + 1] = min(replaced, row[j] + 1, row[j + 1] + 1)
+    }
+  }
+  return row[right.count]
+}

@@ -1,0 +1,210 @@
+import Packets
+
+extension RuleSet {
+  /// Everything wrong or doubtful in the rule set, in its order. Without errors it can be compiled (unless it expands
+  /// beyond the entry limit). At most ``Limits/issuesMax`` of each severity.
+  public func validate() -> [ValidationIssue] {
+    var issues = IssueCollector()
+    if !isValidName(name) { issues.add(.invalidName, "name", invalidNameMessage(name)) }
+    if rules.count > Limits.rulesMax {
+      issues.add(.tooManyRules, "rules", "\(rules.count) rules; a rule set has at most \(Limits.rulesMax)")
+    }
+    var firstIndexByName: [String: Int] = [:]
+    var targets: Set<String> = []
+    var catchAll: String?
+    for (index, rule) in rules.prefix(Limits.rulesMax).enumerated() {
+      let path = "rules[\(index)]"
+      rule.validate(at: path, into: &issues)
+      if let first = firstIndexByName[rule.name] {
+        issues.add(
+          .duplicateName, "\(path).name",
+          "\"\(ValueTextError.excerpt(rule.name))\" is the name of rules[\(first)] too; a rule's counters belong to its "
+            + "name, give it another")
+      } else {
+        firstIndexByName[rule.name] = index
+      }
+      guard rule.isEnabled else { continue }
+      if let catchAll {
+        issues.add(.unreachableRule, path, "no packet comes here: \"\(catchAll)\" above decides about every one")
+      } else if rule.match == Match() && rule.action != .count {
+        catchAll = ValueTextError.excerpt(rule.name)
+      }
+      if let target = rule.action.redirectInterface, targets.insert(target).inserted,
+        targets.count == Limits.redirectTargetsMax + 1
+      {
+        issues.add(
+          .tooManyRedirectTargets, "\(path).redirect_to",
+          "a rule set redirects to at most \(Limits.redirectTargetsMax) interfaces")
+      }
+    }
+    return issues.issues
+  }
+
+  /// The warnings of a rule set that can be applied; throws the errors of one that can't.
+  @discardableResult
+  public func checkValid() throws(InvalidRuleSet) -> [ValidationIssue] {
+    let issues = validate()
+    let errors = issues.filter { $0.severity == .error }
+    if !errors.isEmpty { throw InvalidRuleSet(issues: errors) }
+    return issues
+  }
+}
+
+extension Rule {
+  /// Everything wrong or doubtful in the rule by itself. Paths begin with `path`, which may be empty.
+  public func validate(at path: String = "") -> [ValidationIssue] {
+    var issues = IssueCollector()
+    validate(at: path, into: &issues)
+    return issues.issues
+  }
+
+  func validate(at path: String, into issues: inout IssueCollector) {
+    let prefix = path.isEmpty ? "" : path + "."
+    if !isValidName(name) {
+      issues.add(.invalidName, prefix + "name", invalidNameMessage(name))
+    } else if name == Rule.reservedName {
+      issues.add(
+        .reservedName, prefix + "name",
+        "\"\(Rule.reservedName)\" is what counters call the default action; choose another name")
+    }
+    if comment.utf8.count > Limits.commentByteCountMax {
+      issues.add(
+        .invalidComment, prefix + "comment",
+        "\(comment.utf8.count) bytes; a comment has at most \(Limits.commentByteCountMax)")
+    }
+    if comment.unicodeScalars.contains(where: isControl) {
+      issues.add(.invalidComment, prefix + "comment", "it contains control characters; a comment is one line of text")
+    }
+    if let target = action.redirectInterface, let reason = interfaceNameFault(target) {
+      issues.add(
+        .invalidInterfaceName, prefix + "redirect_to",
+        "\"\(ValueTextError.excerpt(target))\" can't be the name of an interface: \(reason)")
+    }
+    match.validate(at: prefix + "match", into: &issues)
+  }
+
+  /// What counters call the default action.
+  public static let reservedName = "default"
+}
+
+extension Match {
+  func validate(at path: String, into issues: inout IssueCollector) {
+    checkElements(sources, at: "\(path).sources", into: &issues)
+    checkElements(destinations, at: "\(path).destinations", into: &issues)
+    checkElements(protocols, at: "\(path).protocols", into: &issues)
+    checkElements(sourcePorts, at: "\(path).source_ports", into: &issues)
+    checkElements(destinationPorts, at: "\(path).destination_ports", into: &issues)
+    checkPorts(at: path, into: &issues)
+    checkFamilies(at: path, into: &issues)
+    checkProtocols(at: path, into: &issues)
+  }
+
+  private func checkElements<Element: Hashable & CustomStringConvertible>(
+    _ elements: [Element], at path: String, into issues: inout IssueCollector
+  ) {
+    if elements.count > Limits.elementsPerFieldMax {
+      issues.add(
+        .tooManyElements, path,
+        "\(elements.count) elements; a field has at most \(Limits.elementsPerFieldMax), split the rule")
+    }
+    var seen: Set<Element> = []
+    for (index, element) in elements.prefix(Limits.elementsPerFieldMax).enumerated()
+    where !seen.insert(element).inserted {
+      issues.add(.duplicateElement, "\(path)[\(index)]", "\(element) stands in the list before; remove one")
+    }
+  }
+
+  private func checkPorts(at path: String, into issues: inout IssueCollector) {
+    if sourcePorts.isEmpty && destinationPorts.isEmpty { return }
+    let field = destinationPorts.isEmpty ? "source_ports" : "destination_ports"
+    if protocols.isEmpty {
+      issues.add(
+        .portsWithoutProtocol, "\(path).\(field)", "ports belong to a protocol; add tcp, udp or both to protocols")
+    }
+    for (index, number) in protocols.prefix(Limits.elementsPerFieldMax).enumerated() where !number.hasPorts {
+      issues.add(
+        .portsOfPortlessProtocol, "\(path).protocols[\(index)]",
+        "\(number) has no ports that rules can match, tcp and udp do; remove it or the ports")
+    }
+  }
+
+  /// Families that the prefixes leave; both where there are none.
+  private var families: Set<IPFamily> {
+    func families(_ prefixes: [IPPrefix]) -> Set<IPFamily> {
+      prefixes.isEmpty ? Set(IPFamily.allCases) : Set(prefixes.map(\.family))
+    }
+    return families(sources).intersection(families(destinations))
+  }
+
+  private func checkFamilies(at path: String, into issues: inout IssueCollector) {
+    let families = families
+    if families.isEmpty {
+      issues.add(
+        .noCommonFamily, path,
+        "no packet matches: sources are \(sources[0].family) and destinations \(destinations[0].family); "
+          + "use one family or both in both lists")
+      return
+    }
+    for (field, prefixes) in [("sources", sources), ("destinations", destinations)] {
+      let other = field == "sources" ? "destination" : "source"
+      for (index, prefix) in prefixes.prefix(Limits.elementsPerFieldMax).enumerated()
+      where !families.contains(prefix.family) {
+        issues.add(
+          .deadPrefix, "\(path).\(field)[\(index)]",
+          "\(prefix) matches nothing: no \(other) is \(prefix.family); add one or remove it")
+      }
+    }
+  }
+
+  private func checkProtocols(at path: String, into issues: inout IssueCollector) {
+    let families = families
+    let hasPrefixes = !(sources.isEmpty && destinations.isEmpty)
+    for (index, number) in protocols.prefix(Limits.elementsPerFieldMax).enumerated() {
+      let place = "\(path).protocols[\(index)]"
+      if number == .icmp && hasPrefixes && families == [.ipv6] {
+        issues.add(.otherFamilysProtocol, place, "icmp is IPv4's and the prefixes are IPv6; icmpv6 is probably meant")
+      }
+      if number == .icmpv6 && hasPrefixes && families == [.ipv4] {
+        issues.add(.otherFamilysProtocol, place, "icmpv6 is IPv6's and the prefixes are IPv4; icmp is probably meant")
+      }
+      if number.isIPv6Extension && hasPrefixes && families == [.ipv6] {
+        issues.add(
+          .protocolNeverShown, place,
+          "\(number) is an IPv6 extension header, walked through and never a packet's protocol; match what follows it")
+      }
+    }
+  }
+}
+
+/// Whether `name` can name a rule or a rule set: `[a-z0-9][a-z0-9._-]{0,62}`.
+public func isValidName(_ name: String) -> Bool {
+  func isAlphanumeric(_ byte: UInt8) -> Bool { (0x61...0x7a).contains(byte) || (0x30...0x39).contains(byte) }
+  let bytes = name.utf8
+  guard let first = bytes.first, isAlphanumeric(first), bytes.count <= Limits.nameByteCountMax else { return false }
+  return bytes.allSatisfy { isAlphanumeric($0) || $0 == 0x2e || $0 == 0x5f || $0 == 0x2d }
+}
+
+private func invalidNameMessage(_ name: String) -> String {
+  "\"\(ValueTextError.excerpt(name))\" is not a name: 1 to \(Limits.nameByteCountMax) of a-z, 0-9, \".\", \"_\", \"-\", "
+    + "the first a letter or a digit"
+}
+
+/// Why `name` can't name a network interface: what the kernel's `dev_valid_name` refuses. Nil if it can.
+public func interfaceNameFault(_ name: String) -> String? {
+  let bytes = Array(name.utf8.prefix(Limits.interfaceNameByteCountMax + 1))
+  if bytes.isEmpty { return "it is empty" }
+  if bytes.count > Limits.interfaceNameByteCountMax {
+    return "it is longer than \(Limits.interfaceNameByteCountMax) bytes"
+  }
+  if name == "." || name == ".." { return "it is a directory's" }
+  // The kernel's isspace: ASCII white space, and 0xa0 wherever it stands in UTF-8.
+  let forbidden: [UInt8] = [0x00, 0x2f, 0x3a, 0x20, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0xa0]
+  return bytes.contains(where: forbidden.contains) ? "\"/\", \":\" and white space can't be in it" : nil
+}
+
+private func isControl(_ scalar: Unicode.Scalar) -> Bool {
+  switch scalar.properties.generalCategory {
+  case .control, .lineSeparator, .paragraphSeparator: true
+  default: false
+  }
+}
