@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <sys/types.h>
+#include <sys/vfs.h>
 
 #include <linux/genetlink.h>
 #include <linux/if_link.h>

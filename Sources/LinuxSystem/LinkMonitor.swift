@@ -1,0 +1,64 @@
+import CLinuxShims
+import Glibc
+
+/// News of an interface.
+public enum LinkEvent: Hashable, Sendable {
+  /// It appeared, or something about it changed: name, state, attached XDP program. How it is now.
+  case changed(NetworkInterface)
+  /// It is gone. How it was.
+  case removed(NetworkInterface)
+  /// The kernel had more news than the socket could hold: list the interfaces again.
+  case overrun
+}
+
+/// Watches the interfaces of the network namespace of the thread that made it (RTNLGRP_LINK).
+///
+/// One thread waits, any thread may stop.
+public final class LinkMonitor: Sendable {
+  private let socket: NetlinkSocket
+  private let stopped: EventDescriptor
+
+  /// From here on no news is missed.
+  public init() throws(SystemError) {
+    let socket = try NetlinkSocket(protocol: NETLINK_ROUTE, groups: UInt32(SLUICE_RTMGRP_LINK))
+    stopped = try EventDescriptor()
+    self.socket = socket
+  }
+
+  /// Blocks until there is news, the time is over (empty) or ``stop()`` was called (nil).
+  public func wait(timeoutMilliseconds: CInt = -1) throws(SystemError) -> [LinkEvent]? {
+    let ready = try Poll.wait(
+      socket.descriptor.rawValue, stopped.descriptor.rawValue, timeoutMilliseconds: timeoutMilliseconds)
+    if ready.second { return nil }
+    if !ready.first { return [] }
+    do throws(SystemError) {
+      return NetlinkSocket.split(try socket.receive("watch interfaces", "")).compactMap { header, payload in
+        guard let interface = NetworkInterface(reply: NetlinkReply(type: header.nlmsg_type, payload: payload))
+        else { return nil }
+        return header.nlmsg_type == UInt16(RTM_DELLINK) ? .removed(interface) : .changed(interface)
+      }
+    } catch {
+      if error.code == ENOBUFS { return [.overrun] }
+      throw error
+    }
+  }
+
+  /// Ends the wait, now and for ever. Any thread.
+  public func stop() { stopped.signal() }
+}
+
+/// poll(2) for input on two descriptors.
+package enum Poll {
+  @inline(__always)
+  package static func wait(
+    _ first: CInt, _ second: CInt, timeoutMilliseconds: CInt
+  ) throws(SystemError) -> (first: Bool, second: Bool) {
+    var descriptors = (
+      pollfd(fd: first, events: Int16(POLLIN), revents: 0), pollfd(fd: second, events: Int16(POLLIN), revents: 0)
+    )
+    try check("poll") {
+      withUnsafeMutableBytes(of: &descriptors) { poll($0.assumingMemoryBound(to: pollfd.self).baseAddress, 2, timeoutMilliseconds) }
+    }
+    return (descriptors.0.revents != 0, descriptors.1.revents != 0)
+  }
+}
