@@ -10,15 +10,7 @@
 
 #include "include/sluice_abi.h"
 
-/*
- * Set before load and constant for the verifier, which removes the branches not taken: a kernel without a helper
- * loads the program as long as the feature's constant is false.
- */
-
-/* The kernel has xdp.frags (5.18): the program is loaded with BPF_F_XDP_HAS_FRAGS and asks for the whole length. */
-const volatile _Bool has_frags = 0;
-/* The self-test instance: writes each decision to `decision`. Never set in an attached program. */
-const volatile _Bool record_decisions = 0;
+const volatile struct sluice_constants constants SEC(".rodata.sluice") = {};
 
 /* struct xdp_md gives packet pointers as 32-bit values; the verifier turns them into pointers of the full width. */
 static __always_inline void *packet_data(const struct xdp_md *ctx) { return (void *)(long)ctx->data; }
@@ -27,7 +19,7 @@ static __always_inline void *packet_end(const struct xdp_md *ctx) { return (void
 /* Length of the frame, fragments included. */
 static __always_inline __u32 frame_length(struct xdp_md *ctx)
 {
-	if (has_frags)
+	if (constants.has_frags)
 		return bpf_xdp_get_buff_len(ctx);
 	return packet_end(ctx) - packet_data(ctx);
 }

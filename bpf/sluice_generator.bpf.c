@@ -3,7 +3,7 @@
  * Traffic generator: sends frames that user space has put into a map, in turn, out of one interface. It runs by
  * BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES (kernel 5.18), which gives it one fresh page a repetition.
  *
- * One run at a time: `next` is not shared between CPUs.
+ * One run at a time: `state` is not shared between CPUs.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -32,13 +32,8 @@ struct {
 	__type(value, __u32);
 } output SEC(".maps");
 
-const volatile __u32 frame_count = 1;
-/* The ingress interface index that marks a run; a packet received by the attached program has another. */
-const volatile __u32 marker_ifindex = 1;
-
-__u32 next;
-__u64 sent;
-__u64 failed;
+const volatile struct sluice_generator_constants constants SEC(".rodata.sluice") = {};
+struct sluice_generator_state state SEC(".data.sluice") = {};
 
 SEC("xdp")
 int sluice_generate(struct xdp_md *ctx)
@@ -46,10 +41,10 @@ int sluice_generate(struct xdp_md *ctx)
 	__u32 length;
 	struct frame *f;
 
-	if (ctx->ingress_ifindex != marker_ifindex)
+	if (ctx->ingress_ifindex != constants.marker_ifindex)
 		return XDP_PASS;
-	f = bpf_map_lookup_elem(&frames, &next);
-	next = next + 1 < frame_count ? next + 1 : 0;
+	f = bpf_map_lookup_elem(&frames, &state.next);
+	state.next = state.next + 1 < constants.frame_count ? state.next + 1 : 0;
 	if (!f)
 		goto fail;
 	length = f->length;
@@ -59,10 +54,10 @@ int sluice_generate(struct xdp_md *ctx)
 		goto fail;
 	if (bpf_xdp_store_bytes(ctx, 0, f->bytes, length))
 		goto fail;
-	sent++;
+	state.redirected++;
 	return bpf_redirect_map(&output, 0, XDP_DROP);
 fail:
-	failed++;
+	state.failed++;
 	return XDP_DROP;
 }
 

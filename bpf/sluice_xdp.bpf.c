@@ -37,7 +37,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	malformed = parse(ctx, &p, frame_bytes);
 	if (malformed != SLUICE_MALFORMED_NONE) {
 		action = g->malformed_action[malformed & 15];
-		if (record_decisions)
+		if (constants.record_decisions)
 			record(action, slot, malformed, g->generation);
 		account(&interface_counters, SLUICE_COUNTER_MALFORMED + (malformed & 15), frame_bytes);
 		return finish(action, frame_bytes);
@@ -46,7 +46,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	index = classify(g, &p, frame_bytes);
 	if (index >= SLUICE_ENTRIES_MAX) {
 		action = g->default_action;
-		if (record_decisions)
+		if (constants.record_decisions)
 			record(action, slot, malformed, g->generation);
 		account(&rule_counters, SLUICE_SLOT_DEFAULT, frame_bytes);
 		return finish(action, frame_bytes);
@@ -55,7 +55,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	e = &g->entries[index];
 	action = e->action;
 	slot = e->slot;
-	if (record_decisions)
+	if (constants.record_decisions)
 		record(action, slot, malformed, g->generation);
 	account(&rule_counters, slot, frame_bytes);
 	if (action == SLUICE_ACTION_CAPTURE)

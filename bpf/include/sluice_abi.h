@@ -141,6 +141,31 @@ struct sluice_decision {
 	__u64 generation;
 };
 
+/* Set before load, in `.rodata.sluice`, and constant for the verifier, which removes the branches not taken. */
+struct sluice_constants {
+	/*
+	 * The kernel has xdp.frags (5.18): the program is loaded with BPF_F_XDP_HAS_FRAGS and asks for the whole length.
+	 */
+	__u32 has_frags;
+	/* The self-test instance: writes each decision to the map `decision`. Never set in an attached program. */
+	__u32 record_decisions;
+};
+
+/* The same for the traffic generator. */
+struct sluice_generator_constants {
+	__u32 frame_count;
+	/* The ingress interface that marks a run; a packet received by the attached program has another. */
+	__u32 marker_ifindex;
+};
+
+/* What the traffic generator counts, in `.data.sluice`. */
+struct sluice_generator_state {
+	__u32 next; /* frame to send */
+	__u32 reserved;
+	__u64 redirected; /* handed to the output interface, which may still drop them */
+	__u64 failed; /* could not be built */
+};
+
 /* The traffic generator's frames: bytes of the longest, and how many there can be. */
 #define SLUICE_GENERATOR_FRAME_BYTES 2044
 #define SLUICE_GENERATOR_FRAMES_MAX 65536

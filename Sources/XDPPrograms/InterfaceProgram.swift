@@ -1,0 +1,169 @@
+import CSluiceABI
+import CXDP
+import Glibc
+import LinuxSystem
+
+/// How the program should be attached.
+public struct AttachOptions: Hashable, Sendable {
+  public enum Mode: String, Hashable, Sendable, Codable, CaseIterable {
+    /// Native, or generic where the driver can't.
+    case auto
+    /// In the driver.
+    case native
+    /// In the stack, after the driver has made an skb: any device, much slower.
+    case generic
+  }
+
+  public enum Coexistence: String, Hashable, Sendable, Codable, CaseIterable {
+    /// Joins a libxdp dispatcher that is there already, else attaches alone.
+    case auto
+    /// Attaches alone.
+    case exclusive
+    /// Attaches through libxdp's dispatcher, so that other programs can join.
+    case dispatcher
+  }
+
+  public var mode: Mode
+  public var coexistence: Coexistence
+
+  public init(mode: Mode = .auto, coexistence: Coexistence = .auto) {
+    self.mode = mode
+    self.coexistence = coexistence
+  }
+}
+
+/// The XDP program of one interface: attached from creation to ``detach()``.
+///
+/// Not for sharing between threads: the control thread owns it. Every call is a few system calls; none waits for packets.
+public final class InterfaceProgram {
+  public let interface: String
+  public let interfaceIndex: UInt32
+  public let isNative: Bool
+  /// Why the program isn't in the driver although that was preferred.
+  public let fallbackReason: String?
+  /// The program of an earlier daemon was replaced in place: no packet went by undecided, counters went on.
+  public let wasAdopted: Bool
+  public let programIdentifier: UInt32
+  /// Multi-buffer packets (jumbo frames on drivers with xdp.frags) are seen; needs Linux 5.18.
+  public let supportsFrags: Bool
+  public var isInDispatcher: Bool { attachment.isDispatcher }
+
+  private let maps: ProgramMaps
+  private let pins: PinDirectory?
+  private let attachment: ProgramAttachment
+  private let counterReader: CounterReader
+
+  /// Loads the program and attaches it, deciding by `generation` from the first packet on. Where pins of an earlier daemon
+  /// are found, takes their maps over and replaces the program in the pinned link; `generation` is then ignored.
+  ///
+  /// In libxdp's dispatcher the generation follows the attachment: packets between pass, counted as `no_generation`.
+  ///
+  /// - Parameters:
+  ///   - pins: Where to pin; nil: the program goes with the process.
+  ///   - generation: Bytes of a `struct sluice_generation`.
+  public init(
+    interface: String, index: UInt32, options: AttachOptions, pins: PinDirectory?, generation: UnsafeRawBufferPointer
+  ) throws(ProgramError) {
+    let target = AttachTarget(interface: interface, index: index, options: options, pins: pins)
+    let reader = try CounterReader()
+    let (object, supportsFrags) = try ProgramLoader.open()
+    var attachment: (any ProgramAttachment)?
+    var reusesMaps = false
+    if try target.mustJoinDispatcher() {
+      attachment = try DispatcherAttachment.attach(object, target)  // libxdp loads it, as an extension of its dispatcher
+    } else {
+      if let pins { reusesMaps = try ProgramMaps.reusePinned(in: pins, for: object) }
+      try object.load()
+    }
+    let maps = try ProgramMaps(of: object)
+    let pinned = attachment == nil ? try LinkAttachment.pinned(for: target) : nil
+    if pinned == nil { try maps.publish(generation) }
+    if attachment == nil, !reusesMaps, let pins { try maps.pin(in: pins) }
+    do throws(ProgramError) {
+      if let pinned {
+        try pinned.replaceProgram(with: object)
+        attachment = pinned
+      }
+      let final = if let attachment { attachment } else { try LinkAttachment.attach(object, target) }
+      programIdentifier = try final.programIdentifier()
+      self.attachment = final
+    } catch {
+      if !reusesMaps { pins?.remove() }
+      throw error
+    }
+    self.interface = interface
+    interfaceIndex = index
+    self.supportsFrags = supportsFrags
+    self.pins = pins
+    self.maps = maps
+    counterReader = reader
+    isNative = self.attachment.isNative
+    fallbackReason = self.attachment.fallbackReason
+    wasAdopted = pinned != nil
+  }
+
+  /// Makes a generation live in one atomic step. Returns when no packet is in the previous one any more.
+  ///
+  /// - Parameter redirectTargets: Interface indices that the generation redirects to.
+  public func publish(_ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>) throws(ProgramError) {
+    for target in redirectTargets { try maps.devices.update(target, to: target) }
+    try maps.publish(generation)
+    for stale in try maps.devices.keys() where !redirectTargets.contains(stale) { try maps.devices.remove(stale) }
+  }
+
+  /// Hands the packets that capture rules match on `queue` to an AF_XDP socket.
+  public func setSocket(_ descriptor: CInt, queue: UInt32) throws(ProgramError) {
+    try maps.sockets.update(queue, to: descriptor)
+  }
+
+  /// From now on `queue`'s captured packets take the capture fallback.
+  public func removeSocket(queue: UInt32) throws(ProgramError) { try maps.sockets.remove(queue) }
+
+  /// Packets and bytes that a rule decided or counted.
+  public func ruleCounter(slot: UInt32) throws(ProgramError) -> PacketCount {
+    try counterReader.read(maps.ruleCounters, slot)
+  }
+
+  /// For a slot that no live generation uses.
+  public func clearRuleCounter(slot: UInt32) throws(ProgramError) { try counterReader.clear(maps.ruleCounters, slot) }
+
+  /// By `enum sluice_interface_counter`.
+  public func interfaceCounters() throws(ProgramError) -> [PacketCount] {
+    var counts: [PacketCount] = []
+    for key in 0..<UInt32(SLUICE_COUNTERS.rawValue) {
+      counts.append(try counterReader.read(maps.interfaceCounters, key))
+    }
+    return counts
+  }
+
+  /// Whether the program is still on the interface: false after the interface went away or somebody detached it.
+  public func isAttached() -> Bool { attachment.isAttached(interfaceIndex: interfaceIndex) }
+
+  /// Takes the program off the interface and removes its pins. The counters are gone with it.
+  public func detach() throws(ProgramError) {
+    pins?.remove()
+    try attachment.detach()
+  }
+}
+
+/// Opens the embedded program with what the kernel can do.
+enum ProgramLoader {
+  /// Loads once to find out; the kernel doesn't change.
+  private static let kernelHasFrags: Bool = {
+    guard let object = try? make(frags: true, records: false) else { return false }
+    return (try? object.load()) != nil
+  }()
+
+  /// Not yet loaded.
+  static func open(recordsDecisions: Bool = false) throws(ProgramError) -> (ProgramObject, supportsFrags: Bool) {
+    (try make(frags: kernelHasFrags, records: recordsDecisions), kernelHasFrags)
+  }
+
+  private static func make(frags: Bool, records: Bool) throws(ProgramError) -> ProgramObject {
+    let constants = sluice_constants(has_frags: frags ? 1 : 0, record_decisions: records ? 1 : 0)
+    let object = try ProgramObject(
+      PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp", constants: constants)
+    if frags { try object.setFragsSupport() }
+    return object
+  }
+}

@@ -1,0 +1,66 @@
+import CSluiceABI
+import CXDP
+import LinuxSystem
+
+/// The same program with maps of its own and attached nowhere: packets run through it by BPF_PROG_TEST_RUN, to see a
+/// generation decide before it goes live.
+///
+/// Not for sharing between threads.
+public final class SelfTestProgram {
+  /// What the program decided: fields of `struct sluice_decision`.
+  public struct Decision: Hashable, Sendable {
+    /// `enum sluice_action`, before fallbacks.
+    public var action: UInt32
+    public var slot: UInt32
+    /// `enum sluice_malformed`.
+    public var malformed: UInt32
+  }
+
+  private let program: OwnedDescriptor
+  private let maps: ProgramMaps
+  private let decision: BPFMap
+  private let counterReader: CounterReader
+
+  public init() throws(ProgramError) {
+    let reader = try CounterReader()
+    let (object, _) = try ProgramLoader.open(recordsDecisions: true)
+    try object.load()
+    let program = try object.program()
+    let maps = try ProgramMaps(of: object)
+    let decision = try object.map("decision")
+    counterReader = reader
+    self.program = program
+    self.maps = maps
+    self.decision = decision
+  }
+
+  /// From now on packets are decided by this generation (bytes of a `struct sluice_generation`).
+  public func load(_ generation: UnsafeRawBufferPointer) throws(ProgramError) { try maps.publish(generation) }
+
+  /// Decides about one Ethernet frame of at least 14 bytes, the shortest that BPF_PROG_TEST_RUN takes.
+  public func decide(_ frame: [UInt8]) throws(ProgramError) -> Decision {
+    precondition(frame.count >= 14, "BPF_PROG_TEST_RUN takes no frame below 14 bytes")
+    try checkBPF("test-run", "sluice_xdp") {
+      frame.withUnsafeBytes { bytes in
+        var options = bpf_test_run_opts()
+        options.sz = MemoryLayout<bpf_test_run_opts>.size
+        options.data_in = bytes.baseAddress
+        options.data_size_in = UInt32(bytes.count)
+        options.`repeat` = 1
+        return bpf_prog_test_run_opts(program.rawValue, &options)
+      }
+    }
+    let result: sluice_decision = try decision.value(UInt32(0))
+    return Decision(action: result.action, slot: result.slot, malformed: result.malformed)
+  }
+
+  /// What the rule of a slot has decided or counted in this instance.
+  public func ruleCounter(slot: UInt32) throws(ProgramError) -> PacketCount {
+    try counterReader.read(maps.ruleCounters, slot)
+  }
+
+  /// By `enum sluice_interface_counter`.
+  public func interfaceCounter(_ counter: UInt32) throws(ProgramError) -> PacketCount {
+    try counterReader.read(maps.interfaceCounters, counter)
+  }
+}
