@@ -19,11 +19,11 @@ public struct Author: Hashable, Sendable {
 /// A rule set with its newest content.
 public struct StoredRuleSet: Hashable, Sendable, Identifiable {
   public let id: UUID
-  public var description: String
   public var createdAt: Date
   /// The newest revision; its content's `name` and `revision` are those of the rule set.
   public var current: RuleSetRevision
 
+  public var description: String { current.description }
   public var name: String { current.content.name }
   public var revision: UInt64 { current.info.number }
   public var content: RuleSet { current.content }
@@ -56,11 +56,13 @@ public struct RuleSetRevisionInfo: Hashable, Sendable {
 /// A revision with its content. Immutable.
 public struct RuleSetRevision: Hashable, Sendable {
   public var info: RuleSetRevisionInfo
+  public var description: String
+  /// Under the name that the rule set had then.
   public var content: RuleSet
 }
 
 /// What an editor may change of a rule set.
-public struct RuleSetDraft: Sendable {
+public struct RuleSetDraft: Hashable, Sendable {
   /// A changed `content.name` renames the rule set. `content.revision` is ignored.
   public var content: RuleSet
   public var description: String

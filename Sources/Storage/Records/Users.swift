@@ -102,7 +102,7 @@ public enum RefreshTokenRotation: Hashable, Sendable {
 /// One attempt to sign in.
 public struct SignIn: Hashable, Sendable, Identifiable {
   public let id: UUID
-  /// As typed, cut to 254 characters: may belong to no account.
+  /// As typed, but trimmed, lower-cased and cut to 254 characters: may belong to no account.
   public var email: String
   public var userID: UUID?
   public var succeeded: Bool
@@ -116,11 +116,15 @@ public struct SignIn: Hashable, Sendable, Identifiable {
     at: Date
   ) {
     self.id = id
-    self.email = String(email.prefix(Email.byteCountMax))
+    self.email = Self.stored(email: email)
     self.userID = userID
     self.succeeded = succeeded
     self.address = address
     self.userAgent = String(userAgent.prefix(256))
     self.at = at.wholeMilliseconds
+  }
+
+  static func stored(email: String) -> String {
+    String(email.trimmingCharacters(in: .whitespacesAndNewlines).lowercased().prefix(Email.byteCountMax))
   }
 }

@@ -1,0 +1,196 @@
+import Foundation
+
+/// What a column or parameter holds. Two types serve both databases: TEXT and BIGINT; flags are 0 and 1, times unix
+/// milliseconds, identifiers lower-case UUID text, documents JSON text.
+enum SQLValue: Hashable, Sendable {
+  case null
+  case integer(Int64)
+  case text(String)
+
+  init(_ value: String?) { self = value.map(SQLValue.text) ?? .null }
+  init(_ value: Bool) { self = .integer(value ? 1 : 0) }
+  init(_ value: Date) { self = .integer(value.unixMilliseconds) }
+  init(_ value: Date?) { self = value.map { SQLValue($0) } ?? .null }
+  init(_ value: UUID) { self = .text(value.uuidString.lowercased()) }
+  init(_ value: UUID?) { self = value.map { SQLValue($0) } ?? .null }
+  init(_ value: Int) { self = .integer(Int64(value)) }
+
+  /// Revision numbers: from 1 and far below Int64's end; a larger one from outside matches nothing.
+  init(revision: UInt64) { self = .integer(Int64(clamping: revision)) }
+
+  static func json(_ value: some Encodable) throws -> SQLValue {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return .text(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+
+  /// PostgreSQL's text cannot hold NUL and SQLite's tools stop at it: neither gets one.
+  func checked() throws(StorageError) -> SQLValue {
+    if case .text(let text) = self, text.utf8.contains(0) {
+      throw .invalid(field: "text", reason: "has a NUL character")
+    }
+    return self
+  }
+}
+
+/// The inside of one transaction. Synchronous: it lives only inside the closure of ``Database``, on the thread that owns
+/// the connection. One SQL text serves both databases: parameters are `$1`, `$2`, ….
+protocol SQLSession {
+  var dialect: SQLDialect { get }
+  /// Runs one prepared statement and returns its rows, also of RETURNING.
+  @discardableResult
+  func rows(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> [[SQLValue]]
+  /// Runs one prepared statement and returns how many rows it changed.
+  @discardableResult
+  func execute(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> Int
+  /// Runs one statement without parameters once, for definitions.
+  func define(_ sql: String) throws(StorageError)
+}
+
+enum SQLDialect: Sendable { case sqlite, postgres }
+
+extension SQLSession {
+  /// The first row, read by `read`; nil if there is none.
+  func first<T>(
+    _ sql: String, _ arguments: [SQLValue], _ read: (inout RowReader) throws(StorageError) -> T
+  ) throws(StorageError) -> T? {
+    guard let row = try rows(sql, arguments).first else { return nil }
+    var reader = RowReader(row)
+    return try read(&reader)
+  }
+
+  func all<T>(
+    _ sql: String, _ arguments: [SQLValue], _ read: (inout RowReader) throws(StorageError) -> T
+  ) throws(StorageError) -> [T] {
+    var result: [T] = []
+    for row in try rows(sql, arguments) {
+      var reader = RowReader(row)
+      result.append(try read(&reader))
+    }
+    return result
+  }
+
+  func count(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> Int {
+    try first(sql, arguments) { row throws(StorageError) in Int(try row.integer()) } ?? 0
+  }
+}
+
+/// Connections to one database. A closure is a transaction: it commits when the closure returns and rolls back when it
+/// throws. A write closure may run again after a deadlock: it must have no effects besides its statements.
+protocol Database: Sendable {
+  var poolState: PoolState { get }
+  /// One consistent snapshot; writing fails.
+  func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T
+  func write<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T
+  func close() async
+}
+
+/// Takes a row apart, column by column, in the order of the SELECT.
+struct RowReader {
+  private let values: [SQLValue]
+  private var next = 0
+
+  init(_ values: [SQLValue]) { self.values = values }
+
+  private mutating func value() throws(StorageError) -> SQLValue {
+    guard next < values.count else { throw .corrupt("a row has only \(values.count) columns") }
+    defer { next += 1 }
+    return values[next]
+  }
+
+  private func unexpected(_ expected: String) -> StorageError { .corrupt("column \(next) is not \(expected)") }
+
+  mutating func text() throws(StorageError) -> String {
+    guard case .text(let text) = try value() else { throw unexpected("a text") }
+    return text
+  }
+
+  mutating func textOrNil() throws(StorageError) -> String? {
+    switch try value() {
+    case .null: return nil
+    case .text(let text): return text
+    case .integer: throw unexpected("a text")
+    }
+  }
+
+  mutating func integer() throws(StorageError) -> Int64 {
+    guard case .integer(let integer) = try value() else { throw unexpected("an integer") }
+    return integer
+  }
+
+  mutating func integerOrNil() throws(StorageError) -> Int64? {
+    switch try value() {
+    case .null: return nil
+    case .integer(let integer): return integer
+    case .text: throw unexpected("an integer")
+    }
+  }
+
+  mutating func flag() throws(StorageError) -> Bool { try integer() != 0 }
+
+  mutating func revision() throws(StorageError) -> UInt64 { UInt64(clamping: try integer()) }
+
+  mutating func date() throws(StorageError) -> Date { Date(unixMilliseconds: try integer()) }
+
+  mutating func dateOrNil() throws(StorageError) -> Date? {
+    try integerOrNil().map { Date(unixMilliseconds: $0) }
+  }
+
+  mutating func uuid() throws(StorageError) -> UUID {
+    guard let uuid = UUID(uuidString: try text()) else { throw unexpected("an identifier") }
+    return uuid
+  }
+
+  mutating func uuidOrNil() throws(StorageError) -> UUID? {
+    guard let text = try textOrNil() else { return nil }
+    guard let uuid = UUID(uuidString: text) else { throw unexpected("an identifier") }
+    return uuid
+  }
+
+  mutating func choice<E: RawRepresentable<String>>(_ type: E.Type = E.self) throws(StorageError) -> E {
+    guard let choice = E(rawValue: try text()) else { throw unexpected("a known \(E.self)") }
+    return choice
+  }
+
+  mutating func json<T: Decodable>(_ type: T.Type = T.self) throws(StorageError) -> T {
+    let text = try text()
+    do { return try JSONDecoder().decode(type, from: Data(text.utf8)) } catch {
+      throw unexpected("a \(T.self) (\(error))")
+    }
+  }
+}
+
+/// A WHERE clause in the making, with its arguments.
+struct Conditions {
+  private var clauses: [String] = []
+  private(set) var arguments: [SQLValue] = []
+
+  /// `clause` names the parameter as `$?`.
+  mutating func add(_ clause: String, _ value: SQLValue) {
+    arguments.append(value)
+    clauses.append(clause.replacing("$?", with: "$\(arguments.count)"))
+  }
+
+  /// A part of any of the columns, in any case.
+  mutating func search(_ text: String, in columns: String...) {
+    let escaped = text.lowercased().reduce(into: "") { $0 += "!%_".contains($1) ? "!\($1)" : "\($1)" }
+    add(columns.map { "lower(\($0)) LIKE $? ESCAPE '!'" }.joined(separator: " OR "), .text("%\(escaped)%"))
+  }
+
+  var sql: String { clauses.isEmpty ? "" : " WHERE " + clauses.map { "(\($0))" }.joined(separator: " AND ") }
+}
+
+extension SQLSession {
+  /// One page of a SELECT, and the count of all rows that meet the conditions.
+  func page<T: Sendable>(
+    select: String, from table: String, _ conditions: Conditions = .init(), order: String, _ page: Page,
+    _ read: (inout RowReader) throws(StorageError) -> T
+  ) throws(StorageError) -> Paged<T> {
+    let total = try count("SELECT COUNT(*) FROM \(table)\(conditions.sql)", conditions.arguments)
+    let n = conditions.arguments.count
+    let items = try all(
+      "SELECT \(select) FROM \(table)\(conditions.sql) ORDER BY \(order) LIMIT $\(n + 1) OFFSET $\(n + 2)",
+      conditions.arguments + [SQLValue(page.limit), SQLValue(page.offset)], read)
+    return Paged(items: items, total: total)
+  }
+}

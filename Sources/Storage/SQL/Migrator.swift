@@ -1,0 +1,85 @@
+import Crypto
+import Foundation
+
+/// One step of the schema, for both databases. Immutable once released.
+struct Migration: Sendable {
+  let number: Int
+  let name: String
+  /// Run one at a time, in order.
+  let statements: [String]
+
+  /// SHA-256 of the statements, lower-case hexadecimal.
+  var checksum: String {
+    SHA256.hash(data: Data(statements.joined(separator: ";\n").utf8))
+      .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+}
+
+/// Brings a schema up to date: each migration in a transaction of its own with the note that it ran, under a lock, so
+/// that programs that start together apply each one once.
+struct Migrator: Sendable {
+  let migrations: [Migration]
+
+  /// Any constant that no other use of advisory locks in the database has; "sluice" in ASCII.
+  static let advisoryLockKey: Int64 = 0x73_6C75_6963_65
+
+  init(_ migrations: [Migration]) {
+    precondition(
+      migrations.enumerated().allSatisfy { $0.element.number == $0.offset + 1 },
+      "migrations are numbered from 1 without gaps")
+    self.migrations = migrations
+  }
+
+  /// Returns the numbers of the migrations that this call applied.
+  @discardableResult
+  func run(on database: any Database) async throws -> [Int] {
+    var applied: [Int] = []
+    while let number = try await database.write({ session in try applyNext(session) }) { applied.append(number) }
+    return applied
+  }
+
+  private func applyNext(_ session: any SQLSession) throws(StorageError) -> Int? {
+    try lock(session)
+    try session.define(
+      """
+      CREATE TABLE IF NOT EXISTS schema_migrations (
+        number BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)
+      """)
+    guard let migration = try firstPending(session) else { return nil }
+    for (index, statement) in migration.statements.enumerated() {
+      do throws(StorageError) { try session.define(statement) } catch {
+        if error.canPass { throw error }
+        throw .migration(
+          .failed(number: migration.number, name: migration.name, statement: index + 1, reason: "\(error)"))
+      }
+    }
+    try session.execute(
+      "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",
+      [SQLValue(migration.number), .text(migration.name), .text(migration.checksum), SQLValue(Date())])
+    return migration.number
+  }
+
+  /// SQLite's write transaction is the lock already.
+  private func lock(_ session: any SQLSession) throws(StorageError) {
+    guard session.dialect == .postgres else { return }
+    try session.define("SET LOCAL lock_timeout = '60s'")
+    try session.define("SET LOCAL statement_timeout = '10min'")
+    try session.rows("SELECT pg_advisory_xact_lock($1)::text", [.integer(Self.advisoryLockKey)])
+  }
+
+  private func firstPending(_ session: any SQLSession) throws(StorageError) -> Migration? {
+    let applied = try session.all("SELECT number, name, checksum FROM schema_migrations ORDER BY number", []) {
+      row throws(StorageError) in
+      (number: Int(try row.integer()), name: try row.text(), checksum: try row.text())
+    }
+    for (index, entry) in applied.enumerated() {
+      guard index < migrations.count, entry.number == index + 1 else {
+        throw .migration(.unknown(number: entry.number, name: entry.name))
+      }
+      guard migrations[index].checksum == entry.checksum else {
+        throw .migration(.changed(number: entry.number, name: entry.name))
+      }
+    }
+    return migrations.dropFirst(applied.count).first
+  }
+}

@@ -1,0 +1,75 @@
+import Foundation
+
+/// The rows of nodes.
+enum NodeTable {
+  static let columns = "id, name, address, description, created_at, updated_at"
+
+  static func read(_ row: inout RowReader) throws(StorageError) -> Node {
+    Node(
+      id: try row.uuid(), name: try row.text(), address: try row.text(), description: try row.text(),
+      createdAt: try row.date(), updatedAt: try row.date())
+  }
+
+  static func find(_ name: String, _ session: any SQLSession) throws(StorageError) -> Node {
+    let node = try session.first("SELECT \(columns) FROM nodes WHERE name = $1", [.text(name)], read)
+    guard let node else { throw .notFound(kind: "node", key: name) }
+    return node
+  }
+
+  static func insert(_ new: NewNode, at: Date, _ session: any SQLSession) throws(StorageError) -> Node {
+    try session.execute(
+      "INSERT INTO nodes (\(columns)) VALUES ($1, $2, $3, $4, $5, $5)",
+      [SQLValue(UUID()), .text(new.name), .text(new.address), .text(new.description), SQLValue(at)])
+    return try find(new.name, session)
+  }
+}
+
+extension SQLStore {
+  func createNode(_ node: NewNode) async throws -> Node {
+    let at = timestamp
+    return try await database.write { try NodeTable.insert(node, at: at, $0) }
+  }
+
+  func node(named name: String) async throws -> Node {
+    try await database.read { try NodeTable.find(name, $0) }
+  }
+
+  func nodes(_ page: Page) async throws -> Paged<Node> {
+    try await database.read { session in
+      try session.page(select: NodeTable.columns, from: "nodes", order: "name", page, NodeTable.read)
+    }
+  }
+
+  func updateNode(named name: String, _ change: NodeChange) async throws -> Node {
+    let at = timestamp
+    return try await database.write { session in
+      let updated = try session.first(
+        """
+        UPDATE nodes SET name = COALESCE($2, name), address = COALESCE($3, address),
+          description = COALESCE($4, description), updated_at = $5 WHERE name = $1 RETURNING \(NodeTable.columns)
+        """,
+        [
+          .text(name), SQLValue(change.name), SQLValue(change.address), SQLValue(change.description), SQLValue(at),
+        ], NodeTable.read)
+      guard let updated else { throw StorageError.notFound(kind: "node", key: name) }
+      return updated
+    }
+  }
+
+  func deleteNode(named name: String) async throws {
+    try await database.write { session in
+      do throws(StorageError) {
+        guard try session.execute("DELETE FROM nodes WHERE name = $1", [.text(name)]) > 0 else {
+          throw .notFound(kind: "node", key: name)
+        }
+      } catch { throw error.naming(kind: "node", by: "attachments") }
+    }
+  }
+}
+
+extension StorageError {
+  /// A violated reference, which the databases report without names, in the caller's words.
+  func naming(kind: String, by: String) -> StorageError {
+    if case .inUse = self { .inUse(kind: kind, by: by) } else { self }
+  }
+}

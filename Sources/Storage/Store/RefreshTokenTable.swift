@@ -1,0 +1,154 @@
+import Foundation
+import Identity
+
+/// The rows of refresh tokens.
+enum RefreshTokenTable {
+  static let columns = "digest, family_id, user_id, created_at, expires_at, rotated_at, revoked_at"
+
+  static func read(_ row: inout RowReader) throws(StorageError) -> RefreshTokenRecord {
+    RefreshTokenRecord(
+      digest: try row.text(), familyID: try row.uuid(), userID: try row.uuid(), createdAt: try row.date(),
+      state: RefreshTokenState(
+        expiresAt: try row.date(), rotatedAt: try row.dateOrNil(), revokedAt: try row.dateOrNil()))
+  }
+
+  static func find(_ digest: String, _ session: any SQLSession) throws(StorageError) -> RefreshTokenRecord? {
+    try session.first("SELECT \(columns) FROM refresh_tokens WHERE digest = $1", [.text(digest)], read)
+  }
+
+  static func insert(_ record: RefreshTokenRecord, _ session: any SQLSession) throws(StorageError) {
+    try session.execute(
+      "INSERT INTO refresh_tokens (digest, family_id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+      [
+        .text(record.digest), SQLValue(record.familyID), SQLValue(record.userID), SQLValue(record.createdAt),
+        SQLValue(record.state.expiresAt),
+      ])
+  }
+
+  static func revokeFamily(_ familyID: UUID, at: Date, _ session: any SQLSession) throws(StorageError) {
+    try session.execute(
+      "UPDATE refresh_tokens SET revoked_at = $2 WHERE family_id = $1 AND revoked_at IS NULL",
+      [SQLValue(familyID), SQLValue(at)])
+  }
+
+  static func revokeAll(of userID: UUID, at: Date, _ session: any SQLSession) throws(StorageError) {
+    try session.execute(
+      "UPDATE refresh_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL",
+      [SQLValue(userID), SQLValue(at)])
+  }
+}
+
+extension SQLStore {
+  func insertRefreshToken(digest: String, userID: UUID, expiresAt: Date) async throws -> RefreshTokenRecord {
+    let record = RefreshTokenRecord(
+      digest: digest, familyID: UUID(), userID: userID, createdAt: timestamp,
+      state: RefreshTokenState(expiresAt: expiresAt.wholeMilliseconds))
+    try await database.write { session in
+      guard try UserTable.lock(userID, session) != nil else {
+        throw StorageError.notFound(kind: "user", key: SQLValue(userID).plainText)
+      }
+      try RefreshTokenTable.insert(record, session)
+    }
+    return record
+  }
+
+  func rotateRefreshToken(
+    digest: String, successorDigest: String, successorExpiresAt: Date
+  ) async throws -> RefreshTokenRotation {
+    let at = timestamp
+    return try await database.write { session in
+      // The account's row is the lock of all its tokens: a rotation must not slip past a concurrent revocation, and two
+      // rotations of one token must not both find it unused. Hence the second look.
+      guard let userID = try RefreshTokenTable.find(digest, session)?.userID,
+        let user = try UserTable.lock(userID, session),
+        let token = try RefreshTokenTable.find(digest, session)
+      else { return .unknown }
+      switch token.state.present(at: at) {
+      case .expired: return .expired
+      case .revoked: return .revoked
+      case .reused:
+        try RefreshTokenTable.revokeFamily(token.familyID, at: at, session)
+        return .reused(userID: userID)
+      case .rotate: break
+      }
+      guard user.isActive else { return .inactive }
+      try session.execute(
+        "UPDATE refresh_tokens SET rotated_at = $2 WHERE digest = $1", [.text(digest), SQLValue(at)])
+      let successor = RefreshTokenRecord(
+        digest: successorDigest, familyID: token.familyID, userID: userID, createdAt: at,
+        state: RefreshTokenState(expiresAt: successorExpiresAt))
+      try RefreshTokenTable.insert(successor, session)
+      return .rotated(user)
+    }
+  }
+
+  func revokeRefreshTokenFamily(digest: String) async throws {
+    let at = timestamp
+    try await database.write { session in
+      guard let token = try RefreshTokenTable.find(digest, session), try UserTable.lock(token.userID, session) != nil
+      else { return }
+      try RefreshTokenTable.revokeFamily(token.familyID, at: at, session)
+    }
+  }
+
+  func revokeRefreshTokens(userID: UUID) async throws {
+    let at = timestamp
+    try await database.write { session in
+      guard try UserTable.lock(userID, session) != nil else { return }
+      try RefreshTokenTable.revokeAll(of: userID, at: at, session)
+    }
+  }
+
+  func purgeHistory(before: Date) async throws -> Int {
+    try await database.write { session in
+      let tokens = try session.execute("DELETE FROM refresh_tokens WHERE expires_at < $1", [SQLValue(before)])
+      let signIns = try session.execute("DELETE FROM sign_ins WHERE happened_at < $1", [SQLValue(before)])
+      return tokens + signIns
+    }
+  }
+}
+
+// MARK: Sign-ins
+
+extension SQLStore {
+  private static let signInColumns = "id, email, user_id, succeeded, address, user_agent, happened_at"
+
+  func recordSignIn(_ signIn: SignIn) async throws {
+    try await database.write { session in
+      try session.execute(
+        "INSERT INTO sign_ins (\(Self.signInColumns)) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        [
+          SQLValue(signIn.id), .text(signIn.email), SQLValue(signIn.userID), SQLValue(signIn.succeeded),
+          .text(signIn.address), .text(signIn.userAgent), SQLValue(signIn.at),
+        ])
+      guard signIn.succeeded, let userID = signIn.userID else { return }
+      try session.execute(
+        "UPDATE users SET last_sign_in_at = $2 WHERE id = $1", [SQLValue(userID), SQLValue(signIn.at)])
+    }
+  }
+
+  func signIns(userID: UUID?, _ page: Page) async throws -> Paged<SignIn> {
+    var conditions = Conditions()
+    if let userID { conditions.add("user_id = $?", SQLValue(userID)) }
+    return try await database.read { [conditions] session in
+      try session.page(
+        select: Self.signInColumns, from: "sign_ins", conditions, order: "happened_at DESC, id", page
+      ) { row throws(StorageError) in
+        SignIn(
+          id: try row.uuid(), email: try row.text(), userID: try row.uuidOrNil(), succeeded: try row.flag(),
+          address: try row.text(), userAgent: try row.text(), at: try row.date())
+      }
+    }
+  }
+
+  func failedSignInCount(email: String, since: Date) async throws -> Int {
+    let email = SQLValue.text(SignIn.stored(email: email))
+    return try await database.read { session in
+      try session.count(
+        """
+        SELECT COUNT(*) FROM sign_ins WHERE email = $1 AND succeeded = 0 AND happened_at >= $2 AND happened_at >
+          COALESCE((SELECT MAX(happened_at) FROM sign_ins WHERE email = $1 AND succeeded = 1), 0)
+        """, [email, SQLValue(since)])
+    }
+  }
+}

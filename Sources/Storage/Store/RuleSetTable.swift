@@ -1,0 +1,164 @@
+import Foundation
+import Rules
+
+/// The rows of rule sets and their revisions. A revision is written once and never changed.
+enum RuleSetTable {
+  /// A rule set without its content.
+  struct Head: Sendable {
+    let id: UUID
+    let revision: UInt64
+    let createdAt: Date
+  }
+
+  static let infoColumns = "number, author_id, author_email, reason, rule_count, created_at"
+
+  static func readHead(_ row: inout RowReader) throws(StorageError) -> Head {
+    Head(id: try row.uuid(), revision: try row.revision(), createdAt: try row.date())
+  }
+
+  static func readInfo(_ row: inout RowReader) throws(StorageError) -> RuleSetRevisionInfo {
+    RuleSetRevisionInfo(
+      number: try row.revision(), author: Author(userID: try row.uuidOrNil(), email: try row.text()),
+      reason: try row.textOrNil(), ruleCount: Int(try row.integer()), createdAt: try row.date())
+  }
+
+  static func find(_ name: String, _ session: any SQLSession) throws(StorageError) -> Head {
+    let head = try session.first(
+      "SELECT id, revision, created_at FROM rule_sets WHERE name = $1", [.text(name)], readHead)
+    guard let head else { throw .notFound(kind: "rule set", key: name) }
+    return head
+  }
+
+  /// Until the transaction ends, nobody else makes a revision.
+  static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> Head {
+    let head = try session.first(
+      "UPDATE rule_sets SET revision = revision WHERE name = $1 RETURNING id, revision, created_at", [.text(name)],
+      readHead)
+    guard let head else { throw .notFound(kind: "rule set", key: name) }
+    return head
+  }
+
+  static func revision(_ number: UInt64, of id: UUID, _ session: any SQLSession) throws(StorageError) -> RuleSetRevision {
+    let revision = try session.first(
+      "SELECT \(infoColumns), description, content FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
+      [SQLValue(id), SQLValue(revision: number)]
+    ) { row throws(StorageError) in
+      let info = try readInfo(&row)
+      var revision = RuleSetRevision(info: info, description: try row.text(), content: try row.json(RuleSet.self))
+      revision.content.revision = info.number
+      return revision
+    }
+    guard let revision else { throw .notFound(kind: "revision", key: "\(number)") }
+    return revision
+  }
+
+  static func insert(
+    _ draft: RuleSetDraft, number: UInt64, of id: UUID, _ edit: RuleSetEdit, at: Date, _ session: any SQLSession
+  ) throws {
+    var content = draft.content
+    content.revision = number
+    try session.execute(
+      """
+      INSERT INTO rule_set_revisions (rule_set_id, number, author_id, author_email, reason, description, rule_count,
+        default_action, content, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+      """,
+      [
+        SQLValue(id), SQLValue(revision: number), SQLValue(edit.author.userID), .text(edit.author.email),
+        SQLValue(edit.reason), .text(draft.description), SQLValue(content.rules.count),
+        .text(content.defaultAction.rawValue), try .json(content), SQLValue(at),
+      ])
+  }
+
+  static func stored(_ head: Head, revision: UInt64, _ session: any SQLSession) throws(StorageError) -> StoredRuleSet {
+    StoredRuleSet(
+      id: head.id, createdAt: head.createdAt, current: try self.revision(revision, of: head.id, session))
+  }
+}
+
+extension SQLStore {
+  func createRuleSet(_ content: RuleSet, description: String, _ edit: RuleSetEdit) async throws -> StoredRuleSet {
+    let head = RuleSetTable.Head(id: UUID(), revision: 1, createdAt: timestamp)
+    return try await database.write { session in
+      try session.execute(
+        "INSERT INTO rule_sets (id, name, revision, created_at) VALUES ($1, $2, 1, $3)",
+        [SQLValue(head.id), .text(content.name), SQLValue(head.createdAt)])
+      let draft = RuleSetDraft(content: content, description: description)
+      try RuleSetTable.insert(draft, number: 1, of: head.id, edit, at: head.createdAt, session)
+      return try RuleSetTable.stored(head, revision: 1, session)
+    }
+  }
+
+  func ruleSet(named name: String) async throws -> StoredRuleSet {
+    try await database.read { session in
+      let head = try RuleSetTable.find(name, session)
+      return try RuleSetTable.stored(head, revision: head.revision, session)
+    }
+  }
+
+  func ruleSets(search: String?, _ page: Page) async throws -> Paged<RuleSetSummary> {
+    var conditions = Conditions()
+    if let search { conditions.search(search, in: "s.name", "r.description") }
+    return try await database.read { [conditions] session in
+      try session.page(
+        select: "s.id, s.name, r.description, s.revision, r.rule_count, r.default_action, s.created_at, r.created_at",
+        from: "rule_sets s JOIN rule_set_revisions r ON r.rule_set_id = s.id AND r.number = s.revision",
+        conditions, order: "s.name", page
+      ) { row throws(StorageError) in
+        RuleSetSummary(
+          id: try row.uuid(), name: try row.text(), description: try row.text(), revision: try row.revision(),
+          ruleCount: Int(try row.integer()), defaultAction: try row.choice(), createdAt: try row.date(),
+          updatedAt: try row.date())
+      }
+    }
+  }
+
+  func updateRuleSet(
+    named name: String, _ edit: RuleSetEdit, _ change: @escaping @Sendable (inout RuleSetDraft) throws -> Void
+  ) async throws -> StoredRuleSet {
+    let at = timestamp
+    return try await database.write { session in
+      let head = try RuleSetTable.lock(name, session)
+      if let expected = edit.expectedRevision, expected != head.revision {
+        throw StorageError.staleRevision(expected: expected, current: head.revision)
+      }
+      let old = try RuleSetTable.stored(head, revision: head.revision, session)
+      let oldDraft = RuleSetDraft(content: old.content, description: old.description)
+      var draft = oldDraft
+      try change(&draft)
+      draft.content.revision = head.revision
+      if draft == oldDraft { return old }
+      let next = head.revision + 1
+      try session.execute(
+        "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",
+        [SQLValue(head.id), SQLValue(revision: next), .text(draft.content.name)])
+      try RuleSetTable.insert(draft, number: next, of: head.id, edit, at: at, session)
+      return try RuleSetTable.stored(head, revision: next, session)
+    }
+  }
+
+  func deleteRuleSet(named name: String) async throws {
+    try await database.write { session in
+      do throws(StorageError) {
+        guard try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)]) > 0 else {
+          throw .notFound(kind: "rule set", key: name)
+        }
+      } catch { throw error.naming(kind: "rule set", by: "attachments") }
+    }
+  }
+
+  func ruleSetRevisions(named name: String, _ page: Page) async throws -> Paged<RuleSetRevisionInfo> {
+    try await database.read { session in
+      var conditions = Conditions()
+      conditions.add("rule_set_id = $?", SQLValue(try RuleSetTable.find(name, session).id))
+      return try session.page(
+        select: RuleSetTable.infoColumns, from: "rule_set_revisions", conditions, order: "number DESC", page,
+        RuleSetTable.readInfo)
+    }
+  }
+
+  func ruleSetRevision(named name: String, number: UInt64) async throws -> RuleSetRevision {
+    try await database.read { session in
+      try RuleSetTable.revision(number, of: try RuleSetTable.find(name, session).id, session)
+    }
+  }
+}

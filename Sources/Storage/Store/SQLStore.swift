@@ -1,0 +1,95 @@
+import Foundation
+import Identity
+
+/// The store in SQL; the same text for every database.
+final class SQLStore: Store {
+  let database: any Database
+  let now: @Sendable () -> Date
+
+  /// `database` has the newest schema.
+  init(_ database: any Database, now: @escaping @Sendable () -> Date = { Date() }) {
+    self.database = database
+    self.now = now
+  }
+
+  /// The time to write into a row.
+  var timestamp: Date { now().wholeMilliseconds }
+
+  var poolState: PoolState { database.poolState }
+
+  func ping(timeout: Duration) async throws {
+    let late = StorageError.unavailable(
+      reason: "no answer in \(timeout)", remedy: "check that the database runs and is not overloaded")
+    _ = try await within(timeout, else: late) { [database] in
+      try await database.read { try $0.count("SELECT 1", []) }
+    }
+  }
+
+  func close() async { await database.close() }
+}
+
+// MARK: First start
+
+extension SQLStore {
+  private static let seededKey = "seeded_at"
+
+  func seed(adminPasswordHash: String) async throws -> Bool {
+    let at = timestamp
+    return try await database.write { session in
+      // Of several programs that start together, PostgreSQL lets the others wait here for the first one's commit.
+      let marked = try session.rows(
+        "INSERT INTO settings (key, value, updated_at) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING RETURNING key",
+        [.text(Self.seededKey), .text("\(at.unixMilliseconds)"), SQLValue(at)])
+      guard !marked.isEmpty else { return false }
+      let admin = NewUser(
+        email: SeededAdmin.email, name: SeededAdmin.name, passwordHash: adminPasswordHash, roles: [.admin],
+        mustChangePassword: true)
+      _ = try UserTable.insert(admin, hasSeededPassword: true, at: at, session)
+      _ = try NodeTable.insert(.local, at: at, session)
+      return true
+    }
+  }
+
+  func isSeeded() async throws -> Bool { try await setting(Self.seededKey) != nil }
+
+  func seededPasswordStands() async throws -> Bool {
+    try await database.read { session in
+      try session.count("SELECT COUNT(*) FROM users WHERE has_seeded_password = 1 AND is_active = 1", []) > 0
+    }
+  }
+}
+
+// MARK: Settings
+
+extension SQLStore {
+  func setting(_ key: String) async throws -> String? {
+    try await database.read { session in
+      try session.first("SELECT value FROM settings WHERE key = $1", [.text(key)]) { row throws(StorageError) in
+        try row.text()
+      }
+    }
+  }
+
+  func settings() async throws -> [String: String] {
+    try await database.read { session in
+      let pairs = try session.all("SELECT key, value FROM settings", []) { row throws(StorageError) in
+        (try row.text(), try row.text())
+      }
+      return Dictionary(uniqueKeysWithValues: pairs)
+    }
+  }
+
+  func setSetting(_ key: String, to value: String?) async throws {
+    let at = timestamp
+    try await database.write { session in
+      guard let value else {
+        try session.execute("DELETE FROM settings WHERE key = $1", [.text(key)])
+        return
+      }
+      try session.execute(
+        "INSERT INTO settings (key, value, updated_at) VALUES ($1, $2, $3) "
+          + "ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
+        [.text(key), .text(value), SQLValue(at)])
+    }
+  }
+}
