@@ -1,0 +1,114 @@
+public import GRPCCore
+public import Rules
+
+/// The calls to one daemon, with timeouts and with errors in words. Any thread.
+///
+/// The caller owns the transport and runs its connections: `withGRPCClient(transport:)` for a command,
+/// `runConnections()` in a task for a service. A call doesn't wait for a daemon that isn't there: it fails with
+/// ``ControlError/isUnreachable``.
+public struct ControlClient<Transport: ClientTransport>: Sendable {
+  public let address: ControlAddress
+  /// For every call but the ones that compile, attach or write files.
+  public var timeout: Duration = .seconds(5)
+  /// For Attach, Detach, Apply, StartCapture and StopCapture.
+  public var changeTimeout: Duration = .seconds(30)
+
+  /// The generated client, for what isn't covered here.
+  public let rpc: Sluice_Control_V1_Control.Client<Transport>
+
+  public init(wrapping client: GRPCClient<Transport>, address: ControlAddress) {
+    self.address = address
+    rpc = Sluice_Control_V1_Control.Client(wrapping: client)
+  }
+
+  /// Runs `body` with options that carry `timeout` (nil: none) and turns what it throws into a ``ControlError``.
+  private func call<Response: Sendable>(
+    timeout: Duration?, _ body: (CallOptions) async throws -> Response
+  ) async throws(ControlError) -> Response {
+    var options = CallOptions.defaults
+    options.timeout = timeout
+    options.waitForReady = false
+    do {
+      return try await body(options)
+    } catch {
+      throw ControlError(error, calling: address, timeout: timeout)
+    }
+  }
+
+  public func status() async throws(ControlError) -> Sluice_Control_V1_GetStatusResponse {
+    try await call(timeout: timeout) { try await rpc.getStatus(.init(), options: $0) }
+  }
+
+  public func interfaces() async throws(ControlError) -> [Sluice_Control_V1_Interface] {
+    try await call(timeout: timeout) { try await rpc.listInterfaces(.init(), options: $0).interfaces }
+  }
+
+  public func attach(
+    _ interface: String, options: Sluice_Control_V1_AttachOptions
+  ) async throws(ControlError) -> Sluice_Control_V1_Attachment {
+    let request = Sluice_Control_V1_AttachRequest.with {
+      $0.interface = interface
+      $0.options = options
+    }
+    return try await call(timeout: changeTimeout) { try await rpc.attach(request, options: $0).attachment }
+  }
+
+  public func detach(_ interface: String) async throws(ControlError) {
+    try await call(timeout: changeTimeout) { options in
+      _ = try await rpc.detach(.with { $0.interface = interface }, options: options)
+    }
+  }
+
+  public func apply(
+    _ ruleSet: RuleSet, to interfaces: [String], dryRun: Bool = false
+  ) async throws(ControlError) -> Sluice_Control_V1_ApplyResponse {
+    let request = Sluice_Control_V1_ApplyRequest.with {
+      $0.ruleSet = Sluice_Control_V1_RuleSet(ruleSet)
+      $0.interfaces = interfaces
+      $0.dryRun = dryRun
+    }
+    return try await call(timeout: changeTimeout) { try await rpc.apply(request, options: $0) }
+  }
+
+  public func ruleSet(of interface: String) async throws(ControlError) -> Sluice_Control_V1_GetRuleSetResponse {
+    try await call(timeout: timeout) { options in
+      try await rpc.getRuleSet(.with { $0.interface = interface }, options: options)
+    }
+  }
+
+  /// Of all attached interfaces where none is named.
+  public func counters(
+    of interfaces: [String] = []
+  ) async throws(ControlError) -> [Sluice_Control_V1_InterfaceCounters] {
+    try await call(timeout: timeout) { options in
+      try await rpc.getCounters(.with { $0.interfaces = interfaces }, options: options).interfaces
+    }
+  }
+
+  public func startCapture(
+    _ request: Sluice_Control_V1_StartCaptureRequest
+  ) async throws(ControlError) -> Sluice_Control_V1_Capture {
+    try await call(timeout: changeTimeout) { try await rpc.startCapture(request, options: $0).capture }
+  }
+
+  public func stopCapture(_ id: String) async throws(ControlError) -> Sluice_Control_V1_Capture {
+    try await call(timeout: changeTimeout) { options in
+      try await rpc.stopCapture(.with { $0.id = id }, options: options).capture
+    }
+  }
+
+  public func captures() async throws(ControlError) -> [Sluice_Control_V1_Capture] {
+    try await call(timeout: timeout) { try await rpc.listCaptures(.init(), options: $0).captures }
+  }
+
+  /// Gives `body` every event until the daemon ends the stream, `body` throws or the task is cancelled.
+  public func events(
+    kinds: [String] = [], _ body: @escaping @Sendable (Sluice_Control_V1_Event) async throws -> Void
+  ) async throws(ControlError) {
+    try await call(timeout: nil) { options in
+      try await rpc.streamEvents(.with { $0.kinds = kinds }, options: options) { response in
+        for try await event in response.messages { try await body(event) }
+      }
+    }
+  }
+}

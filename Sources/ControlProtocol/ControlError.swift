@@ -1,0 +1,45 @@
+public import GRPCCore
+
+/// Why a call to the daemon failed: its status, and a message that names the cause and, where known, the remedy.
+public struct ControlError: Error, Hashable, Sendable, CustomStringConvertible {
+  public let code: RPCError.Code
+  public let message: String
+
+  public init(_ code: RPCError.Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  /// Of whatever a call threw.
+  init(_ error: any Error, calling address: ControlAddress, timeout: Duration?) {
+    guard let error = error as? RPCError else {
+      self = error as? ControlError ?? ControlError(.unknown, "\(error)")
+      return
+    }
+    switch error.code {
+    case .unavailable where error.isOfTransport:
+      self.init(.unavailable, address.diagnosis())
+    case .deadlineExceeded:
+      let limit = timeout.map { " within \($0.components.seconds) s" } ?? ""
+      self.init(.deadlineExceeded, "sluiced at \(address) did not answer\(limit)")
+    case .unimplemented where error.message.isEmpty:
+      self.init(.unimplemented, "sluiced at \(address) is older than this command and does not know the request")
+    default:
+      self.init(error.code, error.message)
+    }
+  }
+
+  /// Whether no daemon answered, rather than that it refused.
+  public var isUnreachable: Bool { code == .unavailable || code == .deadlineExceeded }
+
+  public var description: String { message }
+}
+
+extension RPCError {
+  /// Whether it was made on this side: the connection failed. (A daemon that is shutting down says UNAVAILABLE itself,
+  /// in words of its own; the transport's come with a cause or are about channels and connections.)
+  fileprivate var isOfTransport: Bool {
+    cause != nil || message.isEmpty || message.lowercased().contains("channel")
+      || message.lowercased().contains("connect")
+  }
+}

@@ -1,0 +1,185 @@
+import ControlProtocol
+import Foundation
+import GRPCCore
+import GRPCInProcessTransport
+import GRPCNIOTransportHTTP2Posix
+import Rules
+import Testing
+
+/// A daemon that answers Apply with what it was asked and refuses everything else in a known way.
+private struct EchoDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
+  func apply(
+    request: Sluice_Control_V1_ApplyRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ApplyResponse {
+    let ruleSet = try RuleSet(request.ruleSet)
+    return .with {
+      $0.results = request.interfaces.map { name in
+        .with { ($0.interface, $0.entries) = (name, UInt32(ruleSet.rules.count)) }
+      }
+      $0.warnings = request.dryRun ? ["dry run"] : []
+    }
+  }
+
+  func detach(
+    request: Sluice_Control_V1_DetachRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_DetachResponse {
+    throw RPCError(code: .notFound, message: "\(request.interface) is not attached")
+  }
+
+  func getStatus(
+    request: Sluice_Control_V1_GetStatusRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetStatusResponse {
+    throw RPCError(code: .unavailable, message: "sluiced is shutting down")
+  }
+
+  func getCounters(
+    request: Sluice_Control_V1_GetCountersRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetCountersResponse {
+    // Never answers: the caller's deadline ends it.
+    let (forever, continuation) = AsyncStream<Void>.makeStream()
+    await withRPCCancellationHandler {
+      for await _ in forever {}
+    } onCancelRPC: {
+      continuation.finish()
+    }
+    throw RPCError(code: .cancelled, message: "the caller left")
+  }
+
+  func streamEvents(
+    request: Sluice_Control_V1_StreamEventsRequest, response: RPCWriter<Sluice_Control_V1_Event>,
+    context: ServerContext
+  ) async throws {
+    for sequence in UInt64(1)...3 {
+      try await response.write(.with { ($0.sequence, $0.kind) = (sequence, request.kinds.first ?? "any") })
+    }
+  }
+
+  func listInterfaces(
+    request: Sluice_Control_V1_ListInterfacesRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListInterfacesResponse {
+    .with { $0.interfaces = [.with { $0.name = "eth0" }] }
+  }
+
+  private func unused() -> RPCError { RPCError(code: .unimplemented, message: "") }
+  func attach(
+    request: Sluice_Control_V1_AttachRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_AttachResponse { throw unused() }
+  func getRuleSet(
+    request: Sluice_Control_V1_GetRuleSetRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetRuleSetResponse { throw unused() }
+  func startCapture(
+    request: Sluice_Control_V1_StartCaptureRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_StartCaptureResponse { throw unused() }
+  func stopCapture(
+    request: Sluice_Control_V1_StopCaptureRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_StopCaptureResponse { throw unused() }
+  func listCaptures(
+    request: Sluice_Control_V1_ListCapturesRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListCapturesResponse { throw unused() }
+}
+
+@Suite("The client of the daemon", .timeLimit(.minutes(1)))
+struct ControlClientTests {
+  private func withClient(
+    _ body: @Sendable (ControlClient<InProcessTransport.Client>) async throws -> Void
+  ) async throws {
+    try await withServices([EchoDaemon()]) { try await body(ControlClient(wrapping: $0, address: .standard)) }
+  }
+
+  @Test("A rule set arrives whole and its answer comes back")
+  func apply() async throws {
+    try await withClient { client in
+      let set = RuleSet(name: "s", rules: [Rule(name: "r", action: .redirect(interface: "eth1"))])
+      let answer = try await client.apply(set, to: ["eth0", "eth2"], dryRun: true)
+      #expect(answer.results.map(\.interface) == ["eth0", "eth2"])
+      #expect(answer.results.map(\.entries) == [1, 1])
+      #expect(answer.warnings == ["dry run"])
+    }
+  }
+
+  @Test("A refusal keeps the daemon's code and words; its UNAVAILABLE is not taken for a missing socket")
+  func refusals() async throws {
+    try await withClient { client in
+      let missing = await #expect(throws: ControlError.self) { try await client.detach("eth9") }
+      #expect(missing == ControlError(.notFound, "eth9 is not attached"))
+      let leaving = await #expect(throws: ControlError.self) { try await client.status() }
+      #expect(leaving == ControlError(.unavailable, "sluiced is shutting down"))
+      let old = await #expect(throws: ControlError.self) { try await client.captures() }
+      #expect(old?.message.contains("older") == true)
+    }
+  }
+
+  @Test("A daemon that doesn't answer is given up after the timeout")
+  func timeout() async throws {
+    try await withClient { client in
+      let hasty = {
+        var hasty = client
+        hasty.timeout = .milliseconds(50)
+        return hasty
+      }()
+      let error = await #expect(throws: ControlError.self) { try await hasty.counters() }
+      #expect(error?.code == .deadlineExceeded)
+      #expect(error?.isUnreachable == true)
+    }
+  }
+
+  @Test("Events come in order until the daemon ends the stream")
+  func events() async throws {
+    try await withClient { client in
+      let (sequences, continuation) = AsyncStream<UInt64>.makeStream()
+      try await client.events(kinds: ["applied"]) { event in
+        #expect(event.kind == "applied")
+        continuation.yield(event.sequence)
+      }
+      continuation.finish()
+      #expect(await sequences.reduce(into: []) { $0.append($1) } == [1, 2, 3])
+    }
+  }
+
+  @Test("Over a real socket: answers, and says what is wrong where there is no daemon")
+  func socket() async throws {
+    let folder = FileManager.default.temporaryDirectory.appending(path: "sluice-\(UUID().uuidString.prefix(8))")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let address = try ControlAddress(parsing: "unix:\(folder.path)/d.sock")
+
+    func interfaces() async throws -> [String] {
+      let transport: HTTP2ClientTransport.Posix = try .http2NIOPosix(
+        target: .unixDomainSocket(path: address.socketPath), transportSecurity: .plaintext)
+      return try await withGRPCClient(transport: transport) { client in
+        try await ControlClient(wrapping: client, address: address).interfaces().map(\.name)
+      }
+    }
+    let missing = await #expect(throws: ControlError.self) { try await interfaces() }
+    #expect(missing?.code == .unavailable)
+    #expect(missing?.message.contains("no socket") == true, "\(missing!)")
+
+    let server: HTTP2ServerTransport.Posix = .http2NIOPosix(
+      address: .unixDomainSocket(path: address.socketPath), transportSecurity: .plaintext)
+    try await withGRPCServer(transport: server, services: [EchoDaemon()]) { server in
+      _ = try await server.listeningAddress
+      #expect(try await interfaces() == ["eth0"])
+    }
+    // What a killed daemon leaves: a file that nobody listens on.
+    #expect(FileManager.default.createFile(atPath: address.socketPath, contents: nil))
+    let dead = await #expect(throws: ControlError.self) { try await interfaces() }
+    #expect(dead?.message.contains("nobody answers") == true, "\(dead!)")
+  }
+
+  @Test(
+    "An address is a path of a unix socket", arguments: ["unix:/run/a.sock", "unix:///run/a.sock", "/run/a.sock"])
+  func address(_ text: String) throws {
+    #expect(try ControlAddress(parsing: text).socketPath == "/run/a.sock")
+    #expect(try ControlAddress(parsing: text).description == "unix:/run/a.sock")
+  }
+
+  @Test(
+    "What isn't one is refused",
+    arguments: [
+      "", "unix:", "/", "relative.sock", "unix:relative", "tcp:127.0.0.1:1", "//host/x", "/a\0b",
+      "/" + String(repeating: "x", count: 107),
+    ])
+  func badAddress(_ text: String) {
+    #expect(throws: ControlError.self) { try ControlAddress(parsing: text) }
+  }
+}
