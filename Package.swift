@@ -112,6 +112,13 @@ let package = Package(
       ]),
 
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "RuleCompiler"]),
+    .testTarget(
+      name: "ControlProtocolTests",
+      dependencies: [
+        "ControlProtocol", "Rules", "Packets", grpcCore, grpcTransport, protobuf,
+        .product(name: "GRPCInProcessTransport", package: "grpc-swift-2"),
+      ]),
+    .testTarget(name: "TelemetryTests", dependencies: ["Telemetry", coreMetrics]),
   ],
   swiftLanguageModes: [.v6]
 )
