@@ -1,0 +1,57 @@
+import Hummingbird
+import Logging
+import NIOCore
+import Storage
+import Synchronization
+
+/// What belongs to one request on its way through the middlewares.
+public struct APIContext: RequestContext {
+  public var coreContext: CoreRequestContextStorage
+  /// Address of the peer without the port; "unix" or "-" where there is none.
+  let remoteAddress: String
+  /// Set by ``RequestIDMiddleware``, the outermost one.
+  var requestID = ""
+  /// What the access log wants to know and only the inner layers learn.
+  let notes = RequestNotes()
+
+  public init(source: ApplicationRequestContextSource) {
+    coreContext = .init(source: source)
+    remoteAddress = source.channel.remoteAddress.map { $0.ipAddress ?? "unix" } ?? "-"
+  }
+
+  public var maxUploadSize: Int { APILimits.bodyBytesMax }
+}
+
+/// Filled by inner layers, read by the access log.
+final class RequestNotes: Sendable {
+  struct Content {
+    /// The template of the matched route.
+    var route: String?
+    var userID: String?
+    var errorCode: String?
+  }
+  private let content = Mutex(Content())
+
+  func note(route: String) { content.withLock { $0.route = route } }
+  func note(userID: String) { content.withLock { $0.userID = userID } }
+  func note(errorCode: String) { content.withLock { $0.errorCode = errorCode } }
+  var current: Content { content.withLock { $0 } }
+}
+
+/// The API's named limits.
+public enum APILimits {
+  public static let bodyBytesMax = 1 << 20
+  public static let bodySecondsMax = 30
+  public static let headerFieldBytesMax = 16 << 10
+  public static let headerBytesMax = 32 << 10
+  public static let headerFieldsMax = 100
+  public static let pathBytesMax = 2048
+  public static let connectionsMax = 1024
+  public static let idleSeconds = 75
+  public static let pageMax = Page.limitMax
+  public static let pageDefault = 100
+  public static let passwordQueueMax = 32
+  public static let loginFailuresMax = 10
+  public static let loginWindowSeconds = 300
+  public static let loginRecordsMax = 20_000
+}

@@ -1,0 +1,127 @@
+import Foundation
+import Hummingbird
+import Identity
+import NIOCore
+
+/// Serves one route: who calls, may they, is the request well formed; only then the handler.
+struct Endpoint: Sendable {
+  let route: Route
+  let services: Services
+
+  func respond(to request: Request, context: APIContext) async throws -> Response {
+    context.notes.note(route: route.path)
+    let principal = try await admit(request, context)
+    if let principal { context.notes.note(userID: principal.id) }
+    var warnings: [String] = []
+    let query = try checkedQuery(request, &warnings)
+    let path = try pathParameters(context)
+    let body = try await checkedBody(request, &warnings)
+    let call = Call(
+      principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: body, path: path,
+      query: query, headers: request.headers)
+    var reply = try await route.handler(call, services)
+    reply.warnings = warnings + reply.warnings
+    return Envelope.response(reply, requestID: context.requestID)
+  }
+
+  /// The caller, where the route wants one; throws where it may not call.
+  private func admit(_ request: Request, _ context: APIContext) async throws -> Principal? {
+    guard route.access != .open else { return nil }
+    let principal = try await services.authenticator.principal(request.headers[.authorization])
+    guard case .scope(let scope) = route.access else { return principal }
+    context.notes.note(userID: principal.id)
+    if principal.mustChangePassword {
+      throw APIError(
+        .passwordChangeRequired, "change the password first: POST \(RouteTable.base)/auth/change-password")
+    }
+    guard principal.scopes.grants(scope) else {
+      throw APIError(
+        .missingScope, "this needs the scope \(scope.rawValue)", details: ["required": .string(scope.rawValue)])
+    }
+    return principal
+  }
+
+  private func pathParameters(_ context: APIContext) throws -> [String: String] {
+    var parameters: [String: String] = [:]
+    for name in route.pathParameters {
+      let raw = try context.parameters.require(name)
+      guard let value = raw.removingPercentEncoding, !value.isEmpty, value.utf8.count <= 256,
+        !value.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f })
+      else { throw APIError(.notFound, "there is no such path") }
+      parameters[name] = value
+    }
+    return parameters
+  }
+
+  /// Query parameters, read by the type that the table gives them.
+  private func checkedQuery(_ request: Request, _ warnings: inout [String]) throws -> JSONValue {
+    guard request.uri.query != nil else { return route.query.isEmpty ? .object([:]) : Self.defaults(route.query) }
+    var members: [String: JSONValue] = [:]
+    for (name, value) in request.uri.queryParameters.prefix(64) {
+      let name = String(name)
+      guard members[name] == nil else { throw APIError.validation(name, "duplicate", "stands twice in the query") }
+      let field = route.query.first { $0.name == name }
+      members[name] = Self.typed(String(value), field?.schema)
+    }
+    let checked = Schema.object(route.query).check(.object(members))
+    guard checked.problems.isEmpty else { throw APIError.validation(checked.problems) }
+    warnings += checked.warnings.map { $0.replacing("unknown field", with: "unknown query parameter") }
+    return checked.value
+  }
+
+  private static func defaults(_ fields: [Field]) -> JSONValue {
+    .object(
+      Dictionary(fields.compactMap { field in field.fallback.map { (field.name, $0) } }, uniquingKeysWith: { a, _ in a }))
+  }
+
+  private static func typed(_ text: String, _ schema: Schema?) -> JSONValue {
+    switch schema {
+    case .integer: Int64(text).map(JSONValue.integer) ?? .string(text)
+    case .boolean: text == "true" ? .bool(true) : text == "false" ? .bool(false) : .string(text)
+    default: .string(text)
+    }
+  }
+
+  private func checkedBody(_ request: Request, _ warnings: inout [String]) async throws -> JSONValue {
+    guard let schema = route.body else { return .null }
+    let bytes = try await collect(request)
+    if bytes.isEmpty, route.bodyIsOptional { return schema.check(.object([:])).value }
+    guard let type = request.headers[.contentType].flatMap(MediaType.init(from:)), type.type == .application,
+      type.subType == "json"
+    else {
+      throw APIError(.unsupportedMediaType, "send the body as Content-Type: application/json")
+    }
+    let value: JSONValue
+    do throws(JSONSyntaxError) { value = try JSONValue(parsing: bytes) } catch {
+      throw APIError(
+        .invalidJSON, "the body is not JSON: \(error.reason) at byte \(error.offset)",
+        details: ["offset": .count(error.offset)])
+    }
+    let checked = schema.check(value)
+    guard checked.problems.isEmpty else { throw APIError.validation(checked.problems) }
+    warnings += checked.warnings
+    return checked.value
+  }
+
+  /// The whole body, within its limits of size and time.
+  private func collect(_ request: Request) async throws -> [UInt8] {
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > APILimits.bodyBytesMax {
+      throw APIError.bodyTooLarge
+    }
+    let body = request.body
+    let buffer = try await withThrowingTaskGroup(of: ByteBuffer?.self) { group in
+      group.addTask { try await body.collect(upTo: APILimits.bodyBytesMax) }
+      group.addTask {
+        try await Task.sleep(for: .seconds(APILimits.bodySecondsMax))
+        return nil
+      }
+      defer { group.cancelAll() }
+      return try await group.next() ?? nil
+    }
+    guard let buffer else {
+      throw APIError(
+        .requestTimeout, "the body did not arrive within \(APILimits.bodySecondsMax) s", headers: [.connection: "close"])
+    }
+    return Array(buffer.readableBytesView)
+  }
+}

@@ -1,0 +1,36 @@
+import Identity
+import Storage
+
+/// Failures of the layers below, in the words of the API. The one place that knows both.
+enum ErrorMapping {
+  /// Nil for what nobody expected: an internal error.
+  static func apiError(for error: any Error) -> APIError? {
+    switch error {
+    case let error as StorageError: storage(error)
+    case let error as NodeCallError: error.apiError
+    case is PasswordWorker.QueueFull:
+      APIError(.tooManyRequests, "too many passwords are being checked at once").retry(afterSeconds: 1)
+    case let error as PasswordPolicy.Violation: APIError.validation("password", "invalid", error.description)
+    default: nil
+    }
+  }
+
+  private static func storage(_ error: StorageError) -> APIError? {
+    switch error {
+    case .notFound(let kind, let key): .notFound(kind, key)
+    case .conflict(let field):
+      APIError(.conflict, error.description, details: [["path": .string(field), "code": "duplicate", "message": "is taken"]])
+    case .inUse(let kind, let by):
+      APIError(.conflict, error.description, details: ["kind": .string(kind), "used_by": .string(by)])
+    case .staleRevision(let expected, let current):
+      APIError(
+        .staleRevision, error.description, details: ["expected": .count(expected), "current": .count(current)])
+    case .lastAdministrator: APIError(.conflict, error.description, details: ["reason": "last_administrator"])
+    case .invalid(let field, let reason): .validation(field, "invalid", reason)
+    // What the database said stays in the log.
+    case .unavailable, .misconfigured:
+      APIError(.databaseUnavailable, "the database cannot be used at the moment").retry(afterSeconds: 2)
+    case .migration, .corrupt, .failed: nil
+    }
+  }
+}

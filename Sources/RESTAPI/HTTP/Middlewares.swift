@@ -1,0 +1,160 @@
+import HTTPTypes
+import Hummingbird
+import Logging
+import NIOCore
+
+/// Gives every request an id: the caller's `X-Request-Id` where it is a plain one, else 128 random bits. The answer
+/// carries it, and so does everything logged about the request.
+struct RequestIDMiddleware: RouterMiddleware {
+  func handle(
+    _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
+  ) async throws -> Response {
+    var context = context
+    context.requestID = Self.accepted(request.headers[.requestID]) ?? Self.random()
+    var response = try await next(request, context)
+    response.headers[.requestID] = context.requestID
+    return response
+  }
+
+  /// Only what can stand in a log line and a header without any escaping.
+  static func accepted(_ id: String?) -> String? {
+    guard let id, (1...64).contains(id.utf8.count) else { return nil }
+    let isPlain = id.utf8.allSatisfy { byte in
+      switch byte {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+        true
+      default: false
+      }
+    }
+    return isPlain ? id : nil
+  }
+
+  static func random() -> String {
+    let high = String(UInt64.random(in: .min ... .max), radix: 16)
+    let low = String(UInt64.random(in: .min ... .max), radix: 16)
+    return String(repeating: "0", count: 16 - high.count) + high + String(repeating: "0", count: 16 - low.count) + low
+  }
+}
+
+/// One log line and the metrics of every request. Never the query, the headers or the body: secrets live there.
+struct ObservationMiddleware: RouterMiddleware {
+  let logger: Logger
+  let metrics: APIMetrics
+
+  func handle(
+    _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
+  ) async throws -> Response {
+    let start = ContinuousClock.now
+    metrics.requestStarted()
+    defer { metrics.requestEnded() }
+    let response = try await next(request, context)
+    let duration = ContinuousClock.now - start
+    // Only templates of the route table become a label: no caller can make new ones.
+    let route = context.notes.current.route ?? "unmatched"
+    metrics.request(method: request.method, route: route, status: response.status, duration: duration)
+    log(request, context, response.status, route, duration)
+    return response
+  }
+
+  private func log(
+    _ request: Request, _ context: APIContext, _ status: HTTPResponse.Status, _ route: String, _ duration: Duration
+  ) {
+    let isProbe = route == "/healthz" || route == "/readyz" || route == "/metrics"
+    let level: Logger.Level = status.code >= 500 ? .error : isProbe ? .debug : .info
+    guard level >= logger.logLevel else { return }
+    let notes = context.notes.current
+    var metadata: Logger.Metadata = [
+      "request_id": "\(context.requestID)",
+      "method": "\(request.method.rawValue.prefix(16))",
+      "path": "\(request.uri.path.prefix(256))",
+      "route": "\(route)",
+      "status": "\(status.code)",
+      "duration_ms": "\(Double(duration.microseconds) / 1000)",
+      "remote": "\(context.remoteAddress)",
+    ]
+    if let user = notes.userID { metadata["user_id"] = "\(user)" }
+    if let code = notes.errorCode { metadata["error"] = "\(code)" }
+    logger.log(level: level, "request", metadata: metadata)
+  }
+}
+
+extension Duration {
+  /// Whole microseconds.
+  var microseconds: Int64 { components.seconds * 1_000_000 + components.attoseconds / 1_000_000_000_000 }
+}
+
+/// Headers that keep answers out of caches and browsers from guessing.
+struct SecurityHeadersMiddleware: RouterMiddleware {
+  /// Strict-Transport-Security is only true where TLS is spoken.
+  let isTLS: Bool
+
+  func handle(
+    _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
+  ) async throws -> Response {
+    var response = try await next(request, context)
+    response.headers[.cacheControl] = "no-store"
+    response.headers[.xContentTypeOptions] = "nosniff"
+    response.headers[.contentSecurityPolicy] = "default-src 'none'; frame-ancestors 'none'"
+    response.headers[Self.referrerPolicy] = "no-referrer"
+    if isTLS { response.headers[.strictTransportSecurity] = "max-age=31536000" }
+    return response
+  }
+
+  private static let referrerPolicy = HTTPField.Name("Referrer-Policy")!
+}
+
+/// Turns every error into the JSON error answer; the last one before the handlers.
+struct ErrorMiddleware: RouterMiddleware {
+  let table: RouteTable
+  let logger: Logger
+
+  func handle(
+    _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
+  ) async throws -> Response {
+    do {
+      guard request.uri.path.utf8.count <= APILimits.pathBytesMax else {
+        throw APIError(.invalidRequest, "the path is longer than \(APILimits.pathBytesMax) bytes")
+      }
+      return try await next(request, context)
+    } catch {
+      let answer = apiError(error, request, context)
+      context.notes.note(errorCode: answer.code.rawValue)
+      return Envelope.response(answer, requestID: context.requestID)
+    }
+  }
+
+  private func apiError(_ error: any Error, _ request: Request, _ context: APIContext) -> APIError {
+    switch error {
+    case let error as APIError: return error
+    case is NIOTooManyBytesError: return .bodyTooLarge
+    case let error as HTTPError where error.status == .notFound: return unmatched(request)
+    default:
+      if let mapped = ErrorMapping.apiError(for: error) {
+        if mapped.code.status.code >= 500 {
+          logger.error(
+            "dependency failed", metadata: ["request_id": "\(context.requestID)", "error": "\(error)"])
+        }
+        return mapped
+      }
+      logger.error("request failed", metadata: ["request_id": "\(context.requestID)", "error": "\(error)"])
+      return APIError(.internalError, "an internal error; the log has it under this request id")
+    }
+  }
+
+  /// No route for the path, or none for the method on this path.
+  private func unmatched(_ request: Request) -> APIError {
+    let methods = table.methods(for: request.uri.path)
+    guard !methods.isEmpty else { return APIError(.notFound, "there is no such path") }
+    let allowed = methods.map(\.rawValue).sorted()
+    return APIError(
+      .methodNotAllowed, "this path answers to \(allowed.joined(separator: ", "))",
+      details: ["allowed": .strings(allowed)], headers: [.allow: allowed.joined(separator: ", ")])
+  }
+}
+
+extension APIError {
+  static let bodyTooLarge = APIError(
+    .payloadTooLarge, "the body is larger than \(APILimits.bodyBytesMax) bytes",
+    details: ["bytes_max": .count(APILimits.bodyBytesMax)])
+}

@@ -1,0 +1,116 @@
+import Hummingbird
+import Identity
+
+/// The OpenAPI 3.1 document, written from the route table: what isn't in the one isn't in the other.
+enum OpenAPIDocument {
+  static func make(_ table: RouteTable, version: String) -> JSONValue {
+    var components: [String: JSONValue] = [:]
+    var paths: [String: [String: JSONValue]] = [:]
+    components["Meta"] = meta.openAPI(components: &components)
+    components["Error"] = error.openAPI(components: &components)
+    for route in table.routes {
+      paths[route.path, default: [:]][route.method.rawValue.lowercased()] = operation(route, &components)
+    }
+    return [
+      "openapi": "3.1.0",
+      "info": [
+        "title": "Sluice", "version": .string(version),
+        "description": "Rules for packets: nodes, attachments, rule sets, counters, captures.",
+      ],
+      "servers": [["url": "/"]],
+      "paths": .object(paths.mapValues(JSONValue.object)),
+      "components": [
+        "schemas": .object(components),
+        "securitySchemes": ["token": ["type": "http", "scheme": "bearer", "bearerFormat": "JWT"]],
+      ],
+      "tags": .array(Array(Set(table.routes.map(\.tag))).sorted().map { ["name": .string($0)] }),
+    ]
+  }
+
+  private static let meta = Schema.object([
+    .required("version", .string()), .required("timestamp", .timestamp), .required("request_id", .string()),
+    .optional("warnings", .array(.string(), max: Int.max)), .optional("total", .count), .optional("limit", .count),
+    .optional("offset", .count), .optional("revision", .count, "Of the rule set; also in ETag, for If-Match"),
+  ])
+
+  private static let error = Schema.object([
+    .required("code", .words(ErrorCode.allCases.map(\.rawValue))), .required("message", .string()),
+  ])
+
+  private static func operation(_ route: Route, _ components: inout [String: JSONValue]) -> JSONValue {
+    var members: [String: JSONValue] = [
+      "operationId": .string(route.operation), "summary": .string(route.summary), "tags": [.string(route.tag)],
+      "responses": .object(responses(route, &components)),
+    ]
+    var parameters = route.pathParameters.map { name -> JSONValue in
+      ["name": .string(name), "in": "path", "required": true, "schema": ["type": "string"]]
+    }
+    for field in route.query {
+      var schema = field.schema.openAPI(components: &components)
+      if let fallback = field.fallback, case .object(var inner) = schema {
+        inner["default"] = fallback
+        schema = .object(inner)
+      }
+      parameters.append(["name": .string(field.name), "in": "query", "required": .bool(field.isRequired), "schema": schema])
+    }
+    if !parameters.isEmpty { members["parameters"] = .array(parameters) }
+    if let body = route.body {
+      members["requestBody"] = [
+        "required": .bool(!route.bodyIsOptional),
+        "content": ["application/json": ["schema": body.openAPI(components: &components)]],
+      ]
+    }
+    switch route.access {
+    case .open: members["security"] = []
+    case .signedIn: members["security"] = [["token": []]]
+    case .scope(let scope):
+      members["security"] = [["token": []]]
+      members["x-required-scope"] = .string(scope.rawValue)
+    }
+    return .object(members)
+  }
+
+  private static func responses(_ route: Route, _ components: inout [String: JSONValue]) -> [String: JSONValue] {
+    var responses: [String: JSONValue] = [:]
+    switch route.answer {
+    case .data(let schema): responses["200"] = success(schema.openAPI(components: &components))
+    case .created(let schema): responses["201"] = success(schema.openAPI(components: &components))
+    case .page(let schema):
+      responses["200"] = success(["type": "array", "items": schema.openAPI(components: &components)])
+    case .document: responses["200"] = ["description": "OK", "content": ["application/json": [:]]]
+    case .text(let type):
+      responses["200"] = ["description": "OK", "content": .object([type: ["schema": ["type": "string"]]])]
+    }
+    for (status, codes) in Dictionary(grouping: route.allErrors, by: \.status.code) {
+      let lines = codes.map { "`\($0.rawValue)`: \($0.summary)" }
+      responses[String(status)] = [
+        "description": .string(lines.joined(separator: " ")),
+        "content": ["application/json": ["schema": errorEnvelope]],
+      ]
+    }
+    return responses
+  }
+
+  private static let metaReference: JSONValue = ["$ref": "#/components/schemas/Meta"]
+
+  private static func success(_ data: JSONValue) -> JSONValue {
+    [
+      "description": "OK",
+      "content": [
+        "application/json": [
+          "schema": [
+            "type": "object", "required": ["status", "data", "meta"],
+            "properties": ["status": ["const": "success"], "data": data, "meta": metaReference],
+          ]
+        ]
+      ],
+    ]
+  }
+
+  private static let errorEnvelope: JSONValue = [
+    "type": "object", "required": ["status", "error", "meta"],
+    "properties": [
+      "status": ["const": "error"], "error": ["$ref": "#/components/schemas/Error"], "meta": metaReference,
+    ],
+  ]
+}

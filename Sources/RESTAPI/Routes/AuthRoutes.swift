@@ -1,0 +1,181 @@
+import Foundation
+import Hummingbird
+import Identity
+import Storage
+
+/// Signing in and out.
+enum AuthRoutes {
+  static let all: [Route] = [
+    Route(
+      .post, RouteTable.base + "/auth/login", "login", tag: "auth", "Sign in with email and password.", access: .open,
+      body: .named(
+        "Login",
+        .object([.required("email", .text(max: Email.byteCountMax, min: 1)), .required("password", Shapes.typedPassword)])),
+      answer: .data(session), errors: [.unauthenticated, .tooManyRequests, .databaseUnavailable], handler: login),
+    Route(
+      .post, RouteTable.base + "/auth/refresh", "refresh", tag: "auth",
+      "Exchange a refresh token for a new pair. Every refresh token works once; using one again ends the session.",
+      access: .open, body: .named("Refresh", .object([.required("refresh_token", refreshToken)])),
+      answer: .data(session), errors: [.unauthenticated, .tokenExpired, .databaseUnavailable], handler: refresh),
+    Route(
+      .post, RouteTable.base + "/auth/logout", "logout", tag: "auth",
+      "End the session of the refresh token, or all of the caller's sessions where none is given.", access: .signedIn,
+      body: .named("Logout", .object([.optional("refresh_token", .nullable(refreshToken))])), bodyIsOptional: true,
+      answer: .data(.object([.required("signed_out", .boolean)])), handler: logout),
+    Route(
+      .get, RouteTable.base + "/auth/me", "me", tag: "auth", "The caller's own account.", access: .signedIn,
+      answer: .data(UserRoutes.user)
+    ) { call, services in
+      .data(UserRoutes.json(try await services.store.user(id: try call.caller().userID)))
+    },
+    Route(
+      .post, RouteTable.base + "/auth/change-password", "changePassword", tag: "auth",
+      "Change the caller's own password. Ends all of the caller's sessions and starts a new one.", access: .signedIn,
+      body: .named(
+        "ChangePassword",
+        .object([.required("current_password", Shapes.typedPassword), .required("new_password", Shapes.newPassword)])),
+      answer: .data(session), errors: [.tooManyRequests], handler: changePassword),
+  ]
+
+  private static let refreshToken = Schema.string(StringShape(bytes: 1...128, isSecret: true))
+
+  private static let session = Schema.named(
+    "Session",
+    .object([
+      .required("access_token", .string()), .required("token_type", .words(["Bearer"])),
+      .required("expires_in", .count, "Seconds"), .required("refresh_token", .string()),
+      .required("must_change_password", .boolean), .required("user", UserRoutes.user),
+    ]))
+
+  @Sendable private static func login(_ call: Call, _ services: Services) async throws -> Reply {
+    let account = try call.body.text("email")
+    let password = Password(try call.body.text("password"))
+    try refuseIfThrottled(account, call, services)
+    let email = try? Email(account)
+    let user: User? = if let email { try await services.store.user(email: email) } else { nil }
+    let hasher = services.hasher
+    // An unknown account costs what a known one costs.
+    let isRight = try await hash(services) {
+      if let user { hasher.verify(password, against: user.passwordHash) } else { hasher.verifyDummy(password) }
+    }
+    guard let user, isRight, user.isActive else {
+      services.throttle.failed(account: account, address: call.remoteAddress)
+      services.metrics.loginFailed(isRight ? .inactive : .credentials)
+      try await record(account, user, succeeded: false, call, services)
+      throw APIError(.unauthenticated, "the email or the password is wrong")
+    }
+    services.throttle.succeeded(account: account, address: call.remoteAddress)
+    services.metrics.loginSucceeded()
+    try await record(account, user, succeeded: true, call, services)
+    if hasher.needsRehash(user.passwordHash), !user.mustChangePassword {
+      services.logger.info("a password hash has old parameters", metadata: ["user_id": "\(user.id)"])
+    }
+    return .data(try await newSession(user, services))
+  }
+
+  @Sendable private static func refresh(_ call: Call, _ services: Services) async throws -> Reply {
+    guard let token = RefreshToken(try call.body.text("refresh_token")) else {
+      throw APIError(.unauthenticated, "the refresh token is not valid")
+    }
+    let successor = RefreshToken()
+    let rotation = try await services.store.rotateRefreshToken(
+      digest: token.digest, successorDigest: successor.digest, successorExpiresAt: expiry(services))
+    switch rotation {
+    case .rotated(let user): return .data(try await json(user, successor, services))
+    case .expired: throw APIError(.tokenExpired, "the refresh token has expired: sign in again")
+    case .reused(let userID):
+      services.logger.warning(
+        "a refresh token was used twice: its session is ended",
+        metadata: ["user_id": "\(userID)", "remote": "\(call.remoteAddress)", "request_id": "\(call.requestID)"])
+      throw APIError(.unauthenticated, "the refresh token was used before: the session is ended, sign in again")
+    case .unknown, .revoked, .inactive:
+      throw APIError(.unauthenticated, "the refresh token is not valid: sign in again")
+    }
+  }
+
+  @Sendable private static func logout(_ call: Call, _ services: Services) async throws -> Reply {
+    if let text = call.body.present("refresh_token")?.string {
+      if let token = RefreshToken(text) { try await services.store.revokeRefreshTokenFamily(digest: token.digest) }
+    } else {
+      try await services.store.revokeRefreshTokens(userID: try call.caller().userID)
+    }
+    return .data(["signed_out": true])
+  }
+
+  @Sendable private static func changePassword(_ call: Call, _ services: Services) async throws -> Reply {
+    let caller = try call.caller()
+    try refuseIfThrottled(caller.email, call, services)
+    let user = try await services.store.user(id: caller.userID)
+    let current = Password(try call.body.text("current_password"))
+    let new = Password(try call.body.text("new_password"))
+    let hasher = services.hasher
+    guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
+      services.throttle.failed(account: caller.email, address: call.remoteAddress)
+      throw APIError.validation("current_password", "wrong", "is not the current password")
+    }
+    guard new != current else { throw APIError.validation("new_password", "unchanged", "is the current password") }
+    try check(new, for: user.email, path: "new_password")
+    let newHash = try await hash(services) { try hasher.hash(new) }
+    let changed = try await services.store.updateUser(
+      id: user.id, UserChange(passwordHash: newHash, mustChangePassword: false))
+    services.authenticator.forget(user.id)
+    return .data(try await newSession(changed, services))
+  }
+
+  /// The policy's complaint under the field that holds the password.
+  static func check(_ password: Password, for email: Email, path: String) throws {
+    do throws(PasswordPolicy.Violation) { try PasswordPolicy.check(password, for: email) } catch {
+      throw APIError.validation(path, "invalid", error.description)
+    }
+  }
+
+  /// Work on passwords, off the pools that serve requests.
+  static func hash<Result: Sendable>(
+    _ services: Services, _ work: @escaping @Sendable () throws -> Result
+  ) async throws -> Result {
+    do { return try await services.passwords.run(work) } catch let error as PasswordWorker.QueueFull {
+      services.metrics.passwordRefused()
+      throw error
+    }
+  }
+
+  private static func refuseIfThrottled(_ account: String, _ call: Call, _ services: Services) throws {
+    guard let wait = services.throttle.wait(account: account, address: call.remoteAddress) else { return }
+    services.metrics.loginFailed(.throttled)
+    let seconds = Int(wait.components.seconds) + 1
+    throw APIError(
+      .tooManyRequests, "too many failed attempts for this account from this address; wait \(seconds) s"
+    ).retry(afterSeconds: seconds)
+  }
+
+  private static func record(
+    _ account: String, _ user: User?, succeeded: Bool, _ call: Call, _ services: Services
+  ) async throws {
+    try await services.store.recordSignIn(
+      SignIn(
+        email: account, userID: user?.id, succeeded: succeeded, address: call.remoteAddress,
+        userAgent: (call.headers[.userAgent] ?? "").filter { $0.isASCII && !$0.isNewline }, at: Date()))
+  }
+
+  private static func expiry(_ services: Services) -> Date {
+    Date(timeIntervalSinceNow: TimeInterval(services.settings.refreshLifetime.components.seconds))
+  }
+
+  private static func newSession(_ user: User, _ services: Services) async throws -> JSONValue {
+    let token = RefreshToken()
+    _ = try await services.store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: expiry(services))
+    return try await json(user, token, services)
+  }
+
+  private static func json(_ user: User, _ refresh: RefreshToken, _ services: Services) async throws -> JSONValue {
+    let subject = AccessSubject(
+      userID: user.id, email: user.email, roles: user.roles, mustChangePassword: user.mustChangePassword)
+    let access = try await services.tokens.issue(to: subject)
+    return [
+      "access_token": .string(access.text), "token_type": "Bearer",
+      "expires_in": .count(services.tokens.settings.lifetime.components.seconds),
+      "refresh_token": .string(refresh.text), "must_change_password": .bool(user.mustChangePassword),
+      "user": UserRoutes.json(user),
+    ]
+  }
+}

@@ -1,0 +1,102 @@
+import ControlProtocol
+import Hummingbird
+import Storage
+
+/// Nodes, and what their daemons report.
+enum NodeRoutes {
+  private static let base = RouteTable.base + "/nodes"
+  static let daemonErrors: [ErrorCode] = [.nodeUnavailable, .nodeRefused]
+
+  static let all: [Route] = [
+    Route(
+      .get, base, "listNodes", tag: "nodes", "All nodes, by name.", access: .scope(.nodesRead), answer: .page(node)
+    ) { call, services in
+      let page = call.page
+      return .page(try await services.store.nodes(page), page, json)
+    },
+    Route(
+      .post, base, "createNode", tag: "nodes", "Register a node.", access: .scope(.nodesWrite), body: newNode,
+      answer: .created(node), errors: [.conflict]
+    ) { call, services in
+      let node = try await services.store.createNode(
+        NewNode(
+          name: try call.body.text("name"), address: try call.body.text("address"),
+          description: try call.body.text("description")))
+      return .created(json(node), at: "\(base)/\(node.name)")
+    },
+    Route(
+      .get, base + "/{node}", "getNode", tag: "nodes", "One node.", access: .scope(.nodesRead), answer: .data(node)
+    ) { call, services in
+      .data(json(try await services.store.node(named: try call.parameter("node"))))
+    },
+    Route(
+      .patch, base + "/{node}", "updateNode", tag: "nodes", "Change a node.", access: .scope(.nodesWrite),
+      body: newNode.partial(named: "NodePatch"), answer: .data(node), errors: [.conflict]
+    ) { call, services in
+      let name = try call.parameter("node")
+      let before = try await services.store.node(named: name)
+      let node = try await services.store.updateNode(
+        named: name,
+        NodeChange(
+          name: call.body["name"]?.string, address: call.body["address"]?.string,
+          description: call.body["description"]?.string))
+      if before.address != node.address { services.nodes.forget(before.address) }
+      return .data(json(node))
+    },
+    Route(
+      .delete, base + "/{node}", "deleteNode", tag: "nodes", "Remove a node; not while it has attachments.",
+      access: .scope(.nodesWrite), answer: .data(.object([.required("deleted", .boolean)])), errors: [.conflict]
+    ) { call, services in
+      let name = try call.parameter("node")
+      let node = try await services.store.node(named: name)
+      try await services.store.deleteNode(named: name)
+      services.nodes.forget(node.address)
+      return .data(["deleted": true])
+    },
+    Route(
+      .get, base + "/{node}/status", "nodeStatus", tag: "nodes", "What the node's daemon is and what runs in it.",
+      access: .scope(.nodesRead), answer: .data(Sluice_Control_V1_GetStatusResponse.schema), errors: daemonErrors
+    ) { call, services in
+      let node = try await services.store.node(named: try call.parameter("node"))
+      return .data(try await services.nodes.status(node).json)
+    },
+    Route(
+      .get, base + "/{node}/interfaces", "listInterfaces", tag: "nodes",
+      "The node's network interfaces as its daemon sees them.", access: .scope(.interfacesRead),
+      answer: .page(Sluice_Control_V1_Interface.schema), errors: daemonErrors
+    ) { call, services in
+      let node = try await services.store.node(named: try call.parameter("node"))
+      return call.page(of: try await services.nodes.interfaces(node).map(\.json))
+    },
+    Route(
+      .get, base + "/{node}/counters", "counters", tag: "nodes", "Counters of the node's attached interfaces.",
+      access: .scope(.countersRead), query: [.optional("interface", Shapes.interface)],
+      answer: .page(Sluice_Control_V1_InterfaceCounters.schema), errors: daemonErrors
+    ) { call, services in
+      let node = try await services.store.node(named: try call.parameter("node"))
+      let counters = try await services.nodes.counters(node, interface: call.query["interface"]?.string)
+      return call.page(of: counters.map(\.json))
+    },
+  ]
+
+  private static let newNode = Schema.named(
+    "NewNode",
+    .object([
+      .required("name", Shapes.name), .required("address", .string(NodeAddress.shape), "unix:/run/sluice/sluiced.sock"),
+      .optional("description", .text(max: 512), default: ""),
+    ]))
+
+  private static let node = Schema.named(
+    "Node",
+    .object([
+      .required("id", Shapes.uuid), .required("name", .string()), .required("address", .string()),
+      .required("description", .string()), .required("created_at", .timestamp), .required("updated_at", .timestamp),
+    ]))
+
+  private static func json(_ node: Node) -> JSONValue {
+    [
+      "id": .string(node.id.uuidString.lowercased()), "name": .string(node.name), "address": .string(node.address),
+      "description": .string(node.description), "created_at": .time(node.createdAt), "updated_at": .time(node.updatedAt),
+    ]
+  }
+}

@@ -1,0 +1,177 @@
+import Foundation
+import Hummingbird
+import Identity
+import Storage
+
+/// Who may call a route.
+public enum Access: Hashable, Sendable {
+  /// Everybody.
+  case open
+  /// Whoever is signed in; also while the password must be changed.
+  case signedIn
+  /// Whoever holds the scope and has changed the first password.
+  case scope(Scope)
+}
+
+/// One route: what the router serves, what the OpenAPI document says and what the tests walk are all read from here.
+public struct Route: Sendable {
+  public typealias Handler = @Sendable (Call, Services) async throws -> Reply
+
+  /// The `data` of a good answer.
+  public enum Answer: Sendable {
+    case data(Schema)
+    case created(Schema)
+    /// A list of such elements, with `total`, `limit` and `offset` in meta; adds those two query parameters.
+    case page(Schema)
+    /// JSON without the envelope.
+    case document
+    case text(contentType: String)
+  }
+
+  public var method: HTTPRequest.Method
+  /// Template: `/api/v1/users/{id}`.
+  public var path: String
+  /// Unique; the `operationId`.
+  public var operation: String
+  public var tag: String
+  public var summary: String
+  public var access: Access
+  public var query: [Field]
+  /// Nil: the route takes no body.
+  public var body: Schema?
+  public var bodyIsOptional: Bool
+  public var answer: Answer
+  /// Failures of this route beyond those that its access, body and parameters bring.
+  public var errors: [ErrorCode]
+  public var handler: Handler
+
+  public init(
+    _ method: HTTPRequest.Method, _ path: String, _ operation: String, tag: String, _ summary: String, access: Access,
+    query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, answer: Answer, errors: [ErrorCode] = [],
+    handler: @escaping Handler
+  ) {
+    self.method = method
+    self.path = path
+    self.operation = operation
+    self.tag = tag
+    self.summary = summary
+    self.access = access
+    self.query = if case .page = answer { query + Self.paging } else { query }
+    self.body = body
+    self.bodyIsOptional = bodyIsOptional
+    self.answer = answer
+    self.errors = errors
+    self.handler = handler
+  }
+
+  private static let paging: [Field] = [
+    .optional("limit", .integer(1...Int64(APILimits.pageMax)), default: .count(APILimits.pageDefault)),
+    .optional("offset", .integer(0...Int64(Int32.max)), default: 0),
+  ]
+
+  /// Segments of the template without the leading slash.
+  var segments: [Substring] { path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) }
+
+  /// Names of the path's parameters, in order.
+  var pathParameters: [String] {
+    segments.filter { $0.hasPrefix("{") }.map { String($0.dropFirst().dropLast()) }
+  }
+
+  /// The template in Hummingbird's syntax; this is also the `route` label of the metrics.
+  var routerPath: RouterPath { RouterPath(path) }
+
+  /// Everything the route can answer with besides success, in the order of the codes' declaration.
+  public var allErrors: [ErrorCode] {
+    var codes = Set(errors)
+    codes.insert(.internalError)
+    if body != nil {
+      codes.formUnion([
+        .invalidJSON, .unsupportedMediaType, .payloadTooLarge, .validationFailed, .requestTimeout,
+      ])
+    }
+    if !query.isEmpty { codes.insert(.validationFailed) }
+    if !pathParameters.isEmpty { codes.insert(.notFound) }
+    switch access {
+    case .open: break
+    case .signedIn: codes.formUnion([.unauthenticated, .tokenExpired, .databaseUnavailable])
+    case .scope:
+      codes.formUnion([
+        .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .databaseUnavailable,
+      ])
+    }
+    return ErrorCode.allCases.filter(codes.contains)
+  }
+}
+
+/// One checked request on its way to a handler.
+public struct Call: Sendable {
+  /// Nil on open routes.
+  public let principal: Principal?
+  public let remoteAddress: String
+  public let requestID: String
+  /// Checked against the route's schema, or null where the route has none.
+  public let body: JSONValue
+  let path: [String: String]
+  let query: JSONValue
+  let headers: HTTPFields
+
+  /// A parameter of the path, decoded.
+  func parameter(_ name: String) throws -> String {
+    guard let value = path[name] else { throw Fault("no path parameter \(name)") }
+    return value
+  }
+
+  /// A parameter of the path that is an id; what is none names nothing.
+  func identifier(_ name: String, of kind: String) throws -> UUID {
+    let text = try parameter(name)
+    guard let id = UUID(uuidString: text) else { throw APIError.notFound(kind, text) }
+    return id
+  }
+
+  func caller() throws -> Principal {
+    guard let principal else { throw Fault("an open route asks for its caller") }
+    return principal
+  }
+
+  /// The part of a list that is asked for.
+  var page: Page {
+    Page(
+      limit: Int(query["limit"]?.integer ?? Int64(APILimits.pageDefault)), offset: Int(query["offset"]?.integer ?? 0))
+  }
+
+  /// That part of a list that is at hand as a whole.
+  func page(of all: [JSONValue]) -> Reply {
+    let page = page
+    let part = Array(all.dropFirst(page.offset).prefix(page.limit))
+    return Reply(.page(part, PageInfo(limit: page.limit, offset: page.offset, total: all.count)))
+  }
+
+  /// Who is written into the history.
+  func author() throws -> Author {
+    let caller = try caller()
+    return Author(userID: caller.userID, email: caller.email)
+  }
+}
+
+/// The program contradicts itself: answered as `internal`, logged with this text.
+struct Fault: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+extension JSONValue {
+  /// A member that the schema promised.
+  func text(_ name: String) throws -> String {
+    guard let value = self[name]?.string else { throw Fault("no checked string \(name)") }
+    return value
+  }
+
+  /// A member's strings; empty where it is absent.
+  func texts(_ name: String) -> [String] { (self[name]?.array ?? []).compactMap(\.string) }
+
+  /// A member that is there and not null.
+  func present(_ name: String) -> JSONValue? {
+    guard let value = self[name], value != .null else { return nil }
+    return value
+  }
+}

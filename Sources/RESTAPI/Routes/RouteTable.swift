@@ -1,0 +1,54 @@
+import Foundation
+import Hummingbird
+
+/// All routes of the API.
+public struct RouteTable: Sendable {
+  public let routes: [Route]
+
+  /// - Parameter routes: no two with the same method and path, no two with the same operation.
+  init(routes: [Route]) {
+    let keys = Set(routes.map { "\($0.method.rawValue) \($0.path)" })
+    precondition(keys.count == routes.count, "a route stands twice in the table")
+    precondition(Set(routes.map(\.operation)).count == routes.count, "two routes have one operation id")
+    self.routes = routes
+  }
+
+  /// The API of this version.
+  public static let v1 = RouteTable(
+    routes: SystemRoutes.all + AuthRoutes.all + UserRoutes.all + NodeRoutes.all + AttachmentRoutes.all
+      + RuleSetRoutes.all + RuleRoutes.all + ApplyRoutes.all + CaptureRoutes.all)
+
+  /// The prefix of everything but the probes.
+  static let base = "/api/v1"
+
+  /// The methods that a path answers to; empty for a path that doesn't exist. Only asked where no route matched.
+  func methods(for path: String) -> [HTTPRequest.Method] {
+    let segments = path.dropFirst().split(separator: "/", omittingEmptySubsequences: true)
+    var methods: [HTTPRequest.Method] = []
+    for route in routes {
+      let template = route.segments
+      guard template.count == segments.count else { continue }
+      let matches = zip(template, segments).allSatisfy { $0.hasPrefix("{") || $0 == $1 }
+      guard matches else { continue }
+      methods.append(route.method)
+      if route.method == .get { methods.append(.head) }
+    }
+    return methods
+  }
+
+  /// The router that serves exactly this table.
+  func router(services: Services) -> Router<APIContext> {
+    let router = Router(context: APIContext.self, options: .autoGenerateHeadEndpoints)
+    router.add(middleware: RequestIDMiddleware())
+    router.add(middleware: ObservationMiddleware(logger: services.logger, metrics: services.metrics))
+    router.add(middleware: SecurityHeadersMiddleware(isTLS: false))
+    router.add(middleware: ErrorMiddleware(table: self, logger: services.logger))
+    for route in routes {
+      let endpoint = Endpoint(route: route, services: services)
+      router.on(route.routerPath, method: route.method) { request, context in
+        try await endpoint.respond(to: request, context: context)
+      }
+    }
+    return router
+  }
+}
