@@ -111,7 +111,12 @@ let package = Package(
         grpcTransport, nioCore,
       ]),
 
-    .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "RuleCompiler"]),
+    .target(name: "TestSupport", dependencies: ["Packets", "Rules"], path: "Tests/TestSupport"),
+    .testTarget(name: "PacketsTests", dependencies: ["Packets", "TestSupport"]),
+    .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
+    .testTarget(
+      name: "RuleCompilerTests",
+      dependencies: ["RuleCompiler", "Rules", "Packets", "CSluiceABI", "TestSupport"]),
     .testTarget(
       name: "ControlProtocolTests",
       dependencies: [

@@ -99,13 +99,15 @@ public struct PacketBuilder: Hashable, Sendable {
 
   /// The datagram in fragments that carry at most `byteCount` bytes each (8 or more; rounded down to a multiple of 8).
   /// Lengths and checksums inside are the whole datagram's. IPv6 extensions up to the last hop-by-hop or routing header
-  /// stand in every fragment, the others in the fragmented part (RFC 8200 section 4.5). One frame if all fits in it.
+  /// stand in every fragment, the others in the fragmented part (RFC 8200 section 4.5). The frame of ``build()`` alone if
+  /// all fits in it.
   public func buildFragments(byteCount: Int, identification: UInt32 = 0x51_0ce) -> [[UInt8]] {
     let step = byteCount / 8 * 8
     precondition(step >= 8, "a fragment carries at least 8 bytes")
     switch network {
     case .ipv4(var header):
       let segment = segment
+      if segment.count <= step { return [build()] }
       return stride(from: 0, to: segment.count, by: step).map { start in
         let part = segment[start..<min(start + step, segment.count)]
         header.identification = UInt16(truncatingIfNeeded: identification)
@@ -117,6 +119,7 @@ public struct PacketBuilder: Hashable, Sendable {
       let extensions = header.extensions
       let kept = (extensions.lastIndex { [.hopByHop, .routing].contains($0.protocol) }).map { $0 + 1 } ?? 0
       let fragmentable = chain(extensions[kept...], then: transport.protocol) + segment
+      if fragmentable.count <= step { return [build()] }
       let next = extensions[kept...].first?.protocol ?? transport.protocol
       return stride(from: 0, to: fragmentable.count, by: step).map { start in
         let part = Array(fragmentable[start..<min(start + step, fragmentable.count)])

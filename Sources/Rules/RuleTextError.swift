@@ -44,17 +44,18 @@ func nearest(to word: String, among words: [String]) -> String? {
   return ranked.filter { $0.1 <= 2 && $0.1 < max($0.0.utf8.count, 2) }.min { $0.1 < $1.1 }?.0
 }
 
-/// Levenshtein's distance.
+/// Letters to replace, leave out, put in, or swap with their neighbour (optimal string alignment).
 private func editDistance(_ left: [UInt8], _ right: [UInt8]) -> Int {
-  var row = Array(0...right.count)
+  var beforeLast: [Int] = []
+  var last = Array(0...right.count)
   for (i, a) in left.enumerated() {
-    var diagonal = row[0]
-    row[0] = i + 1
+    var row = [i + 1]
     for (j, b) in right.enumerated() {
-      let replaced = diagonal + (a == b ? 0 : 1)
-      diagonal = row[j + 1]
-      row[j + 1] = min(replaced, row[j] + 1, row[j + 1] + 1)
+      var distance = min(last[j] + (a == b ? 0 : 1), last[j + 1] + 1, row[j] + 1)
+      if i > 0, j > 0, a == right[j - 1], b == left[i - 1] { distance = min(distance, beforeLast[j - 1] + 1) }
+      row.append(distance)
     }
+    (beforeLast, last) = (last, row)
   }
-  return row[right.count]
+  return last[right.count]
 }

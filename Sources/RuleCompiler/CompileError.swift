@@ -1,0 +1,38 @@
+import Packets
+import Rules
+
+/// Why a rule set doesn't become a generation.
+public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
+  /// It has errors; see ``RuleSet/validate()``.
+  case invalid(InvalidRuleSet)
+  /// Its rules expand to more entries than a generation holds. `biggest`: the rules with the most, at most five.
+  case tooManyEntries(count: Int, limit: Int, biggest: [RuleSize])
+  /// A rule redirects to an interface that isn't there.
+  case unknownInterface(rule: String, interface: String)
+  /// The caller gave a rule a counter slot that isn't one for rules.
+  case slotOutOfRange(rule: String, slot: UInt32)
+
+  public struct RuleSize: Hashable, Sendable {
+    public var rule: String
+    public var entries: Int
+    public init(rule: String, entries: Int) {
+      self.rule = rule
+      self.entries = entries
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .invalid(let error):
+      return error.description
+    case .tooManyEntries(let count, let limit, let biggest):
+      let rules = biggest.map { "\($0.rule) (\($0.entries))" }.joined(separator: ", ")
+      return "the rules expand to \(count) entries and entries_max is \(limit); a rule takes one for each combination "
+        + "of its lists; the biggest are \(rules): use wider prefixes and port ranges there"
+    case .unknownInterface(let rule, let interface):
+      return "rule \(rule) redirects to \(ValueTextError.excerpt(interface)), and there is no such interface"
+    case .slotOutOfRange(let rule, let slot):
+      return "rule \(rule) has counter slot \(slot), which is not one of a rule"
+    }
+  }
+}

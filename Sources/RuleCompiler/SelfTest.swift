@@ -1,0 +1,208 @@
+import Packets
+import Rules
+
+/// Packets to try a compiled generation with before it goes live.
+public enum SelfTest {
+  /// Frames made from the rules: for each rule packets in the corners of what it matches and just outside of each edge,
+  /// of another protocol and another family, and a later fragment; before them a fixed set of malformed and non-IP
+  /// frames. Always the same for the same rules, no frame twice, at most `limit`; where that is too few for all, every
+  /// rule gets its first ones before any gets its last. `ruleSet` must be valid.
+  public static func packets(for ruleSet: RuleSet, limit: Int = 512) -> [[UInt8]] {
+    var frames: [[UInt8]] = []
+    var seen: Set<[UInt8]> = []
+    func add(_ frame: [UInt8]) {
+      if frames.count < limit, seen.insert(frame).inserted { frames.append(frame) }
+    }
+    fixedFrames.forEach(add)
+    let enabled = ruleSet.rules.filter(\.isEnabled)
+    var round = 0
+    var lists = enabled.map { Probe.all(for: $0.match) }
+    while frames.count < limit, !lists.isEmpty {
+      for probes in lists where frames.count < limit { add(probes[round].frame) }
+      round += 1
+      lists.removeAll { $0.count <= round }
+    }
+    return frames
+  }
+
+  /// Frames that no rule asks for: malformed ones of each reason but `truncated_ethernet`, which BPF_PROG_TEST_RUN
+  /// takes for a mistake of its caller, and what isn't IP.
+  private static let fixedFrames: [[UInt8]] = {
+    let udp4 = Probe(source: address4, destination: address4, protocol: .udp).frame
+    let tcp4 = Probe(source: address4, destination: address4, protocol: .tcp).frame
+    let udp6 = Probe(source: address6, destination: address6, protocol: .udp).frame
+    func changed(_ frame: [UInt8], at offset: Int, to value: UInt8) -> [UInt8] {
+      var frame = frame
+      frame[offset] = value
+      return frame
+    }
+    var tagged = PacketBuilder(from: address4, to: address4, .udp(source: 1, destination: 2))
+    tagged.vlanTags = [VLANTag(id: 1)]
+    var chained = PacketBuilder.IPv6(source: .init(value: 1), destination: .init(value: 1))
+    chained.extensions = Array(repeating: .options(.destinationOptions), count: PacketParser.ipv6ExtensionsMax + 1)
+    let tooMany = PacketBuilder(network: .ipv6(chained), transport: .udp(source: 1, destination: 2)).build()
+    var extended = PacketBuilder.IPv6(source: .init(value: 1), destination: .init(value: 1))
+    extended.extensions = [.options(.destinationOptions)]
+    let withExtension = PacketBuilder(network: .ipv6(extended), transport: .udp(source: 1, destination: 2)).build()
+    var arp = PacketBuilder(network: .other(.arp), transport: .other(.tcp), payload: Array(repeating: 0, count: 28))
+    arp.paddedByteCount = 60
+    var tripleTagged = tagged
+    tripleTagged.vlanTags = [VLANTag(etherType: .serviceVLAN, id: 1), VLANTag(id: 2), VLANTag(id: 3)]
+    return [
+      arp.build(), tagged.build(), tripleTagged.build(),
+      Array(tagged.build().prefix(17)),  // truncated_vlan
+      Array(udp4.prefix(33)),  // truncated_ipv4
+      changed(udp4, at: 14, to: 0x44),  // bad_ipv4: header length
+      changed(udp4, at: 16, to: 0xff),  // bad_ipv4: total length
+      Array(udp6.prefix(53)),  // truncated_ipv6
+      changed(udp6, at: 14, to: 0x40),  // bad_ipv6: version
+      changed(withExtension, at: 55, to: 0xff),  // truncated_extension
+      tooMany,
+      changed(udp4, at: 17, to: 24),  // truncated_transport: total length ends in the UDP header
+      changed(tcp4, at: 46, to: 0x40),  // bad_tcp
+      changed(udp4, at: 39, to: 7),  // bad_udp
+    ]
+  }()
+}
+
+private let address4 = IPAddress.v4(IPv4Address(192, 0, 2, 1))
+private let address6 = IPAddress.v6(IPv6Address(value: 0x2001_0db8 << 96 | 1))
+
+/// A packet by what rules can ask of it.
+private struct Probe {
+  var source: IPAddress
+  var destination: IPAddress
+  var `protocol`: IPProtocol
+  var sourcePort: UInt16 = 40000
+  var destinationPort: UInt16 = 40001
+  var isLaterFragment = false
+
+  var frame: [UInt8] {
+    let transport: PacketBuilder.Transport =
+      switch `protocol` {
+      case .tcp: .tcp(source: sourcePort, destination: destinationPort)
+      case .udp: .udp(source: sourcePort, destination: destinationPort)
+      case .icmp: .icmp()
+      case .icmpv6: .icmpv6()
+      default: .other(`protocol`)
+      }
+    var packet = PacketBuilder(from: source, to: destination, transport, payload: Array(repeating: 0, count: 8))
+    if isLaterFragment {
+      switch packet.network {
+      case .ipv4(var header):
+        header.fragmentOffset = 185
+        packet.network = .ipv4(header)
+      case .ipv6(var header):
+        header.extensions = [.fragment(offset: 185, moreFragments: false)]
+        packet.network = .ipv6(header)
+      case .other:
+        break
+      }
+    }
+    return packet.build()
+  }
+
+  /// The probes of one rule, those that tell most first.
+  static func all(for match: Match) -> [Probe] {
+    let boxes = Box.all(of: match)
+    guard let first = boxes.first else { return [] }
+    var probes = [first.corner(0), first.corner(0b1111)]
+    probes += first.outside()
+    var fragment = first.corner(0)
+    fragment.isLaterFragment = true
+    probes += [fragment, first.ofOtherProtocol(than: match.protocols), first.ofOtherFamily()]
+    for box in boxes.dropFirst() { probes += [box.corner(0), box.corner(0b1111)] + box.outside() }
+    for box in boxes { probes += (1..<15).map(box.corner) }
+    return probes
+  }
+}
+
+/// One combination of a match's elements.
+private struct Box {
+  var source: IPPrefix
+  var destination: IPPrefix
+  var `protocol`: IPProtocol
+  var sourcePorts: PortRange
+  var destinationPorts: PortRange
+
+  /// Every element of every list in one box at least, the other fields by turns; not all combinations.
+  static func all(of match: Match) -> [Box] {
+    let pairs = addressPairs(of: match)
+    let protocols = match.protocols.isEmpty ? [.udp] : match.protocols
+    let sourcePorts = match.sourcePorts.isEmpty ? [PortRange(40000)] : match.sourcePorts
+    let destinationPorts = match.destinationPorts.isEmpty ? [PortRange(40001)] : match.destinationPorts
+    guard !pairs.isEmpty else { return [] }
+    let count = max(pairs.count, protocols.count, sourcePorts.count, destinationPorts.count)
+    return (0..<count).map { index in
+      let (source, destination) = pairs[index % pairs.count]
+      return Box(
+        source: source, destination: destination, protocol: protocols[index % protocols.count],
+        sourcePorts: sourcePorts[index % sourcePorts.count],
+        destinationPorts: destinationPorts[index % destinationPorts.count])
+    }
+  }
+
+  private static func addressPairs(of match: Match) -> [(IPPrefix, IPPrefix)] {
+    IPFamily.allCases.flatMap { family -> [(IPPrefix, IPPrefix)] in
+      let any = [IPPrefix(host: family == .ipv4 ? address4 : address6)]
+      let sources = match.sources.isEmpty ? any : match.sources.filter { $0.family == family }
+      let destinations = match.destinations.isEmpty ? any : match.destinations.filter { $0.family == family }
+      guard !sources.isEmpty, !destinations.isEmpty else { return [] }
+      return (0..<max(sources.count, destinations.count)).map {
+        (sources[$0 % sources.count], destinations[$0 % destinations.count])
+      }
+    }
+  }
+
+  /// One of the sixteen corners, by the bits of `index`.
+  func corner(_ index: Int) -> Probe {
+    Probe(
+      source: index & 1 == 0 ? source.address : source.lastAddress,
+      destination: index & 2 == 0 ? destination.address : destination.lastAddress,
+      protocol: `protocol`,
+      sourcePort: index & 4 == 0 ? sourcePorts.low : sourcePorts.high,
+      destinationPort: index & 8 == 0 ? destinationPorts.low : destinationPorts.high)
+  }
+
+  /// One step beyond each edge that has a beyond.
+  func outside() -> [Probe] {
+    var probes: [Probe] = []
+    func add(_ change: (inout Probe) -> Void) {
+      var probe = corner(0)
+      change(&probe)
+      probes.append(probe)
+    }
+    for address in neighbours(of: source) { add { $0.source = address } }
+    for address in neighbours(of: destination) { add { $0.destination = address } }
+    for port in neighbours(of: sourcePorts) { add { $0.sourcePort = port } }
+    for port in neighbours(of: destinationPorts) { add { $0.destinationPort = port } }
+    return probes
+  }
+
+  func ofOtherProtocol(than protocols: [IPProtocol]) -> Probe {
+    var probe = corner(0)
+    probe.protocol = [.tcp, .udp, .gre].first { !protocols.contains($0) } ?? .icmp
+    return probe
+  }
+
+  func ofOtherFamily() -> Probe {
+    var probe = corner(0)
+    let other = source.family == .ipv4 ? address6 : address4
+    (probe.source, probe.destination) = (other, other)
+    return probe
+  }
+
+  private func neighbours(of prefix: IPPrefix) -> [IPAddress] {
+    let (family, last) = (prefix.family, prefix.lastAddress.value)
+    var result: [IPAddress] = []
+    if prefix.address.value > 0 { result.append(IPAddress(family: family, value: prefix.address.value - 1)) }
+    if last < UInt128.max >> UInt128(128 - family.bitCount) {
+      result.append(IPAddress(family: family, value: last + 1))
+    }
+    return result
+  }
+
+  private func neighbours(of ports: PortRange) -> [UInt16] {
+    (ports.low > 0 ? [ports.low - 1] : []) + (ports.high < .max ? [ports.high + 1] : [])
+  }
+}
