@@ -24,3 +24,11 @@ public struct EventDescriptor: ~Copyable, Sendable {
     return read(descriptor.rawValue, &count, 8) == 8
   }
 }
+
+extension EventDescriptor {
+  /// Blocks until there is a signal or the time is over; -1: no limit.
+  public borrowing func wait(timeoutMilliseconds: CInt) throws(SystemError) {
+    var descriptor = pollfd(fd: descriptor.rawValue, events: Int16(POLLIN), revents: 0)
+    try check("poll", "event") { poll(&descriptor, 1, timeoutMilliseconds) }
+  }
+}

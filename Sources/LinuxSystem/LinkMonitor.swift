@@ -29,8 +29,8 @@ public final class LinkMonitor: Sendable {
   public func wait(timeoutMilliseconds: CInt = -1) throws(SystemError) -> [LinkEvent]? {
     let ready = try Poll.wait(
       socket.descriptor.rawValue, stopped.descriptor.rawValue, timeoutMilliseconds: timeoutMilliseconds)
-    if ready.second { return nil }
-    if !ready.first { return [] }
+    if ready.second.hasEvent { return nil }
+    if !ready.first.hasEvent { return [] }
     do throws(SystemError) {
       return NetlinkSocket.split(try socket.receive("watch interfaces", "")).compactMap { header, payload in
         guard let interface = NetworkInterface(reply: NetlinkReply(type: header.nlmsg_type, payload: payload))
@@ -45,20 +45,4 @@ public final class LinkMonitor: Sendable {
 
   /// Ends the wait, now and for ever. Any thread.
   public func stop() { stopped.signal() }
-}
-
-/// poll(2) for input on two descriptors.
-package enum Poll {
-  @inline(__always)
-  package static func wait(
-    _ first: CInt, _ second: CInt, timeoutMilliseconds: CInt
-  ) throws(SystemError) -> (first: Bool, second: Bool) {
-    var descriptors = (
-      pollfd(fd: first, events: Int16(POLLIN), revents: 0), pollfd(fd: second, events: Int16(POLLIN), revents: 0)
-    )
-    try check("poll") {
-      withUnsafeMutableBytes(of: &descriptors) { poll($0.assumingMemoryBound(to: pollfd.self).baseAddress, 2, timeoutMilliseconds) }
-    }
-    return (descriptors.0.revents != 0, descriptors.1.revents != 0)
-  }
 }

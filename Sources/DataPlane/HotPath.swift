@@ -1,0 +1,119 @@
+import CSluiceABI
+import XSK
+
+// One file: in debug builds the compiler's proof about processBatch sees no bodies in other files of the module.
+
+/// What is known of a packet besides its bytes.
+public struct PacketContext: BitwiseCopyable, Hashable, Sendable {
+  /// Counter slot of the rule that sent it here; ``unknownSlot`` if the program didn't say.
+  public var slot: UInt32
+  /// CLOCK_MONOTONIC, when the XDP program saw it, or when it was received if the program didn't say.
+  public var timestampNanoseconds: UInt64
+
+  @inlinable public static var unknownSlot: UInt32 { .max }
+
+  @inlinable public init(slot: UInt32, timestampNanoseconds: UInt64) {
+    self.slot = slot
+    self.timestampNanoseconds = timestampNanoseconds
+  }
+}
+
+/// What a stage makes of a packet.
+public enum Verdict: Hashable, Sendable {
+  /// On to the next stage.
+  case proceed
+  /// No further stage sees it.
+  case finish
+}
+
+/// One step of what happens to a packet in user space. Compose with ``Chain``; concrete types cost nothing.
+public protocol PacketStage: ~Copyable {
+  /// On the packet thread, for every packet: no system call, lock or allocation.
+  mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict
+}
+
+/// Two stages, one after the other.
+@frozen public struct Chain<First: PacketStage & ~Copyable, Second: PacketStage & ~Copyable>: PacketStage, ~Copyable {
+  public var first: First
+  public var second: Second
+
+  @inlinable public init(_ first: consuming First, _ second: consuming Second) {
+    self.first = first
+    self.second = second
+  }
+
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict {
+    guard first.process(&packet, context) == .proceed else { return .finish }
+    return second.process(&packet, context)
+  }
+}
+
+/// Counts packets and bytes.
+public struct TrafficCount: PacketStage, ~Copyable {
+  public var packets: UInt64 = 0
+  public var bytes: UInt64 = 0
+
+  @inlinable public init() {}
+
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict {
+    packets &+= 1
+    bytes &+= UInt64(truncatingIfNeeded: packet.byteCount)
+    return .proceed
+  }
+}
+
+/// Offers packets to the running captures.
+public struct CaptureTap: PacketStage, ~Copyable {
+  public var taps = Taps()
+
+  public init() {}
+
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict {
+    taps.append(packet, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
+    return .proceed
+  }
+}
+
+/// What every received packet goes through.
+typealias Pipeline = Chain<TrafficCount, CaptureTap>
+
+/// From received frames to the pipeline: understands the metadata that the XDP program leaves.
+struct PipelineEntry: FrameHandler, ~Copyable {
+  var pipeline = Pipeline(TrafficCount(), CaptureTap())
+  /// CLOCK_MONOTONIC of this batch, for packets without a timestamp.
+  var now: UInt64 = 0
+
+  @inline(__always)
+  mutating func handle(_ packet: inout MutableRawSpan, metadata: FrameMetadata) {
+    let isOurs = metadata.first == SLUICE_METADATA_MAGIC  // struct sluice_metadata: magic, slot, timestamp
+    let context = PacketContext(
+      slot: isOurs ? metadata.second : PacketContext.unknownSlot,
+      timestampNanoseconds: isOurs ? metadata.last : now)
+    _ = pipeline.process(&packet, context)
+  }
+}
+
+/// Everything a packet thread owns.
+struct QueueState: ~Copyable {
+  var socket: XDPSocket
+  var pool: FramePool
+  var entry = PipelineEntry()
+
+  /// The frames are where the books say. Between batches all that are not in the pool are with the kernel.
+  var areFramesConserved: Bool { socket.frames(pool: pool).areConserved }
+}
+
+/// Takes up to `limit` packets from the receive ring through the pipeline and their frames back to the pool.
+///
+/// The hot root. The attributes make the compiler prove that nothing below it allocates, counts references or locks.
+/// They are unofficial; the disassembly is tested as well.
+@_noAllocation @_noLocks
+func processBatch(_ queue: inout QueueState, limit: UInt32) -> UInt32 {
+  queue.socket.receive(limit: limit, pool: &queue.pool, into: &queue.entry)
+}
+
+/// Gives the free frames back to the kernel.
+@_noAllocation @_noLocks
+func refill(_ queue: inout QueueState) {
+  queue.socket.refill(from: &queue.pool)
+}

@@ -1,0 +1,191 @@
+import LinuxSystem
+import Synchronization
+import XSK
+
+/// How a queue is received.
+public struct QueueConfiguration: Hashable, Sendable {
+  public var interface: NetworkInterface
+  public var queue: UInt32
+  /// The CPU to pin the thread to; nil: it roams.
+  public var cpu: Int?
+  /// Node of the frame pool; negative: no preference.
+  public var numaNode: Int
+  public var geometry: UMEM.Geometry
+  public var zeroCopy: XDPSocket.ZeroCopyMode
+  public var wantsHugePages: Bool
+  /// Looks at an empty ring so many times before it sleeps; 0: sleeps at once. Idle queues use no CPU either way.
+  public var spinCount: UInt32
+
+  /// Frames sized for the interface's MTU, on the interface's node.
+  public init(
+    interface: NetworkInterface, queue: UInt32, cpu: Int? = nil, frameCount: UInt32 = 8192,
+    zeroCopy: XDPSocket.ZeroCopyMode = .auto, wantsHugePages: Bool = true, spinCount: UInt32 = 256
+  ) {
+    self.interface = interface
+    self.queue = queue
+    self.cpu = cpu
+    self.numaNode = interface.numaNode()
+    geometry = UMEM.Geometry(
+      frameCount: frameCount, frameByteCount: UMEM.Geometry.frameByteCount(forMTU: interface.mtu))
+    self.zeroCopy = zeroCopy
+    self.wantsHugePages = wantsHugePages
+    self.spinCount = spinCount
+  }
+}
+
+/// What a queue became. Every fallback has its reason.
+public struct QueueReport: Hashable, Sendable {
+  public var interface: String
+  public var queue: UInt32
+  public var isZeroCopy: Bool
+  /// Why packets are copied; nil with zero-copy.
+  public var copyReason: String?
+  /// -1: not pinned.
+  public var cpu: Int
+  public var placement: NUMAPlacement
+  /// Where the frames lie, confirmed by the kernel; -1: one node, or not confirmed (see ``placement``).
+  public var numaNode: Int { placement.node }
+  public var hasHugePages: Bool
+  /// Why there are no huge pages; nil if there are, or none were wanted.
+  public var hugePageReason: String?
+  public var frameCount: UInt32
+  public var frameByteCount: UInt32
+  /// How often the queue was busy before the bind succeeded.
+  public var bindRetries: Int
+}
+
+/// A queue's counters at one moment.
+public struct QueueCounters: Hashable, Sendable {
+  public var receivedPackets: UInt64 = 0
+  public var receivedBytes: UInt64 = 0
+  public var framesTotal: UInt32 = 0
+  /// Free, ours. With the next two: framesTotal.
+  public var framesPool: UInt32 = 0
+  public var framesFill: UInt32 = 0
+  /// With the kernel or in the receive ring.
+  public var framesInFlight: UInt32 = 0
+  public var statistics = XDPStatistics()
+  /// Why the thread ended by itself (the interface is gone); nil while it runs.
+  public var failure: SystemError?
+
+  public init() {}
+}
+
+/// Receives one queue of one interface on a thread of its own, and offers the packets to captures.
+///
+/// Any thread may use it. Put ``socketDescriptor`` into the XSKMAP at key ``QueueReport/queue`` after ``start(_:)``, and
+/// take it out before ``stop()``.
+public final class QueueWorker: Sendable {
+  public let report: QueueReport
+  /// The socket, for an XSKMAP. Valid until ``stop()``; the worker closes it.
+  public let socketDescriptor: CInt
+  let taps: TapBoard
+  private let shared: QueueShared
+  private let thread: Mutex<PinnedThread?>
+
+  /// Starts the thread, which builds pool and socket on its own CPU; returns once the socket is bound.
+  ///
+  /// Throws what ``XDPSocket`` and ``UMEM`` throw, with the remedy. Call it on a thread in the interface's network namespace.
+  public static func start(_ configuration: QueueConfiguration) throws(SystemError) -> QueueWorker {
+    let shared = try QueueShared(frameCount: configuration.geometry.frameCount)
+    let started = Handoff<Result<(report: QueueReport, descriptor: CInt), SystemError>>()
+    let name = "xsk-\(configuration.queue)-\(configuration.interface.name)"
+    let thread = try PinnedThread.spawn(name: name, cpu: configuration.cpu) {
+      QueueLoop.run(configuration, shared, started)
+    }
+    switch started.take() {
+    case .success(let outcome):
+      return QueueWorker(report: outcome.report, descriptor: outcome.descriptor, shared: shared, thread: thread)
+    case .failure(let error):
+      thread.join()
+      throw error
+    }
+  }
+
+  private init(report: QueueReport, descriptor: CInt, shared: QueueShared, thread: consuming PinnedThread) {
+    self.report = report
+    socketDescriptor = descriptor
+    self.shared = shared
+    taps = shared.taps
+    self.thread = Mutex(thread)
+  }
+
+  deinit { stop() }
+
+  /// Receives what is in the ring already, closes the socket and joins the thread. Blocks some milliseconds; any number of times.
+  public func stop() {
+    shared.isStopping.store(true, ordering: .releasing)
+    shared.wake.signal()
+    thread.withLock { if let running = $0.take() { running.join() } }
+  }
+
+  /// The counters now; packets and frames as of the last batch, the kernel's statistics read at once.
+  public func counters() -> QueueCounters { shared.counters() }
+
+  /// Hangs a capture's ring into the thread.
+  func attach(_ ring: RecordRing) -> TapBoard.Attachment { taps.attach(ring) }
+
+  /// Asks the thread to let go of the ring.
+  func detach(_ ring: RecordRing) {
+    taps.detach(ring)
+    shared.wake.signal()
+  }
+}
+
+/// What the packet thread and the others share.
+final class QueueShared: Sendable {
+  enum Cell: Int { case packets, bytes, frames, count }
+
+  let isStopping = Atomic<Bool>(false)
+  let wake: EventDescriptor
+  let taps = TapBoard()
+  private let frameCount: UInt32
+  private let cells = CounterBlock(count: Cell.count.rawValue)
+  private let socket = Mutex<(descriptor: CInt?, last: XDPStatistics, failure: SystemError?)>((nil, XDPStatistics(), nil))
+
+  init(frameCount: UInt32) throws(SystemError) {
+    wake = try EventDescriptor()
+    self.frameCount = frameCount
+  }
+
+  /// The packet thread, once per batch.
+  func publish(_ queue: borrowing QueueState) {
+    cells.store(queue.entry.pipeline.first.packets, at: Cell.packets.rawValue)
+    cells.store(queue.entry.pipeline.first.bytes, at: Cell.bytes.rawValue)
+    let frames = queue.socket.frames(pool: queue.pool)
+    // Three numbers of 21 bits in one word, so that a reader never sees half of an update. UMEM.Geometry.frameCountMax fits.
+    let inFlight = frames.inFlight &+ frames.receive
+    cells.store(
+      UInt64(frames.pool) | UInt64(frames.fill) << 21 | UInt64(inFlight) << 42, at: Cell.frames.rawValue)
+  }
+
+  /// The packet thread, when the socket is open.
+  func open(_ descriptor: CInt) { socket.withLock { $0.descriptor = descriptor } }
+
+  /// The packet thread, before the socket closes.
+  func close(failure: SystemError?) {
+    socket.withLock {
+      if let descriptor = $0.descriptor { $0.last = (try? XDPStatistics.read(descriptor: descriptor)) ?? $0.last }
+      $0.descriptor = nil
+      $0.failure = failure
+    }
+  }
+
+  func counters() -> QueueCounters {
+    var counters = QueueCounters()
+    counters.receivedPackets = cells.load(Cell.packets.rawValue)
+    counters.receivedBytes = cells.load(Cell.bytes.rawValue)
+    let frames = cells.load(Cell.frames.rawValue)
+    counters.framesTotal = frameCount
+    counters.framesPool = UInt32(frames & 0x1f_ffff)
+    counters.framesFill = UInt32(frames >> 21 & 0x1f_ffff)
+    counters.framesInFlight = UInt32(frames >> 42 & 0x1f_ffff)
+    socket.withLock {
+      // The lock keeps the descriptor open meanwhile.
+      if let descriptor = $0.descriptor { $0.last = (try? XDPStatistics.read(descriptor: descriptor)) ?? $0.last }
+      counters.statistics = $0.last
+      counters.failure = $0.failure
+    }
+    return counters
+  }
+}

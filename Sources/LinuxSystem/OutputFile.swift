@@ -1,0 +1,47 @@
+import Glibc
+
+/// A new file that grows by whole writes: one that fails halfway leaves no trace in it. One thread.
+public struct OutputFile: ~Copyable, Sendable {
+  public let path: String
+  /// Bytes written whole.
+  public private(set) var byteCount: UInt64
+  private let descriptor: OwnedDescriptor
+
+  /// Creates the file; EEXIST if there is something of that name already, a dangling link too.
+  public init(creating path: String, mode: mode_t = 0o640) throws(SystemError) {
+    do throws(SystemError) {
+      descriptor = try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
+    } catch { throw error.withRemedy(OutputFile.remedy(for: error.code)) }
+    self.path = path
+    byteCount = 0
+  }
+
+  /// Writes all the bytes, or none: after an error the file ends where it ended before.
+  public mutating func append(_ bytes: [UInt8]) throws(SystemError) {
+    let raw = descriptor.rawValue
+    let path = path
+    var done = 0
+    do throws(SystemError) {
+      while done < bytes.count {
+        done += try check("write", path) {
+          bytes.withUnsafeBytes { write(raw, $0.baseAddress.map { $0 + done }, $0.count - done) }
+        }
+      }
+    } catch {
+      ftruncate(raw, off_t(byteCount))
+      lseek(raw, off_t(byteCount), SEEK_SET)
+      throw error.withRemedy(OutputFile.remedy(for: error.code))
+    }
+    byteCount += UInt64(bytes.count)
+  }
+
+  private static func remedy(for code: CInt) -> String? {
+    switch code {
+    case EEXIST: "choose another name, or remove the file"
+    case ENOENT: "create the directory first"
+    case EACCES, EPERM, EROFS: "the daemon's user must be able to write there"
+    case ENOSPC, EDQUOT: "free some space"
+    default: nil
+    }
+  }
+}
