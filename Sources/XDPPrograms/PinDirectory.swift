@@ -29,7 +29,7 @@ public struct PinDirectory: Hashable, Sendable {
   }
 
   /// Unpins everything. What is not used by anything else is gone with that.
-  func remove() {
+  public func remove() {
     for name in ProgramMaps.names + ["link"] { unlink(path(of: name)) }
     rmdir(path)
   }

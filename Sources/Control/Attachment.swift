@@ -1,0 +1,116 @@
+import CSluiceABI
+import LinuxSystem
+import Packets
+import RuleCompiler
+import Rules
+import XDPPrograms
+
+/// One attached interface: its program, what is live on it, and its queues to user space. The control actor owns it.
+final class Attachment {
+  let interface: String
+  let options: AttachmentOptions
+  let program: InterfaceProgram
+  let attachedAtNanoseconds: UInt64
+  let warnings: [String]
+  /// The one source of what is live.
+  private(set) var live: PreparedGeneration
+  var queues: QueueSet?
+
+  /// Attaches, deciding by `first` from the first packet on unless the pins of an earlier daemon still decide.
+  init(
+    interface: NetworkInterface, options: AttachmentOptions, pins: PinDirectory?, first: PreparedGeneration,
+    attachedAtNanoseconds: UInt64, warnings: [String]
+  ) throws(ControlError) {
+    program = try translating { () throws(ProgramError) in
+      try first.compiled.withUnsafeBytes { (bytes) throws(ProgramError) in
+        try InterfaceProgram(
+          interface: interface.name, index: interface.index, options: options.program, pins: pins, generation: bytes)
+      }
+    }
+    self.interface = interface.name
+    self.options = options
+    self.attachedAtNanoseconds = attachedAtNanoseconds
+    live = first
+    var warnings = warnings
+    if let reason = program.fallbackReason {
+      warnings.append("attached in generic mode, which is much slower: \(reason)")
+    }
+    if !program.supportsFrags {
+      warnings.append("the kernel has no xdp.frags (5.18): native mode refuses jumbo frames")
+    }
+    self.warnings = warnings
+  }
+
+  var ruleSet: RuleSet? { live.applied }
+  var slots: SlotTable { live.slots }
+  var generation: UInt64 { live.compiled.generation }
+
+  /// Makes a generation live; the previous one stays if that fails.
+  func publish(_ next: PreparedGeneration) throws(ControlError) {
+    try translating { () throws(ProgramError) in
+      for slot in next.freshSlots { try program.clearRuleCounter(slot: slot) }
+    }
+    try goBack(to: next)
+  }
+
+  /// Makes a generation live that was live before, its rules' counters as they are.
+  func goBack(to previous: PreparedGeneration) throws(ControlError) {
+    try translating { () throws(ProgramError) in
+      try previous.compiled.withUnsafeBytes { (bytes) throws(ProgramError) in
+        try program.publish(bytes, redirectTargets: previous.redirectTargets)
+      }
+    }
+    live = previous
+  }
+
+  var state: DaemonState.Attachment { state(with: live) }
+
+  /// The state as it is once `next` is live.
+  func state(with next: PreparedGeneration) -> DaemonState.Attachment {
+    DaemonState.Attachment(
+      interface: interface, options: options, ruleSet: next.applied, slots: next.slots,
+      generation: next.compiled.generation, attachedAtNanoseconds: attachedAtNanoseconds)
+  }
+
+  var report: AttachmentReport {
+    AttachmentReport(
+      interface: interface, options: options, isNative: program.isNative, fallbackReason: program.fallbackReason,
+      isInDispatcher: program.isInDispatcher, programIdentifier: program.programIdentifier, generation: generation,
+      ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, queues: queues?.reports ?? [], warnings: warnings,
+      attachedAtNanoseconds: attachedAtNanoseconds)
+  }
+
+  func counters() throws(ControlError) -> CountersReport {
+    try translating { () throws(ProgramError) in
+      let all = try program.interfaceCounters()
+      func named(_ name: String, _ index: Int) -> NamedCount { NamedCount(name: name, count: all[index]) }
+      func count(_ name: String, _ counter: sluice_interface_counter) -> NamedCount { named(name, Int(counter.rawValue)) }
+      var rules: [CountersReport.RuleCount] = []
+      for rule in ruleSet?.rules ?? [] {
+        guard let slot = slots[rule.name] else { continue }
+        let counter = try program.ruleCounter(slot: slot)
+        rules.append(.init(rule: rule.name, action: rule.action.name, count: counter))
+      }
+      let fate = ruleSet?.defaultAction ?? .pass
+      rules.append(
+        .init(
+          rule: "default", action: fate.rawValue,
+          count: try program.ruleCounter(slot: UInt32(SLUICE_SLOT_DEFAULT))))
+      return CountersReport(
+        interface: interface, ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, generation: generation,
+        rules: rules,
+        actions: [
+          count("pass", SLUICE_COUNTER_PASS), count("drop", SLUICE_COUNTER_DROP),
+          count("capture", SLUICE_COUNTER_CAPTURE), count("redirect", SLUICE_COUNTER_REDIRECT),
+        ],
+        events: [
+          count("capture_fallback", SLUICE_COUNTER_CAPTURE_FALLBACK),
+          count("redirect_failed", SLUICE_COUNTER_REDIRECT_FAILED),
+          count("no_generation", SLUICE_COUNTER_NO_GENERATION),
+        ],
+        malformed: MalformedReason.allCases.map {
+          named($0.rawValue, Int(SLUICE_COUNTER_MALFORMED.rawValue) + $0.index)
+        })
+    }
+  }
+}

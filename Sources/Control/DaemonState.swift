@@ -1,0 +1,74 @@
+import FoundationEssentials
+import LinuxSystem
+import Rules
+
+/// What the daemon restores at start: everything that was applied.
+struct DaemonState: Hashable, Sendable, Codable {
+  /// Of this format.
+  static let version = 1
+
+  struct Attachment: Hashable, Sendable, Codable {
+    var interface: String
+    var options: AttachmentOptions
+    /// Nil: attached, and nothing applied yet.
+    var ruleSet: RuleSet?
+    var slots: SlotTable
+    var generation: UInt64
+    var attachedAtNanoseconds: UInt64
+  }
+
+  var version = DaemonState.version
+  var attachments: [Attachment] = []
+}
+
+/// The state file: JSON, replaced whole, readable by its owner alone.
+struct StateStore: Sendable {
+  static let fileName = "state.json"
+  let path: String
+
+  init(directory: String) { path = "\(directory)/\(StateStore.fileName)" }
+
+  /// An empty state where there is no file yet. A file that can't be understood is an error: nobody's filters vanish
+  /// because of a torn disk.
+  func load() throws(ControlError) -> DaemonState {
+    let bytes: [UInt8]
+    do throws(SystemError) {
+      bytes = try SmallFile.read(path)
+    } catch {
+      if error.codeName == "ENOENT" { return DaemonState() }
+      throw ControlError(error)
+    }
+    do {
+      let state = try JSONDecoder().decode(DaemonState.self, from: Data(bytes))
+      guard state.version == DaemonState.version else {
+        throw ControlError(
+          .failedPrecondition, "\(path) has format \(state.version), and this daemon knows \(DaemonState.version)")
+      }
+      return state
+    } catch let error as ControlError {
+      throw error
+    } catch {
+      throw ControlError(
+        .failedPrecondition,
+        "\(path) cannot be read as the daemon's state (\(error)); move it away to start with nothing attached")
+    }
+  }
+
+  /// Returns when the state is on the disk.
+  func save(_ state: DaemonState) throws(ControlError) {
+    let bytes: [UInt8]
+    do {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      bytes = Array(try encoder.encode(state))
+    } catch {
+      throw ControlError(.internal, "encode the daemon's state: \(error)")
+    }
+    do throws(SystemError) {
+      try SmallFile.replace(path, with: bytes)
+    } catch {
+      throw ControlError(
+        .failedPrecondition, "the state could not be kept, so nothing was changed: \(error)")
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import CSluiceABI
+import Packets
+import RuleCompiler
+import Rules
+import XDPPrograms
+
+/// A rule set compiled for one interface, ready to go live. Pure: made without touching the system.
+struct PreparedGeneration: Sendable {
+  /// Nil: nothing is applied, everything passes.
+  let applied: RuleSet?
+  private let ruleSet: RuleSet
+  let compiled: CompiledGeneration
+  let slots: SlotTable
+  /// Slots whose counters must be cleared before the swap: rules that are new here.
+  let freshSlots: [UInt32]
+  let redirectTargets: Set<UInt32>
+  let options: AttachmentOptions
+
+  /// - Parameters:
+  ///   - previous: Slots of the live generation.
+  ///   - interfaceIndices: Of the interfaces in the daemon's network namespace, by name.
+  init(
+    _ applied: RuleSet?, generation: UInt64, previous: SlotTable, options: AttachmentOptions,
+    interfaceIndices: [String: UInt32]
+  ) throws(ControlError) {
+    let ruleSet = applied ?? RuleSet(name: "none", malformed: MalformedPolicy(fate: .pass))
+    let (table, fresh) = previous.assigning(ruleSet.rules.map(\.name))
+    do throws(CompileError) {
+      compiled = try compile(
+        ruleSet, slots: { table[$0] ?? 0 }, interfaceIndex: { interfaceIndices[$0] }, generation: generation,
+        captureFallback: options.captureFallback)
+    } catch {
+      throw ControlError(error)
+    }
+    self.applied = applied
+    self.ruleSet = ruleSet
+    self.options = options
+    slots = table
+    freshSlots = fresh
+    redirectTargets = Set(
+      ruleSet.rules.filter(\.isEnabled).compactMap { rule in
+        rule.action.redirectInterface.flatMap { interfaceIndices[$0] }
+      })
+  }
+
+  /// Whether packets of this generation can go to user space.
+  var needsSockets: Bool { ruleSet.rules.contains { $0.isEnabled && $0.action == .capture } }
+
+  /// Runs packets made from the rules through the program, and compares with the reference classifier.
+  ///
+  /// - Returns: How many packets agreed: all.
+  func selfTest(with program: SelfTestProgram) throws(ControlError) -> Int {
+    let packets = SelfTest.packets(for: ruleSet).filter { $0.count >= 14 }  // what BPF_PROG_TEST_RUN takes
+    try translating { () throws(ProgramError) in
+      try compiled.withUnsafeBytes { (bytes) throws(ProgramError) in try program.load(bytes) }
+    }
+    for packet in packets {
+      let decision = try translating { () throws(ProgramError) in try program.decide(packet) }
+      let expected = expectation(for: ReferenceClassifier.decide(packet, by: ruleSet))
+      guard decision == expected else {
+        throw ControlError(
+          .internal,
+          "self-test: the program decides \(decision), the reference \(expected), for packet \(hex(packet)); nothing was "
+            + "changed. This is a defect of Sluice: please report it with the rule set")
+      }
+    }
+    return packets.count
+  }
+
+  private func expectation(for decision: Decision) -> SelfTestProgram.Decision {
+    SelfTestProgram.Decision(
+      action: UInt32(decision.action.abiAction), slot: decision.ruleName.flatMap { slots[$0] } ?? 0,
+      malformed: UInt32(decision.malformed?.index ?? 0))
+  }
+}
+
+private func hex(_ bytes: [UInt8]) -> String {
+  let digits = Array("0123456789abcdef")
+  return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+}
+
+/// Runs something of XDPPrograms and speaks of its failure in the terms of control.
+func translating<Value: ~Copyable>(
+  _ body: () throws(ProgramError) -> Value
+) throws(ControlError) -> Value {
+  do throws(ProgramError) {
+    return try body()
+  } catch {
+    throw ControlError(error)
+  }
+}

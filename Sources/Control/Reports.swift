@@ -1,0 +1,94 @@
+import Rules
+import XDPPrograms
+
+/// An attachment as it is.
+public struct AttachmentReport: Hashable, Sendable {
+  public var interface: String
+  public var options: AttachmentOptions
+  public var isNative: Bool
+  /// Why not native although that was preferred.
+  public var fallbackReason: String?
+  public var isInDispatcher: Bool
+  public var programIdentifier: UInt32
+  public var generation: UInt64
+  /// Nil: nothing applied yet.
+  public var ruleSet: String?
+  public var revision: UInt64
+  public var queues: [QueueReport]
+  public var warnings: [String]
+  public var attachedAtNanoseconds: UInt64
+}
+
+/// A receive queue whose packets can go to user space.
+public struct QueueReport: Hashable, Sendable {
+  public var queue: UInt32
+  public var isZeroCopy: Bool
+  /// -1: not pinned.
+  public var cpu: Int
+  /// -1: one node, or the check failed.
+  public var numaNode: Int
+  public var hasHugePages: Bool
+  public var framesTotal: UInt64
+  public var framesPool: UInt64
+  public var framesFill: UInt64
+  public var framesInFlight: UInt64
+  public var received: PacketCount
+  public var rxDropped: UInt64
+  public var rxInvalidDescriptors: UInt64
+  public var rxRingFull: UInt64
+  public var rxFillRingEmpty: UInt64
+}
+
+/// A network interface of the daemon's network namespace.
+public struct InterfaceReport: Hashable, Sendable {
+  public var name: String
+  public var index: UInt32
+  public var mac: String
+  public var mtu: UInt32
+  public var isUp: Bool
+  public var hasCarrier: Bool
+  public var receiveQueueCount: UInt32
+  public var driver: String
+  public var numaNode: Int
+  /// An XDP program that isn't Sluice's; 0: none.
+  public var foreignProgramIdentifier: UInt32
+  public var attachment: AttachmentReport?
+}
+
+/// A counter with its name.
+public struct NamedCount: Hashable, Sendable {
+  public var name: String
+  public var count: PacketCount
+}
+
+/// Counters of an attachment, summed over the CPUs; each one monotonic, all read within a millisecond or so.
+public struct CountersReport: Hashable, Sendable {
+  public struct RuleCount: Hashable, Sendable {
+    /// `default` for the default action.
+    public var rule: String
+    public var action: String
+    public var count: PacketCount
+  }
+
+  public var interface: String
+  public var ruleSet: String?
+  public var revision: UInt64
+  public var generation: UInt64
+  public var rules: [RuleCount]
+  /// `pass`, `drop`, `capture`, `redirect`: every packet is in exactly one.
+  public var actions: [NamedCount]
+  /// `capture_fallback`, `redirect_failed`, `no_generation`.
+  public var events: [NamedCount]
+  /// By reason.
+  public var malformed: [NamedCount]
+}
+
+/// What applying a rule set came to on one interface.
+public struct ApplyReport: Hashable, Sendable {
+  public var interface: String
+  public var generation: UInt64
+  public var entryCount: Int
+  public var selfTestPacketCount: Int
+  /// From the start of the compilation to the end of the grace period after the swap.
+  public var seconds: Double
+}

@@ -1,0 +1,130 @@
+import CSluiceABI
+import Packets
+import RuleCompiler
+import Rules
+import TestSupport
+import Testing
+
+@testable import XDPPrograms
+
+/// The program in the kernel against the reference, by BPF_PROG_TEST_RUN.
+@Suite("The XDP program decides as the reference does", .serialized)
+struct ClassificationTests {
+  @Test("Every fixture is parsed alike: family, protocol, ports, fragments, reasons")
+  func parsesFixtures() throws {
+    let program = try SelfTestProgram()
+    // BPF_PROG_TEST_RUN takes no frame below 14 bytes; those are tried on a live interface.
+    let fixtures = PacketFixtures.all.filter { $0.bytes.count >= 14 }
+    #expect(fixtures.count > 500)
+    for fixture in fixtures { try expectExactMatch(fixture, in: program) }
+  }
+
+  private func expectExactMatch(_ fixture: PacketFixture, in program: SelfTestProgram) throws {
+    let parsed = PacketParser.parse(fixture.bytes)
+    let exact = RuleSet(
+      name: "exact", defaultAction: .pass, malformed: .init(fate: .drop),
+      rules: [Rule(name: "exact", match: exactMatch(for: parsed), action: .drop)])
+    try load(exact, slots: ["exact": 1], into: program)
+    try expectSameDecision(fixture.bytes, exact, slots: ["exact": 1], in: program)
+    if parsed.malformed == nil, parsed.family != .other {
+      let decision = ReferenceClassifier.decide(fixture.bytes, by: exact)
+      #expect(decision.ruleName == "exact", "\(fixture) must reach its own rule, or the test shows nothing")
+    }
+  }
+
+  /// Matches what was parsed and nothing else.
+  private func exactMatch(for packet: ParsedPacket) -> Match {
+    var match = Match()
+    guard packet.malformed == nil, let source = packet.source, let destination = packet.destination else { return match }
+    match.sources = [IPPrefix(host: source)]
+    match.destinations = [IPPrefix(host: destination)]
+    if let number = packet.protocol { match.protocols = [number] }
+    if let ports = packet.ports {
+      match.sourcePorts = [PortRange(low: ports.source, high: ports.source)]
+      match.destinationPorts = [PortRange(low: ports.destination, high: ports.destination)]
+    }
+    return match
+  }
+
+  @Test("Random rule sets and frames, damaged ones among them: the same verdict, rule, reason and counts")
+  func agreesOnRandomCases() throws {
+    var random = SeededGenerator(announcing: "agreesOnRandomCases")
+    for _ in 0..<60 {
+      let ruleSet = RandomCases.ruleSet(rulesUpTo: 40, using: &random)
+      var frames: [[UInt8]] = []
+      while frames.count < 200 {
+        let frame = RandomCases.frame(using: &random)
+        if frame.count >= 14, frame.count < 3000 { frames.append(frame) }
+      }
+      try expectAgreement(ruleSet, frames)
+    }
+  }
+
+  @Test("A full table: the last of 1024 entries decides")
+  func walksToTheLastEntry() throws {
+    var rules: [Rule] = []
+    for index in 0..<1000 {
+      rules.append(
+        Rule(
+          name: "r\(index)",
+          match: Match(
+            protocols: [.udp], destinationPorts: [PortRange(UInt16(2 * index))]),
+          action: .drop))
+    }
+    var ruleSet = RuleSet(name: "full", rules: rules)
+    // The last rule takes the 25 entries that are left.
+    ruleSet.rules[999].match.destinationPorts = (999..<1024).map { (index: Int) in PortRange(UInt16(2 * index)) }
+    let address = IPAddress.v4(PacketFixtures.source4)
+    let frames = [0, 1, 998, 1998, 1999, 2046, 2048].map { (port: UInt16) in
+      PacketBuilder(from: address, to: address, .udp(source: 1, destination: port)).build()
+    }
+    try expectAgreement(ruleSet, frames)
+    #expect(ReferenceClassifier.decide(frames[5], by: ruleSet).ruleName == "r999")
+  }
+
+  /// Decides `frames` in the kernel and by the reference, and compares everything that can be seen.
+  private func expectAgreement(_ ruleSet: RuleSet, _ frames: [[UInt8]]) throws {
+    let program = try SelfTestProgram()
+    let slots = Dictionary(
+      uniqueKeysWithValues: ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) })
+    try load(ruleSet, slots: slots, into: program)
+    var expectedCounts: [UInt32: PacketCount] = [:]
+    for frame in frames {
+      let expected = try expectSameDecision(frame, ruleSet, slots: slots, in: program)
+      var counted = expected.counted.map { slots[$0]! }
+      if expected.malformed == nil { counted.append(expected.ruleName.map { slots[$0]! } ?? 0) }
+      for slot in counted {
+        expectedCounts[slot, default: .init()].packets += 1
+        expectedCounts[slot, default: .init()].bytes += UInt64(frame.count)
+      }
+    }
+    for slot in [UInt32(0)] + slots.values {
+      let count = try program.ruleCounter(slot: slot)
+      #expect(count == expectedCounts[slot, default: PacketCount()], "counter of slot \(slot)")
+    }
+    var fates: UInt64 = 0
+    for fate in 0..<UInt32(4) { fates += try program.interfaceCounter(fate).packets }
+    #expect(fates == UInt64(frames.count), "every packet is in exactly one of pass, drop, capture, redirect")
+  }
+
+  private func load(_ ruleSet: RuleSet, slots: [String: UInt32], into program: SelfTestProgram) throws {
+    let compiled = try compile(
+      ruleSet, slots: { slots[$0]! }, interfaceIndex: { _ in 1 }, generation: 7, captureFallback: .pass)
+    try compiled.withUnsafeBytes { try program.load($0) }
+  }
+
+  @discardableResult
+  private func expectSameDecision(
+    _ frame: [UInt8], _ ruleSet: RuleSet, slots: [String: UInt32], in program: SelfTestProgram
+  ) throws -> Decision {
+    let decision = try program.decide(frame)
+    let expected = ReferenceClassifier.decide(frame, by: ruleSet)
+    #expect(decision.malformed == UInt32(expected.malformed?.index ?? 0), "\(hex(frame))")
+    let slot = expected.ruleName.map { slots[$0]! } ?? 0
+    #expect(decision.slot == slot, "\(hex(frame))")
+    #expect(decision.action == UInt32(expected.action.abiAction), "\(hex(frame))")
+    return expected
+  }
+}
+
+private func hex(_ bytes: [UInt8]) -> String { bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
