@@ -99,8 +99,8 @@ public struct PacketBuilder: Hashable, Sendable {
 
   /// The datagram in fragments that carry at most `byteCount` bytes each (8 or more; rounded down to a multiple of 8).
   /// Lengths and checksums inside are the whole datagram's. IPv6 extensions up to the last hop-by-hop or routing header
-  /// stand in every fragment, the others in the fragmented part (RFC 8200 section 4.5). The frame of ``build()`` alone if
-  /// all fits in it.
+  /// stand in every fragment, the others in the fragmented part (RFC 8200 section 4.5). The frame of ``build()``
+  /// alone if all fits in it.
   public func buildFragments(byteCount: Int, identification: UInt32 = 0x51_0ce) -> [[UInt8]] {
     let step = byteCount / 8 * 8
     precondition(step >= 8, "a fragment carries at least 8 bytes")
@@ -196,7 +196,8 @@ extension PacketBuilder {
   private var segment: [UInt8] {
     switch transport {
     case .tcp(let source, let destination, let flags):
-      let header = networkOrder(source) + networkOrder(destination) + [0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags]
+      let header =
+        networkOrder(source) + networkOrder(destination) + [0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags]
         + [0xff, 0xff, 0, 0, 0, 0]
       return withChecksum(header + payload, at: 16, pseudoHeader: true)
     case .udp(let source, let destination):

@@ -28,7 +28,8 @@ public struct ValueTextError: Error, Hashable, Sendable, CustomStringConvertible
         result.append("…")
         break
       }
-      let isControl = scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
+      let isControl =
+        scalar.value < 0x20 || (0x7f...0x9f).contains(scalar.value)
         || scalar.value == 0x2028 || scalar.value == 0x2029
       result.append(isControl ? "?" : scalar)
     }

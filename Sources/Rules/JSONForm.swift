@@ -115,7 +115,8 @@ extension Action {
     case (_, _) where Self.names.contains(name):
       throw ValueTextError(expected: "an action with redirect_to", text: name, reason: "only a redirect has a target")
     default:
-      throw ValueTextError(expected: "an action", text: name, reason: "actions are \(Self.names.joined(separator: ", "))")
+      throw ValueTextError(
+        expected: "an action", text: name, reason: "actions are \(Self.names.joined(separator: ", "))")
     }
   }
 

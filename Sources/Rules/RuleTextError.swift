@@ -21,7 +21,8 @@ public struct RuleTextError: Error, Hashable, Sendable, CustomStringConvertible 
     self.message = message
     self.suggestion = suggestion
     let start = before.suffix(Self.excerptReach)
-    excerpt = ValueTextError.excerpt(String(start), limit: Self.excerptReach)
+    excerpt =
+      ValueTextError.excerpt(String(start), limit: Self.excerptReach)
       + ValueTextError.excerpt(String(after.prefix(Self.excerptReach)), limit: Self.excerptReach)
     caretColumn = start.count + 1
   }

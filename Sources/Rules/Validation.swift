@@ -18,8 +18,8 @@ extension RuleSet {
       if let first = firstIndexByName[rule.name] {
         issues.add(
           .duplicateName, "\(path).name",
-          "\"\(ValueTextError.excerpt(rule.name))\" is the name of rules[\(first)] too; a rule's counters belong to its "
-            + "name, give it another")
+          "\"\(ValueTextError.excerpt(rule.name))\" is the name of rules[\(first)] too; a rule's counters belong to "
+            + "its name, give it another")
       } else {
         firstIndexByName[rule.name] = index
       }
@@ -185,8 +185,8 @@ public func isValidName(_ name: String) -> Bool {
 }
 
 private func invalidNameMessage(_ name: String) -> String {
-  "\"\(ValueTextError.excerpt(name))\" is not a name: 1 to \(Limits.nameByteCountMax) of a-z, 0-9, \".\", \"_\", \"-\", "
-    + "the first a letter or a digit"
+  "\"\(ValueTextError.excerpt(name))\" is not a name: 1 to \(Limits.nameByteCountMax) of a-z, 0-9, \".\", \"_\", "
+    + "\"-\", the first a letter or a digit"
 }
 
 /// Why `name` can't name a network interface: what the kernel's `dev_valid_name` refuses. Nil if it can.

@@ -30,7 +30,8 @@ struct AddressTests {
       "", ":", ":::", "1", "1:", ":1", "::1:", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "::1::", "12345::",
       "g::", "1:2:3:4:5:6:7:8::", "::1:2:3:4:5:6:7:8", "fe80::1%eth0", "::1.2.3", "::1.2.3.4.5", "::1.2.3.256",
       "1.2.3.4::", "::1.2.3.4:5", "1:2:3:4:5:6:7:1.2.3.4", "::ffff:1.2.3.04", " ::1", "::1 ", "::1\n", "[::1]", "::/0",
-      "0x1::", "::-1", "::+1", "１::", "::1\u{0}", String(repeating: "1:", count: 500), String(repeating: ":", count: 100_000),
+      "0x1::", "::-1", "::+1", "１::", "::1\u{0}", String(repeating: "1:", count: 500),
+      String(repeating: ":", count: 100_000),
     ])
   func notIPv6(_ text: String) {
     #expect(IPv6Address(text) == nil)
@@ -38,7 +39,9 @@ struct AddressTests {
 
   @Test(
     "IPv4 addresses are four decimal numbers",
-    arguments: [("0.0.0.0", 0), ("255.255.255.255", 0xffff_ffff), ("192.0.2.1", 0xc000_0201), ("1.20.30.4", 0x0114_1e04)])
+    arguments: [
+      ("0.0.0.0", 0), ("255.255.255.255", 0xffff_ffff), ("192.0.2.1", 0xc000_0201), ("1.20.30.4", 0x0114_1e04),
+    ])
   func ipv4(_ text: String, _ value: Int) throws {
     let address = try IPv4Address(parsing: text)
     #expect(Int(address.value) == value)
@@ -118,7 +121,10 @@ struct AddressTests {
 
   @Test(
     "What is not a MAC address is refused",
-    arguments: ["", "02:00:5e:10:00", "02:00:5e:10:00:0g", "02:00-5e:10:00:ff", "0200.5e10.00ff", "02:00:5e:10:00:ff:", "2:0:5e:10:0:ff123456"])
+    arguments: [
+      "", "02:00:5e:10:00", "02:00:5e:10:00:0g", "02:00-5e:10:00:ff", "0200.5e10.00ff", "02:00:5e:10:00:ff:",
+      "2:0:5e:10:0:ff123456",
+    ])
   func notMAC(_ text: String) {
     #expect(MACAddress(text) == nil)
   }
@@ -142,7 +148,12 @@ struct IPProtocolTests {
     #expect(try JSONDecoder().decode([IPProtocol].self, from: Data("[\(number)]".utf8)) == [value])
   }
 
-  @Test("Names are IANA's", arguments: [("tcp", 6), ("udp", 17), ("icmp", 1), ("icmpv6", 58), ("ipv6-icmp", 58), ("gre", 47), ("esp", 50), ("ah", 51), ("sctp", 132), ("ipip", 4), ("ospf", 89), ("vrrp", 112)])
+  @Test(
+    "Names are IANA's",
+    arguments: [
+      ("tcp", 6), ("udp", 17), ("icmp", 1), ("icmpv6", 58), ("ipv6-icmp", 58), ("gre", 47), ("esp", 50), ("ah", 51),
+      ("sctp", 132), ("ipip", 4), ("ospf", 89), ("vrrp", 112),
+    ])
   func names(_ name: String, _ number: Int) throws {
     #expect(try IPProtocol(parsing: name).rawValue == UInt8(number))
   }

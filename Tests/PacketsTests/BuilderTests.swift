@@ -57,7 +57,8 @@ struct BuilderTests {
         payloadStart = 54
         pseudo.add(Array(frame[22..<54]))
       }
-      let end = packet.paddedByteCount == 0 ? frame.count : payloadStart + datagramByteCount(frame) - (payloadStart - 14)
+      let end =
+        packet.paddedByteCount == 0 ? frame.count : payloadStart + datagramByteCount(frame) - (payloadStart - 14)
       let segment = Array(frame[payloadStart..<end])
       switch packet.transport {
       case .tcp, .udp, .icmpv6:
@@ -124,7 +125,8 @@ struct BuilderTests {
   @Test("A UDP checksum that comes to zero is sent as ffff")
   func udpZero() {
     var packet = PacketBuilder(
-      from: .v4(IPv4Address(value: 0)), to: .v4(IPv4Address(value: 0)), .udp(source: 0, destination: 0), payload: [0, 0])
+      from: .v4(IPv4Address(value: 0)), to: .v4(IPv4Address(value: 0)), .udp(source: 0, destination: 0),
+      payload: [0, 0])
     // protocol 17 + length 10 twice: 37; the payload makes the sum ffff.
     packet.payload = [0xff, 0xff - 37]
     #expect(packet.build()[40...41] == [0xff, 0xff])

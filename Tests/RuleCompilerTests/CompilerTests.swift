@@ -58,7 +58,8 @@ struct CompilerTests {
     let compiled = try Self.compiled(set, generation: 0x0102_0304_0506_0708)
     #expect(compiled.bytes.count == MemoryLayout<sluice_generation>.size)
     #expect(compiled.bytes.count == 40 + 96 * 1024)
-    #expect(compiled.generation == 0x0102_0304_0506_0708 && compiled.entryCount == 1 && compiled.entryRuleNames == ["r-6"])
+    #expect(
+      compiled.generation == 0x0102_0304_0506_0708 && compiled.entryCount == 1 && compiled.entryRuleNames == ["r-6"])
     let table = TableInterpreter(compiled: compiled)
     #expect(table.load(0, as: UInt32.self) == UInt32(SLUICE_ABI_VERSION))
     #expect(table.load(4, as: UInt32.self) == 1)
@@ -91,7 +92,8 @@ struct CompilerTests {
       ("rule a: drop", 1, 0), ("rule a: protocol 0 drop", 1, 4), ("rule a: tcp, udp sport 1, 3 dport 5, 7 drop", 8, 4),
       ("rule a: saddr 10.0.0.0/8, 11.0.0.0/8, ::1 ip daddr 10.0.0.0/8, 12.0.0.0/8 drop", 4, 6),
       ("rule a: saddr 10.0.0.0/8, ::1 ip6 daddr ::2, ::3 drop", 2, 5), ("rule a: saddr 0.0.0.0/0 drop", 1, 6),
-      ("rule a: saddr 10.0.0.0/8, 10.1.0.0/16, 10.0.0.0/8 drop", 1, 6), ("rule a: tcp dport 80, 81, 83, 82-90 drop", 1, 4),
+      ("rule a: saddr 10.0.0.0/8, 10.1.0.0/16, 10.0.0.0/8 drop", 1, 6),
+      ("rule a: tcp dport 80, 81, 83, 82-90 drop", 1, 4),
       ("rule a: tcp, tcp drop", 1, 4), ("rule a: tcp dport 65535, 0 drop", 2, 4), ("disabled rule a: drop", 0, 0),
     ])
   func expansion(_ rules: String, _ count: Int, _ excluded: UInt8) throws {
@@ -106,7 +108,8 @@ struct CompilerTests {
 
   @Test("After its last entry every rule points to the next rule")
   func next() throws {
-    let table = try compiled("rule a: tcp, udp count\ndisabled rule b: count\nrule c: icmp count\nrule d: tcp dport 1, 3, 5 drop")
+    let table = try compiled(
+      "rule a: tcp, udp count\ndisabled rule b: count\nrule c: icmp count\nrule d: tcp dport 1, 3, 5 drop")
     #expect((0..<6).map { table.entry($0).next } == [2, 2, 3, 6, 6, 6])
     #expect(table.compiled.entryRuleNames == ["a", "a", "c", "d", "d", "d"])
   }
@@ -115,14 +118,18 @@ struct CompilerTests {
   func limit() throws {
     func set(_ ports: Int) -> RuleSet {
       let many = (0..<ports).map { PortRange(UInt16($0 * 2)) }
-      let wide = Match(protocols: [.tcp, .udp], sourcePorts: Array(many.prefix(32)), destinationPorts: Array(many.prefix(16)))
+      let wide = Match(
+        protocols: [.tcp, .udp], sourcePorts: Array(many.prefix(32)), destinationPorts: Array(many.prefix(16)))
       return RuleSet(name: "a", rules: [Rule(name: "wide", match: wide, action: .drop)])
     }
     var full = set(32)
     #expect(try Self.compiled(full).entryCount == 1024)
     full.rules.append(Rule(name: "small", match: Match(protocols: [.gre]), action: .drop))
     let error = try #require(throws: CompileError.self) { try Self.compiled(full) }
-    #expect(error == .tooManyEntries(count: 1025, limit: 1024, biggest: [.init(rule: "wide", entries: 1024), .init(rule: "small", entries: 1)]))
+    #expect(
+      error
+        == .tooManyEntries(
+          count: 1025, limit: 1024, biggest: [.init(rule: "wide", entries: 1024), .init(rule: "small", entries: 1)]))
     #expect(error.description.contains("entries_max") && error.description.contains("wide (1024)"))
     full.rules[1].isEnabled = false
     #expect(try Self.compiled(full).entryCount == 1024)

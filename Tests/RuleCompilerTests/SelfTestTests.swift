@@ -64,7 +64,9 @@ struct SelfTestTests {
     for rule in set.rules { #expect(packets.contains(where: rule.match.matches)) }
   }
 
-  @Test("They catch a table whose rule is off by one", arguments: ["sport 1023-2000", "sport 1024-2001", "sport 1024-1999", "sport 1025-2000"])
+  @Test(
+    "They catch a table whose rule is off by one",
+    arguments: ["sport 1023-2000", "sport 1024-2001", "sport 1024-1999", "sport 1025-2000"])
   func catches(_ wrong: String) throws {
     let right = try set("rule r: udp sport 1024-2000 drop")
     let table = TableInterpreter(compiled: try CompilerTests.compiled(set("rule r: udp \(wrong) drop")))

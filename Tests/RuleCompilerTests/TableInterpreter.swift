@@ -22,7 +22,8 @@ struct TableInterpreter {
 
   func decide(_ packet: ParsedPacket) -> Outcome {
     if let reason = packet.malformed { return Outcome(action: load(24 + reason.index, as: UInt8.self)) }
-    let source = words(packet.source), destination = words(packet.destination)
+    let source = words(packet.source)
+    let destination = words(packet.destination)
     let noPort = UInt32(SLUICE_NO_PORT)
     let sourcePort = packet.ports.map { UInt32($0.source) } ?? noPort
     let destinationPort = packet.ports.map { UInt32($0.destination) } ?? noPort

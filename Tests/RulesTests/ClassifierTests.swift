@@ -17,11 +17,14 @@ struct ClassifierTests {
     "The first rule that matches decides",
     arguments: [
       ("", "pass", nil), ("default drop", "drop", nil), ("rule a: drop", "drop", "a"),
-      ("rule a: tcp dport 23 drop\nrule b: pass", "drop", "a"), ("rule a: tcp dport 24 drop\nrule b: capture", "capture", "b"),
-      ("disabled rule a: drop", "pass", nil), ("rule a: udp drop", "pass", nil), ("rule a: ip6 saddr ::/0 drop", "pass", nil),
+      ("rule a: tcp dport 23 drop\nrule b: pass", "drop", "a"),
+      ("rule a: tcp dport 24 drop\nrule b: capture", "capture", "b"),
+      ("disabled rule a: drop", "pass", nil), ("rule a: udp drop", "pass", nil),
+      ("rule a: ip6 saddr ::/0 drop", "pass", nil),
       ("rule a: ip saddr 10.0.0.0/31 drop", "drop", "a"), ("rule a: ip saddr 10.0.0.2 drop", "pass", nil),
       ("rule a: ip daddr 10.0.0.2 drop", "drop", "a"), ("rule a: tcp sport 3999, 4001 drop", "pass", nil),
-      ("rule a: tcp sport 3999-4001 drop", "drop", "a"), ("rule a: udp, tcp dport 22, 23 redirect eth1", "redirect", "a"),
+      ("rule a: tcp sport 3999-4001 drop", "drop", "a"),
+      ("rule a: udp, tcp dport 22, 23 redirect eth1", "redirect", "a"),
     ] as [(String, String, String?)])
   func first(_ rules: String, _ action: String, _ rule: String?) throws {
     let decision = ReferenceClassifier.decide(telnet, by: try set(rules))
@@ -40,7 +43,9 @@ struct ClassifierTests {
 
   @Test("What is not IP matches only rules without prefixes, protocols and ports")
   func other() throws {
-    for rules in ["rule a: saddr 0.0.0.0/0, ::/0 drop", "rule a: protocol 0 drop", "rule a: tcp, udp dport 0-65535 drop"] {
+    for rules in [
+      "rule a: saddr 0.0.0.0/0, ::/0 drop", "rule a: protocol 0 drop", "rule a: tcp, udp dport 0-65535 drop",
+    ] {
       #expect(ReferenceClassifier.decide(arp, by: try set(rules)).action == .pass)
     }
     #expect(ReferenceClassifier.decide(arp, by: try set("rule a: drop")).ruleName == "a")
@@ -56,7 +61,9 @@ struct ClassifierTests {
     #expect(ReferenceClassifier.decide(frames[1], by: all).ruleName == "udp")
   }
 
-  @Test("Malformed packets have the policy's fate before any rule", arguments: PacketFixtures.all.filter { $0.malformed != nil })
+  @Test(
+    "Malformed packets have the policy's fate before any rule",
+    arguments: PacketFixtures.all.filter { $0.malformed != nil })
   func malformed(_ fixture: PacketFixture) throws {
     let reason = try #require(fixture.malformed)
     let dropping = try set("rule a: count\nrule b: pass\nmalformed drop")

@@ -47,7 +47,8 @@ struct JSONTests {
         == Rule(name: "a", action: .drop))
     #expect(try decode(RuleSet.self, #"{"name":"a"}"#) == RuleSet(name: "a"))
     let set = try decode(
-      RuleSet.self, #"{"name":"a","malformed":"pass","malformed_exceptions":{"bad_tcp":"drop"},"default_action":"drop"}"#)
+      RuleSet.self,
+      #"{"name":"a","malformed":"pass","malformed_exceptions":{"bad_tcp":"drop"},"default_action":"drop"}"#)
     #expect(set.malformed == MalformedPolicy(fate: .pass, exceptions: [.badTCP: .drop]))
     #expect(set.defaultAction == .drop)
   }

@@ -1,6 +1,6 @@
+import Packets
 import Rules
 import Testing
-import Packets
 
 @Suite("Port ranges as text")
 struct PortRangeTests {
@@ -26,7 +26,8 @@ struct PortRangeTests {
   @Test(
     "What is not a port is refused",
     arguments: [
-      "", "-", "70000", "65536", "-1", "1-", "-1-2", "1-2-3", "08", "00", "1 - 2", " 1", "1 ", "+1", "1–2", "http", "1:2",
+      "", "-", "70000", "65536", "-1", "1-", "-1-2", "1-2-3", "08", "00", "1 - 2", " 1", "1 ", "+1", "1–2", "http",
+      "1:2",
       "0-65536", "٤٤٣", "1\n", String(repeating: "9", count: 1_000_000),
     ])
   func refused(_ text: String) {

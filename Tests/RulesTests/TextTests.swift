@@ -42,7 +42,9 @@ struct TextTests {
         Rule(
           name: "tunnels", match: Match(protocols: [.gre, .init(rawValue: 200)]), action: .redirect(interface: "eth1"),
           isEnabled: false),
-        Rule(name: "both", match: Match(sources: [IPPrefix("::1")!, IPPrefix("127.0.0.1")!]), action: .capture, comment: "tight"),
+        Rule(
+          name: "both", match: Match(sources: [IPPrefix("::1")!, IPPrefix("127.0.0.1")!]), action: .capture,
+          comment: "tight"),
         Rule(name: "odd", action: .redirect(interface: "a#b,\"c\\")),
         Rule(name: "rest", action: .count),
       ])
@@ -152,7 +154,9 @@ struct TextTests {
 
   @Test(
     "Texts of a mebibyte are read in a moment, whatever they hold",
-    arguments: ["#", "\n", " ", ",", "a", "\"", "rule x: drop\n", "é", "ruleset a ", "\\\"", "rule ", "rule x: tcp, ", "\0"])
+    arguments: [
+      "#", "\n", " ", ",", "a", "\"", "rule x: drop\n", "é", "ruleset a ", "\\\"", "rule ", "rule x: tcp, ", "\0",
+    ])
   func mebibyte(_ unit: String) {
     let text = String(repeating: unit, count: (1 << 20) / unit.utf8.count)
     let clock = ContinuousClock()

@@ -60,14 +60,17 @@ struct ValidationTests {
     "Interface names are what the kernel takes",
     arguments: [
       ("eth0", true), ("a", true), ("", false), (".", false), ("..", false), ("...", true), ("a/b", false),
-      ("a:b", false), ("a b", false), ("a\tb", false), ("a\u{b}b", false), ("a\u{0}b", false), ("é", true), ("à", false),
+      ("a:b", false), ("a b", false), ("a\tb", false), ("a\u{b}b", false), ("a\u{0}b", false), ("é", true),
+      ("à", false),
       ("123456789012345", true), ("1234567890123456", false), ("ééééééé", true), ("éééééééé", false), ("#,\"", true),
     ])
   func interfaces(_ name: String, _ isValid: Bool) {
     #expect((interfaceNameFault(name) == nil) == isValid)
   }
 
-  @Test("Comments are one short line", arguments: ["a\nb", "\u{0}", "\u{7f}", "\u{85}", "\u{2028}", String(repeating: "é", count: 129)])
+  @Test(
+    "Comments are one short line",
+    arguments: ["a\nb", "\u{0}", "\u{7f}", "\u{85}", "\u{2028}", String(repeating: "é", count: 129)])
   func comments(_ comment: String) {
     let rule = Rule(name: "a", action: .drop, comment: comment)
     #expect(rule.validate().map(\.code) == [.invalidComment])
@@ -100,7 +103,9 @@ struct ValidationTests {
     let ports = (0...64).map { PortRange(UInt16($0)) }
     let rule = Rule(name: "a", match: Match(protocols: [.tcp], destinationPorts: ports), action: .drop)
     #expect(rule.validate().map(\.code) == [.tooManyElements])
-    let redirects = (0...64).map { Rule(name: "r\($0)", match: Match(protocols: [.tcp]), action: .redirect(interface: "e\($0)")) }
+    let redirects = (0...64).map {
+      Rule(name: "r\($0)", match: Match(protocols: [.tcp]), action: .redirect(interface: "e\($0)"))
+    }
     #expect(RuleSet(name: "a", rules: redirects).validate().map(\.code) == [.tooManyRedirectTargets])
     #expect(RuleSet(name: "a", rules: Array(redirects.dropLast())).validate().isEmpty)
   }

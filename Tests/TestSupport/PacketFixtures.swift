@@ -118,13 +118,16 @@ public enum PacketFixtures {
         ports: ports),
       .init("IPv4 UDP shorter than its datagram", changed(ipv4(), (39, 8)), .ipv4, .udp, ports: ports),
       .init(
-        "ARP", PacketBuilder(network: .other(.arp), transport: .other(.tcp), payload: Array(repeating: 0, count: 46))
+        "ARP",
+        PacketBuilder(network: .other(.arp), transport: .other(.tcp), payload: Array(repeating: 0, count: 46))
           .build(), .other),
       .init(
-        "LLDP", PacketBuilder(network: .other(.lldp), transport: .other(.tcp), payload: Array(repeating: 0, count: 46))
+        "LLDP",
+        PacketBuilder(network: .other(.lldp), transport: .other(.tcp), payload: Array(repeating: 0, count: 46))
           .build(), .other),
       .init(
-        "802.3 length", PacketBuilder(
+        "802.3 length",
+        PacketBuilder(
           network: .other(.init(rawValue: 46)), transport: .other(.tcp), payload: Array(repeating: 0, count: 46)
         ).build(), .other),
       .init("ethertype without content", Array(changed(ipv4(), (12, 0x88), (13, 0xb5)).prefix(14)), .other),
@@ -162,7 +165,8 @@ public enum PacketFixtures {
       .init("IPv6 UDP first fragment", parts6[0], .ipv6, .udp, fragment: .first, ports: ports),
       .init("IPv6 UDP last fragment", parts6[parts6.count - 1], .ipv6, .udp, fragment: .later),
       .init("IPv6 atomic fragment", ipv6(tcp, [six(0, false)]).build(), .ipv6, .tcp, ports: ports),
-      .init("IPv6 later fragment that looks like TCP", ipv6(tcp, [six(1, false)]).build(), .ipv6, .tcp, fragment: .later),
+      .init(
+        "IPv6 later fragment that looks like TCP", ipv6(tcp, [six(1, false)]).build(), .ipv6, .tcp, fragment: .later),
       .init(
         "IPv6 later fragment without content", ipv6(.other(.tcp), [six(8191, true)], payload: []).build(), .ipv6, .tcp,
         fragment: .later),
@@ -241,7 +245,8 @@ public enum PacketFixtures {
     .init("IPv4 total length 19", changed(ipv4(), (16, 0), (17, 19)), .ipv4, malformed: .badIPv4),
     .init("IPv4 total length one beyond the packet", changed(ipv4(), (17, 61)), .ipv4, malformed: .badIPv4),
     .init("IPv4 total length 65535", changed(ipv4(), (16, 255), (17, 255)), .ipv4, malformed: .badIPv4),
-    .init("IPv4 later fragment with a bad total length", changed(ipv4(), (17, 61), (21, 1)), .ipv4, malformed: .badIPv4),
+    .init(
+      "IPv4 later fragment with a bad total length", changed(ipv4(), (17, 61), (21, 1)), .ipv4, malformed: .badIPv4),
     .init("IPv6 version 4", changed(ipv6(), (14, 0x40)), .ipv6, malformed: .badIPv6),
     .init("IPv6 version 15", changed(ipv6(), (14, 0xf0)), .ipv6, malformed: .badIPv6),
     .init("IPv6 payload length one beyond the packet", changed(ipv6(), (19, 41)), .ipv6, malformed: .badIPv6),

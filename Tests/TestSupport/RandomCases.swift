@@ -92,7 +92,8 @@ public enum RandomCases {
     var frame = frame
     for _ in 0..<Int.random(in: 0...4, using: &random) where !frame.isEmpty {
       let offset = Int.random(in: 0..<min(frame.count, 100), using: &random)
-      frame[offset] = random.chance(50) ? UInt8.random(in: .min ... .max, using: &random) : frame[offset] ^ (1 << random.pick(0...7))
+      frame[offset] =
+        random.chance(50) ? UInt8.random(in: .min ... .max, using: &random) : frame[offset] ^ (1 << random.pick(0...7))
     }
     if random.chance(40) { frame.removeLast(Int.random(in: 0...frame.count, using: &random)) }
     return frame
@@ -109,7 +110,8 @@ public enum RandomCases {
     var packet = PacketBuilder(
       from: source, to: destination, random.chance(70) ? transports[Int(low) % 2] : random.pick(transports),
       payload: bytes(upTo: 40, using: &random))
-    packet.vlanTags = random.some([VLANTag(id: 1), VLANTag(etherType: .serviceVLAN, id: 2)], upTo: random.chance(80) ? 0 : 3)
+    packet.vlanTags = random.some(
+      [VLANTag(id: 1), VLANTag(etherType: .serviceVLAN, id: 2)], upTo: random.chance(80) ? 0 : 3)
     if random.chance(30) { packet.paddedByteCount = 60 }
     switch packet.network {
     case .ipv4(var header):
