@@ -42,6 +42,16 @@ public enum RuleSetText {
     return try reader.finish(lastLine: line)
   }
 
+  /// Reads the line of one rule, with or without the word `rule`: `drop-telnet: tcp dport 23 drop  # why`.
+  public static func parseRule(_ line: String) throws(RuleTextError) -> Rule {
+    guard line.utf8.count <= Limits.textByteCountMax, !line.utf8.contains(0x0a) else {
+      throw RuleTextError(line: 1, bytes: [], offset: 0, message: "a rule is one line")
+    }
+    let bytes = Array(line.utf8)
+    var reader = RuleSetTextReader()
+    return try reader.readRule(RuleLineLexer(line: 1, bytes: bytes[...]))
+  }
+
   /// The text of a valid rule set; parsing it gives the same rule set.
   public static func print(_ ruleSet: RuleSet) -> String {
     var text = "ruleset \(ruleSet.name)\n"

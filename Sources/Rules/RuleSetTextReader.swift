@@ -49,11 +49,28 @@ struct RuleSetTextReader {
         statement, among: Self.statements, of: line,
         "a line begins with ruleset, revision, default, malformed, rule or disabled rule")
     }
-    if let token = try line.next() {
-      throw line.failure(at: token.offset, "the statement is complete before \"\(excerpt(token))\"; remove the rest")
-    }
+    try finishStatement(&line)
     if statement.text == "rule" || statement.text == "disabled" {
       rules[rules.count - 1].comment = line.comment ?? ""
+    }
+  }
+
+  /// Reads one rule from a line that is nothing else; the words `rule` and `disabled rule` may be left out.
+  mutating func readRule(_ line: RuleLineLexer) throws(RuleTextError) -> Rule {
+    var line = line
+    if let first = try line.peek(), first.kind == .word, first.text == "rule" || first.text == "disabled" {
+      try read(&line)
+      return rules.removeLast()
+    }
+    var rule = try rule(&line, at: Token(kind: .word, text: "", offset: line.end), isEnabled: true)
+    try finishStatement(&line)
+    rule.comment = line.comment ?? ""
+    return rule
+  }
+
+  private func finishStatement(_ line: inout RuleLineLexer) throws(RuleTextError) {
+    if let token = try line.next() {
+      throw line.failure(at: token.offset, "the statement is complete before \"\(excerpt(token))\"; remove the rest")
     }
   }
 

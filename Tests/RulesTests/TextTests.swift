@@ -138,6 +138,24 @@ struct TextTests {
     #expect(!error.description.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" })
   }
 
+  @Test("A rule is read from a line of its own, with and without the word for it")
+  func oneRule() throws {
+    let rule = Rule(name: "x", match: Match(protocols: [.tcp]), action: .drop, comment: "why")
+    for line in ["x: tcp drop # why", "  rule x: tcp drop # why", "rule x : tcp drop # why"] {
+      #expect(try RuleSetText.parseRule(line) == rule)
+    }
+    #expect(try !RuleSetText.parseRule("disabled rule x: drop").isEnabled)
+    #expect(try RuleSetText.parseRule("rule: drop").name == "rule")
+    for line in ["", "drop", "x: tcp", "x: drop pass", "x: drop\ny: drop", "default drop", "# x: drop", "rule", "disabled"] {
+      #expect(throws: RuleTextError.self) { try RuleSetText.parseRule(line) }
+    }
+    var random = SeededGenerator(announcing: "TextTests.oneRule")
+    for _ in 0..<200 {
+      let rule = RandomCases.rule(named: "r", using: &random)
+      #expect(try RuleSetText.parseRule(RuleSetText.print(rule)) == rule, "seed \(random.seed)")
+    }
+  }
+
   @Test("A text without a name is refused", arguments: ["", "\n\n", "# only this", "rule x: drop"])
   func nameless(_ text: String) {
     #expect(throws: RuleTextError.self) { try RuleSetText.parse(text) }
