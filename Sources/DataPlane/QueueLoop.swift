@@ -29,6 +29,7 @@ enum QueueLoop {
       started.put(.success((report(configuration, queue), descriptor)))
       let failure = loop(&queue, shared, spinCount: configuration.spinCount)
       drain(&queue, shared)
+      shared.settled(isOver: true)
       shared.taps.close(&queue.entry.pipeline.second.taps)
       shared.publish(queue)
       shared.close(failure: failure)
@@ -53,6 +54,8 @@ enum QueueLoop {
     while !shared.isStopping.load(ordering: .relaxed) {
       if step(&queue, shared) > 0 {
         idle = 0
+      } else if shared.isSettling.load(ordering: .relaxed) {
+        shared.settled()
       } else if idle < spinCount {
         idle &+= 1
       } else {

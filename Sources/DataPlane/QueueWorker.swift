@@ -119,6 +119,16 @@ public final class QueueWorker: Sendable {
     thread.withLock { if let running = $0.take() { running.join() } }
   }
 
+  /// Waits until the receive ring has been seen empty, from now on: everything that arrived before has gone through the
+  /// pipeline. Returns at once when the thread has ended. Meant for when nothing more arrives; under traffic it takes until
+  /// the thread catches up.
+  public func settle() {
+    let done = Handoff<Void>()
+    guard shared.requestSettling(done) else { return }
+    shared.wake.signal()
+    done.take()
+  }
+
   /// The counters now; packets and frames as of the last batch, the kernel's statistics read at once.
   public func counters() -> QueueCounters { shared.counters() }
 
@@ -139,6 +149,9 @@ final class QueueShared: Sendable {
   let isStopping = Atomic<Bool>(false)
   let wake: EventDescriptor
   let taps = TapBoard()
+  /// Somebody waits for an empty ring: the packet thread looks only at this.
+  let isSettling = Atomic<Bool>(false)
+  private let settling = Mutex<(waiters: [Handoff<Void>], isOver: Bool)>(([], false))
   private let frameCount: UInt32
   private let cells = CounterBlock(count: Cell.count.rawValue)
   private let socket = Mutex<(descriptor: CInt?, last: XDPStatistics, failure: SystemError?)>((nil, XDPStatistics(), nil))
@@ -146,6 +159,27 @@ final class QueueShared: Sendable {
   init(frameCount: UInt32) throws(SystemError) {
     wake = try EventDescriptor()
     self.frameCount = frameCount
+  }
+
+  /// False where the packet thread has ended.
+  func requestSettling(_ done: Handoff<Void>) -> Bool {
+    settling.withLock {
+      if $0.isOver { return false }
+      $0.waiters.append(done)
+      isSettling.store(true, ordering: .relaxed)
+      return true
+    }
+  }
+
+  /// The packet thread, when the ring is empty and ``isSettling`` is set, and at its end.
+  func settled(isOver: Bool = false) {
+    let waiters = settling.withLock {
+      let waiters = $0.waiters
+      $0 = ([], $0.isOver || isOver)
+      isSettling.store(false, ordering: .relaxed)
+      return waiters
+    }
+    for waiter in waiters { waiter.put(()) }
   }
 
   /// The packet thread, once per batch.

@@ -48,7 +48,10 @@ public struct PinnedThread: ~Copyable, Sendable {
   /// Waits for the thread's body to return. Not to be called on the thread itself.
   public consuming func join() {}  // the deinit does it
 
-  deinit { pthread_join(handle, nil) }
+  deinit {
+    // The body itself may hold the last reference to the thread's owner: then there is nobody to join it.
+    if pthread_join(handle, nil) == EDEADLK { pthread_detach(handle) }
+  }
 
   private final class Start: Sendable {
     private let name: String

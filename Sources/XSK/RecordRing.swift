@@ -257,7 +257,7 @@ public struct RecordProducer: BitwiseCopyable {
 
 /// Wakes one sleeping thread, at the price of one load where it is awake.
 public final class WakeSignal: Sendable {
-  private let event: EventDescriptor
+  fileprivate let event: EventDescriptor
   private let isAsleep = Atomic<Bool>(false)
 
   public init() throws(SystemError) { event = try EventDescriptor() }
@@ -277,6 +277,14 @@ public final class WakeSignal: Sendable {
     atomicMemoryFence(ordering: .sequentiallyConsistent)
     if !hasNews() { try event.wait(timeoutMilliseconds: timeoutMilliseconds) }
     isAsleep.store(false, ordering: .relaxed)
+    event.clear()
+  }
+}
+
+extension WakeSignal {
+  /// Lets news gather for a while; only ``signal()`` ends it early.
+  public func nap(milliseconds: CInt) throws(SystemError) {
+    try event.wait(timeoutMilliseconds: milliseconds)
     event.clear()
   }
 }
