@@ -74,14 +74,21 @@ let package = Package(
     .target(name: "Telemetry", dependencies: [coreMetrics]),
     .target(name: "Logs", dependencies: [logging]),
     .target(name: "Settings", dependencies: [configuration]),
-    .target(name: "Control", dependencies: ["Rules", "RuleCompiler", "XDPPrograms", "DataPlane", "LinuxSystem", logging]),
+    .target(
+      name: "Control",
+      dependencies: [
+        "Packets", "Rules", "RuleCompiler", "XDPPrograms", "XSK", "DataPlane", "LinuxSystem", "CSluiceABI", logging,
+      ]),
     .target(
       name: "ControlProtocol", dependencies: ["Rules", grpcCore, grpcProtobuf, protobuf],
       exclude: ["Protos"],
       resources: [.embedInCode("descriptors.pb")]),
     .target(
       name: "ControlService",
-      dependencies: ["Control", "ControlProtocol", grpcCore, grpcTransport, lifecycle, nioCore, logging]),
+      dependencies: [
+        "Control", "ControlProtocol", "DataPlane", "LinuxSystem", "Rules", "XDPPrograms", grpcCore, grpcTransport,
+        lifecycle, logging,
+      ]),
     .target(name: "Storage", dependencies: ["Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto]),
     .target(name: "Identity", dependencies: ["CSodium", crypto, jwt]),
     .target(
@@ -112,6 +119,12 @@ let package = Package(
       ]),
 
     .target(name: "TestSupport", dependencies: ["Packets", "Rules"], path: "Tests/TestSupport"),
+    .target(name: "NetworkSupport", path: "Tests/NetworkSupport"),
+    .testTarget(
+      name: "XDPProgramsTests",
+      dependencies: [
+        "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "TestSupport", "NetworkSupport",
+      ]),
     .testTarget(name: "PacketsTests", dependencies: ["Packets", "TestSupport"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(

@@ -267,7 +267,7 @@ public actor Controller {
     }
     for step in plan {
       if !step.next.needsSockets, step.attachment.options.zeroCopy != .required { closeQueuesIfIdle(of: step.attachment) }
-      step.attachment.queues?.setSlotNames(step.attachment.slots)
+      step.attachment.queues?.slotNames.set(step.attachment.slots)
     }
   }
 

@@ -147,9 +147,9 @@ public final class InterfaceProgram {
 }
 
 /// Opens the embedded program with what the kernel can do.
-enum ProgramLoader {
-  /// Loads once to find out; the kernel doesn't change.
-  private static let kernelHasFrags: Bool = {
+public enum ProgramLoader {
+  /// Whether the kernel knows multi-buffer packets (`xdp.frags`, 5.18). Loads a program once to find out.
+  public static let kernelHasFrags: Bool = {
     guard let object = try? make(frags: true, records: false) else { return false }
     return (try? object.load()) != nil
   }()

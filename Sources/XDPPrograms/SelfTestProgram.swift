@@ -14,6 +14,12 @@ public final class SelfTestProgram {
     public var slot: UInt32
     /// `enum sluice_malformed`.
     public var malformed: UInt32
+
+    public init(action: UInt32, slot: UInt32, malformed: UInt32) {
+      self.action = action
+      self.slot = slot
+      self.malformed = malformed
+    }
   }
 
   private let program: OwnedDescriptor

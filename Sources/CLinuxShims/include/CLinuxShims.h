@@ -13,6 +13,7 @@
 
 #include <linux/genetlink.h>
 #include <linux/if_link.h>
+#include <linux/if_packet.h>
 #include <linux/if_xdp.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -35,6 +36,9 @@ int sluice_node_of(void *address);
 
 /* The calling thread's effective capabilities, one bit each. */
 int sluice_capabilities_effective(uint64_t *bits);
+
+/* membarrier(MEMBARRIER_CMD_GLOBAL): an RCU grace period. */
+int sluice_membarrier_global(void);
 
 /* ETHTOOL_GDRVINFO and ETHTOOL_GCHANNELS (rx + combined) over any socket. */
 int sluice_ethtool_driver(int socket, const char *interface_name, char *driver, size_t capacity);

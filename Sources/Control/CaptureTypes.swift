@@ -1,0 +1,86 @@
+import DataPlane
+import LinuxSystem
+
+/// A capture as asked for. Limits of 0 are none.
+public struct CaptureOptions: Hashable, Sendable {
+  public var interface: String
+  /// A file name, or an absolute path, in the capture directory; empty: a name is made of interface and time.
+  public var path: String
+  /// Bytes kept of each packet; 0: all, up to 262,144.
+  public var snapLength: UInt32
+  /// Write one of N packets; 0 and 1: all.
+  public var sampleEvery: UInt32
+  public var packetLimit: UInt64
+  public var byteLimit: UInt64
+  public var durationMilliseconds: UInt64
+  /// Ring of files: change the file after so many bytes, keep so many files.
+  public var fileByteLimit: UInt64
+  public var fileCount: UInt32
+  /// Only packets captured by these rules; empty: all.
+  public var rules: [String]
+
+  public init(
+    interface: String, path: String = "", snapLength: UInt32 = 0, sampleEvery: UInt32 = 0, packetLimit: UInt64 = 0,
+    byteLimit: UInt64 = 0, durationMilliseconds: UInt64 = 0, fileByteLimit: UInt64 = 0, fileCount: UInt32 = 0,
+    rules: [String] = []
+  ) {
+    self.interface = interface
+    self.path = path
+    self.snapLength = snapLength
+    self.sampleEvery = sampleEvery
+    self.packetLimit = packetLimit
+    self.byteLimit = byteLimit
+    self.durationMilliseconds = durationMilliseconds
+    self.fileByteLimit = fileByteLimit
+    self.fileCount = fileCount
+    self.rules = rules
+  }
+}
+
+/// A running or finished capture.
+public struct CaptureReport: Hashable, Sendable {
+  public var identifier: String
+  /// With the path as it was resolved.
+  public var options: CaptureOptions
+  public var summary: CaptureSummary
+}
+
+/// The captures that run, and the last ones that have finished.
+struct CaptureTable {
+  static let runningMax = 16
+  static let finishedMax = 64
+
+  struct Running {
+    let options: CaptureOptions
+    let session: CaptureSession
+  }
+
+  private(set) var running: [String: Running] = [:]
+  private(set) var finished: [CaptureReport] = []
+  private var lastNumber = 0
+
+  mutating func nextIdentifier() -> String {
+    lastNumber += 1
+    return "capture-\(lastNumber)"
+  }
+
+  mutating func start(_ identifier: String, _ capture: Running) { running[identifier] = capture }
+
+  /// Moves a capture from the running to the finished ones.
+  mutating func finish(_ identifier: String, _ summary: CaptureSummary) -> CaptureReport? {
+    guard let capture = running.removeValue(forKey: identifier) else {
+      return finished.first { $0.identifier == identifier }
+    }
+    let report = CaptureReport(identifier: identifier, options: capture.options, summary: summary)
+    finished.append(report)
+    if finished.count > CaptureTable.finishedMax { finished.removeFirst() }
+    return report
+  }
+
+  func isRunning(on interface: String) -> Bool { running.values.contains { $0.options.interface == interface } }
+
+  var reports: [CaptureReport] {
+    let live = running.map { CaptureReport(identifier: $0.key, options: $0.value.options, summary: $0.value.session.summary) }
+    return (finished + live).sorted { $0.summary.startedAt < $1.summary.startedAt }
+  }
+}

@@ -1,0 +1,105 @@
+import DataPlane
+import LinuxSystem
+import Synchronization
+import XDPPrograms
+import XSK
+
+/// The AF_XDP sockets of an interface, one per receive queue, each with its pinned thread. Closed when released.
+///
+/// They are open while the live rules can send packets to user space; packets reach them only between ``deliver(from:)``
+/// and ``stopDelivering(from:)``.
+final class QueueSet {
+  let workers: [QueueWorker]
+  /// The rule of each slot, for capture threads to read.
+  let slotNames = SlotNames()
+
+  /// Opens one socket per queue in use. Either all or none.
+  init(interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool) throws(ControlError) {
+    if zeroCopy == .required, !isNative {
+      throw ControlError(
+        .failedPrecondition, "zero-copy on \(interface.name) needs native XDP, and the program is attached in generic mode")
+    }
+    do throws(SystemError) {
+      let count = try interface.receiveQueueCount()
+      let cpus = try QueueSet.cpus(near: interface.numaNode())
+      var workers: [QueueWorker] = []
+      for queue in 0..<count {
+        workers.append(
+          try QueueWorker.start(
+            QueueConfiguration(
+              interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue) % cpus.count],
+              zeroCopy: QueueSet.mode(zeroCopy, isNative: isNative))))
+      }
+      self.workers = workers
+    } catch {
+      throw ControlError(.failedPrecondition, "AF_XDP on \(interface.name): \(error)")
+    }
+  }
+
+  /// A driver may accept a zero-copy bind under a generic program, and then no packet arrives that way.
+  private static func mode(_ wanted: AttachmentOptions.ZeroCopy, isNative: Bool) -> XDPSocket.ZeroCopyMode {
+    switch wanted {
+    case .off: .off
+    case .auto: isNative ? .auto : .off
+    case .required: .required
+    }
+  }
+
+  private static func cpus(near node: Int) throws(SystemError) -> [Int] {
+    let allowed = try Topology.allowedCPUs()
+    guard node >= 0 else { return allowed }
+    let near = Set(try Topology.cpus(ofNode: node))
+    let both = allowed.filter(near.contains)
+    return both.isEmpty ? allowed : both
+  }
+
+  /// From now on captured packets come to the sockets.
+  func deliver(from program: InterfaceProgram) throws(ControlError) {
+    try translating { () throws(ProgramError) in
+      for worker in workers { try program.setSocket(worker.socketDescriptor, queue: worker.report.queue) }
+    }
+  }
+
+  /// Captured packets take the fallback again. Returns when every packet that was on its way has been received.
+  func stopDelivering(from program: InterfaceProgram) {
+    for worker in workers { try? program.removeSocket(queue: worker.report.queue) }
+    Kernel.waitForGracePeriod()
+    for worker in workers { worker.settle() }
+  }
+
+  var reports: [QueueReport] {
+    workers.map { worker in
+      let report = worker.report
+      let counters = worker.counters()
+      return QueueReport(
+        queue: report.queue, isZeroCopy: report.isZeroCopy, cpu: report.cpu, numaNode: report.numaNode,
+        hasHugePages: report.hasHugePages, framesTotal: UInt64(counters.framesTotal),
+        framesPool: UInt64(counters.framesPool), framesFill: UInt64(counters.framesFill),
+        framesInFlight: UInt64(counters.framesInFlight),
+        received: PacketCount(packets: counters.receivedPackets, bytes: counters.receivedBytes),
+        rxDropped: counters.statistics.rxDropped, rxInvalidDescriptors: counters.statistics.rxInvalidDescriptors,
+        rxRingFull: counters.statistics.rxRingFull, rxFillRingEmpty: counters.statistics.rxFillRingEmpty)
+    }
+  }
+
+  /// Why packets are copied, and other things that are less than could be.
+  var warnings: [String] {
+    workers.compactMap { worker in
+      worker.report.copyReason.map { "queue \(worker.report.queue) copies packets: \($0)" }
+    }
+  }
+}
+
+/// Which rule a slot belongs to. Written by the control actor, read by capture threads.
+final class SlotNames: Sendable {
+  private let names = Mutex<[UInt32: String]>([:])
+
+  /// Names of rules that are gone stay until their slot has another: packets of theirs may still be on the way.
+  func set(_ table: SlotTable) {
+    names.withLock { names in
+      for (name, slot) in table.slots { names[slot] = name }
+    }
+  }
+
+  func name(of slot: UInt32) -> String? { names.withLock { $0[slot] } }
+}

@@ -1,0 +1,169 @@
+import Control
+import ControlProtocol
+import GRPCCore
+import LinuxSystem
+import Rules
+
+/// The `sluice.control.v1.Control` service: requests to the controller, and its answers back.
+struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
+  let controller: Controller
+  let version: String
+
+  func getStatus(
+    request: Sluice_Control_V1_GetStatusRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetStatusResponse {
+    let attachments = await controller.attachmentReports()
+    let captures = await controller.captureReports()
+    return .with {
+      $0.version = version
+      $0.startedAtUnixNanos = controller.startedAtNanoseconds
+      $0.kernel = Kernel.release()
+      $0.stateDirectory = controller.settings.stateDirectory
+      $0.bpffs = controller.settings.bpffs
+      $0.attachments = attachments.map(Sluice_Control_V1_Attachment.init)
+      $0.captures = captures.map(Sluice_Control_V1_Capture.init)
+      $0.limits = Controller.limits
+      $0.features = Controller.kernelFeatures()
+    }
+  }
+
+  func listInterfaces(
+    request: Sluice_Control_V1_ListInterfacesRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListInterfacesResponse {
+    let interfaces = try await answering { try await controller.interfaces() }
+    return .with { $0.interfaces = interfaces.map(Sluice_Control_V1_Interface.init) }
+  }
+
+  func attach(
+    request: Sluice_Control_V1_AttachRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_AttachResponse {
+    let options = try AttachmentOptions(request.options)
+    let report = try await answering { try await controller.attach(request.interface, options) }
+    return .with { $0.attachment = Sluice_Control_V1_Attachment(report) }
+  }
+
+  func detach(
+    request: Sluice_Control_V1_DetachRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_DetachResponse {
+    try await answering { try await controller.detach(request.interface) }
+    return Sluice_Control_V1_DetachResponse()
+  }
+
+  func apply(
+    request: Sluice_Control_V1_ApplyRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ApplyResponse {
+    let ruleSet = try RuleSet(request.ruleSet)
+    let (reports, warnings) = try await answering {
+      try await controller.apply(ruleSet, to: request.interfaces, dryRun: request.dryRun)
+    }
+    return .with {
+      $0.warnings = warnings
+      $0.results = reports.map { report in
+        .with {
+          $0.interface = report.interface
+          $0.generation = report.generation
+          $0.entries = UInt32(report.entryCount)
+          $0.selfTestPackets = UInt32(report.selfTestPacketCount)
+          $0.applySeconds = report.seconds
+        }
+      }
+    }
+  }
+
+  func getRuleSet(
+    request: Sluice_Control_V1_GetRuleSetRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetRuleSetResponse {
+    let (ruleSet, generation) = try await answering { try await controller.ruleSet(of: request.interface) }
+    return .with {
+      $0.ruleSet = Sluice_Control_V1_RuleSet(ruleSet)
+      $0.generation = generation
+    }
+  }
+
+  func getCounters(
+    request: Sluice_Control_V1_GetCountersRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetCountersResponse {
+    let reports = try await answering { try await controller.counters(of: request.interfaces) }
+    return .with { $0.interfaces = reports.map(Sluice_Control_V1_InterfaceCounters.init) }
+  }
+
+  func streamEvents(
+    request: Sluice_Control_V1_StreamEventsRequest, response: RPCWriter<Sluice_Control_V1_Event>,
+    context: ServerContext
+  ) async throws {
+    let kinds = try Set(request.kinds.map(eventKind))
+    guard let events = controller.events.subscribe() else {
+      throw RPCError(
+        code: .resourceExhausted,
+        message: "\(EventBus.subscribersMax) event streams are open (event_streams_max), or the daemon is stopping")
+    }
+    // A handler's task isn't cancelled when the caller leaves (grpc-swift-2): this is what ends the loop.
+    let subscription = Task {
+      for await event in events where kinds.isEmpty || kinds.contains(event.kind) {
+        try await response.write(Sluice_Control_V1_Event(event))
+      }
+    }
+    try await withRPCCancellationHandler {
+      do {
+        try await subscription.value
+      } catch is CancellationError {
+        return
+      }
+    } onCancelRPC: {
+      subscription.cancel()
+    }
+  }
+
+  private func eventKind(_ name: String) throws -> ControlEvent.Kind {
+    guard let kind = ControlEvent.Kind(rawValue: name) else {
+      let names = ControlEvent.Kind.allCases.map(\.rawValue).joined(separator: ", ")
+      throw FieldError(path: "kinds", reason: "\"\(name.prefix(64))\" is no kind of event; kinds are \(names)")
+    }
+    return kind
+  }
+
+  func startCapture(
+    request: Sluice_Control_V1_StartCaptureRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_StartCaptureResponse {
+    let report = try await answering { try await controller.startCapture(CaptureOptions(request)) }
+    return .with { $0.capture = Sluice_Control_V1_Capture(report) }
+  }
+
+  func stopCapture(
+    request: Sluice_Control_V1_StopCaptureRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_StopCaptureResponse {
+    let report = try await answering { try await controller.stopCapture(request.id) }
+    return .with { $0.capture = Sluice_Control_V1_Capture(report) }
+  }
+
+  func listCaptures(
+    request: Sluice_Control_V1_ListCapturesRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListCapturesResponse {
+    let reports = await controller.captureReports()
+    return .with { $0.captures = reports.map(Sluice_Control_V1_Capture.init) }
+  }
+
+  /// Speaks of a controller's refusal in the terms of gRPC.
+  private func answering<Value>(_ body: () async throws -> Value) async throws -> Value {
+    do {
+      return try await body()
+    } catch let error as Control.ControlError {
+      throw RPCError(code: RPCError.Code(error.kind), message: error.message)
+    }
+  }
+}
+
+extension RPCError.Code {
+  init(_ kind: Control.ControlError.Kind) {
+    self =
+      switch kind {
+      case .invalidArgument: .invalidArgument
+      case .notFound: .notFound
+      case .alreadyExists: .alreadyExists
+      case .failedPrecondition: .failedPrecondition
+      case .resourceExhausted: .resourceExhausted
+      case .internal: .internalError
+      case .unavailable: .unavailable
+      }
+  }
+}
