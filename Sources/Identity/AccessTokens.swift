@@ -184,6 +184,7 @@ private struct Payload: JWTPayload {
       userID: userID, email: email, roles: Set(roles.compactMap(Role.init)), mustChangePassword: mcp)
     return AccessClaims(
       subject: subject, scopes: Set(scopes.compactMap(Scope.init)), tokenID: tokenID,
-      issuedAt: Date(timeIntervalSince1970: TimeInterval(iat)), expiresAt: Date(timeIntervalSince1970: TimeInterval(exp)))
+      issuedAt: Date(timeIntervalSince1970: TimeInterval(iat)),
+      expiresAt: Date(timeIntervalSince1970: TimeInterval(exp)))
   }
 }

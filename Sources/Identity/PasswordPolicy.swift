@@ -30,7 +30,9 @@ public enum PasswordPolicy {
   /// among them) and the removal of what is put around catches far more than a list of passwords.
   private static func isCommon(_ password: String) -> Bool {
     if Set(password).count <= 2 { return true }
-    let sequences = ["01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm"]
+    let sequences = [
+      "01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm",
+    ]
     if sequences.contains(where: { $0.contains(password) }) { return true }
     let letters = password.filter(\.isLetter)
     return commonWords.contains(password) || (commonWords.contains(letters) && password.count < letters.count + 6)

@@ -42,7 +42,7 @@ extension StorageError: CustomStringConvertible {
     case .notFound(let kind, let key): "no \(kind) '\(key)'"
     case .conflict(let field): "another one has this \(field) already"
     case .inUse(let kind, let by): "the \(kind) is in use by \(by)"
-    case .staleRevision(let expected, let current): "revision \(expected) is not the newest any more; that is \(current)"
+    case .staleRevision(let expected, let current): "revision \(expected) is not the newest: that is \(current)"
     case .lastAdministrator: "the last active Admin cannot be deleted, demoted or deactivated"
     case .invalid(let field, let reason): "\(field): \(reason)"
     case .unavailable(let reason, let remedy): "the database is unavailable: \(reason); \(remedy)"

@@ -101,8 +101,9 @@ public struct NewAttachment: Sendable {
   public var ruleSet: String?
   public var options: AttachmentOptions
 
-  public init(node: String = NewNode.local.name, interface: String, ruleSet: String? = nil, options: AttachmentOptions = .init())
-  {
+  public init(
+    node: String = NewNode.local.name, interface: String, ruleSet: String? = nil, options: AttachmentOptions = .init()
+  ) {
     self.node = node
     self.interface = interface
     self.ruleSet = ruleSet

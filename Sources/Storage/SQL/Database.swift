@@ -33,8 +33,8 @@ enum SQLValue: Hashable, Sendable {
   }
 }
 
-/// The inside of one transaction. Synchronous: it lives only inside the closure of ``Database``, on the thread that owns
-/// the connection. One SQL text serves both databases: parameters are `$1`, `$2`, ….
+/// The inside of one transaction. Synchronous: it lives only inside the closure of ``Database``, on the thread that
+/// owns the connection. One SQL text serves both databases: parameters are `$1`, `$2`, ….
 protocol SQLSession {
   var dialect: SQLDialect { get }
   /// Runs one prepared statement and returns its rows, also of RETURNING.

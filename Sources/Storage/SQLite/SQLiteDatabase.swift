@@ -120,7 +120,7 @@ enum SQLiteFailure {
     }
     switch error.resultCode {
     case .SQLITE_BUSY, .SQLITE_LOCKED:
-      return .unavailable(reason: "SQLite is locked by another process\(file)", remedy: "retry; end what holds the lock")
+      return .unavailable(reason: "SQLite is locked by another process\(file)", remedy: "end what holds the lock")
     case .SQLITE_FULL: return .unavailable(reason: "no space left for the database\(file)", remedy: "free disk space")
     case .SQLITE_IOERR:
       return .unavailable(reason: "SQLite cannot read or write\(file): \(message)", remedy: "check the disk")

@@ -1,8 +1,8 @@
 import Foundation
 import Glibc
 
-/// The database file and its directory: made with modes 0600 and 0700, checked before SQLite sees them, because SQLite's
-/// own errors don't say which part of the path is wrong.
+/// The database file and its directory: made with modes 0600 and 0700, checked before SQLite sees them, because
+/// SQLite's own errors don't say which part of the path is wrong.
 enum SQLiteFile {
   static let directoryMode: mode_t = 0o700
   static let fileMode: mode_t = 0o600

@@ -117,7 +117,9 @@ extension SQLStore {
         [ruleSetID, SQLValue(revision: revision)])
       guard exists > 0 else { throw StorageError.notFound(kind: "revision", key: "\(revision)") }
       try session.execute(
-        "UPDATE attachments SET rule_set_id = $2, applied_revision = $3, applied_at = $4, updated_at = $4 WHERE id = $1",
+        """
+        UPDATE attachments SET rule_set_id = $2, applied_revision = $3, applied_at = $4, updated_at = $4 WHERE id = $1
+        """,
         [SQLValue(attachmentID), ruleSetID, SQLValue(revision: revision), SQLValue(at)])
       return try AttachmentTable.find(attachmentID, session)
     }

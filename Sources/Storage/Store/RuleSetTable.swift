@@ -38,7 +38,9 @@ enum RuleSetTable {
     return head
   }
 
-  static func revision(_ number: UInt64, of id: UUID, _ session: any SQLSession) throws(StorageError) -> RuleSetRevision {
+  static func revision(
+    _ number: UInt64, of id: UUID, _ session: any SQLSession
+  ) throws(StorageError) -> RuleSetRevision {
     let revision = try session.first(
       "SELECT \(infoColumns), description, content FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
       [SQLValue(id), SQLValue(revision: number)]

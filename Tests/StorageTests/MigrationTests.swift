@@ -1,0 +1,116 @@
+import DatabaseSupport
+import Foundation
+import Testing
+
+@testable import Storage
+
+@Suite(.serialized) struct MigrationTests {
+  private let steps = (1...5).map { number in
+    Migration(
+      number: number, name: "step \(number)",
+      statements: ["CREATE TABLE t\(number) (a BIGINT)", "INSERT INTO t\(number) (a) VALUES (\(number))"])
+  }
+
+  @Test("The released migrations never change")
+  func released() {
+    #expect(
+      Schema.migrations.map { "\($0.number) \($0.name) \($0.checksum)" } == [
+        "1 identity 03f4fefa2916ac994388f14bc29b454aeb07f954af24f9b445cbd2a776940510",
+        "2 desired state aad5064d013094341a0ac3abefe0c2d1f5a93f11f290eeceef8cae030949c721",
+        "3 captures 198133fcc6e1693a50ff6943a79447e963351f054c816844a5e2b59914101478",
+      ])
+  }
+
+  @Test("Migrations run once, in order, and continue where the last program stopped", arguments: TestBackend.allCases)
+  func continued(_ backend: TestBackend) async throws {
+    try await withDatabase(backend) { database in
+      let early = try await Migrator(Array(steps.prefix(2))).run(on: database)
+      #expect(early == [1, 2])
+      #expect(try await Migrator(steps).run(on: database) == [3, 4, 5])
+      #expect(try await Migrator(steps).run(on: database) == [])
+      #expect(try await database.read { try $0.count("SELECT COUNT(*) FROM t5", []) } == 1)
+    }
+  }
+
+  @Test("Programs that start together apply each migration once", arguments: TestBackend.allCases)
+  func concurrent(_ backend: TestBackend) async throws {
+    let test = try backend.make()
+    defer { test.remove() }
+    let databases = try (0..<6).map { _ in try open(test) }
+    let applied = try await withThrowingTaskGroup(of: [Int].self) { group in
+      for database in databases { group.addTask { [steps] in try await Migrator(steps).run(on: database) } }
+      return try await group.reduce(into: []) { $0 += $1 }
+    }
+    #expect(applied.sorted() == [1, 2, 3, 4, 5])
+    for database in databases { await database.close() }
+  }
+
+  @Test("Stores that open together all open", arguments: TestBackend.allCases)
+  func concurrentOpen(_ backend: TestBackend) async throws {
+    let test = try backend.make()
+    defer { test.remove() }
+    var settings = try DatabaseSettings(environment: test.environment)
+    settings.retryDelay = .milliseconds(20)
+    let stores = try await withThrowingTaskGroup(of: (any Store).self) { [settings] group in
+      for _ in 0..<6 { group.addTask { try await Stores.open(settings, logger: quiet) } }
+      return try await group.reduce(into: []) { $0.append($1) }
+    }
+    for store in stores {
+      try await store.ping(timeout: .seconds(10))
+      await store.close()
+    }
+  }
+
+  @Test("An applied migration that was edited is an error that names it", arguments: TestBackend.allCases)
+  func edited(_ backend: TestBackend) async throws {
+    try await withDatabase(backend) { database in
+      try await Migrator(steps).run(on: database)
+      var edited = steps
+      edited[2] = Migration(number: 3, name: "step 3", statements: ["CREATE TABLE t3 (a BIGINT, b BIGINT)"])
+      #expect(
+        await storageError { try await Migrator(edited).run(on: database) }
+          == .migration(.changed(number: 3, name: "step 3")))
+    }
+  }
+
+  @Test("A tampered checksum is an error at the next start", arguments: TestBackend.allCases)
+  func tampered(_ backend: TestBackend) async throws {
+    let test = try backend.make()
+    defer { test.remove() }
+    let settings = try DatabaseSettings(environment: test.environment)
+    let store = try await Stores.open(settings, logger: quiet)
+    _ = try await (store as? SQLStore)?.database.write { session in
+      try session.execute("UPDATE schema_migrations SET checksum = $1 WHERE number = 2", [.text("0")])
+    }
+    await store.close()
+    let error = await storageError { try await Stores.open(settings, logger: quiet) }
+    #expect(error == .migration(.changed(number: 2, name: "desired state")))
+    #expect(error?.description.contains("migration 2 (desired state)") == true)
+  }
+
+  @Test("A database of a newer program is refused", arguments: TestBackend.allCases)
+  func newer(_ backend: TestBackend) async throws {
+    try await withDatabase(backend) { database in
+      try await Migrator(steps).run(on: database)
+      #expect(
+        await storageError { try await Migrator(Array(steps.prefix(4))).run(on: database) }
+          == .migration(.unknown(number: 5, name: "step 5")))
+    }
+  }
+
+  @Test("A failing migration leaves nothing of itself and everything before it", arguments: TestBackend.allCases)
+  func failing(_ backend: TestBackend) async throws {
+    try await withDatabase(backend) { database in
+      var broken = steps
+      broken[1] = Migration(
+        number: 2, name: "broken", statements: ["CREATE TABLE t2 (a BIGINT)", "CREATE TABLE t1 (a BIGINT)"])
+      let error = await storageError { try await Migrator(broken).run(on: database) }
+      guard case .migration(.failed(2, "broken", 2, _)) = error else {
+        Issue.record("unexpected \(String(describing: error))")
+        return
+      }
+      let rest = try await Migrator(steps).run(on: database)
+      #expect(rest == [2, 3, 4, 5])
+    }
+  }
+}

@@ -1,0 +1,164 @@
+import DatabaseSupport
+import Foundation
+import Logging
+import Synchronization
+import Testing
+
+@testable import Storage
+
+/// On a server of their own, since they stop it.
+@Suite(.serialized) struct OutageTests {
+  @Test("A killed server makes calls unavailable; once it is back, so is the store")
+  func killAndRestart() async throws {
+    let server = try PostgresServer()
+    defer { server.remove() }
+    let test = try TestDatabase(on: server)
+    let store = try await Stores.open(DatabaseSettings(environment: test.environment), logger: quiet)
+    try await store.setSetting("k", to: "committed")
+    try server.kill()
+    for _ in 0..<8 {
+      #expect(await storageError { try await store.setting("k") }.map(isUnavailable) == true)
+    }
+    #expect(await storageError { try await store.ping(timeout: .seconds(5)) }.map(isUnavailable) == true)
+    try server.start()
+    #expect(try await store.setting("k") == "committed")
+    try await store.ping(timeout: .seconds(10))
+    #expect(store.poolState.inUse == 0 && store.poolState.waiting == 0)
+    await store.close()
+  }
+
+  @Test("A transaction that the server dies under is not committed, and its connection not used again")
+  func killedMidway() async throws {
+    let server = try PostgresServer()
+    defer { server.remove() }
+    let test = try TestDatabase(on: server)
+    let database = try open(test)
+    let store = SQLStore(database)
+    try await Migrator(Schema.migrations).run(on: database)
+    let wrote = Latch(), killed = Latch()
+    let writer = Task {
+      try await database.write { session in
+        try session.execute(
+          "INSERT INTO settings (key, value, updated_at) VALUES ($1, $2, $3)", [.text("k"), .text("v"), .integer(0)])
+        wrote.open()
+        killed.wait()
+        try session.execute("UPDATE settings SET value = $1", [.text("w")])
+      }
+    }
+    try await eventually("the transaction did not start") { wrote.isOpen }
+    try server.kill()
+    killed.open()
+    #expect(await storageError { try await writer.value }.map(isUnavailable) == true)
+    try server.start()
+    #expect(try await store.settings() == [:])
+    await store.close()
+  }
+
+  @Test("Connections that the server dropped are replaced without an error")
+  func droppedConnections() async throws {
+    let test = try TestBackend.postgres.make()
+    defer { test.remove() }
+    let name = try #require(test.environment["DB_NAME"])
+    let store = try await Stores.open(DatabaseSettings(environment: test.environment), logger: quiet)
+    for _ in 0..<3 {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for index in 0..<4 { group.addTask { try await store.setSetting("k", to: "\(index)") } }
+        try await group.waitForAll()
+      }
+      try PostgresServer.shared().run(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '\(name)'")
+      for _ in 0..<4 { #expect(try await store.setting("k") != nil) }
+    }
+    await store.close()
+  }
+
+  @Test("The start waits for a database that comes late, and says so without secrets")
+  func lateStart() async throws {
+    let server = try PostgresServer()
+    defer { server.remove() }
+    let test = try TestDatabase(on: server)
+    try server.kill()
+    var settings = try DatabaseSettings(environment: test.environment)
+    settings.retriesMax = 1000
+    settings.retryDelay = .milliseconds(5)
+    let lines = Lines()
+    let logger = Logger(label: "test") { _ in lines.handler }
+    let opening = Task { [settings] in try await Stores.open(settings, logger: logger) }
+    try await eventually("no attempt was logged") { lines.all.count >= 3 }
+    try server.start()
+    let store = try await opening.value
+    try await store.ping(timeout: .seconds(10))
+    await store.close()
+    #expect(lines.all.allSatisfy { !$0.contains("wo\\rd") && $0.contains(PostgresServer.user) })
+    #expect(lines.all.last?.contains("database ready") == true)
+  }
+
+  @Test("The start gives up after the retries, and at once where waiting is in vain")
+  func givesUp() async throws {
+    var environment = [
+      "DB_TYPE": "postgresql", "DB_HOST": "127.0.0.1", "DB_PORT": "1", "DB_MAX_RETRIES": "3", "DB_RETRY_DELAY": "0",
+    ]
+    let lines = Lines()
+    let logger = Logger(label: "test") { _ in lines.handler }
+    let refused = await storageError {
+      try await Stores.open(DatabaseSettings(environment: environment), logger: logger)
+    }
+    #expect(refused.map(isUnavailable) == true)
+    #expect(lines.all.count == 3)
+    let server = try PostgresServer.shared()
+    environment["DB_PORT"] = "\(server.port)"
+    environment["DB_USER"] = PostgresServer.user
+    let cases: [(change: [String: String], remedy: String)] = [
+      (["DB_PASS": "wrong"], "DB_PASS"), ([:], "DB_PASS"), (["DB_USER": "nobody", "DB_PASS": "x"], "DB_PASS"),
+      (["DB_PASS": PostgresServer.password, "DB_NAME": "missing' db"], "DB_NAME"),
+    ]
+    for (change, remedy) in cases {
+      let environment = environment.merging(change) { $1 }
+      let error = await storageError {
+        try await Stores.open(DatabaseSettings(environment: environment), logger: logger)
+      }
+      guard case .misconfigured(_, let said) = error else {
+        Issue.record("\(change): unexpected \(String(describing: error))")
+        continue
+      }
+      #expect(said.contains(remedy))
+    }
+    #expect(lines.all.count == 3, "no retry")
+  }
+
+  @Test("A cancelled start ends")
+  func cancelledStart() async throws {
+    let settings = DatabaseSettings(
+      backend: .postgres(PostgresSettings(host: "127.0.0.1", port: 1, database: "x", user: "x")), retriesMax: 1000,
+      retryDelay: .seconds(3600))
+    let lines = Lines()
+    let logger = Logger(label: "test") { _ in lines.handler }
+    let opening = Task { try await Stores.open(settings, logger: logger) }
+    try await eventually("no attempt was logged") { !lines.all.isEmpty }
+    opening.cancel()
+    await #expect(throws: CancellationError.self) { try await opening.value }
+  }
+}
+
+/// The lines that a logger wrote.
+final class Lines: Sendable {
+  private let lines = Mutex<[String]>([])
+
+  var all: [String] { lines.withLock { $0 } }
+  var handler: any LogHandler { Handler(lines: self) }
+
+  private struct Handler: LogHandler {
+    let lines: Lines
+    var metadata: Logger.Metadata = [:]
+    var logLevel: Logger.Level = .trace
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+      get { metadata[key] }
+      set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+      lines.lines.withLock { $0.append("\(event.message) \(event.metadata ?? [:])") }
+    }
+  }
+}
