@@ -137,6 +137,11 @@ let package = Package(
         .product(name: "GRPCInProcessTransport", package: "grpc-swift-2"),
       ]),
     .testTarget(name: "TelemetryTests", dependencies: ["Telemetry", coreMetrics]),
+    .target(name: "DatabaseSupport", path: "Tests/DatabaseSupport"),
+    .testTarget(
+      name: "StorageTests",
+      dependencies: ["Storage", "Identity", "Rules", "Packets", "DatabaseSupport", logging]),
+    .testTarget(name: "IdentityTests", dependencies: ["Identity", crypto]),
   ],
   swiftLanguageModes: [.v6]
 )
