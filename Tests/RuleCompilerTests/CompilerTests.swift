@@ -94,7 +94,7 @@ struct CompilerTests {
       ("rule a: saddr 10.0.0.0/8, ::1 ip6 daddr ::2, ::3 drop", 2, 5), ("rule a: saddr 0.0.0.0/0 drop", 1, 6),
       ("rule a: saddr 10.0.0.0/8, 10.1.0.0/16, 10.0.0.0/8 drop", 1, 6),
       ("rule a: tcp dport 80, 81, 83, 82-90 drop", 1, 4),
-      ("rule a: tcp, tcp drop", 1, 4), ("rule a: tcp dport 65535, 0 drop", 2, 4), ("disabled rule a: drop", 0, 0),
+      ("rule a: tcp, tcp drop", 1, 4), ("rule a: daddr 10.1.0.0/16, 10.0.0.0/8 drop", 1, 6), ("rule a: tcp dport 65535, 0 drop", 2, 4), ("disabled rule a: drop", 0, 0),
     ])
   func expansion(_ rules: String, _ count: Int, _ excluded: UInt8) throws {
     let table = try compiled(rules)
