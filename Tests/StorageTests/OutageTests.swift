@@ -72,6 +72,60 @@ import Testing
     await store.close()
   }
 
+  @Test("Transactions that deadlock are repeated, and all commit")
+  func deadlock() async throws {
+    try await withDatabase(.postgres) { database in
+      let store = SQLStore(database)
+      try await Migrator(Schema.migrations).run(on: database)
+      for key in ["a", "b"] { try await store.setSetting(key, to: "") }
+      let append = "UPDATE settings SET value = value || $2 WHERE key = $1"
+      let latches = ["a": Latch(), "b": Latch()]
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for (mine, other) in [("a", "b"), ("b", "a")] {
+          group.addTask {
+            try await database.write { session in
+              try session.execute(append, [.text(mine), .text(mine)])
+              let isFirstRun = latches[mine]?.isOpen == false
+              latches[mine]?.open()
+              if isFirstRun { latches[other]?.wait() }
+              try session.execute(append, [.text(other), .text(mine)])
+            }
+          }
+        }
+        try await group.waitForAll()
+      }
+      let values = try await store.settings().values.map { String($0.sorted()) }
+      #expect(values == ["ab", "ab"])
+    }
+  }
+
+  @Test("A transaction that hid a failed statement is not taken for committed")
+  func hiddenFailure() async throws {
+    try await withDatabase(.postgres) { database in
+      try await Migrator(Schema.migrations).run(on: database)
+      let error = await storageError {
+        try await database.write { session in
+          try session.execute("UPDATE guards SET version = 9", [])
+          _ = try? session.execute("SELECT no_such_column FROM guards", [])
+        }
+      }
+      #expect(error == .failed(code: "25P02", message: "the transaction was rolled back"))
+      #expect(try await database.read { try $0.count("SELECT COUNT(*) FROM guards WHERE version = 9", []) } == 0)
+    }
+  }
+
+  @Test("More statements than a connection keeps prepared still run")
+  func manyStatements() async throws {
+    try await withDatabase(.postgres, poolSize: 1) { database in
+      for round in 0..<2 {
+        let sum = try await database.read { session in
+          try (0..<300).reduce(0) { $0 + (try session.count("SELECT \($1) + $1::int", [.integer(1)])) }
+        }
+        #expect(sum == 300 * 299 / 2 + 300, "round \(round)")
+      }
+    }
+  }
+
   @Test("The start waits for a database that comes late, and says so without secrets")
   func lateStart() async throws {
     let server = try PostgresServer()

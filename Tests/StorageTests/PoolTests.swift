@@ -67,8 +67,10 @@ import Testing
     async let closed: Void = gate.close()
     #expect(await storageError { try await waiter.value } != nil)
     #expect(gate.poolState.inUse == 1)
+    async let closedToo: Void = gate.close()
     release.finish()
     await closed
+    await closedToo
     try await holder.value
     #expect(await storageError { try await gate.admit {} } != nil)
   }

@@ -17,7 +17,8 @@ final class AdmissionGate: Sendable {
     var nextID: UInt64 = 0
     var timeouts: UInt64 = 0
     var isClosed = false
-    var drained: CheckedContinuation<Void, Never>?
+    /// Who waits in ``close()``.
+    var closers: [CheckedContinuation<Void, Never>] = []
   }
 
   let size: Int
@@ -44,12 +45,12 @@ final class AdmissionGate: Sendable {
     return try await body()
   }
 
-  /// Turns everybody away and returns once the last one inside has left. Once.
+  /// Turns everybody away and returns once the last one inside has left.
   func close() async {
     await withCheckedContinuation { continuation in
       let (waiters, isEmpty) = state.withLock { state -> ([Waiter], Bool) in
         state.isClosed = true
-        if state.inUse > 0 { state.drained = continuation }
+        if state.inUse > 0 { state.closers.append(continuation) }
         defer { state.waiters = [] }
         return (state.waiters, state.inUse == 0)
       }
@@ -123,15 +124,15 @@ final class AdmissionGate: Sendable {
   }
 
   private func leave() {
-    let next = state.withLock { state -> (waiter: Waiter?, drained: CheckedContinuation<Void, Never>?) in
-      if !state.waiters.isEmpty { return (state.waiters.removeFirst(), nil) }  // its place goes on to the next
+    let (next, closers) = state.withLock { state -> (Waiter?, [CheckedContinuation<Void, Never>]) in
+      if !state.waiters.isEmpty { return (state.waiters.removeFirst(), []) }  // the place goes on to the next
       state.inUse -= 1
-      guard state.inUse == 0, let drained = state.drained else { return (nil, nil) }
-      state.drained = nil
-      return (nil, drained)
+      guard state.inUse == 0 else { return (nil, []) }
+      defer { state.closers = [] }
+      return (nil, state.closers)
     }
-    if let waiter = next.waiter { finish(waiter, .success(())) }
-    next.drained?.resume()
+    if let next { finish(next, .success(())) }
+    for closer in closers { closer.resume() }
   }
 
   private func expire(_ id: UInt64) {

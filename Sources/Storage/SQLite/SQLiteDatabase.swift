@@ -28,18 +28,21 @@ final class SQLiteDatabase: Database {
 
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T {
     let pool = self.pool
-    return try await gate.admit {
-      do { return try await pool.read { try body(SQLiteSession(database: $0)) } } catch let error as DatabaseError {
-        throw SQLiteFailure.storageError(error)
-      }
-    }
+    return try await admitted { try await pool.read { try body(SQLiteSession(database: $0)) } }
   }
 
   func write<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T {
     let pool = self.pool
-    return try await gate.admit {
-      do { return try await pool.write { try body(SQLiteSession(database: $0)) } } catch let error as DatabaseError {
-        throw SQLiteFailure.storageError(error)
+    return try await admitted { try await pool.write { try body(SQLiteSession(database: $0)) } }
+  }
+
+  private func admitted<T: Sendable>(_ work: () async throws -> T) async throws -> T {
+    try await gate.admit {
+      do { return try await work() } catch {
+        // GRDB interrupts the statement of a cancelled task and rolls back.
+        try Task.checkCancellation()
+        if error is DatabaseError { throw SQLiteFailure.storageError(error) }
+        throw error
       }
     }
   }
