@@ -86,8 +86,8 @@ let package = Package(
     .target(
       name: "ControlService",
       dependencies: [
-        "Control", "ControlProtocol", "DataPlane", "LinuxSystem", "Rules", "XDPPrograms", grpcCore, grpcTransport,
-        lifecycle, logging,
+        "Control", "ControlProtocol", "DataPlane", "LinuxSystem", "Rules", "Telemetry", "XDPPrograms", grpcCore,
+        grpcTransport, hummingbird, nioCore, lifecycle, logging,
       ]),
     .target(name: "Storage", dependencies: ["Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto]),
     .target(name: "Identity", dependencies: ["CSodium", crypto, jwt]),
@@ -102,7 +102,7 @@ let package = Package(
     .executableTarget(
       name: "sluiced",
       dependencies: [
-        "Control", "ControlService", "Telemetry", "Logs", "Settings", "LinuxSystem", hummingbird, lifecycle,
+        "Control", "ControlProtocol", "ControlService", "Telemetry", "Logs", "Settings", "LinuxSystem", lifecycle,
         unixSignals, arguments, logging, metrics,
       ]),
     .executableTarget(

@@ -58,6 +58,8 @@ struct CaptureTable {
   private(set) var running: [String: Running] = [:]
   private(set) var finished: [CaptureReport] = []
   private var lastNumber = 0
+  /// Of finished captures, those that are no longer listed too.
+  private var finishedTotals = ControlStatistics.Capture()
 
   mutating func nextIdentifier() -> String {
     lastNumber += 1
@@ -72,9 +74,15 @@ struct CaptureTable {
       return finished.first { $0.identifier == identifier }
     }
     let report = CaptureReport(identifier: identifier, options: capture.options, summary: summary)
+    finishedTotals.add(summary)
     finished.append(report)
     if finished.count > CaptureTable.finishedMax { finished.removeFirst() }
     return report
+  }
+
+  /// Of all captures since the start.
+  var totals: ControlStatistics.Capture {
+    running.values.reduce(into: finishedTotals) { $0.add($1.session.summary) }
   }
 
   func isRunning(on interface: String) -> Bool { running.values.contains { $0.options.interface == interface } }
@@ -82,5 +90,15 @@ struct CaptureTable {
   var reports: [CaptureReport] {
     let live = running.map { CaptureReport(identifier: $0.key, options: $0.value.options, summary: $0.value.session.summary) }
     return (finished + live).sorted { $0.summary.startedAt < $1.summary.startedAt }
+  }
+}
+
+extension ControlStatistics.Capture {
+  fileprivate mutating func add(_ summary: CaptureSummary) {
+    written += summary.written
+    sampledOut += summary.sampledOut
+    filteredOut += summary.filteredOut
+    dropped += summary.dropped
+    bytesWritten += summary.bytesWritten
   }
 }

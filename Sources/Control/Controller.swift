@@ -37,7 +37,8 @@ public actor Controller {
   var dormant: [String: DaemonState.Attachment] = [:]
   private var selfTestProgram: SelfTestProgram?
   private let lock: FileLock
-  private(set) var isShuttingDown = false
+  public private(set) var isShuttingDown = false
+  private var counted = ControlStatistics()
   private nonisolated let executor = ControlExecutor()
 
   public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -204,6 +205,7 @@ public actor Controller {
           "rule_set": "\(ruleSet.name)", "revision": "\(ruleSet.revision)", "reason": "\(error)",
         ])
       if !dryRun {
+        counted.refused += 1
         events.publish(
           .refused, interface: names.joined(separator: ","), error.message,
           fields: ["rule_set": ruleSet.name, "revision": "\(ruleSet.revision)"])
@@ -248,7 +250,11 @@ public actor Controller {
         entryCount: step.next.compiled.entryCount,
         selfTestPacketCount: tested[step.attachment.options] ?? 0, seconds: seconds)
     }
-    if !dryRun { announce(ruleSet, reports) }
+    if !dryRun {
+      counted.applied += 1
+      counted.lastApplySeconds = seconds
+      announce(ruleSet, reports)
+    }
     return (reports, warnings)
   }
 
@@ -326,6 +332,13 @@ public actor Controller {
 
   // MARK: Reports
 
+  public var statistics: ControlStatistics {
+    var statistics = counted
+    statistics.capturesRunning = captures.running.count
+    statistics.capture = captures.totals
+    return statistics
+  }
+
   public func attachmentReports() -> [AttachmentReport] {
     attachments.values.map(\.report).sorted { $0.interface < $1.interface }
   }
@@ -362,6 +375,7 @@ public actor Controller {
   public func interfacesChanged() {
     guard !isShuttingDown else { return }
     for attachment in attachments.values where !attachment.program.isAttached() {
+      counted.attachmentsLost += 1
       logger.error("the program is no longer on the interface", metadata: ["interface": "\(attachment.interface)"])
       events.publish(
         .attachLost, interface: attachment.interface,

@@ -92,3 +92,22 @@ public struct ApplyReport: Hashable, Sendable {
   /// From the start of the compilation to the end of the grace period after the swap.
   public var seconds: Double
 }
+
+/// What the daemon has done since its start.
+public struct ControlStatistics: Hashable, Sendable {
+  public struct Capture: Hashable, Sendable {
+    public var written: UInt64 = 0
+    public var sampledOut: UInt64 = 0
+    public var filteredOut: UInt64 = 0
+    public var dropped: UInt64 = 0
+    public var bytesWritten: UInt64 = 0
+  }
+
+  public var applied: UInt64 = 0
+  public var refused: UInt64 = 0
+  public var lastApplySeconds: Double = 0
+  public var attachmentsLost: UInt64 = 0
+  public var capturesRunning = 0
+  /// Of running and finished captures.
+  public var capture = Capture()
+}

@@ -22,7 +22,7 @@ public struct ControlServer: Service {
   public static let messageByteCountMax = 4 << 20
 
   /// - Parameters:
-  ///   - groupName: Whose members may use the socket; nil: the process's group.
+  ///   - groupName: Name or number of the group whose members may use the socket; nil: the process's group.
   ///   - onReady: Called once the socket accepts calls.
   public init(
     controller: Controller, socketPath: String, groupName: String?, version: String, logger: Logger,
@@ -78,6 +78,7 @@ public struct ControlServer: Service {
   }
 
   private static func findGroup(_ name: String) throws(Control.ControlError) -> gid_t {
+    if let number = gid_t(name) { return number }
     guard let entry = getgrnam(name) else {
       throw .init(.invalidArgument, "there is no group \(name): create it (groupadd --system \(name)) or name another")
     }
