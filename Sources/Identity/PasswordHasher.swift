@@ -23,7 +23,7 @@ public struct PasswordHasher: Sendable {
   }
 
   public let parameters: Parameters
-  private let dummyHash: String
+  let dummyHash: String
 
   /// Hashes once, for ``verifyDummy(_:)``.
   public init(parameters: Parameters = .standard) throws(PasswordHashError) {

@@ -23,6 +23,9 @@ public final class PostgresServer: Sendable {
   private let directory: String
   private let currentPort = Mutex<Int>(0)
 
+  /// Where its unix socket is.
+  public var socketDirectory: String { directory }
+
   public var port: Int { currentPort.withLock { $0 } }
 
   /// A server of its own, for tests that stop it.

@@ -115,12 +115,10 @@ import Testing
   @Test("The standard cost is 19 MiB and two passes, and an unknown user costs as much as a known one")
   func cost() throws {
     let standard = try PasswordHasher()
-    let hash = try standard.hash(Password("x"))
-    #expect(hash.hasPrefix("$argon2id$v=19$m=19456,t=2,p=1$"))
-    let clock = ContinuousClock()
-    let known = (0..<5).map { _ in clock.measure { _ = standard.verify(Password("y"), against: hash) } }.min()!
-    let unknown = (0..<5).map { _ in clock.measure { standard.verifyDummy(Password("y")) } }.min()!
-    #expect(unknown > known * 0.5 && unknown < known * 2)
+    for hash in [try standard.hash(Password("x")), standard.dummyHash] {
+      #expect(hash.hasPrefix("$argon2id$v=19$m=19456,t=2,p=1$"))
+    }
+    #expect(!standard.verifyDummy(Password("x")))
   }
 
   @Test("More memory than there is is an error, not a crash")

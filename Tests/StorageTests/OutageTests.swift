@@ -180,6 +180,36 @@ import Testing
     #expect(lines.all.count == 3, "no retry")
   }
 
+  @Test("A role without rights on the schema is told what to grant")
+  func noRights() async throws {
+    let test = try TestBackend.postgres.make()
+    defer { test.remove() }
+    let server = try PostgresServer.shared()
+    let role = "weak_\(UUID().uuidString.lowercased().prefix(8))"
+    try server.run("CREATE ROLE \(role) LOGIN PASSWORD 'x'")
+    let environment = test.environment.merging(["DB_USER": role, "DB_PASS": "x"]) { $1 }
+    let error = await storageError {
+      try await Stores.open(DatabaseSettings(environment: environment), logger: quiet)
+    }
+    guard case .misconfigured(_, let remedy) = error else {
+      Issue.record("unexpected \(String(describing: error))")
+      return
+    }
+    #expect(remedy.contains("grant DB_USER"))
+    try server.run("DROP ROLE \(role)")
+  }
+
+  @Test("DB_HOST may be the directory of a unix socket")
+  func unixSocket() async throws {
+    let test = try TestBackend.postgres.make()
+    defer { test.remove() }
+    let directory = try PostgresServer.shared().socketDirectory
+    let environment = test.environment.merging(["DB_HOST": directory]) { $1 }
+    let store = try await Stores.open(DatabaseSettings(environment: environment), logger: quiet)
+    try await store.ping(timeout: .seconds(10))
+    await store.close()
+  }
+
   @Test("A cancelled start ends")
   func cancelledStart() async throws {
     let settings = DatabaseSettings(
