@@ -1,0 +1,84 @@
+import DataPlane
+import Glibc
+import LinuxSystem
+import XSKSupport
+import Synchronization
+import XSK
+
+/// A veth pair whose near end is received by one worker per queue, and a sender at the far end.
+struct Bench: ~Copyable {
+  let near: NetworkInterface
+  let workers: [QueueWorker]
+  private let program: RedirectProgram
+  private var sender: FrameSender
+  private(set) var sent: UInt64 = 0
+
+  init(_ network: TestNetwork, queues: UInt32 = 1, frameCount: UInt32 = 1024, withMetadata: Bool = true) throws {
+    let near = try network.near()
+    var workers: [QueueWorker] = []
+    for queue in 0..<queues {
+      workers.append(try QueueWorker.start(.init(interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false)))
+    }
+    let program = try RedirectProgram(interface: near, withMetadata: withMetadata)
+    for worker in workers { try program.insert(queue: worker.report.queue, socket: worker.socketDescriptor) }
+    sender = try FrameSender(interface: try network.far())
+    self.near = near
+    self.workers = workers
+    self.program = program
+  }
+
+  var received: UInt64 { workers.reduce(0) { $0 + $1.counters().receivedPackets } }
+
+  /// Sends so many packets and waits until the workers have them all. Not faster than they receive: nothing is lost.
+  mutating func send(_ count: Int, byteCount: Int = 64, slot: (Int) -> UInt8 = { _ in 1 }) throws {
+    for number in 0..<count {
+      try sender.send(testFrame(slot: slot(number), number: UInt32(sent), byteCount: byteCount))
+      sent += 1
+      if sent % 128 == 0 || number == count - 1 {
+        let target = sent
+        guard eventually({ received >= target }) else {
+          throw ShellFailure(description: "sent \(target), received \(received), \(workers.map { $0.counters() })")
+        }
+      }
+    }
+  }
+
+  /// Takes the sockets out of the map and ends the workers.
+  func stop() {
+    for worker in workers {
+      program.remove(queue: worker.report.queue)
+      worker.stop()
+    }
+  }
+}
+
+/// What onFinish was called with.
+final class Outcome: Sendable {
+  private let summaries = Mutex<[CaptureSummary]>([])
+
+  var callback: @Sendable (CaptureSummary) -> Void {
+    { summary in self.summaries.withLock { $0.append(summary) } }
+  }
+  var all: [CaptureSummary] { summaries.withLock { $0 } }
+}
+
+extension Bench {
+  /// A capture of all queues; the rule of slot 1 is `rule-1`, and so on.
+  func capture(_ request: CaptureRequest, onFinish: @escaping @Sendable (CaptureSummary) -> Void = { _ in }) throws
+    -> CaptureSession
+  {
+    try CaptureSession.start(
+      request, interface: near.name, workers: workers, slotName: { "rule-\($0)" }, onFinish: onFinish)
+  }
+}
+
+/// Fields of every packet of a capture file, as tshark reads them.
+func tshark(_ path: String, _ fields: [String]) throws -> [[String]] {
+  let options = fields.map { "-e \($0)" }.joined(separator: " ")
+  return try run("tshark -n -r \(path) -T fields \(options) 2>/dev/null").split(separator: "\n", omittingEmptySubsequences: true)
+    .map { $0.split(separator: "\t", omittingEmptySubsequences: false).map(String.init) }
+}
+
+extension CaptureSummary {
+  var isAccountedFor: Bool { received == written + sampledOut + filteredOut + dropped }
+}

@@ -1,0 +1,175 @@
+import Synchronization
+import Testing
+import XSK
+
+/// Memory laid out as the kernel lays out a ring, and the kernel's side of it.
+private struct FakeRing<Entry: BitwiseCopyable>: ~Copyable {
+  let base: UnsafeMutableRawPointer
+  let entryCount: UInt32
+
+  init(entryCount: UInt32, start: UInt32) {
+    self.entryCount = entryCount
+    base = .allocate(byteCount: 192 + Int(entryCount) * MemoryLayout<Entry>.stride, alignment: 64)
+    base.initializeMemory(as: UInt8.self, repeating: 0, count: 192)
+    for offset in [0, 64] { base.storeBytes(of: start, toByteOffset: offset, as: UInt32.self) }
+  }
+
+  deinit { base.deallocate() }
+
+  var producer: UInt32 {
+    get { base.load(as: UInt32.self) }
+    nonmutating set { base.storeBytes(of: newValue, as: UInt32.self) }
+  }
+  var consumer: UInt32 {
+    get { base.load(fromByteOffset: 64, as: UInt32.self) }
+    nonmutating set { base.storeBytes(of: newValue, toByteOffset: 64, as: UInt32.self) }
+  }
+  var flags: UInt32 {
+    get { base.load(fromByteOffset: 128, as: UInt32.self) }
+    nonmutating set { base.storeBytes(of: newValue, toByteOffset: 128, as: UInt32.self) }
+  }
+  func slot(_ index: UInt32) -> UnsafeMutablePointer<Entry> {
+    (base + 192).assumingMemoryBound(to: Entry.self) + Int(index & (entryCount - 1))
+  }
+  func consumerRing() -> ConsumerRing<Entry> {
+    ConsumerRing(producer: base, consumer: base + 64, slots: base + 192, entryCount: entryCount)
+  }
+  func producerRing() -> ProducerRing<Entry> {
+    ProducerRing(producer: base, consumer: base + 64, flags: base + 128, slots: base + 192, entryCount: entryCount)
+  }
+}
+
+@Suite("Rings")
+struct RingTests {
+  @Test(
+    "A consumer ring delivers what was produced, in order, also across 2³²",
+    arguments: [1, 2, 64] as [UInt32], [0, 1, .max - 3, .max - 70, .max] as [UInt32])
+  func consumer(entryCount: UInt32, start: UInt32) {
+    let seed = UInt64.random(in: 0 ... .max)
+    var random = SeededGenerator(seed: seed)
+    let fake = FakeRing<UInt64>(entryCount: entryCount, start: start)
+    var ring = fake.consumerRing()
+    var expected: [UInt64] = []
+    var next: UInt64 = 0
+    for _ in 0..<2000 {
+      let room = entryCount - (fake.producer &- fake.consumer)
+      let produced = UInt32.random(in: 0...room, using: &random)
+      for index in 0..<produced {
+        fake.slot(fake.producer &+ index).pointee = next
+        expected.append(next)
+        next += 1
+      }
+      fake.producer &+= produced
+      #expect(ring.occupancy == UInt32(expected.count), "seed \(seed)")
+      let limit = UInt32.random(in: 0...entryCount, using: &random)
+      let available = ring.available(limit: limit)
+      #expect(available <= min(limit, UInt32(expected.count)), "seed \(seed)")
+      #expect(available > 0 || limit == 0 || expected.isEmpty, "seed \(seed)")
+      for index in 0..<available { #expect(ring[index] == expected[Int(index)], "seed \(seed)") }
+      let released = UInt32.random(in: 0...available, using: &random)
+      ring.release(released)
+      expected.removeFirst(Int(released))
+    }
+    #expect(fake.producer &- fake.consumer == UInt32(expected.count))
+  }
+
+  @Test(
+    "A producer ring never exceeds its capacity and loses nothing, also across 2³²",
+    arguments: [1, 2, 64] as [UInt32], [0, 1, .max - 3, .max - 70, .max] as [UInt32])
+  func producer(entryCount: UInt32, start: UInt32) {
+    let seed = UInt64.random(in: 0 ... .max)
+    var random = SeededGenerator(seed: seed)
+    let fake = FakeRing<UInt64>(entryCount: entryCount, start: start)
+    var ring = fake.producerRing()
+    var inside: [UInt64] = []
+    var next: UInt64 = 0
+    for _ in 0..<2000 {
+      let limit = UInt32.random(in: 0...entryCount + 1, using: &random)
+      let room = ring.room(limit: limit)
+      #expect(room == min(limit, entryCount - UInt32(inside.count)), "seed \(seed)")
+      let submitted = UInt32.random(in: 0...room, using: &random)
+      for index in 0..<submitted {
+        ring[index] = next
+        inside.append(next)
+        next += 1
+      }
+      ring.submit(submitted)
+      #expect(ring.occupancy == UInt32(inside.count), "seed \(seed)")
+      let consumed = UInt32.random(in: 0...UInt32(inside.count), using: &random)
+      for index in 0..<consumed { #expect(fake.slot(fake.consumer &+ index).pointee == inside[Int(index)], "seed \(seed)") }
+      fake.consumer &+= consumed
+      inside.removeFirst(Int(consumed))
+    }
+  }
+
+  @Test("The need-wakeup flag is the kernel's bit 0")
+  func needsWakeup() {
+    let fake = FakeRing<UInt64>(entryCount: 4, start: 0)
+    let ring = fake.producerRing()
+    #expect(ring.needsWakeup == false)
+    fake.flags = 1
+    #expect(ring.needsWakeup == true)
+    fake.flags = 2
+    #expect(ring.needsWakeup == false)
+  }
+}
+
+@Suite("Frame pool")
+struct FramePoolTests {
+  @Test("A pool is a stack of distinct frames and conserves them", arguments: [1, 2, 7, 64] as [UInt32])
+  func model(frameCount: UInt32) {
+    let seed = UInt64.random(in: 0 ... .max)
+    var random = SeededGenerator(seed: seed)
+    var pool = FramePool(frameCount: frameCount, frameByteCount: 2048)
+    var free = (0..<UInt64(frameCount)).reversed().map { $0 * 2048 }
+    var taken: [UInt64] = []
+    for _ in 0..<5000 {
+      if Bool.random(using: &random), pool.count > 0 {
+        let frame = pool.take()
+        #expect(frame == free.removeLast(), "seed \(seed)")
+        taken.append(frame)
+      } else if !taken.isEmpty {
+        let frame = taken.remove(at: Int.random(in: 0..<taken.count, using: &random))
+        pool.put(frame + UInt64.random(in: 0..<2048, using: &random))  // any offset in the frame
+        free.append(frame)
+      }
+      #expect(pool.count == UInt32(free.count) && free.count + taken.count == Int(frameCount), "seed \(seed)")
+    }
+  }
+
+  @Test("Returning a frame twice, a foreign frame, or taking from an empty pool traps")
+  func misuse() async {
+    await #expect(processExitsWith: .failure) {
+      var pool = FramePool(frameCount: 4, frameByteCount: 2048)
+      let frame = pool.take()
+      _ = pool.take()
+      pool.put(frame)
+      pool.put(frame)
+    }
+    await #expect(processExitsWith: .failure) {
+      var pool = FramePool(frameCount: 4, frameByteCount: 2048)
+      _ = pool.take()
+      pool.put(4 * 2048)
+    }
+    await #expect(processExitsWith: .failure) {
+      var pool = FramePool(frameCount: 1, frameByteCount: 2048)
+      _ = pool.take()
+      _ = pool.take()
+    }
+  }
+}
+
+/// SplitMix64: reproducible from a printed seed.
+struct SeededGenerator: RandomNumberGenerator {
+  private var state: UInt64
+
+  init(seed: UInt64) { state = seed }
+
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var z = state
+    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+    return z ^ (z >> 31)
+  }
+}
