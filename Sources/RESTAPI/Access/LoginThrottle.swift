@@ -53,6 +53,9 @@ public final class LoginThrottle: Sendable {
     failures.withLock { $0[Key(account: account.lowercased(), address: address)] = nil }
   }
 
+  /// Pairs that are remembered.
+  var recordCount: Int { failures.withLock { $0.count } }
+
   /// Makes room: what is out of the window, then the half that failed longest ago.
   private static func forget(
     in failures: inout [Key: [ContinuousClock.Instant]], now: ContinuousClock.Instant, window: Duration

@@ -29,6 +29,9 @@ public final class PasswordWorker: Sendable {
     return try await threads.runIfActive(work)
   }
 
+  /// Hashes that run or wait.
+  var waitingCount: Int { waiting.withLock { $0 } }
+
   /// Ends the threads after what is queued.
   public func shutdown() async throws { try await threads.shutdownGracefully() }
 }

@@ -1,44 +1,34 @@
+import ControlProtocol
 import GRPCCore
 
-/// A call to a daemon that failed: which node, and how gRPC said it.
+/// A call to a node's daemon that failed.
 struct NodeCallError: Error, CustomStringConvertible {
   let node: String
-  let address: String
-  let code: RPCError.Code
-  let message: String
+  let cause: ControlError
 
-  init(node: String, address: String, _ error: any Error) {
+  init(node: String, _ cause: ControlError) {
     self.node = node
-    self.address = address
-    if let error = error as? RPCError {
-      code = error.code
-      // What ended a connection stands in the cause.
-      message = error.cause.map { "\(error.message) (\($0))" } ?? error.message
-    } else {
-      code = .unavailable
-      message = "\(error)"
-    }
+    self.cause = cause
   }
 
-  var description: String { "node \(node) at \(address): \(code): \(message)" }
+  /// There is no such interface, attachment or capture on the daemon.
+  var isNotFound: Bool { cause.code == .notFound }
+
+  var description: String { "node \(node): \(cause.code): \(cause.message)" }
 
   private var details: JSONValue {
-    ["node": .string(node), "grpc_code": .string("\(code)".replacing(" ", with: "_").lowercased())]
+    ["node": .string(node), "grpc_code": .string("\(cause.code)".replacing(" ", with: "_").lowercased())]
   }
 
   /// The one mapping from the daemon's codes to the API's.
   var apiError: APIError {
-    switch code {
+    switch cause.code {
     case .invalidArgument, .failedPrecondition, .resourceExhausted, .alreadyExists, .outOfRange:
-      APIError(.nodeRefused, message, details: details)
-    case .notFound: APIError(.notFound, message, details: details)
+      APIError(.nodeRefused, cause.message, details: details)
+    case .notFound: APIError(.notFound, cause.message, details: details)
     case .unavailable, .deadlineExceeded, .cancelled:
-      APIError(
-        .nodeUnavailable,
-        "node '\(node)' cannot be reached at \(address): is sluiced running there, and may this user open its socket?",
-        details: details)
-    default:
-      APIError(.nodeUnavailable, "the daemon of node '\(node)' failed: \(message)", details: details)
+      APIError(.nodeUnavailable, "node '\(node)' cannot be reached: \(cause.message)", details: details)
+    default: APIError(.nodeUnavailable, "the daemon of node '\(node)' failed: \(cause.message)", details: details)
     }
   }
 }

@@ -1,6 +1,5 @@
 import ControlProtocol
 import Foundation
-import GRPCCore
 import Hummingbird
 import Rules
 import Storage
@@ -220,7 +219,7 @@ enum AttachmentRoutes {
 
   private static func detachIfAttached(_ node: Node, _ interface: String, _ services: Services) async throws {
     do throws(NodeCallError) { try await services.nodes.detach(node, interface: interface) } catch {
-      guard error.code == .notFound else { throw error }
+      guard error.isNotFound else { throw error }
     }
   }
 

@@ -1,6 +1,5 @@
 import ControlProtocol
 import Foundation
-import GRPCCore
 import Hummingbird
 import Rules
 import Storage
@@ -141,7 +140,7 @@ enum CaptureRoutes {
     let node = try await services.store.node(named: stored.node)
     let stopped: Sluice_Control_V1_Capture
     do throws(NodeCallError) { stopped = try await services.nodes.stopCapture(node, id: stored.daemonID) } catch {
-      guard error.code == .notFound else { throw error }
+      guard error.isNotFound else { throw error }
       return .data(json(try await lost(stored, services)))
     }
     return .data(json(try await updated(stored, stopped, services)))

@@ -79,10 +79,15 @@ enum NodeRoutes {
     },
   ]
 
+  private static let address = StringShape(bytes: 1...128, pattern: "^unix:/.+$") { text in
+    do throws(ControlError) { _ = try ControlAddress(parsing: text) } catch { return error.message }
+    return text.hasPrefix("unix:") ? nil : "must be of the form unix:/run/sluice/sluiced.sock"
+  }
+
   private static let newNode = Schema.named(
     "NewNode",
     .object([
-      .required("name", Shapes.name), .required("address", .string(NodeAddress.shape), "unix:/run/sluice/sluiced.sock"),
+      .required("name", Shapes.name), .required("address", .string(address), "unix:/run/sluice/sluiced.sock"),
       .optional("description", .text(max: 512), default: ""),
     ]))
 

@@ -90,7 +90,7 @@ public struct Route: Sendable {
       ])
     }
     if !query.isEmpty { codes.insert(.validationFailed) }
-    if !pathParameters.isEmpty { codes.insert(.notFound) }
+    if !pathParameters.isEmpty { codes.formUnion([.notFound, .invalidRequest]) }
     switch access {
     case .open: break
     case .signedIn: codes.formUnion([.unauthenticated, .tokenExpired, .databaseUnavailable])

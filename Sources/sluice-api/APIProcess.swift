@@ -1,0 +1,150 @@
+import ControlProtocol
+import Foundation
+import Hummingbird
+import Identity
+import LinuxSystem
+import Logging
+import Logs
+import Metrics
+import RESTAPI
+import ServiceLifecycle
+import Settings
+import Storage
+import Telemetry
+import UnixSignals
+
+/// Puts the API's parts together, bottom up, and takes them apart in reverse.
+struct APIProcess {
+  let settings: APISettings
+  let verbosity: Int
+
+  /// A drain that takes longer is cut off.
+  private static let drainMax = Duration.seconds(20)
+
+  /// `-v` can only make it say more than the settings.
+  private var logOptions: LogOptions {
+    let level = Logger.Level(rawValue: settings.log.level.rawValue) ?? .notice
+    return LogOptions(
+      program: "sluice-api", level: min(level, LogOptions.level(verbosity: verbosity)),
+      output: LogOptions.Output(rawValue: settings.log.output.rawValue) ?? .automatic, syslog: settings.log.syslog)
+  }
+
+  func run() async throws {
+    umask(0o077)
+    let logs = try LogBootstrap(logOptions, journalStream: ProcessInfo.processInfo.environment["JOURNAL_STREAM"])
+    logs.install()
+    let logger = Logger(label: "sluice-api")
+
+    let registry = PrometheusRegistry()
+    MetricsSystem.bootstrap(registry)
+    registry.addBuildInfo(program: "sluice-api", version: SluiceVersion.current)
+    registry.addProcessMetrics()
+
+    let tokens = try await AccessTokens(key: .hs256(secret: try TokenSecret.load(settings.jwtSecretFile, logger: logger)))
+    let hasher = try PasswordHasher()
+    let store = try await Stores.open(databaseSettings, logger: Logger(label: "database"))
+    do {
+      try await seed(store, hasher, logger)
+      try await refuseToExposeTheSeededPassword(store)
+      let passwords = PasswordWorker()
+      let services = RESTAPI.Services(
+        store: store, tokens: tokens, hasher: hasher, passwords: passwords, registry: registry,
+        logger: Logger(label: "api"), settings: .init(version: SluiceVersion.current))
+      try await serve(services, store, logger)
+      try await passwords.shutdown()
+    } catch {
+      await store.close()
+      throw error
+    }
+    await store.close()
+    logger.notice("stopped")
+  }
+
+  private var databaseSettings: Storage.DatabaseSettings {
+    switch settings.database {
+    case .sqlite(let path):
+      Storage.DatabaseSettings(
+        backend: .sqlite(path: path), retriesMax: settings.databaseMaxRetries, retryDelay: settings.databaseRetryDelay)
+    case .postgresql(let server):
+      Storage.DatabaseSettings(
+        backend: .postgres(
+          PostgresSettings(
+            host: server.host, port: server.port, database: server.name, user: server.user,
+            password: server.password.map { DatabasePassword($0.reveal()) })),
+        poolSize: server.poolSize, retriesMax: settings.databaseMaxRetries, retryDelay: settings.databaseRetryDelay)
+    }
+  }
+
+  /// The first account and the node `local`, which is the daemon of the settings.
+  private func seed(_ store: any Store, _ hasher: PasswordHasher, _ logger: Logger) async throws {
+    guard try await !store.isSeeded() else { return }
+    guard try await store.seed(adminPasswordHash: hasher.hash(SeededAdmin.password)) else { return }
+    _ = try await store.updateNode(
+      named: NewNode.local.name, NodeChange(address: "\(ControlAddress(parsing: settings.socketPath))"))
+    logger.notice(
+      "first start: sign in as \(SeededAdmin.emailText) and change the password, which README names",
+      metadata: ["account": "\(SeededAdmin.emailText)"])
+  }
+
+  private func refuseToExposeTheSeededPassword(_ store: any Store) async throws {
+    guard !settings.http.isLoopback, try await store.seededPasswordStands() else { return }
+    throw StartError(
+      "refusing to listen on \(settings.http) while the first password stands: start with HTTP_HOST=127.0.0.1 "
+        + "(api.host), change the password of \(SeededAdmin.emailText) (sluice login), then start again")
+  }
+
+  private func serve(_ services: RESTAPI.Services, _ store: any Store, _ logger: Logger) async throws {
+    let notifier = ServiceNotifier.fromEnvironment()
+    let application = RESTApplication.make(
+      services: services, address: .hostname(settings.http.host, port: settings.http.port), logger: Logger(label: "http")
+    ) { channel in
+      let address = channel.localAddress.map { "\($0.ipAddress ?? "-"):\($0.port ?? 0)" } ?? "-"
+      logger.notice("ready", metadata: ["version": "\(SluiceVersion.current)", "address": "\(address)"])
+      do { try notifier.ready(status: "listening on \(address)") } catch {
+        logger.warning("the service manager could not be told", metadata: ["error": "\(error)"])
+      }
+    }
+    // Shut down in reverse: no new requests first, then the connections that requests use.
+    var group = ServiceGroupConfiguration(
+      services: [
+        .init(service: services.nodes), .init(service: Housekeeping(store: store, logger: logger)),
+        .init(service: application),
+      ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
+    group.maximumGracefulShutdownDuration = Self.drainMax
+    let outcome: Result<Void, any Error>
+    do { outcome = .success(try await ServiceGroup(configuration: group).run()) } catch { outcome = .failure(error) }
+    do { try notifier.stopping() } catch {
+      logger.warning("the service manager could not be told", metadata: ["error": "\(error)"])
+    }
+    try outcome.get()
+  }
+}
+
+/// Why the API doesn't start, and the remedy.
+struct StartError: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// Removes expired refresh tokens and old sign-ins, once an hour.
+struct Housekeeping: Service {
+  let store: any Store
+  let logger: Logger
+
+  private static let period = Duration.seconds(3600)
+  private static let historySeconds: TimeInterval = 90 * 86_400
+
+  func run() async throws {
+    try? await cancelWhenGracefulShutdown {
+      while true {
+        do {
+          let count = try await store.purgeHistory(before: Date(timeIntervalSinceNow: -Self.historySeconds))
+          if count > 0 { logger.info("history purged", metadata: ["rows": "\(count)"]) }
+        } catch {
+          logger.warning("history not purged", metadata: ["error": "\(error)"])
+        }
+        try await Task.sleep(for: Self.period)
+      }
+    }
+  }
+}

@@ -1,0 +1,224 @@
+import ControlProtocol
+import Foundation
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import Rules
+import Synchronization
+
+/// The control service over a real unix socket, with a memory instead of a kernel. It refuses what the daemon refuses:
+/// unknown interfaces, rules that need what isn't there.
+final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
+  struct State {
+    var interfaces = ["eth0", "eth1", "eth2"]
+    var attachments: [String: Sluice_Control_V1_Attachment] = [:]
+    var captures: [Sluice_Control_V1_Capture] = []
+    var generation: UInt64 = 0
+    var calls: [String] = []
+    /// Thrown by the next Apply that isn't a dry run.
+    var applyFailure: RPCError?
+  }
+  private let content = Mutex(State())
+
+  var state: State { content.withLock { $0 } }
+  func change(_ body: (inout State) -> Void) { content.withLock { body(&$0) } }
+
+  func getStatus(
+    request: Sluice_Control_V1_GetStatusRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetStatusResponse {
+    content.withLock { state in
+      state.calls.append("status")
+      return .with {
+        $0.version = "0.0.0-fake"
+        $0.kernel = "6.18.0"
+        $0.startedAtUnixNanos = 1_700_000_000_000_000_000
+        $0.attachments = state.attachments.values.sorted { $0.interface < $1.interface }
+        $0.limits = Limits.published
+        $0.features = ["xdp_frags": "yes"]
+      }
+    }
+  }
+
+  func listInterfaces(
+    request: Sluice_Control_V1_ListInterfacesRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListInterfacesResponse {
+    content.withLock { state in
+      .with {
+        $0.interfaces = state.interfaces.enumerated().map { index, name in
+          .with {
+            $0.name = name
+            $0.index = UInt32(index + 2)
+            $0.mtu = 1500
+            $0.numaNode = -1
+            if let attachment = state.attachments[name] { $0.attachment = attachment }
+          }
+        }
+      }
+    }
+  }
+
+  func attach(
+    request: Sluice_Control_V1_AttachRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_AttachResponse {
+    try content.withLock { state in
+      state.calls.append("attach \(request.interface)")
+      try Self.checkExists(request.interface, state)
+      guard request.options.zeroCopy != .required else {
+        throw RPCError(code: .failedPrecondition, message: "the driver of \(request.interface) has no zero-copy")
+      }
+      var attachment = state.attachments[request.interface] ?? .init()
+      attachment.interface = request.interface
+      attachment.options = request.options
+      attachment.mode = .native
+      attachment.attachedAtUnixNanos = 1_700_000_000_000_000_000
+      state.attachments[request.interface] = attachment
+      return .with { $0.attachment = attachment }
+    }
+  }
+
+  func detach(
+    request: Sluice_Control_V1_DetachRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_DetachResponse {
+    try content.withLock { state in
+      state.calls.append("detach \(request.interface)")
+      guard state.attachments.removeValue(forKey: request.interface) != nil else {
+        throw RPCError(code: .notFound, message: "\(request.interface) is not attached")
+      }
+      return .init()
+    }
+  }
+
+  func apply(
+    request: Sluice_Control_V1_ApplyRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ApplyResponse {
+    let ruleSet = try RuleSet(request.ruleSet)
+    return try content.withLock { state in
+      state.calls.append("apply \(ruleSet.name)@\(ruleSet.revision)\(request.dryRun ? " dry" : "")")
+      for interface in request.interfaces where state.attachments[interface] == nil {
+        throw RPCError(code: .notFound, message: "\(interface) is not attached")
+      }
+      for target in ruleSet.rules.compactMap(\.action.redirectInterface) where !state.interfaces.contains(target) {
+        throw RPCError(code: .failedPrecondition, message: "there is no interface \(target) to redirect to")
+      }
+      if !request.dryRun, let failure = state.applyFailure {
+        state.applyFailure = nil
+        throw failure
+      }
+      if !request.dryRun {
+        state.generation += 1
+        for interface in request.interfaces {
+          state.attachments[interface]?.ruleSet = ruleSet.name
+          state.attachments[interface]?.revision = ruleSet.revision
+          state.attachments[interface]?.generation = state.generation
+        }
+      }
+      return .with {
+        $0.results = request.interfaces.map { interface in
+          .with {
+            $0.interface = interface
+            $0.generation = state.generation
+            $0.entries = UInt32(ruleSet.rules.count)
+            $0.selfTestPackets = 12
+            $0.applySeconds = 0.004
+          }
+        }
+      }
+    }
+  }
+
+  func getRuleSet(
+    request: Sluice_Control_V1_GetRuleSetRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetRuleSetResponse {
+    throw RPCError(code: .unimplemented, message: "the API does not ask for it")
+  }
+
+  func getCounters(
+    request: Sluice_Control_V1_GetCountersRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetCountersResponse {
+    try content.withLock { state in
+      for interface in request.interfaces where state.attachments[interface] == nil {
+        throw RPCError(code: .notFound, message: "\(interface) is not attached")
+      }
+      let names = request.interfaces.isEmpty ? state.attachments.keys.sorted() : request.interfaces
+      return .with {
+        $0.interfaces = names.map { name in
+          .with {
+            $0.interface = name
+            $0.ruleSet = state.attachments[name]?.ruleSet ?? ""
+            $0.rules = [.with { $0.rule = "default"; $0.action = "pass"; $0.counter = .with { $0.packets = .max } }]
+            $0.actions = ["pass": .with { $0.packets = 7; $0.bytes = 420 }]
+          }
+        }
+      }
+    }
+  }
+
+  func streamEvents(
+    request: Sluice_Control_V1_StreamEventsRequest, response: RPCWriter<Sluice_Control_V1_Event>,
+    context: ServerContext
+  ) async throws {
+    throw RPCError(code: .unimplemented, message: "the API does not ask for it")
+  }
+
+  func startCapture(
+    request: Sluice_Control_V1_StartCaptureRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_StartCaptureResponse {
+    try content.withLock { state in
+      guard state.attachments[request.interface] != nil else {
+        throw RPCError(code: .notFound, message: "\(request.interface) is not attached")
+      }
+      guard request.path != "unwritable.pcapng" else {
+        throw RPCError(code: .failedPrecondition, message: "cannot write /captures/unwritable.pcapng: Permission denied")
+      }
+      let capture = Sluice_Control_V1_Capture.with {
+        $0.id = "capture-\(state.captures.count + 1)"
+        $0.request = request
+        $0.state = .running
+        $0.startedAtUnixNanos = 1_700_000_000_000_000_000
+      }
+      state.captures.append(capture)
+      return .with { $0.capture = capture }
+    }
+  }
+
+  func stopCapture(
+    request: Sluice_Control_V1_StopCaptureRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_StopCaptureResponse {
+    try content.withLock { state in
+      guard let index = state.captures.firstIndex(where: { $0.id == request.id }) else {
+        throw RPCError(code: .notFound, message: "there is no capture \(request.id)")
+      }
+      state.captures[index].state = .finished
+      state.captures[index].packetsReceived = 5
+      state.captures[index].packetsWritten = 5
+      state.captures[index].finishedAtUnixNanos = 1_700_000_001_000_000_000
+      return .with { $0.capture = state.captures[index] }
+    }
+  }
+
+  func listCaptures(
+    request: Sluice_Control_V1_ListCapturesRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListCapturesResponse {
+    content.withLock { state in .with { $0.captures = state.captures } }
+  }
+
+  private static func checkExists(_ interface: String, _ state: State) throws {
+    guard state.interfaces.contains(interface) else {
+      throw RPCError(code: .notFound, message: "there is no interface \(interface)")
+    }
+  }
+
+  // MARK: Serving
+
+  /// Serves on a unix socket while `body` runs.
+  func serve<Result>(at path: String, _ body: () async throws -> Result) async throws -> Result {
+    let transport = HTTP2ServerTransport.Posix(
+      address: .unixDomainSocket(path: path), transportSecurity: .plaintext)
+    let server = GRPCServer(transport: transport, services: [self])
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await server.serve() }
+      _ = try await transport.listeningAddress
+      defer { server.beginGracefulShutdown() }
+      return try await body()
+    }
+  }
+}

@@ -1,0 +1,215 @@
+import DatabaseSupport
+import Foundation
+import Rules
+import Testing
+
+@testable import RESTAPI
+
+@Suite("Rule sets and rules")
+struct RuleSetTests {
+  private static func rule(_ name: String, _ action: String = "drop") -> JSONValue {
+    ["name": .string(name), "action": .string(action), "match": ["protocols": ["tcp"], "destination_ports": ["23"]]]
+  }
+
+  private static func names(_ answer: Answer) -> [String] { answer.items.compactMap { $0["name"]?.string } }
+
+  @Test("Every change makes a revision with author and reason; old ones stay readable", arguments: TestBackend.allCases)
+  func revisions(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let user = try await api.makeUser([.maintainer])
+      let token = try await api.token(of: user)
+      let made = try await api.post("/rule-sets", token, ["name": "edge", "description": "At the edge"])
+      #expect(made.status == 201 && made.data["revision"] == 1 && made.headers[.eTag] == "\"1\"")
+      let added = try await api.post("/rule-sets/edge/rules?reason=ticket%207", token, Self.rule("drop-telnet"))
+      #expect(added.status == 201 && added.data["position"] == 0 && added.meta["revision"] == 2)
+      #expect(added.headers[.location] == "/api/v1/rule-sets/edge/rules/drop-telnet")
+      let patched = try await api.send(
+        .patch, "/rule-sets/edge", token, ["default_action": "drop", "malformed_exceptions": ["bad_udp": "pass"]])
+      #expect(patched.data["revision"] == 3 && patched.data["default_action"] == "drop")
+      #expect(patched.data["rules"]?.array?.count == 1)
+      let revisions = try await api.get("/rule-sets/edge/revisions", token)
+      #expect(revisions.items.map { $0["revision"]?.integer } == [3, 2, 1])
+      #expect(revisions.items[1]["reason"] == "ticket 7")
+      #expect(revisions.items[1]["author"]?["email"]?.string == user.email.value)
+      let second = try await api.get("/rule-sets/edge/revisions/2", token)
+      #expect(second.data["default_action"] == "pass" && second.data["rules"]?.array?.count == 1)
+      for bad in ["0", "9", "x", "-1", "99999999999999999999"] {
+        #expect(try await api.get("/rule-sets/edge/revisions/\(bad)", token).code == "not_found")
+      }
+      let list = try await api.get("/rule-sets?search=edge", token)
+      #expect(list.items[0]["rule_count"] == 1 && list.items[0]["revision"] == 3)
+      #expect(try await api.send(.delete, "/rule-sets/edge", token).status == 200)
+      #expect(try await api.get("/rule-sets/edge", token).code == "not_found")
+    }
+  }
+
+  @Test("Rules are placed, replaced, moved and removed in order", arguments: TestBackend.allCases)
+  func order(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "s", "rules": [Self.rule("a"), Self.rule("c")]])
+      func add(_ name: String, _ place: [String: JSONValue]) async throws -> Answer {
+        guard case .object(var body) = Self.rule(name) else { throw Fault("a rule is an object") }
+        body.merge(place) { $1 }
+        return try await api.post("/rule-sets/s/rules", token, .object(body))
+      }
+      #expect(try await add("b", ["before": "c"]).data["position"] == 1)
+      #expect(try await add("first", ["position": 0]).data["position"] == 0)
+      #expect(try await add("after-a", ["after": "a"]).data["position"] == 2)
+      #expect(try await add("last", [:]).data["position"] == 5)
+      let list = try await api.get("/rule-sets/s/rules", token)
+      #expect(Self.names(list) == ["first", "a", "after-a", "b", "c", "last"])
+      #expect(try await api.get("/rule-sets/s/rules?limit=2&offset=1", token).items.count == 2)
+      let moved = try await api.post("/rule-sets/s/rules/last/move", token, ["before": "a"])
+      #expect(moved.data["position"] == 1)
+      let replaced = try await api.send(
+        .put, "/rule-sets/s/rules/b", token, ["action": "redirect", "redirect_to": "eth1", "comment": "there"])
+      #expect(replaced.data["name"] == "b" && replaced.data["position"] == 4 && replaced.data["redirect_to"] == "eth1")
+      #expect(try await api.get("/rule-sets/s/rules/b", token).data == replaced.data)
+      #expect(try await api.send(.delete, "/rule-sets/s/rules/first", token).status == 200)
+      let whole = try await api.send(.put, "/rule-sets/s/rules", token, ["rules": [Self.rule("z"), Self.rule("y")]])
+      #expect(Self.names(whole) == ["z", "y"])
+    }
+  }
+
+  private static let misplaced: [(String, Int, String)] = [
+    (#"{"name":"n","action":"drop","before":"a","after":"a"}"#, 422, "after"),
+    (#"{"name":"n","action":"drop","before":"nobody"}"#, 422, "before"),
+    (#"{"name":"n","action":"drop","position":7}"#, 422, "position"),
+    (#"{"name":"n","action":"drop","position":-1}"#, 422, "position"),
+    (#"{"name":"a","action":"drop"}"#, 409, "name"),
+  ]
+
+  @Test("A place that does not exist is refused, and so is a name that does", arguments: misplaced)
+  func badPlaces(_ body: String, _ status: Int, _ path: String) async throws {
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "s", "rules": [Self.rule("a")]])
+      let answer = try await api.post("/rule-sets/s/rules", token, try JSONValue(parsing: Array(body.utf8)))
+      #expect(answer.status == status)
+      #expect(answer.problemPaths == [path])
+      #expect(try await api.get("/rule-sets/s", token).data["revision"] == 1)
+    }
+  }
+
+  private static let wrongRules: [(String, [String])] = [
+    (#"{"name":"r"}"#, ["action"]), (#"{"action":"drop"}"#, ["name"]), (#"{"name":"r","action":"burn"}"#, ["action"]),
+    (#"{"name":"default","action":"drop"}"#, ["name"]), (#"{"name":"R","action":"drop"}"#, ["name"]),
+    (#"{"name":"r","action":"drop","match":{"sources":["10.0.0.0/33"]}}"#, ["match.sources[0]"]),
+    (#"{"name":"r","action":"drop","match":{"sources":["10.0.0.1/8"]}}"#, ["match.sources[0]"]),
+    (#"{"name":"r","action":"drop","match":{"sources":["x","2001:db8::/129"]}}"#, ["match.sources[0]", "match.sources[1]"]),
+    (#"{"name":"r","action":"drop","match":{"protocols":["tcp"],"destination_ports":["70000"]}}"#, ["match.destination_ports[0]"]),
+    (#"{"name":"r","action":"drop","match":{"protocols":["tcp"],"destination_ports":["90-80"]}}"#, ["match.destination_ports[0]"]),
+    (#"{"name":"r","action":"drop","match":{"protocols":["tcp"],"destination_ports":[443]}}"#, ["match.destination_ports[0]"]),
+    (#"{"name":"r","action":"drop","match":{"protocols":["300"]}}"#, ["match.protocols[0]"]),
+    (#"{"name":"r","action":"drop","match":{"destination_ports":["80"]}}"#, ["match.destination_ports"]),
+    (#"{"name":"r","action":"drop","match":{"source":["10.0.0.0/8"]}}"#, ["match.source"]),
+    (#"{"name":"r","action":"drop","matches":{}}"#, ["matches"]),
+    (#"{"name":"r","action":"redirect"}"#, ["action"]), (#"{"name":"r","action":"drop","redirect_to":"eth1"}"#, ["action"]),
+    (#"{"name":"r","action":"redirect","redirect_to":"a/b"}"#, ["redirect_to"]),
+    (#"{"name":"r","action":"drop","comment":"a\nb"}"#, ["comment"]),
+  ]
+
+  @Test("A wrong rule is refused with the path of what is wrong, and nothing changes", arguments: wrongRules)
+  func badRules(_ body: String, _ paths: [String]) async throws {
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      let rule = try JSONValue(parsing: Array(body.utf8))
+      _ = try await api.post("/rule-sets", token, ["name": "s"])
+      let one = try await api.post("/rule-sets/s/rules", token, rule)
+      #expect(one.code == "validation_failed")
+      #expect(one.problemPaths == paths)
+      let whole = try await api.send(.put, "/rule-sets/s/rules", token, ["rules": [Self.rule("ok"), rule]])
+      #expect(whole.code == "validation_failed")
+      #expect(whole.problemPaths == paths.map { "rules[1].\($0)" })
+      #expect(try await api.get("/rule-sets/s", token).data["revision"] == 1)
+    }
+  }
+
+  @Test("What is doubtful is stored with a warning")
+  func doubtful() async throws {
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      let answer = try await api.post(
+        "/rule-sets", token, ["name": "s", "rules": [["name": "all", "action": "drop"], Self.rule("never")]])
+      #expect(answer.status == 201)
+      #expect(answer.warnings.count == 1 && answer.warnings[0].contains("rules[1]"))
+    }
+  }
+
+  @Test("Two editors: the second one learns that the ground has moved", arguments: TestBackend.allCases)
+  func staleRevision(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "s", "rules": [Self.rule("a")]])
+      let first = try await api.post("/rule-sets/s/rules", token, Self.rule("b"), ifMatch: "\"1\"")
+      #expect(first.status == 201 && first.headers[.eTag] == "\"2\"")
+      let second = try await api.post("/rule-sets/s/rules", token, Self.rule("c"), ifMatch: "\"1\"")
+      #expect(second.status == 412 && second.code == "stale_revision")
+      #expect(second.details == ["expected": 1, "current": 2])
+      #expect(try await api.post("/rule-sets/s/rules", token, Self.rule("c"), ifMatch: "W/\"2\"").status == 201)
+      #expect(try await api.post("/rule-sets/s/rules", token, Self.rule("d"), ifMatch: "*").status == 201)
+      #expect(try await api.post("/rule-sets/s/rules", token, Self.rule("e"), ifMatch: "\"x\"").code == "invalid_request")
+    }
+  }
+
+  @Test("Editors at once lose nothing of each other", arguments: TestBackend.allCases)
+  func editorsAtOnce(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "s"])
+      let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+        for index in 0..<12 {
+          group.addTask { try await api.post("/rule-sets/s/rules", token, Self.rule("r\(index)")).status }
+        }
+        return try await group.reduce(into: []) { $0.append($1) }
+      }
+      #expect(statuses.allSatisfy { $0 == 201 })
+      let rules = try await api.get("/rule-sets/s/rules", token)
+      #expect(Set(Self.names(rules)).count == 12)
+      #expect(rules.meta["revision"] == 13)
+    }
+  }
+
+  @Test("Names are unique", arguments: TestBackend.allCases)
+  func duplicates(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let token = try await api.token()
+      #expect(try await api.post("/rule-sets", token, ["name": "s"]).status == 201)
+      let again = try await api.post("/rule-sets", token, ["name": "s"])
+      #expect(again.code == "conflict" && again.problemPaths == ["name"])
+      let twice = try await api.post("/rule-sets", token, ["name": "t", "rules": [Self.rule("a"), Self.rule("a")]])
+      #expect(twice.code == "validation_failed" && twice.problemPaths == ["rules[1].name"])
+    }
+  }
+
+  @Test("The JSON of the API is the Codable form of the rules, both ways")
+  func codable() async throws {
+    let set = RuleSet(
+      name: "all", revision: 4, defaultAction: .drop,
+      malformed: .init(fate: .pass, exceptions: [.badUDP: .drop]),
+      rules: [
+        Rule(
+          name: "a",
+          match: Match(
+            sources: [.init("10.0.0.0/8")!, .init("2001:db8::/32")!], destinations: [.init("192.0.2.1")!],
+            protocols: [.init("tcp")!, .init("udp")!], sourcePorts: [.init("1-2")!], destinationPorts: [.init("443")!]),
+          action: .capture, comment: "é \"quoted\"", isEnabled: false),
+        Rule(name: "b", action: .redirect(interface: "eth1")), Rule(name: "c", action: .count),
+      ])
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    for rule in set.rules {
+      let coded = try JSONValue(parsing: Array(try encoder.encode(rule)))
+      #expect(coded == rule.json())
+      let checked = RuleShapes.rule.check(coded)
+      #expect(checked.problems == [])
+      #expect(try Rule(checked: checked.value) == rule)
+      #expect(try JSONDecoder().decode(Rule.self, from: Data(rule.json(position: 3).bytes())) == rule)
+    }
+    var read = RuleSet(name: "x")
+    try read.apply(checked: try JSONValue(parsing: Array(try encoder.encode(set))))
+    read.revision = set.revision
+    #expect(read == set)
+  }
+}
