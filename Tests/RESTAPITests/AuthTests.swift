@@ -139,6 +139,27 @@ struct AuthTests {
     }
   }
 
+  @Test("A changed password ends the access tokens from before it")
+  func oldTokens() async throws {
+    try await TestAPI.with { api in
+      let user = try await api.makeUser([.viewer])
+      let earlier = try await AccessTokens(key: api.signingKey, now: { Date(timeIntervalSinceNow: -10) })
+      let old = try await earlier.issue(
+        to: AccessSubject(userID: user.id, email: user.email, roles: user.roles)
+      ).text
+      #expect(try await api.get("/auth/me", old).status == 200)
+      let change = try await api.post(
+        "/auth/change-password", old,
+        ["current_password": .string(TestAPI.password), "new_password": "a much better one"])
+      #expect(try await api.get("/auth/me", old).code == "unauthenticated")
+      let new = try #require(change.data["access_token"]?.string)
+      #expect(try await api.get("/auth/me", new).status == 200)
+      let admin = try await api.token()
+      _ = try await api.send(.patch, "/users/\(user.id.uuidString)", admin, ["password": "yet another one"])
+      #expect(try await api.get("/auth/me", old).code == "unauthenticated")
+    }
+  }
+
   @Test("A deactivated, deleted or demoted account feels it at the next request")
   func changesActAtOnce() async throws {
     try await TestAPI.with { api in

@@ -17,8 +17,7 @@ public struct Principal: Sendable, Hashable {
 
 /// From the `Authorization` header to a ``Principal``.
 ///
-/// A token is only half of the answer: the account must still exist, be active, and not have changed its password since.
-/// Accounts are remembered for ``cacheLifetime``, so that a change made through another replica acts within that time; a
+/// A token is only half of the answer: the account must still exist and be active, and its roles are those of now. Accounts are remembered for ``cacheLifetime``, so that a change made through another replica acts within that time; a
 /// change made here acts at once.
 public final class Authenticator: Sendable {
   static let cacheLifetime = Duration.seconds(1)
@@ -31,6 +30,7 @@ public final class Authenticator: Sendable {
   private let store: any Store
   private let tokens: AccessTokens
   private let cache = Mutex<[UUID: Entry]>([:])
+  private let passwordChanges = Mutex<[UUID: Date]>([:])
 
   init(store: any Store, tokens: AccessTokens) {
     self.store = store
@@ -52,9 +52,8 @@ public final class Authenticator: Sendable {
       }
     }
     let user = try await user(claims.subject.userID)
-    // `iat` has whole seconds; the pair issued by the change itself must pass.
-    let changedAt = user.createdAt.timeIntervalSince1970.rounded(.down)
-    guard user.isActive, claims.issuedAt.timeIntervalSince1970 >= changedAt else {
+    let isOutdated = passwordChanges.withLock { $0[user.id].map { claims.issuedAt < $0 } ?? false }
+    guard user.isActive, !isOutdated else {
       throw Self.refusal(.unauthenticated, "the token is not valid any more: sign in again")
     }
     return Principal(
@@ -64,6 +63,21 @@ public final class Authenticator: Sendable {
 
   /// Call after every change of an account.
   func forget(_ id: UUID) { cache.withLock { $0[id] = nil } }
+
+  /// Call after a change of a password: access tokens from before it open nothing any more.
+  ///
+  /// Remembered for as long as such a token could live, in this process: another replica, and this one after a restart,
+  /// takes it until it expires. Refresh tokens end in the database, everywhere and at once.
+  func passwordChanged(_ id: UUID, at now: Date = Date()) {
+    forget(id)
+    let lifetime = TimeInterval((tokens.settings.lifetime + tokens.settings.leeway).components.seconds)
+    // `iat` has whole seconds, and the pair that the change itself issues must pass.
+    let second = Date(timeIntervalSince1970: now.timeIntervalSince1970.rounded(.down))
+    passwordChanges.withLock { changes in
+      changes = changes.filter { now.timeIntervalSince($0.value) <= lifetime }
+      changes[id] = second
+    }
+  }
 
   private func user(_ id: UUID) async throws -> User {
     let now = ContinuousClock.now

@@ -67,9 +67,6 @@ enum AuthRoutes {
     services.throttle.succeeded(account: account, address: call.remoteAddress)
     services.metrics.loginSucceeded()
     try await record(account, user, succeeded: true, call, services)
-    if hasher.needsRehash(user.passwordHash), !user.mustChangePassword {
-      services.logger.info("a password hash has old parameters", metadata: ["user_id": "\(user.id)"])
-    }
     return .data(try await newSession(user, services))
   }
 
@@ -118,7 +115,7 @@ enum AuthRoutes {
     let newHash = try await hash(services) { try hasher.hash(new) }
     let changed = try await services.store.updateUser(
       id: user.id, UserChange(passwordHash: newHash, mustChangePassword: false))
-    services.authenticator.forget(user.id)
+    services.authenticator.passwordChanged(user.id)
     return .data(try await newSession(changed, services))
   }
 
