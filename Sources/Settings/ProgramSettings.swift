@@ -1,0 +1,174 @@
+/// A text that no message, dump or interpolation shows.
+public struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  private let value: String
+  public init(_ value: String) { self.value = value }
+  /// The text itself, for the one place that needs it.
+  public func reveal() -> String { value }
+  public var description: String { "[redacted]" }
+  public var debugDescription: String { description }
+  public var customMirror: Mirror { Mirror(self, children: []) }
+}
+
+/// Where a program listens.
+public struct ListenAddress: Hashable, Sendable, CustomStringConvertible {
+  public var host: String
+  /// 0: any free port.
+  public var port: Int
+  public var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
+  /// Whether only this machine can reach it: `localhost`, 127.0.0.0/8 or ::1.
+  public var isLoopback: Bool {
+    if host == "localhost" || host == "::1" { return true }
+    let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+  }
+}
+
+/// How a program logs; the flags `-v` come on top.
+public struct LogSettings: Hashable, Sendable {
+  public enum Level: String, Sendable, CaseIterable {
+    case trace, debug, info, notice, warning, error, critical
+  }
+  public enum Output: String, Sendable, CaseIterable {
+    case auto, console, json, journal
+  }
+  public var level: Level
+  public var output: Output
+  /// `host:port`.
+  public var syslog: String?
+
+  init(_ reader: inout SettingsReader) {
+    level = reader.choice(.logLevel)
+    output = reader.choice(.logOutput)
+    syslog = reader.optionalText(.logSyslog)
+  }
+}
+
+/// Bytes in the path of a unix socket: sun_path without its final zero.
+private let socketPathByteCountMax = 107
+
+/// The settings of sluiced.
+public struct DaemonSettings: Hashable, Sendable {
+  public var socketPath: String
+  /// Name or number; nil: the process's own group.
+  public var socketGroup: String?
+  public var isGRPCEnabled: Bool
+  public var stateDirectory: String
+  public var captureDirectory: String
+  public var bpffs: String
+  public var metrics: ListenAddress
+  public var log: LogSettings
+  public var isReleaseMode: Bool
+
+  /// Reads and checks everything. `flags` are values by key, from `--set`; they beat `environment`, which beats the
+  /// file. `file` must exist where it is given; otherwise SLUICE_CONFIG names it, or the standard file is read if it
+  /// is there.
+  public static func load(
+    flags: [String: String] = [:], environment: [String: String], file: String? = nil
+  ) throws(SettingsError) -> DaemonSettings {
+    var reader = try SettingsReader(flags: flags, environment: environment, file: file)
+    let settings = DaemonSettings(&reader)
+    try reader.finish()
+    return settings
+  }
+
+  private init(_ reader: inout SettingsReader) {
+    socketPath = reader.path(.socket, limit: socketPathByteCountMax)
+    socketGroup = reader.optionalText(.socketGroup, limit: 32)
+    isGRPCEnabled = reader.bool(.grpcEnabled)
+    reader.fixed(
+      .grpcPort, "is not possible: gRPC over TCP needs mutual TLS, which this version lacks; use 0 and the unix socket")
+    stateDirectory = reader.path(.stateDirectory)
+    captureDirectory = reader.path(.captureDirectory)
+    bpffs = reader.path(.bpffs)
+    metrics = ListenAddress(host: reader.host(.metricsHost), port: reader.port(.metricsPort))
+    log = LogSettings(&reader)
+    isReleaseMode = reader.bool(.releaseMode)
+  }
+}
+
+/// The database of sluice-api.
+public enum DatabaseSettings: Hashable, Sendable {
+  case sqlite(path: String)
+  case postgresql(PostgreSQLSettings)
+}
+
+public struct PostgreSQLSettings: Hashable, Sendable {
+  /// A host, an address, or the folder of a unix socket.
+  public var host: String
+  public var port: Int
+  public var name: String
+  public var user: String
+  /// nil: none is sent.
+  public var password: Secret?
+  public var poolSize: Int
+
+  init(_ reader: inout SettingsReader) {
+    host = reader.host(.databaseHost)
+    port = reader.port(.databasePort, from: 1)
+    name = reader.text(.databaseName)
+    user = reader.text(.databaseUser)
+    password = reader.optionalText(.databasePassword).map(Secret.init)
+    poolSize = reader.integer(.databasePoolSize, 1...256)
+  }
+}
+
+/// The settings of sluice-api.
+public struct APISettings: Hashable, Sendable {
+  private enum DatabaseType: String, CaseIterable {
+    case sqlite, postgresql
+  }
+
+  public var http: ListenAddress
+  /// Of the daemon on this machine.
+  public var socketPath: String
+  public var jwtSecretFile: String
+  public var database: DatabaseSettings
+  /// Tries after the first, at the start.
+  public var databaseMaxRetries: Int
+  /// Before the first of them; doubled each time.
+  public var databaseRetryDelay: Duration
+  public var log: LogSettings
+  public var isReleaseMode: Bool
+
+  /// As ``DaemonSettings/load(flags:environment:file:)``.
+  public static func load(
+    flags: [String: String] = [:], environment: [String: String], file: String? = nil
+  ) throws(SettingsError) -> APISettings {
+    var reader = try SettingsReader(flags: flags, environment: environment, file: file)
+    let settings = APISettings(&reader)
+    try reader.finish()
+    return settings
+  }
+
+  private init(_ reader: inout SettingsReader) {
+    http = ListenAddress(host: reader.host(.httpHost), port: reader.port(.httpPort))
+    reader.fixed(
+      .http2Enabled, "is not possible: HTTP/2 needs TLS, which this version leaves to a proxy in front; use false")
+    socketPath = reader.path(.socket, limit: socketPathByteCountMax)
+    jwtSecretFile = reader.path(.jwtSecretFile)
+    // Both are read, so that a mistake doesn't hide until the day the type is changed.
+    let path = reader.path(.databasePath)
+    let server = PostgreSQLSettings(&reader)
+    let type: DatabaseType = reader.choice(.databaseType)
+    database = type == .sqlite ? .sqlite(path: path) : .postgresql(server)
+    databaseMaxRetries = reader.integer(.databaseMaxRetries, 0...1000)
+    databaseRetryDelay = reader.duration(.databaseRetryDelay)
+    log = LogSettings(&reader)
+    isReleaseMode = reader.bool(.releaseMode)
+  }
+}
+
+/// The flags `--set KEY=VALUE`, by key.
+public enum SettingFlags {
+  public static func parse(_ texts: [String]) throws(SettingsError) -> [String: String] {
+    var flags: [String: String] = [:]
+    for text in texts {
+      guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
+        throw SettingsError("--set \(text)", "takes KEY=VALUE, for example --set api.port=8081")
+      }
+      flags[String(text[..<equals])] = String(text[text.index(after: equals)...])
+    }
+    return flags
+  }
+}

@@ -1,0 +1,142 @@
+/// A program that reads settings.
+public enum Program: String, Sendable, CaseIterable {
+  case daemon = "sluiced"
+  case api = "sluice-api"
+}
+
+/// One setting: what it is called in each place, and what it means.
+public struct Setting: Hashable, Sendable {
+  /// In the file, and in `--set KEY=VALUE`.
+  public let key: String
+  /// The environment variable.
+  public let variable: String
+  /// As it would be written; empty: not set.
+  public let standard: String
+  public let programs: Set<Program>
+  /// Whether the value stays out of every message.
+  public let isSecret: Bool
+  /// In one line.
+  public let help: String
+
+  init(
+    _ key: String, _ variable: String, _ standard: String, for programs: Set<Program>, isSecret: Bool = false,
+    _ help: String
+  ) {
+    self.key = key
+    self.variable = variable
+    self.standard = standard
+    self.programs = programs
+    self.isSecret = isSecret
+    self.help = help
+  }
+}
+
+extension Setting {
+  private static let both: Set<Program> = [.daemon, .api]
+
+  static let socket = Setting(
+    "control.socket", "SLUICE_SOCKET", "/run/sluice/sluiced.sock", for: both,
+    "Unix socket of sluiced: gRPC, mode 0660. Whoever may open it may do everything.")
+  static let socketGroup = Setting(
+    "control.socket_group", "SLUICE_SOCKET_GROUP", "", for: [.daemon],
+    "Group that may open the socket, by name or number. Not set: the daemon's own group.")
+  static let grpcEnabled = Setting(
+    "control.grpc_enabled", "GRPC_ENABLED", "true", for: [.daemon],
+    "Whether the socket exists. Without it the daemon decides by its last state and cannot be told anything.")
+  static let grpcPort = Setting(
+    "control.grpc_port", "GRPC_PORT", "0", for: [.daemon],
+    "TCP port of gRPC. This version serves the unix socket only and accepts 0 alone.")
+  static let stateDirectory = Setting(
+    "daemon.state_directory", "SLUICE_STATE_DIR", "/var/lib/sluice", for: [.daemon],
+    "Where the daemon keeps what it applied last, to restore it at its start.")
+  static let captureDirectory = Setting(
+    "daemon.capture_directory", "SLUICE_CAPTURE_DIR", "/var/lib/sluice/captures", for: [.daemon],
+    "The only folder that captures are written to.")
+  static let bpffs = Setting(
+    "daemon.bpffs", "SLUICE_BPFFS", "/sys/fs/bpf", for: [.daemon],
+    "Mount point of the BPF file system, where programs and maps outlive the daemon.")
+  static let metricsHost = Setting(
+    "metrics.host", "METRICS_HOST", "127.0.0.1", for: [.daemon],
+    "Address of /metrics, /healthz and /readyz of sluiced. sluice-api serves its own on its port.")
+  static let metricsPort = Setting(
+    "metrics.port", "METRICS_PORT", "9411", for: [.daemon], "TCP port of the same; 0: any free one.")
+  static let httpHost = Setting(
+    "api.host", "HTTP_HOST", "127.0.0.1", for: [.api],
+    "Address the API listens on. Beyond loopback only after the first password was changed.")
+  static let httpPort = Setting(
+    "api.port", "HTTP_PORT", "8080", for: [.api], "TCP port of the API; 0: any free one.")
+  static let http2Enabled = Setting(
+    "api.http2_enabled", "HTTP2_ENABLED", "false", for: [.api],
+    "HTTP/2. It needs TLS, which this version leaves to a proxy in front: only false is accepted.")
+  static let jwtSecretFile = Setting(
+    "api.jwt_secret_file", "SLUICE_JWT_SECRET_FILE", "/var/lib/sluice-api/jwt.secret", for: [.api],
+    "File with the key that signs access tokens. Made at the first start if it is missing.")
+  static let databaseType = Setting(
+    "database.type", "DB_TYPE", "sqlite", for: [.api], "sqlite or postgresql.")
+  static let databasePath = Setting(
+    "database.path", "DB_PATH", "/var/lib/sluice-api/sluice.db", for: [.api], "File of the SQLite database.")
+  static let databaseHost = Setting(
+    "database.host", "DB_HOST", "127.0.0.1", for: [.api],
+    "PostgreSQL server: a host, an address, or the folder of its unix socket.")
+  static let databasePort = Setting("database.port", "DB_PORT", "5432", for: [.api], "PostgreSQL port.")
+  static let databaseName = Setting("database.name", "DB_NAME", "sluice", for: [.api], "PostgreSQL database.")
+  static let databaseUser = Setting("database.user", "DB_USER", "sluice", for: [.api], "PostgreSQL role.")
+  static let databasePassword = Setting(
+    "database.password", "DB_PASS", "", for: [.api], isSecret: true,
+    "PostgreSQL password. In the file only if others cannot read the file.")
+  static let databasePoolSize = Setting(
+    "database.pool_size", "DB_POOL_SIZE", "8", for: [.api], "Connections to PostgreSQL at most, 1 to 256.")
+  static let databaseMaxRetries = Setting(
+    "database.max_retries", "DB_MAX_RETRIES", "10", for: [.api],
+    "How often a start tries again to reach the database, 0 to 1000.")
+  static let databaseRetryDelay = Setting(
+    "database.retry_delay", "DB_RETRY_DELAY", "1s", for: [.api],
+    "Wait before the first of these, then twice as long each time, with jitter: 500ms, 2s, 1m, or seconds.")
+  static let logLevel = Setting(
+    "log.level", "SLUICE_LOG_LEVEL", "notice", for: both,
+    "trace, debug, info, notice, warning, error or critical. -v, -vv, -vvv on the command line go further.")
+  static let logOutput = Setting(
+    "log.output", "SLUICE_LOG", "auto", for: both,
+    "auto (the journal under systemd, else the console), console, json (one object a line) or journal.")
+  static let logSyslog = Setting(
+    "log.syslog", "SLUICE_SYSLOG", "", for: both, "Syslog server that gets a copy, by UDP: host:port.")
+  static let releaseMode = Setting(
+    "release_mode", "RELEASE_MODE", "true", for: both,
+    "false: for development, errors may show internals.")
+
+  /// Every setting, in the order of the file.
+  public static let all: [Setting] = [
+    socket, socketGroup, grpcEnabled, grpcPort, stateDirectory, captureDirectory, bpffs, metricsHost, metricsPort,
+    httpHost, httpPort, http2Enabled, jwtSecretFile, databaseType, databasePath, databaseHost, databasePort,
+    databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
+    logOutput, logSyslog, releaseMode,
+  ]
+
+  /// The file read where nothing else is said; it need not exist.
+  public static let standardFile = "/etc/sluice/sluice.yaml"
+  /// Names another file, which must exist.
+  public static let fileVariable = "SLUICE_CONFIG"
+
+  /// Lines for `--help`: key, variable, default and meaning of a program's settings.
+  public static func describe(_ program: Program) -> String {
+    let own = all.filter { $0.programs.contains(program) }
+    let keyWidth = own.map(\.key.count).max() ?? 0
+    let variableWidth = own.map(\.variable.count).max() ?? 0
+    func pad(_ text: String, _ width: Int) -> String { text + String(repeating: " ", count: width - text.count) }
+    return own.map { setting in
+      let value = setting.standard.isEmpty ? "" : " [\(setting.standard)]"
+      return "  \(pad(setting.key, keyWidth))  \(pad(setting.variable, variableWidth))  \(setting.help)\(value)"
+    }.joined(separator: "\n")
+  }
+
+  /// The table for the README.
+  public static func markdownTable() -> String {
+    let rows = all.map { setting in
+      let programs = setting.programs.count == 2 ? "both" : setting.programs.first?.rawValue ?? ""
+      let value = setting.standard.isEmpty ? "" : "`\(setting.standard)`"
+      return "| `\(setting.variable)` | `\(setting.key)` | \(value) | \(programs) | \(setting.help) |"
+    }
+    return (["| variable | in the file | default | read by | meaning |", "|---|---|---|---|---|"] + rows)
+      .joined(separator: "\n")
+  }
+}
