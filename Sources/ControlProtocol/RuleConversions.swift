@@ -46,7 +46,8 @@ extension Rules.Action {
     case .capture: self = .capture
     case .redirect:
       if target.isEmpty {
-        throw FieldError(path: "\(path).redirect_interface", reason: "ACTION_REDIRECT needs the interface to redirect to")
+        throw FieldError(
+          path: "\(path).redirect_interface", reason: "ACTION_REDIRECT needs the interface to redirect to")
       }
       self = .redirect(interface: target)
     case .unspecified:
