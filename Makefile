@@ -1,0 +1,169 @@
+# Sluice. `make` alone tells what there is. Works as root, or as a user who may use sudo.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-print-directory
+
+# SwiftPM's build plans depend on hash order otherwise, and rebuild for nothing.
+export SWIFT_DETERMINISTIC_HASHING := 1
+export LC_ALL ?= C.UTF-8
+
+SWIFT ?= swift
+CLANG ?= clang-14
+LLVM_STRIP ?= llvm-strip-14
+# Where everything is built.
+SCRATCH ?= .build
+scratch := $(abspath $(SCRATCH))
+sudo := $(if $(filter 0,$(shell id -u)),,sudo)
+programs := sluiced sluice-api sluice
+# Folder of built programs, for `make install`.
+BIN ?= $(scratch)/release
+
+.PHONY: help
+help:
+	@echo 'Sluice: programmable packet processing on Linux.'
+	@echo
+	@echo '  make demo       a whole session, as root: two namespaces, a daemon, an API, a million packets'
+	@echo '  make demo-keep  the same, left running, to talk to'
+	@echo '  make test       every test, as root'
+	@echo '  make bench      how fast it is, as root'
+	@echo
+	@echo '  make build      debug build             make release   release build'
+	@echo '  make deps       Debian packages that are missing (the others call it)'
+	@echo '  make bpf        the XDP programs        make generate  gRPC code from the proto files'
+	@echo '  make install    PREFIX=$(PREFIX), DESTDIR respected        make uninstall'
+	@echo '  make clean      forget all builds'
+	@echo
+	@echo 'SCRATCH=dir builds elsewhere than in .build; SWIFT=path names another toolchain.'
+
+# ---- Debian packages -------------------------------------------------------------------------------------------------
+
+# The last five: what the toolchain itself runs on.
+build_packages := clang-14 llvm-14 libbpf-dev libxdp-dev libsodium-dev libpq-dev libsqlite3-dev pkg-config zlib1g-dev \
+  libcrypt-dev libc6-dev libstdc++-12-dev git libncurses6 libxml2 libcurl4 libuuid1 tzdata
+# prometheus for promtool, systemd for systemd-analyze.
+test_packages := iproute2 ethtool postgresql-15 prometheus tshark tcpdump protobuf-compiler libprotobuf-dev curl jq \
+  python3 python3-venv bpftool valgrind binutils procps systemd ca-certificates
+packages := $(build_packages) $(test_packages)
+
+# No questions; and no service is started where systemd is not: in run level 1 invoke-rc.d starts none.
+apt_install := $(sudo) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+  apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300
+
+.PHONY: deps
+deps:
+	@command -v $(SWIFT) >/dev/null || { echo 'swift is not in PATH: https://www.swift.org/install/linux' >&2; exit 69; }
+	@command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || \
+	  { echo 'not Debian: the equivalents of these must be there: $(packages)' >&2; exit 0; }; \
+	missing=$$(comm -13 \
+	  <(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(packages) 2>/dev/null | sed -n 's/^installed //p' | sort -u) \
+	  <(printf '%s\n' $(packages) | sort -u) | tr '\n' ' '); \
+	[ -n "$$missing" ] || exit 0; \
+	echo "deps: installing $$missing"; \
+	mkdir -p '$(scratch)'; \
+	{ $(apt_install) $$missing || { $(sudo) apt-get update -q && $(apt_install) $$missing; }; } \
+	  </dev/null >'$(scratch)/deps.log' 2>&1 || { tail -n 30 '$(scratch)/deps.log' >&2; exit 1; }
+
+# ---- XDP programs ----------------------------------------------------------------------------------------------------
+
+bpf_objects := $(patsubst bpf/%.bpf.c,Sources/XDPPrograms/Objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
+bpf_headers := $(wildcard bpf/*.h bpf/include/*.h)
+multiarch = $(shell gcc -print-multiarch)
+
+.PHONY: bpf
+bpf: $(bpf_objects)
+
+$(bpf_objects): | deps
+
+$(scratch)/bpf/%.bpf.o: bpf/%.bpf.c $(bpf_headers) Makefile | deps
+	@mkdir -p $(@D)
+	@echo 'bpf: $<'
+	@$(CLANG) -target bpf -g -O2 -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/$(multiarch) -c $< -o $@
+	@$(LLVM_STRIP) -g $@
+
+# Written only if it differs: SwiftPM rebuilds what embeds it by its date.
+Sources/XDPPrograms/Objects/%.bpf.o: $(scratch)/bpf/%.bpf.o
+	@mkdir -p $(@D)
+	@cmp -s $< $@ || cp $< $@
+
+# ---- Swift -----------------------------------------------------------------------------------------------------------
+
+.PHONY: build release
+build: deps bpf
+	$(SWIFT) build --scratch-path '$(scratch)'
+
+release: deps bpf
+	@for program in $(programs); do \
+	  $(SWIFT) build -c release --scratch-path '$(scratch)' --product $$program; \
+	done
+
+.PHONY: test
+test: deps bpf
+	@SWIFT='$(SWIFT)' SCRATCH='$(scratch)' Tests/Checks/run.sh
+
+.PHONY: generate
+generate: deps
+	@SWIFT_BUILD_OPTIONS='--scratch-path $(scratch)' Sources/ControlProtocol/Protos/generate.sh
+
+.PHONY: demo demo-keep bench
+demo: release
+	@BIN='$(scratch)/release' Tests/Demo/demo.sh
+
+demo-keep: release
+	@BIN='$(scratch)/release' Tests/Demo/demo.sh --keep
+
+bench: release
+	@BIN='$(scratch)/release' Tests/Demo/bench.sh
+
+# ---- Installation ----------------------------------------------------------------------------------------------------
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= /lib/systemd/system
+SYSUSERSDIR ?= /usr/lib/sysusers.d
+TMPFILESDIR ?= /usr/lib/tmpfiles.d
+completions = $(DESTDIR)$(PREFIX)/share
+
+.PHONY: install
+install:
+	@for program in $(programs); do \
+	  [ -x '$(BIN)'/$$program ] || { echo "$(BIN)/$$program is missing: make release" >&2; exit 66; }; \
+	  install -D -m 0755 '$(BIN)'/$$program '$(DESTDIR)$(PREFIX)'/bin/$$program; \
+	done
+	@install -d '$(DESTDIR)$(UNITDIR)'
+	@for unit in sluiced sluice-api; do \
+	  sed 's|^ExecStart=/usr/local/bin/|ExecStart=$(PREFIX)/bin/|; s|/etc/sluice/|$(SYSCONFDIR)/sluice/|' \
+	    systemd/$$unit.service >'$(DESTDIR)$(UNITDIR)'/$$unit.service; \
+	  chmod 0644 '$(DESTDIR)$(UNITDIR)'/$$unit.service; \
+	done
+	@install -D -m 0644 systemd/sluice.sysusers.conf '$(DESTDIR)$(SYSUSERSDIR)/sluice.conf'
+	@install -D -m 0644 systemd/sluice.tmpfiles.conf '$(DESTDIR)$(TMPFILESDIR)/sluice.conf'
+	@file='$(DESTDIR)$(SYSCONFDIR)/sluice/sluice.yaml'; \
+	if [ ! -e "$$file" ] || cmp -s config/sluice.yaml "$$file"; then \
+	  install -D -m 0644 config/sluice.yaml "$$file"; \
+	else \
+	  install -m 0644 config/sluice.yaml "$$file.new"; \
+	  echo "kept $$file; the new one is beside it: $$file.new"; \
+	fi
+	@write() { install -D -m 0644 /dev/stdin "$$2" < <('$(BIN)/sluice' --generate-completion-script "$$1"); }; \
+	write bash '$(completions)/bash-completion/completions/sluice'; \
+	write zsh '$(completions)/zsh/site-functions/_sluice'; \
+	write fish '$(completions)/fish/vendor_completions.d/sluice.fish'
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || \
+	  echo 'next: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload &&' \
+	    'systemctl enable --now sluiced sluice-api'
+
+# Leaves configuration and state.
+.PHONY: uninstall
+uninstall:
+	rm -f $(foreach program,$(programs),'$(DESTDIR)$(PREFIX)/bin/$(program)') \
+	  '$(DESTDIR)$(UNITDIR)/sluiced.service' '$(DESTDIR)$(UNITDIR)/sluice-api.service' \
+	  '$(DESTDIR)$(SYSUSERSDIR)/sluice.conf' '$(DESTDIR)$(TMPFILESDIR)/sluice.conf' \
+	  '$(completions)/bash-completion/completions/sluice' '$(completions)/zsh/site-functions/_sluice' \
+	  '$(completions)/fish/vendor_completions.d/sluice.fish'
+
+.PHONY: clean
+clean:
+	rm -rf '$(scratch)' $(bpf_objects) .demo .bench
