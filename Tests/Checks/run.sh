@@ -1,0 +1,80 @@
+#!/bin/bash
+# Builds and runs every Swift test, then the checks that are no Swift tests, and ends with the line
+# "N passed, N failed"; fails if anything failed or nothing ran. `make test` calls it.
+#
+# SWIFT: the toolchain's command. SCRATCH: where to build; the whole output is kept there in test.log, what each test
+# came to in test-events.jsonl.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+SWIFT=${SWIFT:-swift}
+SCRATCH=$(realpath -m "${SCRATCH:-.build}")
+export SWIFT_DETERMINISTIC_HASHING=1
+mkdir -p "$SCRATCH"
+log=$SCRATCH/test.log
+events=$SCRATCH/test-events.jsonl
+passed=0
+failed=0
+: >"$log"
+rm -f "$events"
+
+finish() {
+  [ "$failed" -eq 0 ] || echo "full log: $log"
+  echo "$passed passed, $failed failed"
+  [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+  exit
+}
+
+# check NAME COMMAND…: one check that passes or fails as a whole.
+check() {
+  local name=$1 start=$SECONDS output
+  shift
+  echo "== $name" >>"$log"
+  if output=$("$@" 2>&1 </dev/null); then
+    passed=$((passed + 1))
+    echo "✔ $name ($((SECONDS - start)) s)"
+  else
+    failed=$((failed + 1))
+    printf '✘ %s\n%s\n' "$name" "$output"
+  fi
+  printf '%s\n' "$output" >>"$log"
+}
+
+echo "building; this takes minutes in a fresh clone"
+if ! "$SWIFT" build --build-tests --scratch-path "$SCRATCH" </dev/null 2>&1 | tee -a "$log"; then
+  failed=$((failed + 1))
+  finish
+fi
+
+# Started and passed tests go to the log alone, suites and failures to the console too.
+echo "testing"
+status=0
+"$SWIFT" test --skip-build --disable-xctest --scratch-path "$SCRATCH" \
+  --event-stream-output-path "$events" --event-stream-version 0 </dev/null 2>&1 \
+  | tee -a "$log" | grep --line-buffered -vE '^(◇|✔ Test|↳)|^\s*$' || status=${PIPESTATUS[0]}
+[ -s "$events" ] || : >"$events"
+
+# A test case that a crash cut off has started and not ended.
+jq -rs '
+  [.[] | select(.kind == "test" and .payload.kind == "function") | .payload.id] as $tests
+  | [.[] | select(.kind == "event") | .payload] as $all
+  | [$all[] | select(.kind == "testEnded" and (.testID | IN($tests[])))] as $ended
+  | ([$all[] | select(.kind == "issueRecorded" and (.issue.isKnown | not)) | .testID] | unique) as $wrong
+  | [$all[] | select(.kind == "testStarted" and (.testID | IN($tests[]))) | .testID] as $started
+  | ($started - [$ended[].testID]) as $cut
+  | [$ended[] | select(.testID | IN($wrong[])) | .testID] as $lost
+  | "\(($ended | length) - ($lost | length)) \(($lost | length) + ($cut | length))",
+    ($cut[] | "never ended: \(.)"), ($lost[] | "failed: \(.)")' "$events" >"$SCRATCH/test-result"
+read -r passed failed <"$SCRATCH/test-result"
+tail -n +2 "$SCRATCH/test-result"
+if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+  echo "swift test ended with $status, though no test failed"
+  failed=1
+fi
+bin=$("$SWIFT" build --show-bin-path --scratch-path "$SCRATCH")
+
+check "generated gRPC code is what the proto files make" \
+  env SWIFT_BUILD_OPTIONS="--scratch-path $SCRATCH" Sources/ControlProtocol/Protos/generate.sh --check
+check "make install puts everything in place, and keeps a changed configuration" \
+  Tests/Checks/install.sh "$bin"
+check "systemd accepts the units, users and folders" Tests/Checks/units.sh "$bin"
+finish
