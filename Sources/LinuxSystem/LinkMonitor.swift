@@ -13,7 +13,8 @@ public enum LinkEvent: Hashable, Sendable {
 
 /// Watches the interfaces of the network namespace of the thread that made it (RTNLGRP_LINK).
 ///
-/// One thread waits, any thread may stop.
+/// One thread waits, any thread may stop. The kernel announces XDP programs that are attached and detached by netlink
+/// (`ip link set dev … xdp`), not those of a `bpf_link`: ask the link, or list the interface, to see whether it lives.
 public final class LinkMonitor: Sendable {
   private let socket: NetlinkSocket
   private let stopped: EventDescriptor

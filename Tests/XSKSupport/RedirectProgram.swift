@@ -8,9 +8,11 @@ import LinuxSystem
 public struct RedirectProgram: ~Copyable {
   private let map: OwnedDescriptor
   private let program: OwnedDescriptor
-  private let link: OwnedDescriptor
+  private let link: OwnedDescriptor?
+  private let interfaceIndex: CInt
 
-  public init(interface: NetworkInterface, withMetadata: Bool) throws(SystemError) {
+  /// - Parameter byNetlink: As `ip link set … xdp` does it, which the kernel announces; else by a link.
+  public init(interface: NetworkInterface, withMetadata: Bool, byNetlink: Bool = false) throws(SystemError) {
     let map = OwnedDescriptor(
       owning: try check("create XSKMAP") { bpf_map_create(BPF_MAP_TYPE_XSKMAP, "xsks", 4, 4, 64, nil) })
     let instructions = RedirectProgram.assemble(map: map.rawValue, withMetadata: withMetadata)
@@ -19,11 +21,19 @@ public struct RedirectProgram: ~Copyable {
         bpf_prog_load(BPF_PROG_TYPE_XDP, "redirect", "GPL", instructions, instructions.count, nil)
       })
     let raw = program.rawValue
-    link = OwnedDescriptor(
-      owning: try check("attach XDP program") { bpf_link_create(raw, CInt(interface.index), BPF_XDP, nil) })
+    let index = CInt(interface.index)
+    if byNetlink {
+      try check("attach XDP program") { bpf_xdp_attach(index, raw, 0, nil) < 0 ? CInt(-1) : 0 }
+      link = nil
+    } else {
+      link = OwnedDescriptor(owning: try check("attach XDP program") { bpf_link_create(raw, index, BPF_XDP, nil) })
+    }
+    interfaceIndex = index
     self.map = map
     self.program = program
   }
+
+  deinit { if link == nil { bpf_xdp_detach(interfaceIndex, 0, nil) } }
 
   /// From now on packets of the queue go to the socket.
   public borrowing func insert(queue: UInt32, socket: CInt) throws(SystemError) {
