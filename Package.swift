@@ -125,6 +125,10 @@ let package = Package(
       dependencies: [
         "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "TestSupport", "NetworkSupport",
       ]),
+    .target(name: "XSKSupport", dependencies: ["LinuxSystem", "CLinuxShims", "CXDP"], path: "Tests/XSKSupport"),
+    .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "XSKSupport"]),
+    .testTarget(name: "XSKTests", dependencies: ["XSK", "LinuxSystem", "XSKSupport"]),
+    .testTarget(name: "DataPlaneTests", dependencies: ["DataPlane", "XSK", "LinuxSystem", "XSKSupport"]),
     .testTarget(name: "PacketsTests", dependencies: ["Packets", "TestSupport"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(
