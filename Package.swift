@@ -63,6 +63,7 @@ let package = Package(
     .target(name: "LinuxSystem", dependencies: ["CLinuxShims"]),
     .target(name: "Packets"),
     .target(name: "Rules", dependencies: ["Packets"]),
+    .target(name: "Traffic", dependencies: ["Packets"]),
     .target(name: "RuleCompiler", dependencies: ["Rules", "CSluiceABI"]),
     .target(name: "XSK", dependencies: ["LinuxSystem", "CLinuxShims"]),
     .target(
@@ -108,13 +109,13 @@ let package = Package(
     .executableTarget(
       name: "sluice-api",
       dependencies: [
-        "RESTAPI", "Storage", "Identity", "Telemetry", "Logs", "Settings", hummingbird, lifecycle, unixSignals,
-        arguments, logging, metrics,
+        "RESTAPI", "Storage", "Identity", "Telemetry", "Logs", "Settings", "LinuxSystem", hummingbird, lifecycle,
+        unixSignals, arguments, logging, metrics,
       ]),
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Rules", "Packets", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient, grpcCore,
+        "Rules", "Packets", "Traffic", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient, grpcCore,
         grpcTransport, nioCore,
       ]),
 
@@ -129,6 +130,12 @@ let package = Package(
     .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "XSKSupport"]),
     .testTarget(name: "XSKTests", dependencies: ["XSK", "LinuxSystem", "XSKSupport"]),
     .testTarget(name: "DataPlaneTests", dependencies: ["DataPlane", "XSK", "LinuxSystem", "XSKSupport"]),
+    .testTarget(
+      name: "EndToEndTests",
+      dependencies: [
+        "sluiced", "sluice-api", "sluice", "XDPPrograms", "LinuxSystem", "Packets", "NetworkSupport", "DatabaseSupport",
+      ],
+      exclude: ["python"]),
     .testTarget(name: "PacketsTests", dependencies: ["Packets", "TestSupport"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(

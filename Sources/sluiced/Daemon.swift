@@ -52,7 +52,7 @@ struct Daemon {
     var services: [any Service] = [
       ObservabilityServer(
         host: settings.metrics.host, port: settings.metrics.port, registry: registry, health: readiness,
-        logger: Logger(label: "metrics")),
+        logger: Logger(label: "metrics", quietUnless: .trace)),
       try LinkWatcher(controller: controller, logger: Logger(label: "links")),
     ]
     let ready: @Sendable () -> Void = {
@@ -73,7 +73,8 @@ struct Daemon {
     }
     let group = ServiceGroup(
       configuration: .init(
-        services: services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        services: services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint],
+        logger: Logger(label: "lifecycle", quietUnless: .trace)))
     let outcome = await Result { try await group.run() }
     try? notifier.stopping()
     await controller.shutdown()
@@ -85,5 +86,13 @@ struct Daemon {
 extension Result where Failure == any Error {
   init(catching body: () async throws -> Success) async {
     do { self = .success(try await body()) } catch { self = .failure(error) }
+  }
+}
+
+extension Logger {
+  /// A logger whose owner says much that helps only its own developers: no debug records unless `level` is logged.
+  init(label: String, quietUnless level: Logger.Level) {
+    self.init(label: label)
+    if logLevel > level { logLevel = max(logLevel, .info) }
   }
 }

@@ -18,7 +18,24 @@ public final class NetworkNamespace: Sendable {
     try Shell.run("ip -n \(name) link set lo up")
   }
 
-  deinit { _ = try? Shell.run("ip netns del \(name)") }
+  deinit { NetworkNamespace.remove(name) }
+
+  /// A folder of this namespace's test, removed with it. Not made yet.
+  public var folder: String { "/tmp/\(name)" }
+
+  /// Ends what runs inside, and removes the namespace and its folder with what is mounted there.
+  private static func remove(_ name: String) {
+    let folder = "/tmp/\(name)"
+    _ = try? Shell.run(
+      """
+      ip netns pids \(name) | xargs -r kill -9
+      ip netns del \(name)
+      if [ -d \(folder) ]; then
+        awk '{print $2}' /proc/mounts | grep "^\(folder)/" | xargs -r -n1 umount -l
+        rm -rf \(folder)
+      fi
+      """)
+  }
 
   private static func removeStale() {
     let names = (try? FileManager.default.contentsOfDirectory(atPath: "/run/netns")) ?? []
@@ -26,7 +43,7 @@ public final class NetworkNamespace: Sendable {
       let parts = name.split(separator: "-")
       guard parts.count == 3, parts[0] == prefix, let owner = Int32(parts[1]), kill(owner, 0) != 0, errno == ESRCH
       else { continue }
-      _ = try? Shell.run("ip netns del \(name)")
+      remove(name)
     }
   }
 

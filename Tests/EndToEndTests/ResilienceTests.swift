@@ -1,0 +1,116 @@
+import DatabaseSupport
+import Foundation
+import NetworkSupport
+import Testing
+
+@Suite("What is killed and what goes on", .serialized)
+struct ResilienceTests {
+  private let dropNine = """
+    {"name":"edge","rules":[{"name":"drop-nine","match":{"protocols":["udp"],"destination_ports":["9"]},"action":"drop"}]}
+    """
+
+  @Test("Killing sluice-api changes nothing for packets")
+  func survivesWithoutAPI() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    _ = try stack.post("/rule-sets", dropNine)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    stack.stopAPI(SIGKILL)
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_interface_packets_total", #"action="drop""#) == 500)
+    #expect(try stack.metric("sluice_interface_packets_total", #"action="pass""#) == 500)
+  }
+
+  @Test("Killing the database: 503 and not ready, packets as before; it comes back and so does the API")
+  func survivesWithoutDatabase() throws {
+    let server = try PostgresServer()
+    defer { server.remove() }
+    let stack = try Stack()
+    defer { stack.stopAPI() }
+    try stack.startDaemon()
+    try stack.startAPI([
+      "DB_TYPE": "postgresql", "DB_HOST": server.socketDirectory, "DB_PORT": "\(server.port)", "DB_NAME": "postgres",
+      "DB_USER": PostgresServer.user, "DB_PASS": PostgresServer.password,
+    ])
+    try stack.signIn()
+    _ = try stack.post("/rule-sets", dropNine)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    try server.kill()
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_interface_packets_total", #"action="drop""#) == 500)
+    let refused = try stack.get("/rule-sets")
+    #expect(refused.status == 503, "\(refused.text)")
+    #expect(refused.body["error"]["code"].string == "database_unavailable", "\(refused.text)")
+    #expect(try stack.get("/readyz", base: "").status == 503)
+    #expect(try stack.get("/healthz", base: "").status == 200)
+    try server.start()
+    try stack.wait("the API finds its database again") { try stack.get("/rule-sets").status == 200 }
+    #expect(try stack.get("/rule-sets/edge").body["data"]["rules"][0]["name"].string == "drop-nine")
+  }
+
+  @Test("A killed daemon: packets are decided all the same, and the next one takes over with the counters")
+  func survivesKilledDaemon() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack)
+    try stack.send(1000, ports: [9, 10])
+    stack.stopDaemon(SIGKILL)
+    try stack.send(1000, ports: [9, 10])
+    try stack.startDaemon()
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 1500)
+    #expect(try stack.metric("sluice_interface_packets_total") == 3000)
+    #expect(try stack.metric("sluice_attachment_revision", #"rule_set="edge""#) == 0)
+  }
+
+  @Test("A stopped daemon takes its program off and comes back into its last state")
+  func restartsIntoLastState() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack)
+    stack.stopDaemon(SIGTERM)
+    #expect(try !stack.namespace.run("ip -d link show lan0").contains("sluice_xdp"))
+    try stack.startDaemon()
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
+  }
+
+  @Test("keep_on_exit leaves the program deciding after SIGTERM")
+  func keepsOnExit() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack, options: "--keep-on-exit")
+    stack.stopDaemon(SIGTERM)
+    #expect(try stack.namespace.run("ip -d link show lan0").contains("sluice_xdp"))
+    try stack.send(1000, ports: [9])
+    try stack.startDaemon()
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 1000)
+  }
+
+  @Test("An interface that goes and comes back is attached again with its rules")
+  func followsInterface() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack)
+    try stack.namespace.run("ip link del lan0")
+    try stack.wait("the loss is noticed") { try stack.metric("sluice_attachments_lost_total") == 1 }
+    try stack.namespace.makePair("lan0", "lan1")
+    try stack.wait("it is attached again") { try stack.metric("sluice_attachment_native", #"interface="lan0""#) == 1 }
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
+  }
+
+  /// Attaches and applies by the command, straight to the daemon.
+  private func prepare(_ stack: Stack, options: String = "") throws {
+    let rules = "\(stack.folder)/edge.rules"
+    try """
+    ruleset edge
+    default pass
+    rule drop-nine: udp dport 9 drop
+    """.write(toFile: rules, atomically: true, encoding: .utf8)
+    _ = try stack.sluice("attach lan0 --socket \(stack.socket) \(options)")
+    _ = try stack.sluice("apply --file \(rules) --interface lan0 --socket \(stack.socket)")
+  }
+}
