@@ -148,6 +148,7 @@ let package = Package(
         .product(name: "GRPCInProcessTransport", package: "grpc-swift-2"),
       ]),
     .testTarget(name: "TelemetryTests", dependencies: ["Telemetry", coreMetrics]),
+    .testTarget(name: "ArchitectureTests"),
     .target(name: "DatabaseSupport", path: "Tests/DatabaseSupport"),
     .testTarget(
       name: "StorageTests",
