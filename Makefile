@@ -18,6 +18,8 @@ SCRATCH ?= .build
 scratch := $(abspath $(SCRATCH))
 sudo := $(if $(filter 0,$(shell id -u)),,sudo)
 programs := sluiced sluice-api sluice
+# More for `swift build -c release`, for example --static-swift-stdlib.
+RELEASE_FLAGS ?=
 # Folder of built programs, for `make install`.
 BIN ?= $(scratch)/release
 
@@ -96,7 +98,7 @@ build: deps bpf
 
 release: deps bpf
 	@for program in $(programs); do \
-	  $(SWIFT) build -c release --scratch-path '$(scratch)' --product $$program; \
+	  $(SWIFT) build -c release --scratch-path '$(scratch)' $(RELEASE_FLAGS) --product $$program; \
 	done
 
 .PHONY: test
