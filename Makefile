@@ -60,7 +60,8 @@ deps:
 	@command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || \
 	  { echo 'not Debian: the equivalents of these must be there: $(packages)' >&2; exit 0; }; \
 	missing=$$(comm -13 \
-	  <(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(packages) 2>/dev/null | sed -n 's/^installed //p' | sort -u) \
+	  <(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(packages) 2>/dev/null | \
+	    sed -n 's/^installed //p' | sort -u) \
 	  <(printf '%s\n' $(packages) | sort -u) | tr '\n' ' '); \
 	[ -n "$$missing" ] || exit 0; \
 	echo "deps: installing $$missing"; \

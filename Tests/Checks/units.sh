@@ -15,7 +15,7 @@ fail() {
 make install BIN="$bin" PREFIX="$root/prefix" SYSCONFDIR="$root/etc" UNITDIR="$root/units" \
   SYSUSERSDIR="$root/sysusers.d" TMPFILESDIR="$root/tmpfiles.d" >/dev/null
 
-# verify ends with 0 after many a warning: any line about our units is one too many. (Others' units are not our concern.)
+# verify ends with 0 after many a warning: any line about our units is one too many. Others' units don't concern us.
 for unit in sluiced sluice-api; do
   verdict=$(systemd-analyze verify --man=no "$root/units/$unit.service" 2>&1) || fail "$unit: $verdict"
   ! grep -E 'sluice|nknown|gnoring' <<<"$verdict" || fail "systemd has something against the unit of $unit"
