@@ -40,7 +40,8 @@ struct APIProcess {
     registry.addBuildInfo(program: "sluice-api", version: SluiceVersion.current)
     registry.addProcessMetrics()
 
-    let tokens = try await AccessTokens(key: .hs256(secret: try TokenSecret.load(settings.jwtSecretFile, logger: logger)))
+    let tokens = try await AccessTokens(
+      key: .hs256(secret: try TokenSecret.load(settings.jwtSecretFile, logger: logger)))
     let hasher = try PasswordHasher()
     let store = try await Stores.open(databaseSettings, logger: Logger(label: "database"))
     do {
@@ -96,7 +97,8 @@ struct APIProcess {
   private func serve(_ services: RESTAPI.Services, _ store: any Store, _ logger: Logger) async throws {
     let notifier = ServiceNotifier.fromEnvironment()
     let application = RESTApplication.make(
-      services: services, address: .hostname(settings.http.host, port: settings.http.port), logger: Logger(label: "http")
+      services: services, address: .hostname(settings.http.host, port: settings.http.port),
+      logger: Logger(label: "http")
     ) { channel in
       let address = channel.localAddress.map { "\($0.ipAddress ?? "-"):\($0.port ?? 0)" } ?? "-"
       logger.notice("ready", metadata: ["version": "\(SluiceVersion.current)", "address": "\(address)"])

@@ -10,12 +10,12 @@ struct SluiceAPI: AsyncParsableCommand {
     commandName: "sluice-api",
     abstract: "The REST API of Sluice: accounts, rule sets, attachments, counters and captures.",
     discussion: """
-      Runs in the foreground without any privilege. Keeps accounts, rules and their revisions in SQLite or PostgreSQL and
-      tells the daemons (sluiced) what to do through their unix sockets. Packets are decided without it: stopping it
-      changes nothing for them.
+      Runs in the foreground without any privilege. Keeps accounts, rules and their revisions in SQLite or PostgreSQL
+      and tells the daemons (sluiced) what to do through their unix sockets. Packets are decided without it: stopping
+      it changes nothing for them.
 
-      The first start makes the account admin@localhost.local with the password admin123, which can do nothing but change
-      that password. Until then sluice-api listens on loopback only.
+      The first start makes the account admin@localhost.local with the password admin123, which can do nothing but
+      change that password. Until then sluice-api listens on loopback only.
 
       It speaks HTTP/1.1 without TLS: put a proxy that ends TLS in front before clients on other machines use it.
       The API is described at /api/v1/openapi.json; /healthz, /readyz and /metrics are on the same port.
@@ -25,7 +25,8 @@ struct SluiceAPI: AsyncParsableCommand {
         DB_TYPE=postgresql DB_HOST=db DB_PASS=… sluice-api --config /etc/sluice/sluice.yaml
         sluice-api --set api.port=8081 --check
 
-      SETTINGS: key in the file, environment variable, meaning [default]. --set beats the environment, which beats the file.
+      SETTINGS: key in the file, environment variable, meaning [default]. --set beats the environment, which beats the
+      file.
       \(Setting.describe(.api))
 
       EXIT CODES: 0 stopped as asked; 1 could not start or run; 64 wrong usage or settings.
@@ -35,7 +36,8 @@ struct SluiceAPI: AsyncParsableCommand {
   @Option(help: "Settings file. Without it: $SLUICE_CONFIG, else \(Setting.standardFile) if it is there.")
   var config: String?
 
-  @Option(name: .customLong("set"), help: ArgumentHelp("One setting, by its key; may be repeated.", valueName: "key=value"))
+  @Option(
+    name: .customLong("set"), help: ArgumentHelp("One setting, by its key; may be repeated.", valueName: "key=value"))
   var overrides: [String] = []
 
   @Flag(name: .shortAndLong, help: "Log more: -v info (every request), -vv debug, -vvv trace.")

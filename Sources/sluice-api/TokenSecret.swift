@@ -42,8 +42,8 @@ enum TokenSecret {
     let mode = (attributes[.posixPermissions] as? NSNumber)?.intValue ?? 0o777
     guard mode & 0o007 == 0 else {
       throw StartError(
-        "\(path) can be used by everybody (mode 0\(String(mode, radix: 8))), and so can every account: chmod 600 \(path), "
-          + "and replace the secret")
+        "\(path) can be used by everybody (mode 0\(String(mode, radix: 8))), and so can every account: "
+          + "chmod 600 \(path), and replace the secret")
     }
   }
 }

@@ -130,7 +130,9 @@ struct AuthTests {
           "/auth/change-password", token, ["current_password": .string(current), "new_password": .string(new)])
       }
       #expect(try await change("wrong", "a much better one").problemPaths == ["current_password"])
-      for bad in ["short", TestAPI.password, "password123", "somebody-long@example.org", String(repeating: "a", count: 129)] {
+      for bad in [
+        "short", TestAPI.password, "password123", "somebody-long@example.org", String(repeating: "a", count: 129),
+      ] {
         let answer = try await change(TestAPI.password, bad)
         #expect(answer.status == 422)
         #expect(answer.problemPaths == ["new_password"], "\(bad)")

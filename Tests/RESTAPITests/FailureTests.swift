@@ -37,7 +37,8 @@ struct FailureTests {
     }
   }
 
-  @Test("A body that is not JSON is refused", arguments: ["{", "name=a", "\u{0}", "{\"name\":\"a\"}}", "[", "\u{FEFF}{}"])
+  @Test(
+    "A body that is not JSON is refused", arguments: ["{", "name=a", "\u{0}", "{\"name\":\"a\"}}", "[", "\u{FEFF}{}"])
   func notJSON(_ body: String) async throws {
     try await TestAPI.with { api in
       let answer = try await send(api, "application/json", Array(body.utf8))
@@ -58,7 +59,10 @@ struct FailureTests {
 
   @Test(
     "A body of another type is refused",
-    arguments: [nil, "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json", "multipart/form-data; boundary=x", ""])
+    arguments: [
+      nil, "text/plain", "application/x-www-form-urlencoded", "application/jsonx", "json",
+      "multipart/form-data; boundary=x", "",
+    ])
   func otherTypes(_ type: String?) async throws {
     try await TestAPI.with { api in
       let answer = try await send(api, type, Array("{\"name\":\"a\"}".utf8))
@@ -66,7 +70,9 @@ struct FailureTests {
     }
   }
 
-  @Test("JSON with a charset is JSON", arguments: ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;charset=UTF-8"])
+  @Test(
+    "JSON with a charset is JSON",
+    arguments: ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;charset=UTF-8"])
   func charset(_ type: String) async throws {
     try await TestAPI.with { api in
       let answer = try await send(api, type, Array("{\"name\":\"a\"}".utf8))
@@ -78,7 +84,8 @@ struct FailureTests {
   func strangersBody() async throws {
     try await TestAPI.with { api in
       let answer = try await api.send(
-        .post, "/rule-sets", headers: [.contentType: "application/json"], bytes: Array(repeating: 0x20, count: 10 << 20))
+        .post, "/rule-sets", headers: [.contentType: "application/json"], bytes: Array(repeating: 0x20, count: 10 << 20)
+      )
       #expect(answer.code == "unauthenticated")
     }
   }
@@ -88,7 +95,8 @@ struct FailureTests {
     try await TestAPI.with(.sqlite, .live) { api in
       let huge = String(repeating: "a", count: APILimits.headerBytesMax * 2)
       let status = try? await api.client.execute(
-        uri: "/healthz", method: .get, headers: [.userAgent: huge]) { $0.status.code }
+        uri: "/healthz", method: .get, headers: [.userAgent: huge]
+      ) { $0.status.code }
       #expect(status == nil || status == 400 || status == 431)
       let port = try #require(api.client.port)
       try await TestClient.withClient(host: "localhost", port: port) { other in
@@ -101,7 +109,8 @@ struct FailureTests {
   @Test("A path beyond its limit is refused")
   func longPath() async throws {
     try await TestAPI.with { api in
-      let answer = try await api.get("/users/" + String(repeating: "a", count: APILimits.pathBytesMax), try await api.token())
+      let answer = try await api.get(
+        "/users/" + String(repeating: "a", count: APILimits.pathBytesMax), try await api.token())
       #expect(answer.code == "invalid_request")
     }
   }

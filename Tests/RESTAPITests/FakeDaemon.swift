@@ -65,6 +65,10 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
       guard request.options.zeroCopy != .required else {
         throw RPCError(code: .failedPrecondition, message: "the driver of \(request.interface) has no zero-copy")
       }
+      if let attached = state.attachments[request.interface], attached.options != request.options {
+        throw RPCError(
+          code: .alreadyExists, message: "\(request.interface) is attached with other options; detach it first")
+      }
       var attachment = state.attachments[request.interface] ?? .init()
       attachment.interface = request.interface
       attachment.options = request.options
@@ -144,8 +148,19 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
           .with {
             $0.interface = name
             $0.ruleSet = state.attachments[name]?.ruleSet ?? ""
-            $0.rules = [.with { $0.rule = "default"; $0.action = "pass"; $0.counter = .with { $0.packets = .max } }]
-            $0.actions = ["pass": .with { $0.packets = 7; $0.bytes = 420 }]
+            $0.rules = [
+              .with {
+                $0.rule = "default"
+                $0.action = "pass"
+                $0.counter = .with { $0.packets = .max }
+              }
+            ]
+            $0.actions = [
+              "pass": .with {
+                $0.packets = 7
+                $0.bytes = 420
+              }
+            ]
           }
         }
       }
@@ -167,7 +182,8 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
         throw RPCError(code: .notFound, message: "\(request.interface) is not attached")
       }
       guard request.path != "unwritable.pcapng" else {
-        throw RPCError(code: .failedPrecondition, message: "cannot write /captures/unwritable.pcapng: Permission denied")
+        throw RPCError(
+          code: .failedPrecondition, message: "cannot write /captures/unwritable.pcapng: Permission denied")
       }
       let capture = Sluice_Control_V1_Capture.with {
         $0.id = "capture-\(state.captures.count + 1)"

@@ -8,8 +8,10 @@ struct JSONTests {
   @Test(
     "What is not JSON is refused",
     arguments: [
-      "", " ", "{", "}", "[1,]", "[1 2]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "'a'", "\"a", "\"\\x\"", "\"\u{1}\"",
-      "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "01", "-", "1.", "1e", "1e999", ".5", "+1", "nul",
+      "", " ", "{", "}", "[1,]", "[1 2]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "'a'", "\"a", "\"\\x\"",
+      "\"\u{1}\"",
+      "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "01", "-", "1.", "1e", "1e999", ".5", "+1",
+      "nul",
       "True", "1 2", "{}x", "{\"a\":1,\"a\":2}", String(repeating: "[", count: 33) + String(repeating: "]", count: 33),
       String(repeating: "[", count: 100_000), "NaN", "Infinity", "\u{FEFF}{}",
     ])
@@ -17,7 +19,9 @@ struct JSONTests {
     #expect(throws: JSONSyntaxError.self) { try JSONValue(parsing: Array(text.utf8)) }
   }
 
-  @Test("Bytes that are not UTF-8 are refused", arguments: [[0x22, 0xff, 0x22], [0x22, 0xc0, 0x80, 0x22], [0xff]] as [[UInt8]])
+  @Test(
+    "Bytes that are not UTF-8 are refused",
+    arguments: [[0x22, 0xff, 0x22], [0x22, 0xc0, 0x80, 0x22], [0xff]] as [[UInt8]])
   func refusedBytes(_ bytes: [UInt8]) {
     #expect(throws: JSONSyntaxError.self) { try JSONValue(parsing: bytes) }
   }

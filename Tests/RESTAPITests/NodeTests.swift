@@ -17,7 +17,8 @@ struct NodeTests {
       let body: JSONValue = ["name": "far", "address": "unix:/run/far.sock", "description": "far away"]
       #expect(try await api.post("/nodes", token, body).status == 201)
       #expect(try await api.post("/nodes", token, body).code == "conflict")
-      let changed = try await api.send(.patch, "/nodes/far", token, ["name": "near", "address": .string("unix:\(api.socketPath)")])
+      let changed = try await api.send(
+        .patch, "/nodes/far", token, ["name": "near", "address": .string("unix:\(api.socketPath)")])
       #expect(changed.data["name"] == "near")
       #expect(try await api.get("/nodes/far", token).code == "not_found")
       #expect(try await api.post("/attachments", token, ["node": "near", "interface": "eth2"]).status == 201)
@@ -30,7 +31,9 @@ struct NodeTests {
 
   @Test(
     "Only unix sockets are addresses of nodes",
-    arguments: ["", "/run/a", "tcp:1.2.3.4:5", "unix:", "unix:a", "http://x", "unix:/" + String(repeating: "a", count: 107)])
+    arguments: [
+      "", "/run/a", "tcp:1.2.3.4:5", "unix:", "unix:a", "http://x", "unix:/" + String(repeating: "a", count: 107),
+    ])
   func addresses(_ address: String) async throws {
     try await TestAPI.with { api in
       let token = try await api.token()
@@ -90,7 +93,8 @@ struct NodeTests {
     (#"{"interface":"eth0","zero_copy":"required"}"#, 422, "node_refused"),
     (#"{"interface":"eth0","rule_set":"redirecting"}"#, 422, "node_refused"),
     (#"{"interface":"eth0","mode":"warp"}"#, 422, "validation_failed"),
-    (#"{"interface":"a/b"}"#, 422, "validation_failed"), (#"{"interface":"sixteen-bytes-xx"}"#, 422, "validation_failed"),
+    (#"{"interface":"a/b"}"#, 422, "validation_failed"),
+    (#"{"interface":"sixteen-bytes-xx"}"#, 422, "validation_failed"),
     (#"{}"#, 422, "validation_failed"),
   ]
 
@@ -109,11 +113,32 @@ struct NodeTests {
     }
   }
 
+  @Test(
+    "Of many who attach the same interface at once one succeeds, and it stays attached", arguments: TestBackend.allCases
+  )
+  func attachRace(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let token = try await api.token()
+      let statuses = try await withThrowingTaskGroup(of: Int.self) { group in
+        for _ in 0..<8 { group.addTask { try await api.post("/attachments", token, ["interface": "eth0"]).status } }
+        return try await group.reduce(into: []) { $0.append($1) }
+      }
+      #expect(statuses.sorted() == [201] + Array(repeating: 409, count: 7))
+      #expect(api.daemon.state.attachments["eth0"] != nil)
+      #expect(try await api.get("/attachments", token).items[0]["in_sync"] == true)
+    }
+  }
+
   @Test("A refused rule set takes nothing away from who attached before")
   func refusedKeeps() async throws {
     try await TestAPI.with { api in
       let token = try await api.token()
-      api.daemon.change { $0.attachments["eth0"] = .with { $0.interface = "eth0" } }
+      api.daemon.change {
+        $0.attachments["eth0"] = .with {
+          $0.interface = "eth0"
+          $0.options = .init(.init())
+        }
+      }
       _ = try await api.post(
         "/rule-sets", token,
         ["name": "redirecting", "rules": [["name": "r", "action": "redirect", "redirect_to": "gone0"]]])
@@ -130,13 +155,21 @@ struct NodeTests {
       _ = try await api.post("/rule-sets", token, ["name": "edge", "rules": Self.rules])
       let id = try #require(try await api.post("/attachments", token, ["interface": "eth0"]).data["id"]?.string)
       let path = "/attachments/\(id)"
-      let set = try await api.send(.patch, path, token, ["rule_set": "edge", "capture_fallback": "drop"])
-      #expect(set.data["in_sync"] == true && set.data["rule_set"] == "edge" && set.data["capture_fallback"] == "drop")
-      let refused = try await api.send(.patch, path, token, ["zero_copy": "required"])
-      #expect(refused.code == "node_refused")
-      #expect(try await api.get(path, token).data["zero_copy"] == "auto")
-      let cleared = try await api.send(.patch, path, token, ["rule_set": .null])
+      let set = try await api.send(.patch, path, token, ["rule_set": "edge"])
+      #expect(set.data["in_sync"] == true && set.data["rule_set"] == "edge")
+      for (body, word) in [
+        (["capture_fallback": "drop"], "detach"), (["zero_copy": "required"], "zero-copy"),
+        (["zero_copy": "required", "rule_set": .null], "zero-copy"),
+      ] as [(JSONValue, String)] {
+        let refused = try await api.send(.patch, path, token, body)
+        #expect(refused.code == "node_refused" && refused.message.contains(word), "\(refused.text)")
+        let after = try await api.get(path, token)
+        #expect(after.data["zero_copy"] == "auto" && after.data["capture_fallback"] == "pass")
+        #expect(after.data["in_sync"] == true && after.data["observed"]?["rule_set"] == "edge")
+      }
+      let cleared = try await api.send(.patch, path, token, ["rule_set": .null, "capture_fallback": "drop"])
       #expect(cleared.data["rule_set"] == .null && cleared.data["in_sync"] == true)
+      #expect(cleared.data["capture_fallback"] == "drop")
       #expect(api.daemon.state.attachments["eth0"]?.ruleSet == "")
     }
   }
@@ -165,7 +198,8 @@ struct NodeTests {
       let id = try #require(after.items[0]["id"]?.string)
       let back = try await api.post("/rule-sets/edge/apply", token, ["revision": 1, "attachments": [.string(id)]])
       #expect(back.data["results"]?.array?.count == 1)
-      #expect(api.daemon.state.attachments["eth0"]?.revision == 1 && api.daemon.state.attachments["eth1"]?.revision == 2)
+      #expect(
+        api.daemon.state.attachments["eth0"]?.revision == 1 && api.daemon.state.attachments["eth1"]?.revision == 2)
       let unknown = try await api.post(
         "/rule-sets/edge/apply", token, ["attachments": [.string(UUID().uuidString), "x"]])
       #expect(unknown.problemPaths == ["attachments[0]"])
@@ -219,7 +253,8 @@ struct NodeTests {
       _ = try await api.send(.patch, "/nodes/local", token, ["address": "unix:/nowhere/at/all.sock"])
       let before = try await api.store.attachment(id: try #require(UUID(uuidString: id)))
       for (method, path, body) in [
-        (.get, "/nodes/local/status", nil), (.get, "/nodes/local/interfaces", nil), (.get, "/nodes/local/counters", nil),
+        (.get, "/nodes/local/status", nil), (.get, "/nodes/local/interfaces", nil),
+        (.get, "/nodes/local/counters", nil),
         (.post, "/attachments", ["interface": "eth1"]), (.delete, "/attachments/\(id)", nil),
         (.patch, "/attachments/\(id)", ["mode": "generic"]), (.post, "/rule-sets/edge/apply", [:]),
         (.post, "/captures", ["interface": "eth0"]),
@@ -276,7 +311,9 @@ struct NodeTests {
 
   @Test(
     "A capture's file is a plain name",
-    arguments: ["../x", "/etc/passwd", "a/b", ".hidden", "-x", "", "a b", "a\u{0}", "ä", String(repeating: "a", count: 129)])
+    arguments: [
+      "../x", "/etc/passwd", "a/b", ".hidden", "-x", "", "a b", "a\u{0}", "ä", String(repeating: "a", count: 129),
+    ])
   func captureNames(_ name: String) async throws {
     try await TestAPI.with { api in
       let token = try await api.token()

@@ -116,7 +116,8 @@ struct RouteTableTests {
       let parts = good.split(separator: ".").map(String.init)
       let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0"  // {"alg":"none","typ":"JWT"}
       let bad = [
-        forged, "\(none).\(parts[1]).", "\(none).\(parts[1]).\(parts[2])", "\(parts[0]).\(parts[1]).", good + "x", "x", "",
+        forged, "\(none).\(parts[1]).", "\(none).\(parts[1]).\(parts[2])", "\(parts[0]).\(parts[1]).", good + "x", "x",
+        "",
         String(repeating: "a", count: 9000),
       ]
       for route in RouteTable.v1.routes where route.access != .open {

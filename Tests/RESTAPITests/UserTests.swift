@@ -116,14 +116,16 @@ struct UserTests {
   @Test("An unknown query parameter is a warning, and text in it is only text")
   func queryText() async throws {
     try await TestAPI.with { api in
-      let answer = try await api.get("/users?colour=red&search=%27%3B%20DROP%20TABLE%20users%3B--", try await api.token())
+      let answer = try await api.get(
+        "/users?colour=red&search=%27%3B%20DROP%20TABLE%20users%3B--", try await api.token())
       #expect(answer.status == 200)
       #expect(answer.warnings == ["unknown query parameter ignored: colour"])
       #expect(answer.meta["total"] == 0)
     }
   }
 
-  @Test("An id that is none names nothing", arguments: ["x", "1", "%00", "..%2f..", "00000000-0000-0000-0000-00000000000g"])
+  @Test(
+    "An id that is none names nothing", arguments: ["x", "1", "%00", "..%2f..", "00000000-0000-0000-0000-00000000000g"])
   func badIDs(_ id: String) async throws {
     try await TestAPI.with { api in
       let answer = try await api.get("/users/\(id)", try await api.token())

@@ -17,7 +17,8 @@ public struct Principal: Sendable, Hashable {
 
 /// From the `Authorization` header to a ``Principal``.
 ///
-/// A token is only half of the answer: the account must still exist and be active, and its roles are those of now. Accounts are remembered for ``cacheLifetime``, so that a change made through another replica acts within that time; a
+/// A token is only half of the answer: the account must still exist and be active, and its roles are those of now.
+/// Accounts are remembered for ``cacheLifetime``, so that a change made through another replica acts within that time; a
 /// change made here acts at once.
 public final class Authenticator: Sendable {
   static let cacheLifetime = Duration.seconds(1)

@@ -1,8 +1,8 @@
 import NIOPosix
 import Synchronization
 
-/// Runs password hashing, which burns a core for tens of milliseconds, on threads of its own: never on an event loop and
-/// never on the cooperative pool. The queue is bounded; beyond it callers are sent away.
+/// Runs password hashing, which burns a core for tens of milliseconds, on threads of its own: never on an event loop
+/// and never on the cooperative pool. The queue is bounded; beyond it callers are sent away.
 public final class PasswordWorker: Sendable {
   /// The queue is full: come back in a second.
   public struct QueueFull: Error {}

@@ -43,7 +43,8 @@ public final class APIMetrics: Sendable {
     registry.describe("sluice_api_requests_total", help: "Answered requests, by route template and status.")
     registry.describe("sluice_api_request_duration_seconds", help: "From the request's head to the answer.")
     registry.describe("sluice_api_requests_in_flight", help: "Requests that are being answered.")
-    registry.describe("sluice_api_password_queue_refused_total", help: "Requests sent away because too many hashes waited.")
+    registry.describe(
+      "sluice_api_password_queue_refused_total", help: "Requests sent away because too many hashes waited.")
     registry.describe("sluice_api_logins_total", help: "Successful sign-ins.")
     registry.describe("sluice_api_login_failures_total", help: "Refused sign-ins, by reason.")
     registry.describe("sluice_api_node_calls_total", help: "Calls to daemons, by result.")
@@ -93,7 +94,8 @@ public final class APIMetrics: Sendable {
       return (counter, timer)
     }
     counter.increment()
-    timer.recordNanoseconds(duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000)
+    timer.recordNanoseconds(
+      duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000)
   }
 
   enum LoginFailure: String { case credentials, inactive, throttled }

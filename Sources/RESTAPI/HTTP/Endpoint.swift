@@ -71,7 +71,8 @@ struct Endpoint: Sendable {
 
   private static func defaults(_ fields: [Field]) -> JSONValue {
     .object(
-      Dictionary(fields.compactMap { field in field.fallback.map { (field.name, $0) } }, uniquingKeysWith: { a, _ in a }))
+      Dictionary(
+        fields.compactMap { field in field.fallback.map { (field.name, $0) } }, uniquingKeysWith: { a, _ in a }))
   }
 
   private static func typed(_ text: String, _ schema: Schema?) -> JSONValue {
@@ -120,7 +121,8 @@ struct Endpoint: Sendable {
     }
     guard let buffer else {
       throw APIError(
-        .requestTimeout, "the body did not arrive within \(APILimits.bodySecondsMax) s", headers: [.connection: "close"])
+        .requestTimeout, "the body did not arrive within \(APILimits.bodySecondsMax) s", headers: [.connection: "close"]
+      )
     }
     return Array(buffer.readableBytesView)
   }

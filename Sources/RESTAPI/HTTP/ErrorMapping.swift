@@ -19,7 +19,8 @@ enum ErrorMapping {
     switch error {
     case .notFound(let kind, let key): .notFound(kind, key)
     case .conflict(let field):
-      APIError(.conflict, error.description, details: [["path": .string(field), "code": "duplicate", "message": "is taken"]])
+      APIError(
+        .conflict, error.description, details: [["path": .string(field), "code": "duplicate", "message": "is taken"]])
     case .inUse(let kind, let by):
       APIError(.conflict, error.description, details: ["kind": .string(kind), "used_by": .string(by)])
     case .staleRevision(let expected, let current):

@@ -61,7 +61,8 @@ struct ObservationMiddleware: RouterMiddleware {
     _ request: Request, _ context: APIContext, _ status: HTTPResponse.Status, _ route: String, _ duration: Duration
   ) {
     let isProbe = route == "/healthz" || route == "/readyz" || route == "/metrics"
-    let level: Logger.Level = status.code >= 500 ? .error : isProbe ? .debug : .info
+    let level: Logger.Level =
+      status == .internalServerError ? .error : status.code >= 500 ? .warning : isProbe ? .debug : .info
     guard level >= logger.logLevel else { return }
     let notes = context.notes.current
     var metadata: Logger.Metadata = [
@@ -131,9 +132,10 @@ struct ErrorMiddleware: RouterMiddleware {
     case let error as HTTPError where error.status == .notFound: return unmatched(request)
     default:
       if let mapped = ErrorMapping.apiError(for: error) {
-        if mapped.code.status.code >= 500 {
-          logger.error(
-            "dependency failed", metadata: ["request_id": "\(context.requestID)", "error": "\(error)"])
+        // What a daemon says goes to the caller; what the database says goes here only.
+        if mapped.code == .databaseUnavailable {
+          logger.warning(
+            "database failed", metadata: ["request_id": "\(context.requestID)", "error": "\(error)"])
         }
         return mapped
       }

@@ -164,7 +164,8 @@ extension Sluice_Control_V1_GetStatusResponse {
     [
       "version": .string(version), "started_at": .time(unixNanoseconds: startedAtUnixNanos),
       "kernel": .string(kernel), "state_directory": .string(stateDirectory), "bpffs": .string(bpffs),
-      "attachments": .array(attachments.map(\.json)), "running_captures": .count(captures.count { $0.state == .running }),
+      "attachments": .array(attachments.map(\.json)),
+      "running_captures": .count(captures.count { $0.state == .running }),
       "limits": .object(limits.mapValues { .count($0) }),
       "features": .object(features.mapValues(JSONValue.string)),
     ]

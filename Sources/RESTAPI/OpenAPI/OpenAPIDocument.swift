@@ -51,7 +51,9 @@ enum OpenAPIDocument {
         inner["default"] = fallback
         schema = .object(inner)
       }
-      parameters.append(["name": .string(field.name), "in": "query", "required": .bool(field.isRequired), "schema": schema])
+      parameters.append([
+        "name": .string(field.name), "in": "query", "required": .bool(field.isRequired), "schema": schema,
+      ])
     }
     if !parameters.isEmpty { members["parameters"] = .array(parameters) }
     if let body = route.body {

@@ -9,7 +9,8 @@ enum ApplyRoutes {
   static let all: [Route] = [
     Route(
       .post, RuleSetRoutes.base + "/{name}/apply", "applyRuleSet", tag: "rule sets",
-      "Publish a revision on attachments: the named ones, or all that have this rule set. A refused one changes nothing.",
+      "Publish a revision on attachments: the named ones, or all that have this rule set. "
+        + "A refused one changes nothing.",
       access: .scope(.rulesApply),
       body: .named(
         "Apply",
@@ -17,7 +18,8 @@ enum ApplyRoutes {
           .optional("revision", .nullable(.integer(1...Int64.max)), "The newest where absent"),
           .optional("attachments", .nullable(.array(.text(max: 36), max: 256)), "Ids"),
           .optional("dry_run", .boolean, default: false, "Check on the daemons, publish nothing"),
-        ])), bodyIsOptional: true, answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors, handler: apply)
+        ])), bodyIsOptional: true, answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors, handler: apply
+    )
   ]
 
   private static let outcome = Schema.named(

@@ -29,7 +29,8 @@ enum AttachmentRoutes {
     },
     Route(
       .patch, base + "/{id}", "updateAttachment", tag: "attachments",
-      "Change options or the rule set, on the daemon first. Without a rule set every packet passes.",
+      "Change the rule set, on the daemon first; with null every packet passes. Other options need that as well, or a "
+        + "new attachment: no daemon changes them while rules decide.",
       access: .scope(.attachmentsWrite), body: .named("AttachmentPatch", .object(options(isPatch: true))),
       answer: .data(attachment), errors: NodeRoutes.daemonErrors, handler: update),
     Route(
@@ -64,7 +65,8 @@ enum AttachmentRoutes {
     .object([
       .required("id", Shapes.uuid), .required("node", .string()), .required("interface", .string()),
       .required("rule_set", .nullable(.string())), .required("applied_revision", .nullable(.count)),
-      .required("applied_at", .nullable(.timestamp)), .required("mode", .words(AttachmentMode.allCases.map(\.rawValue))),
+      .required("applied_at", .nullable(.timestamp)),
+      .required("mode", .words(AttachmentMode.allCases.map(\.rawValue))),
       .required("zero_copy", .words(ZeroCopyMode.allCases.map(\.rawValue))),
       .required("coexistence", .words(CoexistenceMode.allCases.map(\.rawValue))),
       .required("capture_fallback", Shapes.fate), .required("keep_on_exit", .boolean),
@@ -125,7 +127,8 @@ enum AttachmentRoutes {
     guard let observed, observed.options.json == Sluice_Control_V1_AttachOptions(wanted.options).json else {
       return false
     }
-    return observed.ruleSet == wanted.ruleSet ?? "" && (wanted.ruleSet == nil || observed.revision == wanted.appliedRevision)
+    return observed.ruleSet == wanted.ruleSet ?? ""
+      && (wanted.ruleSet == nil || observed.revision == wanted.appliedRevision)
   }
 
   // MARK: Handlers
@@ -154,30 +157,34 @@ enum AttachmentRoutes {
     let interface = try call.body.text("interface")
     let node = try await services.store.node(named: try call.body.text("node"))
     let ruleSetName = call.body.present("rule_set")?.string
-    let ruleSet: StoredRuleSet? = if let ruleSetName {
-      try await services.store.ruleSet(named: ruleSetName)
-    } else { nil }
+    let ruleSet: StoredRuleSet? =
+      if let ruleSetName {
+        try await services.store.ruleSet(named: ruleSetName)
+      } else { nil }
     let existing = try await services.store.attachments(
       AttachmentFilter(node: node.name, interface: interface), Page(limit: 1))
     guard existing.total == 0 else { throw StorageError.conflict(field: "interface") }
     let wanted = options(call.body, over: AttachmentOptions())
     let wasAttached = try await services.nodes.status(node).attachments.contains { $0.interface == interface }
     _ = try await services.nodes.attach(node, interface: interface, wanted)
+    var stored: Attachment
     do {
       if let ruleSet { _ = try await services.nodes.apply(node, interfaces: [interface], ruleSet.content) }
-      var stored = try await services.store.createAttachment(
+      stored = try await services.store.createAttachment(
         NewAttachment(node: node.name, interface: interface, ruleSet: ruleSet?.name, options: wanted))
-      if let ruleSet {
-        stored = try await services.store.recordApplied(
-          attachmentID: stored.id, ruleSet: ruleSet.name, revision: ruleSet.revision)
-      }
-      return .created(
-        try await observed([stored], services)[0], at: "\(base)/\(stored.id.uuidString.lowercased())")
+    } catch StorageError.conflict(let field) {
+      // Another request was faster with the same interface: what is attached is its own now.
+      throw StorageError.conflict(field: field)
     } catch {
       // Whoever attached it before wants it attached still.
       if !wasAttached { await undoAttach(node, interface, call, services) }
       throw error
     }
+    if let ruleSet {
+      stored = try await services.store.recordApplied(
+        attachmentID: stored.id, ruleSet: ruleSet.name, revision: ruleSet.revision)
+    }
+    return .created(try await observed([stored], services)[0], at: "\(base)/\(stored.id.uuidString.lowercased())")
   }
 
   private static func undoAttach(_ node: Node, _ interface: String, _ call: Call, _ services: Services) async {
@@ -196,14 +203,14 @@ enum AttachmentRoutes {
     let ruleSetMember = call.body["rule_set"]
     var stored = before
     if ruleSetMember == .null, before.ruleSet != nil {
-      try await detachIfAttached(node, before.interface, services)
-      _ = try await services.nodes.attach(node, interface: before.interface, wanted)
+      try await attachAnew(node, before, wanted, services)
       stored = try await services.store.updateAttachment(
         id: id, AttachmentChange(ruleSet: .some(nil), options: wanted))
     } else {
-      let ruleSet: StoredRuleSet? = if let name = ruleSetMember?.string {
-        try await services.store.ruleSet(named: name)
-      } else { nil }
+      let ruleSet: StoredRuleSet? =
+        if let name = ruleSetMember?.string {
+          try await services.store.ruleSet(named: name)
+        } else { nil }
       if wanted != before.options {
         _ = try await services.nodes.attach(node, interface: before.interface, wanted)
         stored = try await services.store.updateAttachment(id: id, AttachmentChange(options: wanted))
@@ -215,6 +222,23 @@ enum AttachmentRoutes {
       }
     }
     return .data(try await observed([stored], services)[0])
+  }
+
+  /// Without rules, by way of no attachment: every packet passes in both. Refused options leave what was.
+  private static func attachAnew(
+    _ node: Node, _ before: Attachment, _ wanted: AttachmentOptions, _ services: Services
+  ) async throws {
+    try await detachIfAttached(node, before.interface, services)
+    do throws(NodeCallError) {
+      _ = try await services.nodes.attach(node, interface: before.interface, wanted)
+    } catch {
+      _ = try await services.nodes.attach(node, interface: before.interface, before.options)
+      if let name = before.ruleSet, let revision = before.appliedRevision {
+        let content = try await services.store.ruleSetRevision(named: name, number: revision).content
+        _ = try await services.nodes.apply(node, interfaces: [before.interface], content)
+      }
+      throw error
+    }
   }
 
   private static func detachIfAttached(_ node: Node, _ interface: String, _ services: Services) async throws {

@@ -10,7 +10,9 @@ enum AuthRoutes {
       .post, RouteTable.base + "/auth/login", "login", tag: "auth", "Sign in with email and password.", access: .open,
       body: .named(
         "Login",
-        .object([.required("email", .text(max: Email.byteCountMax, min: 1)), .required("password", Shapes.typedPassword)])),
+        .object([
+          .required("email", .text(max: Email.byteCountMax, min: 1)), .required("password", Shapes.typedPassword),
+        ])),
       answer: .data(session), errors: [.unauthenticated, .tooManyRequests, .databaseUnavailable], handler: login),
     Route(
       .post, RouteTable.base + "/auth/refresh", "refresh", tag: "auth",

@@ -63,7 +63,8 @@ enum CaptureRoutes {
     number("duration_ms", max: 31 * 86_400_000, "Stop after this time; 0: no limit"),
     number("file_byte_limit", max: Int64.max, "Next file after so many bytes; 0: one file"),
     number("file_count", max: 10_000, "Files kept"),
-    .optional("rules", .array(Shapes.name, max: Limits.elementsPerFieldMax), default: [], "Only these rules; empty: all"),
+    .optional(
+      "rules", .array(Shapes.name, max: Limits.elementsPerFieldMax), default: [], "Only these rules; empty: all"),
   ]
 
   private static let newCapture = Schema.named(

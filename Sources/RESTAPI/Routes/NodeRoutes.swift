@@ -101,7 +101,8 @@ enum NodeRoutes {
   private static func json(_ node: Node) -> JSONValue {
     [
       "id": .string(node.id.uuidString.lowercased()), "name": .string(node.name), "address": .string(node.address),
-      "description": .string(node.description), "created_at": .time(node.createdAt), "updated_at": .time(node.updatedAt),
+      "description": .string(node.description), "created_at": .time(node.createdAt),
+      "updated_at": .time(node.updatedAt),
     ]
   }
 }

@@ -1,8 +1,8 @@
 import Packets
 import Rules
 
-// Rules in the JSON of the API: the same form as the Codable of Rules, whose tests check that it is, but read with every
-// fault reported at once and with its path.
+// Rules in the JSON of the API: the same form as the Codable of Rules, which a test checks, but read with every fault
+// reported at once and with its path.
 
 /// The shapes of rules.
 enum RuleShapes {

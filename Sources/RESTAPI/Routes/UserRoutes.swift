@@ -113,7 +113,11 @@ enum UserRoutes {
       change.passwordHash = try await AuthRoutes.hash(services) { try hasher.hash(password) }
     }
     let user = try await services.store.updateUser(id: id, change)
-    if change.passwordHash == nil { services.authenticator.forget(id) } else { services.authenticator.passwordChanged(id) }
+    if change.passwordHash == nil {
+      services.authenticator.forget(id)
+    } else {
+      services.authenticator.passwordChanged(id)
+    }
     return .data(json(user))
   }
 }

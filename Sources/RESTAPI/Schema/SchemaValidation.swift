@@ -131,7 +131,8 @@ private struct SchemaChecker {
       for name in members.keys.sorted() where !known.contains(name) {
         let memberPath = Self.join(path, String(name.prefix(64)))
         if isStrict {
-          report(memberPath, "unknown_field", "there is no such field; there are \(known.sorted().joined(separator: ", "))")
+          report(
+            memberPath, "unknown_field", "there is no such field; there are \(known.sorted().joined(separator: ", "))")
         } else if warnings.count < Schema.reportsMax {
           warnings.append("unknown field ignored: \(memberPath)")
         }
