@@ -1,0 +1,169 @@
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+
+/// The REST API, as the signed-in account. Renews the access token when it has ended.
+struct APIClient {
+  /// Without the slash at the end; credentials are kept by it.
+  let base: String
+  let http: HTTPClient
+  let store: CredentialStore
+
+  enum Method: String { case get = "GET", post = "POST", put = "PUT", patch = "PATCH", delete = "DELETE" }
+
+  /// Bytes of an answer; more are an error.
+  static let answerByteCountMax = 64 << 20
+  private static let pageLimit = 200
+
+  init(base: String, http: HTTPClient, store: CredentialStore) {
+    self.base = base
+    self.http = http
+    self.store = store
+  }
+
+  /// The URL without a path; refuses to send passwords and tokens in the clear beyond this machine.
+  static func checked(url text: String, allowsClear: Bool) throws(CommandError) -> String {
+    guard let url = URLComponents(string: text), let host = url.host, !host.isEmpty,
+      url.scheme == "http" || url.scheme == "https", url.query == nil, url.user == nil,
+      url.path.isEmpty || url.path == "/"
+    else { throw .usage("\"\(text)\" is no URL of an API: write http://127.0.0.1:8080 or https://host") }
+    let bare = host.trimmingPrefix("[").split(separator: "]").first.map(String.init) ?? host
+    let isLocal = bare == "localhost" || bare == "::1"
+      || (bare.hasPrefix("127.") && bare.allSatisfy { $0.isNumber || $0 == "." })
+    guard url.scheme == "https" || isLocal || allowsClear else {
+      throw .usage(
+        "\(text) would send your password and tokens unencrypted: use https://, or --insecure to do it anyway")
+    }
+    return text.hasSuffix("/") ? String(text.dropLast()) : text
+  }
+
+  /// One request; its answer's envelope. Path segments are to be given as they are, see ``path(_:)``.
+  func call(
+    _ method: Method, _ path: String, query: [(String, String)] = [], body: JSON? = nil
+  ) async throws -> JSON {
+    guard let credentials = try store.credentials(for: base) else {
+      throw CommandError(.notAuthenticated, "unauthenticated", "you are not signed in to \(base): run `sluice login`")
+    }
+    var token = credentials.accessToken
+    if credentials.expiresAt < Date(timeIntervalSinceNow: 10) { token = try await renewed(after: token) }
+    do {
+      return try await send(method, path, query: query, body: body, token: token)
+    } catch let error as CommandError where error.status == .notAuthenticated {
+      token = try await renewed(after: token)
+      return try await send(method, path, query: query, body: body, token: token)
+    }
+  }
+
+  /// All pages of a list.
+  func list(_ path: String, query: [(String, String)] = []) async throws -> [JSON] {
+    var elements: [JSON] = []
+    while true {
+      let page = [("limit", "\(Self.pageLimit)"), ("offset", "\(elements.count)")]
+      let answer = try await call(.get, path, query: query + page)
+      elements += answer["data"].elements
+      let total = answer["meta"]["total"].integer ?? 0
+      if answer["data"].elements.isEmpty || elements.count >= total { return elements }
+    }
+  }
+
+  /// Signs in or changes the password: an answer with tokens, which are kept.
+  func beginSession(_ path: String, _ body: JSON, token: String? = nil) async throws -> JSON {
+    let answer = try await send(.post, path, body: body, token: token)["data"]
+    try await store.exclusively { try keep(answer) }
+    return answer
+  }
+
+  /// Ends the session at the API and here; here in any case.
+  func endSession() async throws {
+    guard let credentials = try store.credentials(for: base) else { return }
+    defer { try? store.set(nil, for: base) }
+    _ = try await call(.post, "/auth/logout", body: ["refresh_token": .string(credentials.refreshToken)])
+  }
+
+  private func keep(_ answer: JSON) throws(CommandError) {
+    guard let access = answer["access_token"].string, let refresh = answer["refresh_token"].string else {
+      throw CommandError(.failure, "bad_answer", "\(base) answered without tokens: is it really the API of Sluice?")
+    }
+    let lifetime = TimeInterval(answer["expires_in"].integer ?? 60)
+    try store.set(
+      Credentials(
+        email: answer["user"]["email"].string ?? "", accessToken: access, refreshToken: refresh,
+        expiresAt: Date(timeIntervalSinceNow: lifetime)), for: base)
+  }
+
+  /// A new access token in place of `token`, which another command may have renewed already.
+  private func renewed(after token: String) async throws -> String {
+    try await store.exclusively {
+      guard let credentials = try store.credentials(for: base) else {
+        throw CommandError(.notAuthenticated, "unauthenticated", "you have signed out: run `sluice login`")
+      }
+      if credentials.accessToken != token { return credentials.accessToken }
+      do {
+        let body: JSON = ["refresh_token": .string(credentials.refreshToken)]
+        try keep(try await send(.post, "/auth/refresh", body: body, token: nil)["data"])
+      } catch let error as CommandError where error.status == .notAuthenticated {
+        try store.set(nil, for: base)
+        throw CommandError(.notAuthenticated, error.code, "your session has ended: run `sluice login`")
+      }
+      return try store.credentials(for: base)?.accessToken ?? ""
+    }
+  }
+
+  /// A path of segments, each encoded.
+  static func path(_ segments: String...) -> String {
+    segments.map { "/" + ($0.addingPercentEncoding(withAllowedCharacters: unreserved) ?? "") }.joined()
+  }
+
+  private static let unreserved = CharacterSet(
+    charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
+
+  private func send(
+    _ method: Method, _ path: String, query: [(String, String)] = [], body: JSON? = nil, token: String?
+  ) async throws -> JSON {
+    var url = "\(base)/api/v1\(path)"
+    if !query.isEmpty {
+      url += "?" + query.map { key, value in
+        "\(key)=\(value.addingPercentEncoding(withAllowedCharacters: Self.unreserved) ?? "")"
+      }.joined(separator: "&")
+    }
+    var request = HTTPClientRequest(url: url)
+    request.method = .RAW(value: method.rawValue)
+    request.headers.add(name: "Accept", value: "application/json")
+    request.headers.add(name: "User-Agent", value: "sluice")
+    if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+    if let body {
+      request.headers.add(name: "Content-Type", value: "application/json")
+      request.body = .bytes(ByteBuffer(string: body.text(pretty: false)))
+    }
+    let status: Int
+    let answer: ByteBuffer
+    do {
+      let response = try await http.execute(request, timeout: .seconds(60))
+      status = Int(response.status.code)
+      answer = try await response.body.collect(upTo: Self.answerByteCountMax)
+    } catch {
+      throw CommandError(
+        .unavailable, "api_unavailable",
+        "cannot reach the API at \(base): \(Self.reason(error)). Is sluice-api running (systemctl status sluice-api)? "
+          + "--api or SLUICE_API names another address")
+    }
+    let envelope = JSON.parse(answer.readableBytesView) ?? .null
+    guard (200..<300).contains(status) else {
+      throw CommandError(httpStatus: status, body: envelope, apiURL: base)
+    }
+    guard envelope["status"].string == "success" else {
+      throw CommandError(
+        .failure, "bad_answer", "\(url) answered something else than the API does: is \(base) the API of Sluice?")
+    }
+    return envelope
+  }
+
+  private static func reason(_ error: any Error) -> String {
+    if let error = error as? HTTPClientError {
+      if [.connectTimeout, .deadlineExceeded, .readTimeout].contains(error) { return "no answer in time" }
+      if error == .remoteConnectionClosed { return "it closed the connection" }
+    }
+    let text = "\(error)"
+    return text.contains("refused") || text.contains("errno: 111") ? "connection refused" : text
+  }
+}

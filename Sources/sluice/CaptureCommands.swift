@@ -1,0 +1,122 @@
+import ArgumentParser
+import ControlProtocol
+import Foundation
+
+struct CaptureCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "capture", abstract: "Packets that capture rules catch, written to pcapng files.",
+    subcommands: [Start.self, Stop.self, List.self])
+
+  struct Start: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Start a capture. It ends at a limit or with `capture stop`.",
+      discussion: """
+        EXAMPLES
+          sluice capture start eth0 --packets 10000
+          sluice capture start eth0 --duration 5m --snap-length 128 --sample 100
+          sluice capture start eth0 --rule look --path look.pcapng --file-bytes 100000000 --files 10
+        """)
+    @Argument(help: "The interface.")
+    var interface: String
+    @Option(help: "A file name in the daemon's capture directory; it chooses one where this is left out.")
+    var path: String?
+    @Option(help: "Bytes kept of each packet; all where this is left out.")
+    var snapLength: UInt32 = 0
+    @Option(name: .customLong("sample"), help: "Write one packet of so many.")
+    var sampleEvery: UInt32 = 0
+    @Option(name: .customLong("packets"), help: "Stop after so many packets.")
+    var packetLimit: UInt64 = 0
+    @Option(name: .customLong("bytes"), help: "Stop after so many bytes.")
+    var byteLimit: UInt64 = 0
+    @Option(help: "Stop after this time: 500ms, 30s, 5m, 1h.")
+    var duration: String?
+    @Option(name: .customLong("file-bytes"), help: "Begin a new file after so many bytes.")
+    var fileByteLimit: UInt64 = 0
+    @Option(name: .customLong("files"), help: "Keep so many files, the newest.")
+    var fileCount: UInt32 = 0
+    @Option(name: .customLong("rule"), help: "Only packets that this rule caught. Can be repeated.")
+    var rules: [String] = []
+    @OptionGroup var options: TargetOptions
+
+    func run() async throws {
+      let output = options.output
+      let milliseconds = try duration.map { text throws(CommandError) in try Quantity.milliseconds(text) } ?? 0
+      try await options.run { api in
+        let body: JSON = [
+          "node": .string(options.node), "interface": .string(interface), "path": .optional(path),
+          "snap_length": .count(snapLength), "sample_every": .count(sampleEvery), "packet_limit": .count(packetLimit),
+          "byte_limit": .count(byteLimit), "duration_ms": .count(milliseconds),
+          "file_byte_limit": .count(fileByteLimit), "file_count": .count(fileCount), "rules": .strings(rules),
+        ]
+        let capture = try await api.call(.post, "/captures", body: body)["data"]
+        output.write(capture, CaptureCommand.text(capture))
+      } daemon: { daemon in
+        let capture = try await daemon.startCapture(
+          .with {
+            ($0.interface, $0.path, $0.rules) = (interface, path ?? "", rules)
+            ($0.snapLength, $0.sampleEvery) = (snapLength, sampleEvery)
+            ($0.packetLimit, $0.byteLimit, $0.durationMillis) = (packetLimit, byteLimit, UInt64(milliseconds))
+            ($0.fileByteLimit, $0.fileCount) = (fileByteLimit, fileCount)
+          }
+        ).json
+        output.write(capture, CaptureCommand.text(capture))
+      }
+    }
+  }
+
+  struct Stop: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Stop a capture.")
+    @Argument(help: "The capture's id, as `capture start` and `capture list` say it.")
+    var id: String
+    @OptionGroup var options: TargetOptions
+
+    func run() async throws {
+      let output = options.output
+      try await options.run { api in
+        let capture = try await api.call(.post, APIClient.path("captures", id, "stop"))["data"]
+        output.write(capture, CaptureCommand.text(capture))
+      } daemon: { daemon in
+        let capture = try await daemon.stopCapture(id).json
+        output.write(capture, CaptureCommand.text(capture))
+      }
+    }
+  }
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Running captures and those before.")
+    @OptionGroup var options: TargetOptions
+
+    func run() async throws {
+      let output = options.output
+      try await options.run { api in
+        let captures = try await api.list("/captures", query: [("node", options.node)])
+        output.write(.array(captures), CaptureCommand.table(captures))
+      } daemon: { daemon in
+        let captures = try await daemon.captures().map(\.json)
+        output.write(.array(captures), CaptureCommand.table(captures))
+      }
+    }
+  }
+
+  static func text(_ capture: JSON) -> String {
+    var lines = ["capture \(capture["id"].cell) on \(capture["interface"].cell): \(capture["state"].cell)"]
+    if let error = capture["error"].string, !error.isEmpty { lines.append("error: \(error)") }
+    let counts = ["written", "sampled_out", "filtered_out", "dropped"].map { name in
+      "\(capture["packets_" + name].cell) \(name.replacing("_", with: " "))"
+    }
+    lines.append("\(capture["packets_received"].cell) packets received: " + counts.joined(separator: ", "))
+    lines += capture["files"].elements.map { "file \($0.cell)" }
+    return lines.map(Terminal.safe).joined(separator: "\n")
+  }
+
+  static func table(_ captures: [JSON]) -> String {
+    var table = Table("CAPTURE", "INTERFACE", "STATE", ">RECEIVED", ">WRITTEN", ">DROPPED", ">BYTES", "STARTED", "FILE")
+    for capture in captures {
+      table.add(
+        capture["id"].cell, capture["interface"].cell, capture["state"].cell, capture["packets_received"].cell,
+        capture["packets_written"].cell, capture["packets_dropped"].cell, capture["bytes_written"].cell,
+        capture["started_at"].cell, capture["files"].elements.last?.cell ?? "")
+    }
+    return table.text
+  }
+}

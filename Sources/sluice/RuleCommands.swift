@@ -1,0 +1,203 @@
+import ArgumentParser
+import Foundation
+import Rules
+
+struct RuleCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "rule",
+    abstract: "The rules of a rule set. The first that matches a packet decides. Changes take effect by `apply`.",
+    subcommands: [Add.self, List.self, Show.self, Move.self, Remove.self])
+
+  /// Where a rule goes.
+  struct Placement: ParsableArguments {
+    @Option(name: .customLong("at"), help: "At this position; the first is 0.")
+    var position: UInt?
+    @Option(help: "Before this rule.")
+    var before: String?
+    @Option(help: "After this rule.")
+    var after: String?
+
+    func fields(isRequired: Bool) throws(CommandError) -> [String: JSON] {
+      var fields: [String: JSON] = [:]
+      if let position { fields["position"] = .count(position) }
+      if let before { fields["before"] = .string(before) }
+      if let after { fields["after"] = .string(after) }
+      guard fields.count < 2, !isRequired || !fields.isEmpty else {
+        throw .usage("say where\(isRequired ? "" : " once"): one of --at, --before and --after")
+      }
+      return fields
+    }
+  }
+
+  struct Add: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Add a rule, at the end unless a place is named.",
+      discussion: """
+        Every kind of option that is given must match; of one kind any does. Without options the rule matches all.
+
+        EXAMPLES
+          sluice rule add edge no-telnet --protocol tcp --destination-port 23 --action drop
+          sluice rule add edge dns --protocol udp --destination-port 53,853 --source 10.0.0.0/8 --action count --at 0
+          sluice rule add edge to-lab --destination 2001:db8::/32 --action redirect --redirect-to eth1
+          sluice rule add edge --text "rule web: tcp dport 80, 443 pass  # the proxies"
+        """)
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @Argument(help: "The rule's name, to which its counters belong.")
+    var name: String?
+    @Option(help: "The whole rule in one line, as `rule-set show` prints it.")
+    var text: String?
+    @Option(name: [.long, .customLong("from")], help: "Source address or prefix; lists with commas.")
+    var source: [String] = []
+    @Option(name: [.long, .customLong("to")], help: "Destination address or prefix.")
+    var destination: [String] = []
+    @Option(help: "tcp, udp, icmp, icmpv6, … or a number.")
+    var `protocol`: [String] = []
+    @Option(name: [.long, .customLong("sport")], help: "Source port or range: 443, 8000-8080.")
+    var sourcePort: [String] = []
+    @Option(name: [.long, .customLong("dport")], help: "Destination port or range.")
+    var destinationPort: [String] = []
+    @Option(help: "pass, drop, count (and go on), capture or redirect.")
+    var action: String?
+    @Option(help: "The interface to redirect to.")
+    var redirectTo: String?
+    @Option(help: "A note, at most 256 bytes.")
+    var comment: String?
+    @Flag(help: "Keep the rule without effect.")
+    var disabled = false
+    @OptionGroup var placement: Placement
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      var body = try JSON.encoding(try rule()).members
+      body.merge(try placement.fields(isRequired: false)) { _, place in place }
+      let request = JSON.object(body)
+      try await options.withAPI { api in
+        let rule = try await api.call(.post, APIClient.path("rule-sets", ruleSet, "rules"), body: request)["data"]
+        options.output.write(rule, "added \(rule["name"].cell) to \(ruleSet) at \(rule["position"].cell)")
+        options.output.note("it takes effect with: sluice apply \(ruleSet)")
+      }
+    }
+
+    /// The rule that the options say; its faults are found here, before anything is sent.
+    func rule() throws(CommandError) -> Rule {
+      if let text { return try parse(text) }
+      guard let name else { throw .usage("a rule needs a name: sluice rule add \(ruleSet) NAME …") }
+      guard let action else { throw .usage("a rule needs --action: \(Action.names.joined(separator: ", "))") }
+      let match: JSON = [
+        "sources": elements(source), "destinations": elements(destination), "protocols": elements(`protocol`),
+        "source_ports": elements(sourcePort), "destination_ports": elements(destinationPort),
+      ]
+      let value: JSON = [
+        "name": .string(name), "match": match, "action": .string(action), "redirect_to": .optional(redirectTo),
+        "comment": .string(comment ?? ""), "enabled": .bool(!disabled),
+      ]
+      return try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x").ruleSet.rules[0]
+    }
+
+    private func parse(_ text: String) throws(CommandError) -> Rule {
+      guard name == nil, action == nil, redirectTo == nil, comment == nil, !disabled,
+        (source + destination + `protocol` + sourcePort + destinationPort).isEmpty
+      else { throw .usage("--text holds the whole rule: leave out its name and the other options") }
+      let rules = try RuleFile(text: "ruleset x\n\(text)\n", source: "--text").ruleSet.rules
+      guard rules.count == 1 else { throw .usage("--text takes one rule: rule NAME: … ACTION") }
+      return rules[0]
+    }
+
+    /// Values with commas as lists.
+    private func elements(_ texts: [String]) -> JSON {
+      .strings(texts.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }.map { text in
+        String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+      })
+    }
+  }
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "The rules in order.")
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      try await options.withAPI { api in
+        let rules = try await api.list(APIClient.path("rule-sets", ruleSet, "rules"))
+        options.output.write(.array(rules), RuleCommand.table(rules))
+      }
+    }
+  }
+
+  static func table(_ rules: [JSON]) -> String {
+    var table = Table(">#", "RULE", "ACTION", "SOURCE", "DESTINATION", "PROTOCOL", "SPORT", "DPORT", "COMMENT")
+    for (index, rule) in rules.enumerated() {
+      let match = rule["match"]
+      let target = rule["redirect_to"].string.map { " " + $0 } ?? ""
+      let disabled = rule["enabled"].bool == false ? " (disabled)" : ""
+      table.add(
+        "\(rule["position"].integer ?? Int64(index))", rule["name"].cell, rule["action"].cell + target + disabled,
+        match["sources"].cell, match["destinations"].cell, match["protocols"].cell, match["source_ports"].cell,
+        match["destination_ports"].cell, rule["comment"].cell)
+    }
+    return table.text
+  }
+
+  struct Show: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "One rule.")
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @Argument(help: "The rule.")
+    var name: String
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      try await options.withAPI { api in
+        let rule = try await api.call(.get, APIClient.path("rule-sets", ruleSet, "rules", name))["data"]
+        options.output.write(rule, RuleCommand.table([rule]))
+      }
+    }
+  }
+
+  struct Move: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Move a rule in the order.",
+      discussion: """
+        EXAMPLES
+          sluice rule move edge no-telnet --at 0
+          sluice rule move edge no-telnet --before web
+        """)
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @Argument(help: "The rule.")
+    var name: String
+    @OptionGroup var placement: Placement
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      let body = JSON.object(try placement.fields(isRequired: true))
+      try await options.withAPI { api in
+        let path = APIClient.path("rule-sets", ruleSet, "rules", name, "move")
+        let rule = try await api.call(.post, path, body: body)["data"]
+        options.output.write(rule, "\(Terminal.safe(name)) is at \(rule["position"].cell)")
+      }
+    }
+  }
+
+  struct Remove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Remove rules.")
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @Argument(help: "The rules.")
+    var names: [String]
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      try await options.withAPI { api in
+        for name in names {
+          _ = try await api.call(.delete, APIClient.path("rule-sets", ruleSet, "rules", name))
+        }
+        options.output.write(
+          ["rule_set": .string(ruleSet), "removed": .strings(names)],
+          Terminal.safe("removed \(names.joined(separator: ", ")) from \(ruleSet)"))
+      }
+    }
+  }
+}

@@ -1,0 +1,168 @@
+import ArgumentParser
+import Foundation
+import Glibc
+
+struct Login: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Sign in to the API.",
+    discussion: """
+      Keeps the tokens in $XDG_CONFIG_HOME/sluice/credentials.json (mode 0600) and renews them by itself.
+
+      EXAMPLES
+        sluice login admin@localhost.local
+        sluice login ops@example.org --password-stdin < password.txt
+      """)
+
+  @Argument(help: "The account's email. Asked for where it is missing.")
+  var email: String?
+
+  @Flag(help: "Read the password from standard input, its first line.")
+  var passwordStdin = false
+
+  @OptionGroup var options: APIOptions
+
+  func run() async throws {
+    let email = try email ?? Prompt.line("Email: ")
+    let password = try passwordStdin ? Prompt.standardInputLine() : Prompt.secret("Password: ")
+    try await options.withAPI { api in
+      let answer = try await api.beginSession(
+        "/auth/login", ["email": .string(email), "password": .string(password)])
+      let mustChange = answer["must_change_password"].bool ?? false
+      options.output.write(
+        ["user": answer["user"], "must_change_password": .bool(mustChange)],
+        "signed in to \(api.base) as \(answer["user"]["email"].cell)")
+      if mustChange { options.output.note("this password must be changed first: sluice password change") }
+    }
+  }
+}
+
+struct Logout: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "End the session, at the API and here.")
+  @OptionGroup var options: APIOptions
+
+  func run() async throws {
+    try await options.withAPI { api in
+      do {
+        try await api.endSession()
+      } catch let error as CommandError where error.status == .notAuthenticated {
+        // It had ended already.
+      }
+      options.output.write(["signed_out": true], "signed out of \(api.base)")
+    }
+  }
+}
+
+struct WhoAmI: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "whoami", abstract: "The signed-in account, its roles and scopes.")
+  @OptionGroup var options: APIOptions
+
+  func run() async throws {
+    try await options.withAPI { api in
+      let me = try await api.call(.get, "/auth/me")["data"]
+      let user = me["user"] == .null ? me : me["user"]
+      options.output.write(
+        me,
+        """
+        \(user["email"].cell) at \(api.base)
+        roles:  \(user["roles"].elements.map(\.cell).joined(separator: ", "))
+        scopes: \(user["scopes"].elements.map(\.cell).joined(separator: " "))
+        """)
+    }
+  }
+}
+
+struct PasswordCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "password", abstract: "Your password.", subcommands: [Change.self])
+
+  struct Change: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Change your password.",
+      discussion: """
+        EXAMPLES
+          sluice password change
+          printf '%s\\n%s\\n' "$OLD" "$NEW" | sluice password change --password-stdin
+        """)
+
+    @Flag(help: "Read the present and the new password from standard input, one line each.")
+    var passwordStdin = false
+
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      let (current, new) = try passwords()
+      try await options.withAPI { api in
+        guard let token = try await freshToken(api) else {
+          throw CommandError(.notAuthenticated, "unauthenticated", "you are not signed in: run `sluice login`")
+        }
+        let answer = try await api.beginSession(
+          "/auth/change-password", ["current_password": .string(current), "new_password": .string(new)], token: token)
+        options.output.write(["user": answer["user"], "must_change_password": false], "password changed")
+      }
+    }
+
+    /// The access token, renewed if it had ended: asking who we are does that.
+    private func freshToken(_ api: APIClient) async throws -> String? {
+      _ = try await api.call(.get, "/auth/me")
+      return try api.store.credentials(for: api.base)?.accessToken
+    }
+
+    private func passwords() throws -> (current: String, new: String) {
+      if passwordStdin { return (try Prompt.standardInputLine(), try Prompt.standardInputLine()) }
+      let current = try Prompt.secret("Present password: ")
+      let new = try Prompt.secret("New password: ")
+      guard try Prompt.secret("New password again: ") == new else {
+        throw CommandError.usage("the two new passwords differ; nothing was changed")
+      }
+      return (current, new)
+    }
+  }
+}
+
+/// Questions at the terminal.
+enum Prompt {
+  static func line(_ question: String) throws(CommandError) -> String {
+    guard isatty(0) == 1 else { throw .usage("there is no terminal to ask \"\(question)\" on: give it as an argument") }
+    FileHandle.standardError.write(Data(question.utf8))
+    guard let text = readLine(), !text.isEmpty else { throw .usage("nothing was entered") }
+    return text
+  }
+
+  static func standardInputLine() throws(CommandError) -> String {
+    guard let text = readLine(), !text.isEmpty else { throw .usage("standard input holds no password") }
+    return text
+  }
+
+  /// From the terminal itself, without showing what is typed. Ctrl-C ends the command with the terminal as it was.
+  static func secret(_ question: String) throws(CommandError) -> String {
+    let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
+    guard terminal >= 0 else { throw .usage("there is no terminal to ask for a password on: use --password-stdin") }
+    defer { close(terminal) }
+    var before = termios()
+    guard tcgetattr(terminal, &before) == 0 else { throw .usage("there is no terminal: use --password-stdin") }
+    var silent = before
+    // Byte by byte and without signals: an interrupt must not leave the terminal silent.
+    silent.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)
+    let terminalFile = FileHandle(fileDescriptor: terminal)
+    terminalFile.write(Data(question.utf8))
+    tcsetattr(terminal, TCSAFLUSH, &silent)
+    defer {
+      tcsetattr(terminal, TCSAFLUSH, &before)
+      terminalFile.write(Data("\n".utf8))
+    }
+    var typed: [UInt8] = []
+    var byte: [UInt8] = [0]
+    while read(terminal, &byte, 1) == 1 {
+      switch byte[0] {
+      case 0x0a, 0x0d: return String(decoding: typed, as: UTF8.self)
+      case 0x03, 0x04: throw CommandError(.failure, "cancelled", "cancelled")
+      case 0x08, 0x7f:
+        while let last = typed.popLast(), last & 0xc0 == 0x80 {}
+      case 0x15: typed = []
+      default: if typed.count < 4096 { typed.append(byte[0]) }
+      }
+    }
+    throw CommandError(.failure, "cancelled", "the terminal is gone")
+  }
+}
