@@ -9,6 +9,8 @@ public struct LogRecord: Sendable {
   /// Bytes of UTF-8 in a message, and in the value of a field; more are cut off.
   public static let messageByteCountMax = 16_384
   public static let valueByteCountMax = 4096
+  /// Bytes of UTF-8 in the name of a field and of a logger.
+  public static let nameByteCountMax = 128
 
   public var time: LogTime
   public var level: Logger.Level
@@ -25,7 +27,7 @@ public struct LogRecord: Sendable {
   init(_ event: LogEvent, label: String, metadata: Logger.Metadata, time: LogTime) {
     self.time = time
     level = event.level
-    self.label = label
+    self.label = Self.cut(label, Self.nameByteCountMax)
     message = Self.cut(Redaction.withoutBearerTokens(event.message.description), Self.messageByteCountMax)
     file = event.file
     line = event.line
@@ -39,7 +41,7 @@ public struct LogRecord: Sendable {
 
   private mutating func add(_ metadata: Logger.Metadata, prefix: String) {
     for (key, value) in metadata where fields.count < Self.fieldsMax {
-      let key = prefix + key
+      let key = Self.cut(prefix + key, Self.nameByteCountMax)
       if Redaction.isSecret(key) {
         fields.append((key, Redaction.mark))
       } else if case .dictionary(let inner) = value {

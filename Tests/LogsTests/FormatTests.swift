@@ -114,5 +114,8 @@ struct RecordTests {
     #expect(long.fields[0].value.utf8.count <= LogRecord.valueByteCountMax + 3)
     let many = Dictionary(uniqueKeysWithValues: (0..<200).map { ("k\($0)", Logger.MetadataValue.string("v")) })
     #expect(record("m", many).fields.count == LogRecord.fieldsMax)
+    let named = record("m", [text: "v"], label: text)
+    #expect(named.fields[0].key.utf8.count <= LogRecord.nameByteCountMax + 3)
+    #expect(named.label.utf8.count <= LogRecord.nameByteCountMax + 3)
   }
 }
