@@ -29,7 +29,7 @@ enum QueueLoop {
       started.put(.success((report(configuration, queue), descriptor)))
       let failure = loop(&queue, shared, spinCount: configuration.spinCount)
       drain(&queue, shared)
-      shared.settled(isOver: true)
+      shared.settle(isOver: true) {}
       shared.taps.close(&queue.entry.pipeline.second.taps)
       shared.publish(queue)
       shared.close(failure: failure)
@@ -52,10 +52,9 @@ enum QueueLoop {
   private static func loop(_ queue: inout QueueState, _ shared: QueueShared, spinCount: UInt32) -> SystemError? {
     var idle: UInt32 = 0
     while !shared.isStopping.load(ordering: .relaxed) {
+      if shared.isSettling.load(ordering: .relaxed) { shared.settle { drain(&queue, shared) } }
       if step(&queue, shared) > 0 {
         idle = 0
-      } else if shared.isSettling.load(ordering: .relaxed) {
-        shared.settled()
       } else if idle < spinCount {
         idle &+= 1
       } else {
@@ -95,7 +94,7 @@ enum QueueLoop {
     }
   }
 
-  /// What is in the ring when the stop comes is received; what comes later is not waited for.
+  /// Receives what is in the ring now; what comes later is not waited for.
   private static func drain(_ queue: inout QueueState, _ shared: QueueShared) {
     var left = queue.socket.frames(pool: queue.pool).receive
     while left > 0 {

@@ -119,9 +119,8 @@ public final class QueueWorker: Sendable {
     thread.withLock { if let running = $0.take() { running.join() } }
   }
 
-  /// Waits until the receive ring has been seen empty, from now on: everything that arrived before has gone through the
-  /// pipeline. Returns at once when the thread has ended. Meant for when nothing more arrives; under traffic it takes until
-  /// the thread catches up.
+  /// Waits until everything that is in the receive ring at the call has gone through the pipeline. At once when the thread
+  /// has ended.
   public func settle() {
     let done = Handoff<Void>()
     guard shared.requestSettling(done) else { return }
@@ -149,7 +148,7 @@ final class QueueShared: Sendable {
   let isStopping = Atomic<Bool>(false)
   let wake: EventDescriptor
   let taps = TapBoard()
-  /// Somebody waits for an empty ring: the packet thread looks only at this.
+  /// Somebody waits in settle(): the packet thread looks only at this.
   let isSettling = Atomic<Bool>(false)
   private let settling = Mutex<(waiters: [Handoff<Void>], isOver: Bool)>(([], false))
   private let frameCount: UInt32
@@ -171,14 +170,16 @@ final class QueueShared: Sendable {
     }
   }
 
-  /// The packet thread, when the ring is empty and ``isSettling`` is set, and at its end.
-  func settled(isOver: Bool = false) {
+  /// The packet thread, when ``isSettling`` is set, and at its end. Those who asked before `drain` hear of it; whoever asks
+  /// meanwhile is served the next time, because `drain` may have looked at the ring already.
+  func settle(isOver: Bool = false, _ drain: () -> Void) {
     let waiters = settling.withLock {
       let waiters = $0.waiters
       $0 = ([], $0.isOver || isOver)
       isSettling.store(false, ordering: .relaxed)
       return waiters
     }
+    drain()
     for waiter in waiters { waiter.put(()) }
   }
 

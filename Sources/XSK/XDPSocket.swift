@@ -190,8 +190,8 @@ extension XDPSocket {
   /// The driver waits for a call before it looks at the fill ring; ``wake()`` or poll(2) is one.
   @inlinable public var needsWakeup: Bool { fillRing.needsWakeup }
 
-  /// Makes the driver look at the fill ring.
-  public func wake() { _ = recv(descriptor.rawValue, nil, 0, CInt(MSG_DONTWAIT)) }
+  /// Makes the driver look at the fill ring. Mutating, because a borrowing call copies the whole value first.
+  public mutating func wake() { _ = recv(descriptor.rawValue, nil, 0, CInt(MSG_DONTWAIT)) }
 
   /// Where the frames are now.
   public func frames(pool: borrowing FramePool) -> FrameCounts {

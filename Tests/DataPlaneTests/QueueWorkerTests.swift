@@ -40,6 +40,22 @@ struct QueueWorkerTests {
     }
   }
 
+  @Test("Settling waits for every packet that was there, and not for a worker that ended")
+  func settles() throws {
+    try withTestNetwork { network in
+      let bench = try Bench(network)
+      var sender = try FrameSender(interface: try network.far())
+      for round in 1...200 as ClosedRange<UInt64> {
+        // A veth delivers in the sender's softirq: what was sent is in the ring.
+        for number in 0..<3 as Range<UInt32> { try sender.send(testFrame(slot: 1, number: number)) }
+        bench.workers[0].settle()
+        #expect(bench.received == round * 3)
+      }
+      bench.stop()
+      bench.workers[0].settle()
+    }
+  }
+
   @Test("An idle worker uses no CPU")
   func idle() throws {
     try withTestNetwork { network in
