@@ -122,7 +122,9 @@ struct RegistryTests {
     #expect(try #require(values["process_cpu_seconds_total"]) > 0)
   }
 
-  @Test("Prometheus' own checker accepts everything", .enabled(if: FileManager.default.fileExists(atPath: RegistryTests.promtool)))
+  @Test(
+    "Prometheus' own checker accepts everything",
+    .enabled(if: FileManager.default.fileExists(atPath: RegistryTests.promtool)))
   func promtoolAccepts() async throws {
     let registry = PrometheusRegistry()
     registry.addProcessMetrics()

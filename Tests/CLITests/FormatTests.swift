@@ -1,0 +1,251 @@
+import ArgumentParser
+import Foundation
+import Rules
+import Testing
+
+@testable import sluice
+
+@Suite("Tables and JSON")
+struct FormatTests {
+  @Test("Columns are aligned, numbers to the right, lines without spaces at their end")
+  func table() {
+    var table = Table("RULE", ">PACKETS", "NOTE")
+    table.add("drop-telnet", "7", "")
+    table.add("a", "12345678901", "x")
+    #expect(
+      table.text == """
+        RULE             PACKETS  NOTE
+        drop-telnet            7
+        a            12345678901  x
+        """)
+  }
+
+  @Test(
+    "A cell cannot command the terminal or begin a line",
+    arguments: ["a\nb", "\u{1b}[31m", "\u{9b}31m", "\u{202e}x", "\u{7f}", "\r"])
+  func hostile(_ text: String) {
+    var table = Table("A")
+    table.add(text)
+    #expect(table.text.split(separator: "\n", omittingEmptySubsequences: false).count == 2)
+    #expect(table.text.unicodeScalars.allSatisfy { $0 == "\n" || $0.value >= 0x20 && $0.value < 0x7f })
+  }
+
+  @Test("JSON comes back as it was; integers stay integers up to the last bit")
+  func json() throws {
+    let value: JSON = [
+      "a": [1, .number(2.5), .null, true, "x\n\"\u{1F980}"], "b": .integer(.max), "c": .integer(.min), "d": [:],
+    ]
+    #expect(JSON.parse(value.text().utf8) == value)
+    #expect(JSON.parse(value.text(pretty: false).utf8) == value)
+    #expect(!value.text(pretty: false).contains("\n"))
+    #expect(JSON.parse("9007199254740993".utf8) == .integer(9_007_199_254_740_993))
+    #expect(JSON.parse("{".utf8) == nil)
+    #expect(JSON.parse("".utf8) == nil)
+  }
+
+  @Test(
+    "Short numbers",
+    arguments: [
+      (0.0, "0"), (999, "999"), (999.6, "1.00k"), (1500, "1.50k"), (12_345, "12.3k"), (5_700_000, "5.70M"),
+      (999_999, "1.00M"), (1e18, "1000P"),
+    ])
+  func short(_ value: Double, _ text: String) { #expect(Quantity.short(value) == text) }
+
+  @Test("Times", arguments: [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("2", 2000)])
+  func times(_ text: String, _ milliseconds: Int64) throws { #expect(try Quantity.milliseconds(text) == milliseconds) }
+
+  @Test("What is no time is refused", arguments: ["", "s", "-1s", "0", "nan", "inf", "1d", "40000h", "1e99", "0.1ms"])
+  func badTimes(_ text: String) { #expect(throws: CommandError.self) { try Quantity.milliseconds(text) } }
+
+  @Test("Counters show rates between two readings, and none across a restart")
+  func counters() {
+    func reading(_ packets: Int64) -> [JSON] {
+      [
+        [
+          "interface": "eth0", "rule_set": "edge", "revision": 3, "generation": 9,
+          "rules": [
+            ["rule": "no-telnet", "action": "drop", "packets": .integer(packets), "bytes": .integer(packets * 64)]
+          ],
+          "actions": ["drop": ["packets": .integer(packets), "bytes": .integer(packets * 64)]],
+          "events": ["redirect_failed": ["packets": 0, "bytes": 0]],
+          "malformed": ["bad_tcp": ["packets": 2, "bytes": 9]],
+        ]
+      ]
+    }
+    let text = Counters.text(reading(3000), before: reading(1000), seconds: 2)
+    #expect(text.hasPrefix("eth0: edge revision 3, generation 9\n"))
+    #expect(text.contains("no-telnet  drop     3000  192000      1.00k    512k"))
+    #expect(text.contains("bad_tcp") && !text.contains("redirect_failed"))
+    #expect(!Counters.text(reading(10), before: reading(1000), seconds: 2).contains("k"))
+    #expect(Counters.text([], before: nil, seconds: nil) == "no interface is attached")
+  }
+}
+
+@Suite("Errors and exit statuses")
+struct ErrorTests {
+  @Test(
+    "The API's answers",
+    arguments: [
+      (400, "invalid_json", 2), (401, "unauthenticated", 3), (401, "token_expired", 3), (403, "missing_scope", 4),
+      (403, "password_change_required", 4), (404, "not_found", 5), (405, "method_not_allowed", 2), (409, "conflict", 6),
+      (412, "stale_revision", 6), (413, "payload_too_large", 2), (415, "unsupported_media_type", 2),
+      (422, "validation_failed", 2), (422, "node_refused", 1), (429, "too_many_requests", 7), (500, "internal", 1),
+      (502, "node_unavailable", 7), (503, "database_unavailable", 7), (418, "teapot", 1),
+    ])
+  func statuses(_ http: Int, _ code: String, _ status: Int32) {
+    let body: JSON = ["status": "error", "error": ["code": .string(code), "message": "why"]]
+    let error = CommandError(httpStatus: http, body: body, apiURL: "u")
+    #expect(error.status.rawValue == status)
+    #expect(error.code == code)
+    #expect(error.message.hasPrefix("why"))
+    #expect(error.json["error"]["code"].string == code)
+  }
+
+  @Test("Faults of fields are listed below the message")
+  func fields() {
+    let body: JSON = [
+      "error": [
+        "code": "validation_failed", "message": "the body is wrong",
+        "details": [["path": "match.sources[0]", "message": "is no prefix"], ["path": "", "message": "too much"]],
+      ]
+    ]
+    let error = CommandError(httpStatus: 422, body: body, apiURL: "u")
+    #expect(error.text == "error: the body is wrong\n  match.sources[0]: is no prefix\n  too much")
+  }
+
+  @Test("An answer that isn't the API's says so")
+  func stranger() {
+    #expect(CommandError(httpStatus: 500, body: .null, apiURL: "http://x").message.contains("really the API"))
+  }
+
+  @Test("A missing scope is named, and what to do")
+  func remedies() {
+    let scope: JSON = ["error": ["code": "missing_scope", "message": "no", "details": ["required": "rules:write"]]]
+    #expect(CommandError(httpStatus: 403, body: scope, apiURL: "u").message.contains("rules:write"))
+    let change: JSON = ["error": ["code": "password_change_required", "message": "no"]]
+    #expect(CommandError(httpStatus: 403, body: change, apiURL: "u").message.contains("sluice password change"))
+  }
+}
+
+@Suite("Rules on the command line and in files")
+struct RuleTests {
+  private func rule(_ arguments: String...) throws -> Rule {
+    try RuleCommand.Add.parse(["edge"] + arguments).rule()
+  }
+
+  @Test("Options make the rule; lists by commas and by repetition")
+  func options() throws {
+    let made = try rule(
+      "dns", "--protocol", "udp, tcp", "--dport", "53,853", "--destination-port", "5300-5400", "--source", "10.0.0.0/8",
+      "--to", "192.0.2.1", "--action", "redirect", "--redirect-to", "eth1", "--comment", "c d", "--disabled")
+    let text = """
+      ruleset x
+      disabled rule dns: saddr 10.0.0.0/8 daddr 192.0.2.1 udp, tcp dport 53, 853, 5300-5400 redirect eth1  # c d
+      """
+    #expect(made == (try RuleSetText.parse(text).rules.first))
+  }
+
+  @Test("A whole rule as text")
+  func text() throws {
+    let made = try rule("--text", "rule web: tcp dport 80, 443 pass  # proxies")
+    #expect(made.name == "web")
+    #expect(made.comment == "proxies")
+  }
+
+  @Test(
+    "A bad rule is refused before anything is sent, and the message says what is wrong",
+    arguments: [
+      (["r", "--action", "explode"], "explode"), (["r"], "--action"), (["--action", "drop"], "name"),
+      (["r", "--source", "10.0.0.1/8", "--action", "drop"], "10.0.0.0/8"),
+      (["r", "--dport", "70000", "--protocol", "tcp", "--action", "drop"], "65535"),
+      (["r", "--dport", "80", "--action", "drop"], "protocol"), (["R", "--action", "drop"], "name"),
+      (["r", "--action", "redirect"], "redirect_to"), (["r", "--source", "", "--action", "drop"], "prefix"),
+      (["r", "--text", "rule x: drop"], "--text"), (["--text", "rule x: drop\nrule y: drop"], "one rule"),
+    ])
+  func refusals(_ arguments: [String], _ mention: String) throws {
+    let add = try RuleCommand.Add.parse(["edge"] + arguments)
+    let error = try #require(throws: CommandError.self) { try add.rule() }
+    #expect(error.status == .usage)
+    #expect((error.text).contains(mention), "\(error.text)")
+  }
+
+  @Test("A place is one place")
+  func placement() throws {
+    #expect(throws: CommandError.self) {
+      try RuleCommand.Placement.parse(["--at", "1", "--after", "x"]).fields(isRequired: false)
+    }
+    #expect(throws: CommandError.self) { try RuleCommand.Placement.parse([]).fields(isRequired: true) }
+    #expect(try RuleCommand.Placement.parse(["--before", "x"]).fields(isRequired: true) == ["before": "x"])
+  }
+
+  @Test("Text, an object and a list of rules are the same rule set")
+  func files() throws {
+    let text = try RuleFile(text: "ruleset edge\nrule a: tcp dport 23 drop\n", source: "f").ruleSet
+    let rule = #"{"name":"a","match":{"protocols":["tcp"],"destination_ports":["23"]},"action":"drop"}"#
+    let object = try RuleFile(text: #"{"name":"edge","rules":[\#(rule)]}"#, source: "f").ruleSet
+    let list = try RuleFile(text: "[\(rule)]", source: "f", name: "edge").ruleSet
+    #expect(text == object)
+    #expect(text == list)
+    #expect(try RuleFile.text(JSON.encoding(text)) == RuleSetText.print(text).dropLast())
+  }
+
+  @Test(
+    "A bad file is refused with the place of the fault",
+    arguments: [
+      ("ruleset edge\nrule a: tcp dport x drop\n", "2"), (#"{"rules":[]}"#, "name"), ("{", "JSON"),
+      (#"{"name":"e","rules":[{"name":"a","match":{"sourcs":[]},"action":"drop"}]}"#, "sourcs"),
+      (#"{"name":"e","rules":[{"name":"a","action":"drop"},{"name":"a","action":"drop"}]}"#, "rules[1]"), ("", "f"),
+    ])
+  func badFiles(_ text: String, _ mention: String) throws {
+    let error = try #require(throws: CommandError.self) { try RuleFile(text: text, source: "f") }
+    #expect(error.status == .usage)
+    #expect(error.text.contains(mention), "\(error.text)")
+  }
+}
+
+@Suite("Where a command talks to")
+struct TargetTests {
+  @Test(
+    "A flag beats a variable, and the API's variable the socket's",
+    arguments: [
+      ([], [:], nil), (["--socket", "/s"], [:], "/s"), ([], ["SLUICE_SOCKET": "/e"], "/e"),
+      (["--api", "http://a"], ["SLUICE_SOCKET": "/e"], nil),
+      ([], ["SLUICE_SOCKET": "/e", "SLUICE_API": "http://a"], nil),
+      (["--socket", "/s"], ["SLUICE_API": "http://a"], "/s"), ([], ["SLUICE_SOCKET": ""], nil),
+    ] as [([String], [String: String], String?)])
+  func target(_ arguments: [String], _ environment: [String: String], _ path: String?) throws {
+    #expect(try TargetOptions.parse(arguments).socketPath(environment) == path)
+  }
+
+  @Test("Both flags exclude each other")
+  func both() throws {
+    let options = try TargetOptions.parse(["--socket", "/s", "--api", "http://a"])
+    #expect(throws: CommandError.self) { try options.socketPath([:]) }
+  }
+
+  @Test(
+    "A URL of an API", arguments: ["http://127.0.0.1:8080", "http://localhost/", "http://[::1]:1", "https://x.example"])
+  func urls(_ url: String) throws {
+    #expect(try APIClient.checked(url: url, allowsClear: false) == (url.hasSuffix("/") ? String(url.dropLast()) : url))
+  }
+
+  @Test(
+    "What is no URL of an API, or would show the password, is refused",
+    arguments: [
+      "", "x", "ftp://127.0.0.1", "http://", "http://10.0.0.1", "http://127.evil.example", "http://a@127.0.0.1",
+      "http://127.0.0.1/path", "http://127.0.0.1?x=1", "http://localhost.evil.example",
+    ])
+  func badURLs(_ url: String) {
+    #expect(throws: CommandError.self) { try APIClient.checked(url: url, allowsClear: false) }
+  }
+
+  @Test("--insecure allows it")
+  func insecure() throws {
+    #expect(try APIClient.checked(url: "http://10.0.0.1", allowsClear: true) == "http://10.0.0.1")
+  }
+
+  @Test("Path segments cannot leave their place")
+  func segments() {
+    #expect(APIClient.path("rule-sets", "a/../b?c#d%e", "rules") == "/rule-sets/a%2F..%2Fb%3Fc%23d%25e/rules")
+  }
+}
