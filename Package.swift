@@ -148,6 +148,14 @@ let package = Package(
         .product(name: "GRPCInProcessTransport", package: "grpc-swift-2"),
       ]),
     .testTarget(name: "TelemetryTests", dependencies: ["Telemetry", coreMetrics]),
+    .testTarget(name: "LogsTests", dependencies: ["Logs", logging]),
+    .testTarget(name: "SettingsTests", dependencies: ["Settings"]),
+    .testTarget(
+      name: "CLITests",
+      dependencies: [
+        "sluice", "ControlProtocol", "Rules", hummingbird, arguments, httpClient, grpcCore, grpcTransport,
+        .product(name: "HummingbirdTesting", package: "hummingbird"),
+      ]),
     .testTarget(name: "ArchitectureTests"),
     .target(name: "DatabaseSupport", path: "Tests/DatabaseSupport"),
     .testTarget(
