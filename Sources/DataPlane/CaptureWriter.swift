@@ -63,7 +63,8 @@ final class CaptureWriter: @unchecked Sendable {
     self.wake = wake
   }
 
-  /// Hangs the rings into the packet threads: from here on packets arrive.
+  /// Hangs the rings into the packet threads. On return no thread is in a batch that it began without its ring: every
+  /// packet that arrives from now on is seen.
   func attach() throws(CaptureError) {
     for lane in lanes {
       switch lane.worker.attach(lane.ring) {
@@ -72,6 +73,7 @@ final class CaptureWriter: @unchecked Sendable {
       case .closed: throw .queueStopped
       }
     }
+    for lane in lanes { lane.worker.settle() }
   }
 
   /// Undoes init and `attach()`.

@@ -20,4 +20,7 @@ public struct FileLock: ~Copyable, Sendable {
     try check("write", path) { text.withUnsafeBytes { pwrite(raw, $0.baseAddress, $0.count, 0) } }
     self.file = file
   }
+
+  // Closing alone leaves the lock to a child that is just being spawned and has not closed its copies yet.
+  deinit { _ = flock(file.rawValue, LOCK_UN) }
 }

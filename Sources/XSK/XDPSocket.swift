@@ -195,12 +195,10 @@ extension XDPSocket {
 
   /// Where the frames are now.
   public func frames(pool: borrowing FramePool) -> FrameCounts {
-    // Receive ring first: a frame that moves on in between is then missing from both, never counted twice.
-    let received = receiveRing.occupancy
-    let filled = fillRing.occupancy
+    let receiveSeen = receiveRing.occupancy  // before the fill ring: see FrameCounts
     return FrameCounts(
-      total: memory.geometry.frameCount, pool: pool.count, fill: filled, receive: received,
-      inFlight: outstanding &- min(outstanding, filled &+ received))
+      total: memory.geometry.frameCount, pool: pool.count, outstanding: outstanding, fillSeen: fillRing.occupancy,
+      receiveSeen: receiveSeen)
   }
 
   /// The kernel's counters of this socket.
@@ -220,6 +218,25 @@ public struct FrameCounts: Hashable, Sendable {
   public var receive: UInt32
   /// With the kernel: taken from the fill ring and not delivered yet.
   public var inFlight: UInt32
+
+  /// From what each side's books say.
+  ///
+  /// The kernel publishes packets in the receive ring before it publishes that it took their frames from the fill ring:
+  /// for a moment both rings show a frame. It is where it can be received, so the fill ring's number gives way.
+  ///
+  /// - Parameters:
+  ///   - outstanding: Frames handed to the kernel and not received back, by our own count.
+  ///   - fillSeen: Entries of the fill ring, by its indices, read after `receiveSeen`.
+  ///   - receiveSeen: Entries of the receive ring, by its indices.
+  public init(total: UInt32, pool: UInt32, outstanding: UInt32, fillSeen: UInt32, receiveSeen: UInt32) {
+    self.total = total
+    self.pool = pool
+    receive = receiveSeen
+    // More in the receive ring than the kernel was given: nothing to make up for, the sum shall show it.
+    let notReceived = outstanding >= receiveSeen ? outstanding - receiveSeen : 0
+    fill = min(fillSeen, notReceived)
+    inFlight = notReceived - fill
+  }
 
   /// Every frame is in exactly one place.
   public var areConserved: Bool { pool &+ fill &+ receive &+ inFlight == total }

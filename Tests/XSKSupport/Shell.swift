@@ -44,11 +44,21 @@ public func eventually(seconds: Double = 10, _ condition: () -> Bool) -> Bool {
   return true
 }
 
-/// Runs `body` with a fresh directory that is removed afterwards.
+/// Runs `body` with a fresh directory that is removed afterwards, or, if this process is killed, by the next one.
 public func withTemporaryDirectory<R>(_ body: (String) throws -> R) throws -> R {
-  var template = Array("/tmp/sluice-test-XXXXXX".utf8CString)
+  removeStaleDirectories
+  var template = Array("/tmp/sluice-test-\(getpid())-XXXXXX".utf8CString)
   guard mkdtemp(&template) != nil else { throw ShellFailure(description: "mkdtemp: errno \(errno)") }
   let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   defer { _ = shell("rm -rf \(path)") }
   return try body(path)
 }
+
+/// Directories of processes that are gone, with what a test had mounted on them or in them. Once per process.
+private let removeStaleDirectories: Void = {
+  for path in shell("ls -d /tmp/sluice-test-*-* 2>/dev/null").output.split(separator: "\n") {
+    let parts = path.split(separator: "-")
+    guard parts.count == 4, let owner = pid_t(parts[2]), kill(owner, 0) != 0, errno == ESRCH else { continue }
+    _ = shell("umount \(path) \(path)/bpf 2>/dev/null; rmdir \(path)/bpf 2>/dev/null; rm -rf --one-file-system \(path)")
+  }
+}()

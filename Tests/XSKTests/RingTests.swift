@@ -161,6 +161,31 @@ struct FramePoolTests {
   }
 }
 
+@Suite("Frame counts")
+struct FrameCountsTests {
+  @Test("A frame that both rings show for a moment counts once, in the receive ring")
+  func publishedTwice() {
+    // 256 frames with the kernel; it has delivered 10 and not yet said that it took them.
+    let counts = FrameCounts(total: 256, pool: 0, outstanding: 256, fillSeen: 256, receiveSeen: 10)
+    #expect(counts.areConserved && counts.receive == 10 && counts.fill == 246 && counts.inFlight == 0)
+  }
+
+  @Test("A frame that neither ring shows is in flight")
+  func between() {
+    let counts = FrameCounts(total: 256, pool: 6, outstanding: 250, fillSeen: 200, receiveSeen: 20)
+    #expect(counts.areConserved && counts.inFlight == 30)
+  }
+
+  @Test(
+    "A lost frame, a frame too many and a packet without a frame show",
+    arguments: [(0, 255, 255, 0), (1, 256, 256, 0), (256, 0, 0, 1), (250, 6, 0, 7)] as [(UInt32, UInt32, UInt32, UInt32)])
+  func wrong(pool: UInt32, outstanding: UInt32, fillSeen: UInt32, receiveSeen: UInt32) {
+    let counts = FrameCounts(
+      total: 256, pool: pool, outstanding: outstanding, fillSeen: fillSeen, receiveSeen: receiveSeen)
+    #expect(!counts.areConserved)
+  }
+}
+
 /// SplitMix64: reproducible from a printed seed.
 struct SeededGenerator: RandomNumberGenerator {
   private var state: UInt64

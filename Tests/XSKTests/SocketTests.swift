@@ -52,6 +52,9 @@ struct SocketTests {
         socket.refill(from: &pool)
         #expect(socket.frames(pool: pool).areConserved && pool.count == 0)
       }
+      // At rest the rings' own indices agree: nothing sticks between them.
+      let atRest = socket.frames(pool: pool)
+      #expect(atRest.fill == 256 && atRest.receive == 0 && atRest.inFlight == 0)
       #expect(collector.frames == sent)
       #expect(try socket.statistics() == XDPStatistics())
       if withMetadata {
