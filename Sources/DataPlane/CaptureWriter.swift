@@ -131,7 +131,8 @@ final class CaptureWriter: @unchecked Sendable {
     }
   }
 
-  /// Gathers a millisecond's packets under load, so that packet threads need no system call to wake us; sleeps without load.
+  /// Gathers a millisecond's packets under load, so that packet threads need no system call to wake us; sleeps without
+  /// load.
   private func rest(after count: Int) {
     do throws(SystemError) {
       if count > 0 { return try wake.nap(milliseconds: 1) }
@@ -235,7 +236,8 @@ final class CaptureWriter: @unchecked Sendable {
     var totals = CaptureSummary()
     addCounters(to: &totals)
     do throws(SystemError) {
-      try files.finish(received: totals.received, dropped: totals.droppedRingFull + droppedAfterLimit + droppedWriteError)
+      try files.finish(
+        received: totals.received, dropped: totals.droppedRingFull + droppedAfterLimit + droppedWriteError)
     } catch { fail(error) }
     publish()
     return published.withLock {

@@ -40,7 +40,8 @@ enum Pcapng {
 
   /// Enhanced packet block.
   static func appendPacket(
-    _ packet: RawSpan, originalByteCount: UInt32, timestampNanoseconds: UInt64, options: [UInt8], to bytes: inout [UInt8]
+    _ packet: RawSpan, originalByteCount: UInt32, timestampNanoseconds: UInt64, options: [UInt8],
+    to bytes: inout [UInt8]
   ) {
     let byteCount = packetBlockByteCount(captured: packet.byteCount, options: options.count)
     append(6 as UInt32, to: &bytes)

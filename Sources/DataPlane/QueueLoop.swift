@@ -90,7 +90,8 @@ enum QueueLoop {
     if ready.second.hasEvent { shared.wake.clear() }
     if ready.first.isBroken {
       let code = Poll.socketError(descriptor)
-      throw SystemError(operation: "receive", code: code, subject: "AF_XDP socket", remedy: "the interface is gone or down")
+      throw SystemError(
+        operation: "receive", code: code, subject: "AF_XDP socket", remedy: "the interface is gone or down")
     }
   }
 

@@ -73,7 +73,8 @@ public struct QueueCounters: Hashable, Sendable {
 
 /// Receives one queue of one interface on a thread of its own, and offers the packets to captures.
 ///
-/// Any thread may use it. Put ``socketDescriptor`` into the XSKMAP at key ``QueueReport/queue`` after ``start(_:)``, and
+/// Any thread may use it. Put ``socketDescriptor`` into the XSKMAP at key ``QueueReport/queue`` after ``start(_:)``,
+/// and
 /// take it out before ``stop()``.
 public final class QueueWorker: Sendable {
   public let report: QueueReport
@@ -85,7 +86,8 @@ public final class QueueWorker: Sendable {
 
   /// Starts the thread, which builds pool and socket on its own CPU; returns once the socket is bound.
   ///
-  /// Throws what ``XDPSocket`` and ``UMEM`` throw, with the remedy. Call it on a thread in the interface's network namespace.
+  /// Throws what ``XDPSocket`` and ``UMEM`` throw, with the remedy. Call it on a thread in the interface's network
+  /// namespace.
   public static func start(_ configuration: QueueConfiguration) throws(SystemError) -> QueueWorker {
     let shared = try QueueShared(frameCount: configuration.geometry.frameCount)
     let started = Handoff<Result<(report: QueueReport, descriptor: CInt), SystemError>>()
@@ -112,14 +114,16 @@ public final class QueueWorker: Sendable {
 
   deinit { stop() }
 
-  /// Receives what is in the ring already, closes the socket and joins the thread. Blocks some milliseconds; any number of times.
+  /// Receives what is in the ring already, closes the socket and joins the thread. Blocks some milliseconds; any number
+  /// of times.
   public func stop() {
     shared.isStopping.store(true, ordering: .releasing)
     shared.wake.signal()
     thread.withLock { if let running = $0.take() { running.join() } }
   }
 
-  /// Waits until everything that is in the receive ring at the call has gone through the pipeline. At once when the thread
+  /// Waits until everything that is in the receive ring at the call has gone through the pipeline. At once when the
+  /// thread
   /// has ended.
   public func settle() {
     let done = Handoff<Void>()
@@ -153,7 +157,8 @@ final class QueueShared: Sendable {
   private let settling = Mutex<(waiters: [Handoff<Void>], isOver: Bool)>(([], false))
   private let frameCount: UInt32
   private let cells = CounterBlock(count: Cell.count.rawValue)
-  private let socket = Mutex<(descriptor: CInt?, last: XDPStatistics, failure: SystemError?)>((nil, XDPStatistics(), nil))
+  private let socket = Mutex<(descriptor: CInt?, last: XDPStatistics, failure: SystemError?)>(
+    (nil, XDPStatistics(), nil))
 
   init(frameCount: UInt32) throws(SystemError) {
     wake = try EventDescriptor()
@@ -170,7 +175,8 @@ final class QueueShared: Sendable {
     }
   }
 
-  /// The packet thread, when ``isSettling`` is set, and at its end. Those who asked before `drain` hear of it; whoever asks
+  /// The packet thread, when ``isSettling`` is set, and at its end. Those who asked before `drain` hear of it; whoever
+  /// asks
   /// meanwhile is served the next time, because `drain` may have looked at the ring already.
   func settle(isOver: Bool = false, _ drain: () -> Void) {
     let waiters = settling.withLock {
@@ -188,7 +194,8 @@ final class QueueShared: Sendable {
     cells.store(queue.entry.pipeline.first.packets, at: Cell.packets.rawValue)
     cells.store(queue.entry.pipeline.first.bytes, at: Cell.bytes.rawValue)
     let frames = queue.socket.frames(pool: queue.pool)
-    // Three numbers of 21 bits in one word, so that a reader never sees half of an update. UMEM.Geometry.frameCountMax fits.
+    // Three numbers of 21 bits in one word, so that a reader never sees half of an update. UMEM.Geometry.frameCountMax
+    // fits.
     let inFlight = frames.inFlight &+ frames.receive
     cells.store(
       UInt64(frames.pool) | UInt64(frames.fill) << 21 | UInt64(inFlight) << 42, at: Cell.frames.rawValue)

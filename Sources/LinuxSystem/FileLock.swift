@@ -1,10 +1,12 @@
 import Glibc
 
-/// An exclusive flock(2) on a file, for "one daemon per state directory". Released when the owner goes or the process ends.
+/// An exclusive flock(2) on a file, for "one daemon per state directory". Released when the owner goes or the process
+/// ends.
 public struct FileLock: ~Copyable, Sendable {
   private let file: OwnedDescriptor
 
-  /// Takes the lock or throws EWOULDBLOCK at once, naming the process that holds it. Creates the file; never removes it.
+  /// Takes the lock or throws EWOULDBLOCK at once, naming the process that holds it. Creates the file; never removes
+  /// it.
   public init(path: String) throws(SystemError) {
     let file = try OwnedDescriptor.open(path, flags: O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
     let raw = file.rawValue

@@ -13,7 +13,8 @@ public enum Kernel {
   /// Waits until every XDP program that runs now has returned and its redirects are flushed: an RCU grace period, some
   /// 10 ms (`membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu`, kernel/sched/membarrier.c; 4.3 and newer).
   public static func waitForGracePeriod() {
-    // ENOSYS needs a kernel without the call, EINVAL one with nohz_full CPUs: the caller's next steps then wait less surely.
+    // ENOSYS needs a kernel without the call, EINVAL one with nohz_full CPUs: the caller's next steps then wait less
+    // surely.
     _ = sluice_membarrier_global()
   }
 }

@@ -19,7 +19,8 @@ public struct PinnedThread: ~Copyable, Sendable {
     name: String, cpu: Int? = nil, _ body: @escaping @Sendable () -> Void
   ) throws(SystemError) -> PinnedThread {
     let started = Handoff<SystemError?>()
-    let start = Start(name: String(decoding: name.utf8.prefix(15), as: UTF8.self), cpu: cpu, started: started, body: body)
+    let start = Start(
+      name: String(decoding: name.utf8.prefix(15), as: UTF8.self), cpu: cpu, started: started, body: body)
     let context = Unmanaged.passRetained(start)
     var handle = pthread_t()
     var everything = sigset_t()

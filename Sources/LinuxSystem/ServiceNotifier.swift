@@ -46,8 +46,10 @@ public struct ServiceNotifier: Sendable {
     var address = sockaddr_un()
     var path = Array(socketPath.utf8)
     let isAbstract = path.first == UInt8(ascii: "@")
-    guard path.count < MemoryLayout.size(ofValue: address.sun_path), isAbstract || path.first == UInt8(ascii: "/") else {
-      throw SystemError(operation: "notify", code: EINVAL, subject: socketPath, remedy: "NOTIFY_SOCKET is no socket path")
+    guard path.count < MemoryLayout.size(ofValue: address.sun_path), isAbstract || path.first == UInt8(ascii: "/")
+    else {
+      throw SystemError(
+        operation: "notify", code: EINVAL, subject: socketPath, remedy: "NOTIFY_SOCKET is no socket path")
     }
     if isAbstract { path[0] = 0 }
     address.sun_family = sa_family_t(AF_UNIX)

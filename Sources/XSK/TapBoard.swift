@@ -3,7 +3,8 @@ import Synchronization
 /// Where control threads hang record rings into a running packet thread, without a lock on its side.
 ///
 /// A slot is one atomic word: a retained ring's address and two bits. The control thread puts a ring into an empty
-/// slot; the packet thread adopts it (bit 0); a control thread asks for it back (bit 1); the packet thread retires it and
+/// slot; the packet thread adopts it (bit 0); a control thread asks for it back (bit 1); the packet thread retires it
+/// and
 /// empties the slot. A ring that was never adopted is taken back at once.
 public final class TapBoard: Sendable {
   public enum Attachment: Hashable, Sendable {
@@ -46,7 +47,8 @@ public final class TapBoard: Sendable {
     return .full
   }
 
-  /// Asks for the ring back; it ``RecordRing/isRetired`` soon, if the packet thread is awake. Any thread, any number of times.
+  /// Asks for the ring back; it ``RecordRing/isRetired`` soon, if the packet thread is awake. Any thread, any number of
+  /// times.
   public func detach(_ ring: RecordRing) {
     let reference = Unmanaged.passUnretained(ring)
     let word = UInt(bitPattern: reference.toOpaque())

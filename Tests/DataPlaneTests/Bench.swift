@@ -1,9 +1,9 @@
 import DataPlane
 import Glibc
 import LinuxSystem
-import XSKSupport
 import Synchronization
 import XSK
+import XSKSupport
 
 /// A veth pair whose near end is received by one worker per queue, and a sender at the far end.
 struct Bench: ~Copyable {
@@ -17,7 +17,8 @@ struct Bench: ~Copyable {
     let near = try network.near()
     var workers: [QueueWorker] = []
     for queue in 0..<queues {
-      workers.append(try QueueWorker.start(.init(interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false)))
+      workers.append(
+        try QueueWorker.start(.init(interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false)))
     }
     let program = try RedirectProgram(interface: near, withMetadata: withMetadata)
     for worker in workers { try program.insert(queue: worker.report.queue, socket: worker.socketDescriptor) }
@@ -75,8 +76,10 @@ extension Bench {
 /// Fields of every packet of a capture file, as tshark reads them.
 func tshark(_ path: String, _ fields: [String]) throws -> [[String]] {
   let options = fields.map { "-e \($0)" }.joined(separator: " ")
-  return try run("tshark -n -r \(path) -T fields \(options) 2>/dev/null").split(separator: "\n", omittingEmptySubsequences: true)
-    .map { $0.split(separator: "\t", omittingEmptySubsequences: false).map(String.init) }
+  return try run("tshark -n -r \(path) -T fields \(options) 2>/dev/null").split(
+    separator: "\n", omittingEmptySubsequences: true
+  )
+  .map { $0.split(separator: "\t", omittingEmptySubsequences: false).map(String.init) }
 }
 
 extension CaptureSummary {

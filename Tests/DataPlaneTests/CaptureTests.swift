@@ -1,9 +1,9 @@
 import DataPlane
 import Glibc
 import LinuxSystem
-import XSKSupport
 import Testing
 import XSK
+import XSKSupport
 
 @Suite("Capture over veth", .serialized)
 struct CaptureTests {
@@ -119,7 +119,8 @@ struct CaptureTests {
         let ring = try bench.capture(.init(path: "\(directory)/short", fileByteLimit: 8192, fileCount: 3))
         try bench.send(1000)
         let summary = all.stop()
-        #expect(summary.written == 1000 && summary.files.count > 10 && summary.files[1] == "\(directory)/ring.00001.pcapng")
+        #expect(
+          summary.written == 1000 && summary.files.count > 10 && summary.files[1] == "\(directory)/ring.00001.pcapng")
         let counts = try summary.files.map { try tshark($0, ["frame.number"]).count }
         #expect(counts.reduce(0, +) == 1000)
         let kept = ring.stop()
@@ -214,7 +215,9 @@ struct CaptureTests {
           #expect(reason.code == code && reason.remedy != nil && reason.subject == path)
         }
         var sessions: [CaptureSession] = []
-        for number in 0..<TapBoard.slotCount { sessions.append(try bench.capture(.init(path: "\(directory)/\(number)"))) }
+        for number in 0..<TapBoard.slotCount {
+          sessions.append(try bench.capture(.init(path: "\(directory)/\(number)")))
+        }
         #expect(throws: CaptureError.tooMany(limit: 4)) { _ = try bench.capture(.init(path: "\(directory)/more")) }
         #expect(access("\(directory)/more", F_OK) != 0)
         bench.stop()

@@ -12,7 +12,7 @@ struct HotPathTests {
       objdump -d --no-show-raw-insn /proc/\(getpid())/exe | awk '
         /^[0-9a-f]+ <.*>:$/ { name = $2; gsub(/[<>:]/, "", name); keep = name ~ /3XSK|9DataPlane/; next }
         keep && /(call|jmp|j[a-z]+) .*<.*>/ {
-          callee = $0; sub(/.*</, "", callee); sub(/>.*/, "", callee); sub(/[+-]0x.*/, "", callee); sub(/@.*/, "", callee)
+          callee = $0; sub(/.*</, "", callee); sub(/>.*/, "", callee); sub(/([+-]0x|@).*/, "", callee)
           if (callee != name && !seen[name, callee]++) print name, callee }'
       """)
     var graph: [Substring: Set<Substring>] = [:]

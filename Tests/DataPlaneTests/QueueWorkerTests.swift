@@ -1,9 +1,9 @@
 import DataPlane
 import Glibc
 import LinuxSystem
-import XSKSupport
 import Testing
 import XSK
+import XSKSupport
 
 @Suite("Queue worker on veth", .serialized)
 struct QueueWorkerTests {
@@ -30,7 +30,8 @@ struct QueueWorkerTests {
       let near = try network.near()
       #expect(try near.receiveQueueCount() == 2)
       let cpu = try Topology.allowedCPUs()[0]
-      let worker = try QueueWorker.start(.init(interface: near, queue: 1, cpu: cpu, frameCount: 64, wantsHugePages: false))
+      let worker = try QueueWorker.start(
+        .init(interface: near, queue: 1, cpu: cpu, frameCount: 64, wantsHugePages: false))
       #expect(worker.report.cpu == cpu && worker.report.queue == 1)
       worker.stop()
       var bench = try Bench(network, queues: 2)

@@ -12,10 +12,12 @@ struct ErrorTests {
     #expect(SystemError(operation: "poll", code: 9999, subject: "").description == "poll: unknown error (errno 9999)")
   }
 
-  @Test("Only a lack of privilege asks for the capability", arguments: [(EPERM, true), (EACCES, true), (ENOENT, false)])
+  @Test(
+    "Only a lack of privilege asks for the capability", arguments: [(EPERM, true), (EACCES, true), (ENOENT, false)])
   func privilege(code: CInt, expectsRemedy: Bool) {
-    #expect(throws: SystemError(
-      operation: "call", code: code, subject: "x", remedy: expectsRemedy ? "needs CAP_NET_ADMIN" : nil)
+    #expect(
+      throws: SystemError(
+        operation: "call", code: code, subject: "x", remedy: expectsRemedy ? "needs CAP_NET_ADMIN" : nil)
     ) {
       try check("call", "x", needs: .netAdmin) { () -> CInt in
         errno = code
@@ -71,6 +73,7 @@ struct ErrorTests {
     #expect(try Capabilities.effective().has(.netAdmin))
     let status = try SmallFile.readText("/proc/thread-self/status")
     let line = status.split(separator: "\n").first { $0.hasPrefix("CapEff:") }
-    #expect(try UInt64(line?.dropFirst(7).filter { !$0.isWhitespace } ?? "", radix: 16) == Capabilities.effective().bits)
+    #expect(
+      try UInt64(line?.dropFirst(7).filter { !$0.isWhitespace } ?? "", radix: 16) == Capabilities.effective().bits)
   }
 }

@@ -10,7 +10,7 @@ struct InterfaceTests {
     try withTestNetwork(queues: 3) { network in
       try run("ip link set near address 02:00:00:00:ab:0c mtu 1400")
       let all = try NetworkInterface.all()
-      #expect(Set(all.map(\.name)) .isSuperset(of: ["lo", "near", "far"]))
+      #expect(Set(all.map(\.name)).isSuperset(of: ["lo", "near", "far"]))
       let near = try network.near()
       #expect(all.first { $0.name == "near" }?.index == near.index)
       #expect(try NetworkInterface.indexed(near.index).name == "near")
@@ -79,9 +79,15 @@ struct InterfaceTests {
       #expect(try monitor.wait(timeoutMilliseconds: 0) == [])
       let near = try network.near()
       let program = try RedirectProgram(interface: near, withMetadata: false, byNetlink: true)
-      #expect(try find(monitor) { if case .changed(let link) = $0 { link.index == near.index && link.xdp != nil } else { false } })
+      #expect(
+        try find(monitor) {
+          if case .changed(let link) = $0 { link.index == near.index && link.xdp != nil } else { false }
+        })
       _ = consume program
-      #expect(try find(monitor) { if case .changed(let link) = $0 { link.index == near.index && link.xdp == nil } else { false } })
+      #expect(
+        try find(monitor) {
+          if case .changed(let link) = $0 { link.index == near.index && link.xdp == nil } else { false }
+        })
       try run("ip link set near down && ip link set near name renamed")
       #expect(try find(monitor) { if case .changed(let link) = $0 { link.name == "renamed" } else { false } })
       try run("ip link del renamed")

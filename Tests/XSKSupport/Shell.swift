@@ -9,7 +9,9 @@ public struct ShellResult: Sendable {
 
 /// Runs a command in the calling thread's network namespace, standard error included.
 public func shell(_ command: String) -> ShellResult {
-  guard let stream = popen("exec 2>&1; \(command)", "re") else { return ShellResult(output: "popen failed", status: -1) }
+  guard let stream = popen("exec 2>&1; \(command)", "re") else {
+    return ShellResult(output: "popen failed", status: -1)
+  }
   var bytes: [UInt8] = []
   var chunk = [UInt8](repeating: 0, count: 4096)
   while true {

@@ -2,7 +2,8 @@ import CLinuxShims
 import Glibc
 import LinuxSystem
 
-/// A network namespace of the calling thread with a veth pair in it. It has no name and goes with its last user, also when
+/// A network namespace of the calling thread with a veth pair in it. It has no name and goes with its last user, also
+/// when
 /// the process is killed.
 ///
 /// `body` runs on this thread and must not suspend; threads that it starts live in the namespace too.
@@ -41,7 +42,9 @@ public struct FrameSender: ~Copyable {
     try check("send", "frame") {
       withUnsafePointer(to: &address) {
         $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
-          frame.withUnsafeBytes { sendto(raw, $0.baseAddress, $0.count, 0, address, socklen_t(MemoryLayout<sockaddr_ll>.size)) }
+          frame.withUnsafeBytes {
+            sendto(raw, $0.baseAddress, $0.count, 0, address, socklen_t(MemoryLayout<sockaddr_ll>.size))
+          }
         }
       }
     }

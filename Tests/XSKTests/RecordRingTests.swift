@@ -67,7 +67,9 @@ struct RecordRingTests {
     let admission = RecordAdmission(slots: [0, 63, 64, 4095, 70_000], sampleEvery: 1)
     let ring = try RecordRing(byteCount: 1 << 20, admission: admission, wake: WakeSignal())
     let producer = ring.producer
-    for slot in [0, 1, 62, 63, 64, 65, 4094, 4095, 4096, 70_000, .max] as [UInt32] { _ = offer(producer, [0], slot: slot) }
+    for slot in [0, 1, 62, 63, 64, 65, 4094, 4095, 4096, 70_000, .max] as [UInt32] {
+      _ = offer(producer, [0], slot: slot)
+    }
     var slots: [UInt32] = []
     _ = ring.drain(limit: .max) { header, _ in slots.append(header.slot) }
     #expect(slots == [0, 63, 64, 4095])

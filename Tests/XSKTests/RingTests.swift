@@ -96,7 +96,9 @@ struct RingTests {
       ring.submit(submitted)
       #expect(ring.occupancy == UInt32(inside.count), "seed \(seed)")
       let consumed = UInt32.random(in: 0...UInt32(inside.count), using: &random)
-      for index in 0..<consumed { #expect(fake.slot(fake.consumer &+ index).pointee == inside[Int(index)], "seed \(seed)") }
+      for index in 0..<consumed {
+        #expect(fake.slot(fake.consumer &+ index).pointee == inside[Int(index)], "seed \(seed)")
+      }
       fake.consumer &+= consumed
       inside.removeFirst(Int(consumed))
     }
@@ -178,7 +180,8 @@ struct FrameCountsTests {
 
   @Test(
     "A lost frame, a frame too many and a packet without a frame show",
-    arguments: [(0, 255, 255, 0), (1, 256, 256, 0), (256, 0, 0, 1), (250, 6, 0, 7)] as [(UInt32, UInt32, UInt32, UInt32)])
+    arguments: [(0, 255, 255, 0), (1, 256, 256, 0), (256, 0, 0, 1), (250, 6, 0, 7)]
+      as [(UInt32, UInt32, UInt32, UInt32)])
   func wrong(pool: UInt32, outstanding: UInt32, fillSeen: UInt32, receiveSeen: UInt32) {
     let counts = FrameCounts(
       total: 256, pool: pool, outstanding: outstanding, fillSeen: fillSeen, receiveSeen: receiveSeen)

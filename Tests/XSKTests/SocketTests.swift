@@ -1,8 +1,8 @@
 import Glibc
 import LinuxSystem
-import XSKSupport
 import Testing
 import XSK
+import XSKSupport
 
 private struct Collector: FrameHandler, ~Copyable {
   var frames: [[UInt8]] = []
@@ -163,7 +163,8 @@ struct SocketTests {
 
   @Test(
     "A geometry that cannot be is refused with the rule",
-    arguments: [(0, 2048, 0), (1 << 20 + 1, 2048, 0), (64, 1024, 0), (64, 3000, 0), (64, 8192, 0), (64, 2048, 2048)] as [(UInt32, UInt32, UInt32)])
+    arguments: [(0, 2048, 0), (1 << 20 + 1, 2048, 0), (64, 1024, 0), (64, 3000, 0), (64, 8192, 0), (64, 2048, 2048)]
+      as [(UInt32, UInt32, UInt32)])
   func geometry(frameCount: UInt32, frameByteCount: UInt32, headroom: UInt32) {
     let error = expectError {
       _ = try UMEM(
@@ -172,7 +173,8 @@ struct SocketTests {
     #expect(error?.code == EINVAL && error?.remedy != nil)
   }
 
-  @Test("Frames fit the MTU", arguments: [(1500, 2048), (1770, 2048), (1771, 4096), (9000, 4096)] as [(UInt32, UInt32)])
+  @Test(
+    "Frames fit the MTU", arguments: [(1500, 2048), (1770, 2048), (1771, 4096), (9000, 4096)] as [(UInt32, UInt32)])
   func frameSize(mtu: UInt32, expected: UInt32) {
     #expect(UMEM.Geometry.frameByteCount(forMTU: mtu) == expected)
   }
