@@ -7,6 +7,8 @@ let grpcProtobuf = Target.Dependency.product(name: "GRPCProtobuf", package: "grp
 let grpcTransport = Target.Dependency.product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let coreMetrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
@@ -48,6 +50,7 @@ let package = Package(
     .package(
       url: "https://github.com/apple/swift-configuration.git", exact: "1.4.0",
       traits: ["JSON", "YAML", "CommandLineArguments", "Reloading"]),
+    .package(url: "https://github.com/apple/swift-http-types.git", exact: "1.8.0"),
     .package(url: "https://github.com/swift-server/async-http-client.git", exact: "1.37.0"),
   ],
   targets: [
@@ -64,7 +67,7 @@ let package = Package(
     .target(name: "Packets"),
     .target(name: "Rules", dependencies: ["Packets"]),
     .target(name: "Traffic", dependencies: ["Packets"]),
-    .target(name: "RuleCompiler", dependencies: ["Rules", "CSluiceABI"]),
+    .target(name: "RuleCompiler", dependencies: ["Packets", "Rules", "CSluiceABI"]),
     .target(name: "XSK", dependencies: ["LinuxSystem", "CLinuxShims"]),
     .target(
       name: "XDPPrograms", dependencies: ["LinuxSystem", "CXDP", "CSluiceABI"],
@@ -81,7 +84,7 @@ let package = Package(
         "Packets", "Rules", "RuleCompiler", "XDPPrograms", "XSK", "DataPlane", "LinuxSystem", "CSluiceABI", logging,
       ]),
     .target(
-      name: "ControlProtocol", dependencies: ["Rules", grpcCore, grpcProtobuf, protobuf],
+      name: "ControlProtocol", dependencies: ["Packets", "Rules", grpcCore, grpcProtobuf, protobuf],
       exclude: ["Protos"],
       resources: [.embedInCode("descriptors.pb")]),
     .target(
@@ -95,8 +98,8 @@ let package = Package(
     .target(
       name: "RESTAPI",
       dependencies: [
-        "Identity", "Storage", "Rules", "ControlProtocol", "Telemetry", hummingbird, grpcCore, grpcTransport,
-        nioPosix, logging, metrics, lifecycle,
+        "Identity", "Storage", "Packets", "Rules", "ControlProtocol", "Telemetry", hummingbird, hummingbirdCore, httpTypes,
+        grpcCore, grpcTransport, nioCore, nioPosix, logging, metrics, lifecycle,
       ]),
 
     // Executables: wiring only.
@@ -109,7 +112,7 @@ let package = Package(
     .executableTarget(
       name: "sluice-api",
       dependencies: [
-        "RESTAPI", "Storage", "Identity", "Telemetry", "Logs", "Settings", "LinuxSystem", hummingbird, lifecycle,
+        "RESTAPI", "Storage", "Identity", "ControlProtocol", "Telemetry", "Logs", "Settings", "LinuxSystem", hummingbird, lifecycle,
         unixSignals, arguments, logging, metrics,
       ]),
     .executableTarget(
@@ -136,6 +139,13 @@ let package = Package(
         "sluiced", "sluice-api", "sluice", "XDPPrograms", "LinuxSystem", "Packets", "NetworkSupport", "DatabaseSupport",
       ],
       exclude: ["python"]),
+    .testTarget(
+      name: "RESTAPITests",
+      dependencies: [
+        "RESTAPI", "sluice-api", "DatabaseSupport", "Storage", "Identity", "Rules", "ControlProtocol", "Telemetry",
+        hummingbird, .product(name: "HummingbirdTesting", package: "hummingbird"), httpTypes, grpcCore, grpcTransport,
+        nioCore, logging,
+      ]),
     .testTarget(name: "PacketsTests", dependencies: ["Packets", "TestSupport"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(

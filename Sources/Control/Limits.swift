@@ -17,7 +17,7 @@ extension Controller {
   public static func kernelFeatures() -> [String: String] {
     var features = ["xdp_frags": ProgramLoader.kernelHasFrags ? "yes" : "no: needs Linux 5.18"]
     let effective = try? Capabilities.effective()
-    for capability in [Capability.bpf, .netAdmin, .netRaw, .ipcLock] {
+    for capability in [Capability.bpf, .perfmon, .netAdmin, .netRaw, .ipcLock] {
       let name = capability.name.lowercased()
       features[name] = effective?.has(capability) == true ? "yes" : "no: the process lacks \(capability.name)"
     }

@@ -28,6 +28,11 @@ final class DispatcherAttachment: ProgramAttachment {
   deinit { xdp_program__close(program) }
 
   static func attach(_ object: ProgramObject, _ target: AttachTarget) throws(ProgramError) -> any ProgramAttachment {
+    // libxdp looks programs up by their number, which the kernel grants CAP_SYS_ADMIN alone (bpf_prog_get_fd_by_id).
+    if let effective = try? Capabilities.effective(), !effective.has(.sysAdmin) {
+      throw .dispatcherUnavailable(
+        interface: target.interface, reason: "libxdp needs CAP_SYS_ADMIN for it; use coexistence exclusive")
+    }
     removeLeftBehind(on: target)
     guard let program = sluice_xdp_program_create(object.object, "sluice_xdp"),
       sluice_libxdp_error(UnsafeRawPointer(program)) == 0
@@ -39,7 +44,9 @@ final class DispatcherAttachment: ProgramAttachment {
     }
     let attachment = DispatcherAttachment(program, object, target, isNative: isNative, fallbackReason: reason)
     guard attachment.isInDispatcher else {
-      try attachment.detach()
+      // Alone on the interface, and by netlink: libxdp's own detach doesn't find every such program.
+      let flag = isNative ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE
+      try checkBPF("detach from", target.interface) { bpf_xdp_detach(CInt(target.index), UInt32(flag), nil) }
       throw .dispatcherUnavailable(
         interface: target.interface,
         reason: "this libxdp and kernel cannot load it (libxdp attached the program alone instead); "

@@ -28,10 +28,18 @@ struct AttachTarget {
     if occupant.isDispatcher, options.coexistence == .auto { return true }
     throw .interfaceBusy(
       interface: interface, programID: occupant.identifier, programName: occupant.name,
-      remedy: occupant.isDispatcher
-        ? "it is libxdp's dispatcher: attach with coexistence auto or dispatcher to join it"
-        : "it is not libxdp's dispatcher, so nothing can join it: take it off first "
-          + "(ip link set dev \(interface) xdp off; a program held by a bpf_link goes with its owner)")
+      remedy: remedy(for: occupant))
+  }
+
+  private func remedy(for occupant: Occupant) -> String {
+    if occupant.isDispatcher {
+      return "it is libxdp's dispatcher: attach with coexistence auto or dispatcher to join it"
+    }
+    let judgement =
+      occupant.name.isEmpty
+      ? "what it is can't be read without CAP_SYS_ADMIN" : "it is not libxdp's dispatcher, so nothing can join it"
+    return "\(judgement): take it off first (ip link set dev \(interface) xdp off; a program held by a bpf_link goes with "
+      + "its owner)"
   }
 
   /// The modes to try, in order.

@@ -14,8 +14,9 @@ struct Sluiced: AsyncParsableCommand {
       sluice-api, by the sluice command, or by any gRPC client (sluice.control.v1.Control, with reflection). What was
       applied is kept in the state directory and restored at start.
 
-      Needs CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK (or root), and CAP_SYS_ADMIN only to mount the BPF file
-      system where nobody has.
+      Needs CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_NET_RAW and CAP_IPC_LOCK (or root), and CAP_SYS_ADMIN only to mount
+      the BPF file system where nobody has, and for libxdp's dispatcher. CAP_PERFMON: without it the kernel's verifier
+      grants no program an access to a packet at a computed offset, which every parser makes.
 
       SIGTERM and SIGINT end captures, write them out, and take the programs off, except from interfaces attached with
       keep_on_exit. A killed daemon leaves the programs deciding by the last rules; the next one takes them over.

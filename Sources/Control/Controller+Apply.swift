@@ -1,0 +1,145 @@
+import LinuxSystem
+import Logging
+import Rules
+import XDPPrograms
+
+extension Controller {
+  /// Validates, compiles, self-tests and publishes a rule set on attached interfaces. Nothing is published unless every
+  /// interface can take it; if a publication fails all the same, those before it get their previous generation back.
+  public func apply(
+    _ ruleSet: RuleSet, to names: [String], dryRun: Bool
+  ) throws(ControlError) -> (reports: [ApplyReport], warnings: [String]) {
+    try checkRunning()
+    do throws(ControlError) {
+      return try carryOut(ruleSet, names, dryRun: dryRun)
+    } catch {
+      logger.warning(
+        "refused a rule set", metadata: [
+          "rule_set": "\(ruleSet.name)", "revision": "\(ruleSet.revision)", "reason": "\(error)",
+        ])
+      if !dryRun {
+        counted.refused += 1
+        events.publish(
+          .refused, interface: names.joined(separator: ","), error.message,
+          fields: ["rule_set": ruleSet.name, "revision": "\(ruleSet.revision)"])
+      }
+      throw error
+    }
+  }
+
+  private func carryOut(
+    _ ruleSet: RuleSet, _ names: [String], dryRun: Bool
+  ) throws(ControlError) -> (reports: [ApplyReport], warnings: [String]) {
+    guard !names.isEmpty else { throw ControlError(.invalidArgument, "name at least one attached interface") }
+    guard Set(names).count == names.count else { throw ControlError(.invalidArgument, "an interface is named twice") }
+    let start = ContinuousClock.now
+    let indices = try interfaceIndices()
+    var plan: [(attachment: Attachment, next: PreparedGeneration)] = []
+    for name in names {
+      guard let attachment = attachments[name] else { throw notAttached(name) }
+      let next = try PreparedGeneration(
+        ruleSet, generation: attachment.generation + 1, previous: attachment.slots, options: attachment.options,
+        interfaceIndices: indices)
+      plan.append((attachment, next))
+    }
+    // The generations differ between interfaces only in what the self-test doesn't see: slots and numbers are checked by
+    // the first, which stands for all with the same options.
+    var tested: [AttachmentOptions: Int] = [:]
+    for step in plan where tested[step.attachment.options] == nil {
+      tested[step.attachment.options] = try step.next.selfTest(with: try selfTest())
+    }
+    let warnings = ruleSet.validate().map(\.description) + redirectWarnings(ruleSet)
+    if !dryRun {
+      if plan.contains(where: { $0.next.needsSockets }) {
+        for step in plan where step.next.needsSockets { try openQueues(of: step.attachment) }
+      }
+      try save(after: plan)
+      try publish(plan)
+    }
+    let seconds = (ContinuousClock.now - start).inSeconds
+    let reports = plan.map { step in
+      ApplyReport(
+        interface: step.attachment.interface, generation: step.next.compiled.generation,
+        entryCount: step.next.compiled.entryCount,
+        selfTestPacketCount: tested[step.attachment.options] ?? 0, seconds: seconds)
+    }
+    if !dryRun {
+      counted.applied += 1
+      counted.lastApplySeconds = seconds
+      announce(ruleSet, reports)
+    }
+    return (reports, warnings)
+  }
+
+  private func publish(_ plan: [(attachment: Attachment, next: PreparedGeneration)]) throws(ControlError) {
+    var done: [(attachment: Attachment, previous: PreparedGeneration)] = []
+    for step in plan {
+      let previous = (step.attachment, step.attachment.live)
+      do throws(ControlError) {
+        try step.attachment.publish(step.next)
+        done.append(previous)
+      } catch {
+        for (attachment, generation) in done.reversed() { goBack(attachment, generation) }
+        try save()
+        throw error
+      }
+    }
+    for step in plan {
+      if !step.next.needsSockets, step.attachment.options.zeroCopy != .required { closeQueuesIfIdle(of: step.attachment) }
+      step.attachment.queues?.slotNames.set(step.attachment.slots)
+    }
+  }
+
+  private func goBack(_ attachment: Attachment, _ previous: PreparedGeneration) {
+    do throws(ControlError) {
+      try attachment.goBack(to: previous)
+    } catch {
+      logger.critical(
+        "could not go back to the previous generation",
+        metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
+    }
+  }
+
+  private func announce(_ ruleSet: RuleSet, _ reports: [ApplyReport]) {
+    for report in reports {
+      logger.notice(
+        "applied", metadata: [
+          "interface": "\(report.interface)", "rule_set": "\(ruleSet.name)", "revision": "\(ruleSet.revision)",
+          "generation": "\(report.generation)", "entries": "\(report.entryCount)",
+        ])
+      events.publish(
+        .applied, interface: report.interface, "generation \(report.generation) is live",
+        fields: [
+          "rule_set": ruleSet.name, "revision": "\(ruleSet.revision)", "generation": "\(report.generation)",
+        ])
+    }
+  }
+
+  /// A redirect to a device that can't transmit XDP frames loses every packet, without a counter of the kernel's.
+  private func redirectWarnings(_ ruleSet: RuleSet) -> [String] {
+    let targets = Set(ruleSet.rules.filter(\.isEnabled).compactMap(\.action.redirectInterface)).sorted()
+    return targets.compactMap { target in
+      guard let features = try? NetworkInterface.named(target).xdpFeatures(),
+        !features.contains(.transmitRedirected)
+      else { return nil }
+      return "\(target) cannot transmit redirected packets now, they would be lost: attach an XDP program to it or, "
+        + "for a veth, to its peer (or turn GRO on there)"
+    }
+  }
+
+  private func selfTest() throws(ControlError) -> SelfTestProgram {
+    if let selfTestProgram { return selfTestProgram }
+    let program = try translating { () throws(ProgramError) in try SelfTestProgram() }
+    selfTestProgram = program
+    return program
+  }
+
+  /// The applied rule set of an interface.
+  public func ruleSet(of name: String) throws(ControlError) -> (ruleSet: RuleSet, generation: UInt64) {
+    guard let attachment = attachments[name] else { throw notAttached(name) }
+    guard let ruleSet = attachment.ruleSet else {
+      throw ControlError(.notFound, "\(name) is attached and no rule set is applied to it")
+    }
+    return (ruleSet, attachment.generation)
+  }
+}
