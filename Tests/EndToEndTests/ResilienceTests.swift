@@ -41,7 +41,7 @@ struct ResilienceTests {
     try stack.send(1000, ports: [9, 10])
     #expect(try stack.metric("sluice_interface_packets_total", #"action="drop""#) == 500)
     let refused = try stack.get("/rule-sets")
-    #expect(refused.status == 503, "\(refused.text)")
+    #expect(refused.status == 503, "\(refused.text)\n\(stack.log("sluice-api.log"))")
     #expect(refused.body["error"]["code"].string == "database_unavailable", "\(refused.text)")
     #expect(try stack.get("/readyz", base: "").status == 503)
     #expect(try stack.get("/healthz", base: "").status == 200)

@@ -91,7 +91,7 @@ struct SessionTests {
       #expect(try stack.request("DELETE", "/rule-sets/edge/rules/nine-\(round)").status == 200)
       #expect(try stack.post("/rule-sets/edge/apply").status == 200)
     }
-    FileManager.default.createFile(atPath: stop, contents: nil)
+    try Data().write(to: URL(fileURLWithPath: stop))
     try stack.wait("the traffic ends") { sent.isDone }
 
     let total = Int(sent.value)
@@ -110,15 +110,15 @@ struct SessionTests {
     try stack.startDaemon()
     try stack.startAPI()
     try stack.signIn()
-    _ = try stack.sluice("login --email admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
     _ = try stack.sluice("rule-set create edge --default pass")
     _ = try stack.sluice("rule add edge drop-nine --protocol udp --destination-port 9 --action drop")
     _ = try stack.sluice("attach lan0 --rule-set edge")
     try stack.send(1000, ports: [9, 10])
-    let counters = JSON(try stack.sluice("counters --json"))
-    #expect(counters[0]["rules"][0]["packets"].int == 500, "\(try stack.sluice("counters --json"))")
+    let text = try stack.sluice("counters --json")
+    #expect(JSON(text)[0]["rules"][0]["packets"].int == 500, "\(text)")
     #expect(try stack.sluice("counters").contains("drop-nine"))
-    _ = try stack.sluice("rule add edge drop-ten --protocol udp --destination-port 10 --action drop --position 0")
+    _ = try stack.sluice("rule add edge drop-ten --protocol udp --destination-port 10 --action drop --at 0")
     let rules = JSON(try stack.sluice("rule list edge --json"))
     #expect(rules.array.map { $0["name"].string } == ["drop-ten", "drop-nine"])
     _ = try stack.sluice("rule move edge drop-ten --after drop-nine")

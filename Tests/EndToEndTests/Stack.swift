@@ -94,7 +94,7 @@ final class Stack {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = ["ip", "netns", "exec", namespace.name] + command
-    FileManager.default.createFile(atPath: "\(folder)/\(log)", contents: nil)
+    try Data().write(to: URL(fileURLWithPath: "\(folder)/\(log)"))
     let file = try #require(FileHandle(forWritingAtPath: "\(folder)/\(log)"))
     process.standardOutput = file
     process.standardError = file
@@ -159,7 +159,8 @@ final class Stack {
     let changed = try post(
       "/auth/change-password", #"{"current_password":"admin123","new_password":"\#(Stack.password)"}"#, token: first)
     #expect(changed.status == 200)
-    token = try #require(changed.body["data"]["access_token"].string)
+    let second: String = try #require(changed.body["data"]["access_token"].string)
+    token = second
   }
 
   // MARK: Observation
