@@ -83,7 +83,9 @@ extension CaptureFile {
     for index in frames.indices where frames[index].count > limit { frames[index] = Array(frames[index].prefix(limit)) }
   }
 
-  /// Puts other addresses into every frame; nil leaves them as they are. Frames have an Ethernet header, see ``fit(truncates:)``.
+  /// Puts other addresses into every frame; nil leaves them as they are.
+  ///
+  /// Traps where a frame has no Ethernet header: ``fit(truncates:)`` comes first.
   public mutating func rewrite(destinationMAC: MACAddress?, sourceMAC: MACAddress?) {
     for index in frames.indices {
       if let destinationMAC { frames[index].replaceSubrange(0..<6, with: destinationMAC.bytes) }

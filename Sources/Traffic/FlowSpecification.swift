@@ -1,6 +1,6 @@
 import Packets
 
-/// One flow as it is asked for: `protocol=udp,source=198.18.0.0/24,destination=198.19.0.1,destination-port=53,count=1000`.
+/// One flow as it is asked for: `protocol=udp,source=198.18.0.0/24,destination-port=53,count=1000`.
 ///
 /// Ranges are walked side by side: frame k of the flow takes the k-th address and port of each, round and round.
 public struct FlowSpecification: Hashable, Sendable {
@@ -70,8 +70,12 @@ public struct FlowSpecification: Hashable, Sendable {
     guard source.family == destination.family else {
       throw TrafficError("flow's source \(source) and destination \(destination) are of two families")
     }
-    if transport == .icmp && source.family == .ipv6 { throw TrafficError("flow of protocol icmp has IPv6 addresses: write icmpv6") }
-    if transport == .icmpv6 && source.family == .ipv4 { throw TrafficError("flow of protocol icmpv6 has IPv4 addresses: write icmp") }
+    if transport == .icmp && source.family == .ipv6 {
+      throw TrafficError("flow of protocol icmp has IPv6 addresses: write icmpv6")
+    }
+    if transport == .icmpv6 && source.family == .ipv4 {
+      throw TrafficError("flow of protocol icmpv6 has IPv4 addresses: write icmp")
+    }
     if !transport.hasPorts && (sourcePorts ?? destinationPorts) != nil {
       throw TrafficError("flow of protocol \(transport.rawValue) has no ports")
     }
@@ -84,7 +88,7 @@ public struct FlowSpecification: Hashable, Sendable {
 extension FlowSpecification {
   private static func fields(_ text: String) throws(TrafficError) -> [String: String] {
     guard text.utf8.count <= TrafficLimits.specificationCharacterCountMax else {
-      throw TrafficError("a flow's specification has at most \(TrafficLimits.specificationCharacterCountMax) characters")
+      throw TrafficError("a flow has at most \(TrafficLimits.specificationCharacterCountMax) characters")
     }
     var fields: [String: String] = [:]
     for field in text.split(separator: ",", omittingEmptySubsequences: false) {

@@ -100,7 +100,7 @@ extension TrafficPlan {
     let own = specifications.compactMap(\.packetCount)
     if own.isEmpty { return total.map { share($0, byWeights: specifications.map { UInt64($0.weight ?? 1) }) } }
     if total != nil {
-      throw TrafficError("--count is a total shared by weight, and flows have a count of their own: give one or the other")
+      throw TrafficError("--count is a total shared by weight, and flows have their own counts: give one or the other")
     }
     guard own.count == specifications.count else {
       let name = zip(specifications, names).first { $0.0.packetCount == nil }?.1 ?? ""

@@ -65,7 +65,8 @@ public struct PortRange: Hashable, Sendable, CustomStringConvertible {
     let parts = text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false)
     let numbers = parts.compactMap { decimal($0, in: 0...65535) }.map { UInt16($0) }
     guard numbers.count == parts.count, let first = numbers.first, let last = numbers.last else {
-      throw TrafficError("\"\(ValueTextError.excerpt(text))\" is no port or range of ports: write 53 or 1024-2047, at most 65535")
+      throw TrafficError(
+        "\"\(ValueTextError.excerpt(text))\" is no port or range of ports: write 53 or 1024-2047, at most 65535")
     }
     guard first <= last else { throw TrafficError("\(first)-\(last) ends before it begins; write \(last)-\(first)") }
     self.init(first, through: last)

@@ -1,0 +1,90 @@
+import Glibc
+import LinuxSystem
+import Traffic
+
+/// Whether an interface can and may send, before anything is loaded.
+enum GenerateChecks {
+  /// Bytes of a routing table.
+  private static let tableByteCountMax = 64 << 20
+
+  /// The interface, up and able to take XDP frames.
+  static func interface(_ name: String, force: Bool) throws(CommandError) -> NetworkInterface {
+    let interface = try find(name)
+    if interface.isLoopback {
+      throw .usage("\(name) is the loopback interface: it takes no frames. Use one end of a veth pair")
+    }
+    let isRefused = force ? false : try carriesDefaultRoute(name)
+    if isRefused {
+      throw CommandError(
+        .failure, "default_route",
+        "\(name) carries a default route: test traffic could reach other people's networks and cut you off. "
+          + "--force sends all the same")
+    }
+    guard interface.isUp else {
+      throw CommandError(.failure, "interface_down", "\(name) is down: ip link set dev \(name) up")
+    }
+    guard interface.hasCarrier else {
+      let peer = interface.kind == "veth" ? "its peer is down: ip link set dev PEER up" : "nothing is connected to it"
+      throw CommandError(.failure, "no_carrier", "\(name) has no carrier: \(peer)")
+    }
+    try checkPrivileges()
+    try checkFeatures(interface)
+    return interface
+  }
+
+  /// That the longest frame leaves the interface: the kernel drops longer ones without a word.
+  static func size(_ plan: TrafficPlan, _ interface: NetworkInterface) throws(CommandError) {
+    let limit = Int(interface.mtu) + 14
+    if plan.frameByteCountMax > limit {
+      throw CommandError(
+        .failure, "frame_too_long",
+        "frames of \(plan.frameByteCountMax) bytes are too long for \(interface.name), whose MTU of \(interface.mtu) "
+          + "allows \(limit): ip link set dev \(interface.name) mtu \(plan.frameByteCountMax - 14), and its peer too")
+    }
+  }
+
+  private static func find(_ name: String) throws(CommandError) -> NetworkInterface {
+    do throws(SystemError) {
+      return try NetworkInterface.named(name)
+    } catch {
+      guard error.code == ENODEV else { throw CommandError(.failure, "interface_unreadable", error.description) }
+      let names = ((try? NetworkInterface.all()) ?? []).map(\.name)
+      throw CommandError(
+        .notFound, "not_found",
+        "there is no interface \(Terminal.safe(String(name.prefix(32)))) here; there are "
+          + names.joined(separator: ", "))
+    }
+  }
+
+  private static func checkPrivileges() throws(CommandError) {
+    let missing = ((try? Capabilities.effective())?.missing(of: [.bpf, .netAdmin]) ?? []).map(\.name)
+    if !missing.isEmpty {
+      throw CommandError(
+        .failure, "missing_capability", "sending needs \(missing.joined(separator: " and ")): run it as root")
+    }
+  }
+
+  private static func checkFeatures(_ interface: NetworkInterface) throws(CommandError) {
+    // Kernels before 6.3 don't tell; then the transmit statistics will.
+    guard let features = (try? interface.xdpFeatures()) ?? nil, !features.contains(.transmitRedirected) else { return }
+    let remedy =
+      interface.kind == "veth"
+      ? "a veth does while its peer has an XDP program (sluice attach PEER) or GRO on (ethtool -K PEER gro on)"
+      : "its driver\(((try? interface.driver()) ?? nil).map { " (\($0))" } ?? "") has no XDP transmit; use a veth pair"
+    throw CommandError(
+      .failure, "no_xdp_transmit", "\(interface.name) takes no XDP frames now, all would vanish: \(remedy)")
+  }
+
+  private static func carriesDefaultRoute(_ name: String) throws(CommandError) -> Bool {
+    do throws(SystemError) {
+      // Those of this thread's network namespace.
+      let ipv4 = try SmallFile.readText("/proc/thread-self/net/route", byteCountMax: tableByteCountMax)
+      if DefaultRoutes.ipv4Interfaces(ipv4).contains(name) { return true }
+      let ipv6 = try SmallFile.readText("/proc/thread-self/net/ipv6_route", byteCountMax: tableByteCountMax)
+      return DefaultRoutes.ipv6Interfaces(ipv6).contains(name)
+    } catch {
+      if error.code == ENOENT { return false }  // a kernel without IPv6
+      throw CommandError(.failure, "routes_unreadable", error.description)
+    }
+  }
+}
