@@ -147,6 +147,11 @@ let package = Package(
         nioCore, logging,
       ]),
     .testTarget(name: "PacketsTests", dependencies: ["Packets", "TestSupport"]),
+    .testTarget(
+      name: "TrafficTests",
+      dependencies: [
+        "Traffic", "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "NetworkSupport",
+      ]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(
       name: "RuleCompilerTests",
