@@ -46,7 +46,9 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
 
   deinit { PQfinish(connection) }
 
-  var isHealthy: Bool { PQstatus(connection) == CONNECTION_OK }
+  /// An error came that was libpq's own: whatever the status says, nothing more can be had here.
+  private var isLost = false
+  var isHealthy: Bool { !isLost && PQstatus(connection) == CONNECTION_OK }
   var isIdle: Bool { isHealthy && PQtransactionStatus(connection) == PQTRANS_IDLE }
 
   /// `sql` is some BEGIN.
@@ -121,8 +123,10 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   private func check(_ result: OpaquePointer?) throws(StorageError) {
     let status = PQresultStatus(result)
     guard status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK else { return }
+    let state = field(result, "C")
+    if state.isEmpty { isLost = true }
     let failure = PostgresFailure(
-      state: field(result, "C"), constraint: field(result, "n"), message: field(result, "M"), isConnected: isHealthy)
+      state: state, constraint: field(result, "n"), message: field(result, "M"), isConnected: isHealthy)
     canRepeat = failure.canRepeat
     throw failure.storageError
   }

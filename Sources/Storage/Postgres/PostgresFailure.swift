@@ -26,7 +26,8 @@ struct PostgresFailure {
     case "XX001", "XX002": return .corrupt("PostgreSQL: \(message); restore it from a backup")
     default: break
     }
-    if state.hasPrefix("08") || state.hasPrefix("57P") || !isConnected {
+    // Without a SQLSTATE it isn't the server that speaks: libpq lost it, sometimes before it says so of the connection.
+    if state.isEmpty || state.hasPrefix("08") || state.hasPrefix("57P") || !isConnected {
       return .unavailable(
         reason: message.isEmpty ? "the connection to PostgreSQL was lost" : message, remedy: Self.reachRemedy)
     }
