@@ -44,6 +44,7 @@ struct SpecificationTests {
   @Test("Any text is parsed or refused, never trapped on")
   func survivesNoise() {
     let seed = UInt64.random(in: 0 ... .max)
+    print("flow specification seed \(seed)")
     var random = Seeded(state: seed)
     let words =
       FlowSpecification.keys
@@ -102,7 +103,6 @@ struct SpecificationTests {
     #expect(plan.flows[0].frames.count == TrafficLimits.frameCountMax && plan.flows[0].frameCountAsked == 100_000)
     #expect(plan.schedule.packetCount == 100_000)
     #expect(try AddressRange(parsing: "::/0").count == .max)
-
     let last = try AddressRange(parsing: "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0/124")
     #expect(last.count == 16 && last[15] == last.last && last[16] == last.first)
   }
