@@ -12,11 +12,9 @@ struct AttachTarget {
 
   /// What runs on the interface now, whoever attached it.
   func occupant() throws(ProgramError) -> Occupant? {
-    var query = bpf_xdp_query_opts()
-    query.sz = MemoryLayout<bpf_xdp_query_opts>.size
-    try checkBPF("query XDP program of", interface) { bpf_xdp_query(CInt(index), 0, &query) }
-    let native = query.drv_prog_id
-    let identifier = native != 0 ? native : query.skb_prog_id != 0 ? query.skb_prog_id : query.prog_id
+    var (native, generic, any): (UInt32, UInt32, UInt32) = (0, 0, 0)
+    try checkBPF("query XDP program of", interface) { sluice_xdp_query(CInt(index), &native, &generic, &any) }
+    let identifier = native != 0 ? native : generic != 0 ? generic : any
     guard identifier != 0 else { return nil }
     return Occupant(identifier: identifier, name: programName(identifier: identifier), isNative: native != 0)
   }
@@ -117,10 +115,8 @@ final class LinkAttachment: ProgramAttachment {
   static func attach(_ object: ProgramObject, _ target: AttachTarget) throws(ProgramError) -> any ProgramAttachment {
     let program = try object.program()
     let (raw, isNative, reason) = try attachInFirstMode(target) { mode in
-      var options = bpf_link_create_opts()
-      options.sz = MemoryLayout<bpf_link_create_opts>.size
-      options.flags = mode == .native ? UInt32(XDP_FLAGS_DRV_MODE) : UInt32(XDP_FLAGS_SKB_MODE)
-      let result = bpf_link_create(program.rawValue, CInt(target.index), BPF_XDP, &options)
+      let flag = mode == .native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE
+      let result = sluice_xdp_link_create(program.rawValue, CInt(target.index), UInt32(flag))
       return (result >= 0 ? result : nil, -result)
     }
     let link = OwnedDescriptor(owning: raw)
@@ -141,7 +137,7 @@ final class LinkAttachment: ProgramAttachment {
     let link = OwnedDescriptor(owning: try checkBPF("open pin", path) { bpf_obj_get(path) })
     let occupant = try target.occupant()
     let info = try linkInfo(link)
-    let isOurs = info.xdp.ifindex == target.index && occupant?.identifier == info.prog_id
+    let isOurs = info.interfaceIndex == target.index && occupant?.identifier == info.programIdentifier
     let wanted = target.options.mode
     guard isOurs, let occupant, wanted == .auto || (wanted == .native) == occupant.isNative else {
       unlink(path)
@@ -159,11 +155,11 @@ final class LinkAttachment: ProgramAttachment {
     try checkBPF("update XDP link", "") { bpf_link_update(link.rawValue, program.rawValue, nil) }
   }
 
-  func programIdentifier() throws(ProgramError) -> UInt32 { try linkInfo(link).prog_id }
+  func programIdentifier() throws(ProgramError) -> UInt32 { try linkInfo(link).programIdentifier }
 
   func isAttached(interfaceIndex: UInt32) -> Bool {
     guard let info = try? linkInfo(link) else { return false }
-    return info.xdp.ifindex == interfaceIndex
+    return info.interfaceIndex == interfaceIndex
   }
 
   func detach() throws(ProgramError) {
@@ -175,10 +171,12 @@ final class LinkAttachment: ProgramAttachment {
   }
 }
 
-private func linkInfo(_ link: borrowing OwnedDescriptor) throws(ProgramError) -> bpf_link_info {
-  var info = bpf_link_info()
-  var byteCount = UInt32(MemoryLayout<bpf_link_info>.size)
+/// The interface index is 0 after the interface went away.
+private func linkInfo(
+  _ link: borrowing OwnedDescriptor
+) throws(ProgramError) -> (programIdentifier: UInt32, interfaceIndex: UInt32) {
+  var (identifier, index): (UInt32, UInt32) = (0, 0)
   let raw = link.rawValue
-  try checkBPF("read link info", "") { bpf_obj_get_info_by_fd(raw, &info, &byteCount) }
-  return info
+  try checkBPF("read link info", "") { sluice_xdp_link_info(raw, &identifier, &index) }
+  return (identifier, index)
 }

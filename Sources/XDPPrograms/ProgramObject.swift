@@ -107,22 +107,13 @@ final class ProgramObject {
   }
 }
 
-/// The kernel's number of a loaded program.
-func programIdentifier(_ descriptor: borrowing OwnedDescriptor) throws(ProgramError) -> UInt32 {
-  var info = bpf_prog_info()
-  var byteCount = UInt32(MemoryLayout<bpf_prog_info>.size)
-  let raw = descriptor.rawValue
-  try checkBPF("read program info", "") { bpf_obj_get_info_by_fd(raw, &info, &byteCount) }
-  return info.id
-}
-
-/// The name of a loaded program, empty if it has none or is gone.
+/// The name of a loaded program, empty if it has none, is gone, or may not be looked up (CAP_SYS_ADMIN).
 func programName(identifier: UInt32) -> String {
   let raw = bpf_prog_get_fd_by_id(identifier)
   guard raw >= 0 else { return "" }
   let descriptor = OwnedDescriptor(owning: raw)
-  var info = bpf_prog_info()
-  var byteCount = UInt32(MemoryLayout<bpf_prog_info>.size)
-  guard bpf_obj_get_info_by_fd(descriptor.rawValue, &info, &byteCount) == 0 else { return "" }
-  return withUnsafeBytes(of: &info.name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+  var number: UInt32 = 0
+  var name = [CChar](repeating: 0, count: Int(BPF_OBJ_NAME_LEN))
+  guard sluice_program_info(descriptor.rawValue, &number, &name) == 0 else { return "" }
+  return String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }

@@ -47,14 +47,7 @@ public final class SelfTestProgram {
   public func decide(_ frame: [UInt8]) throws(ProgramError) -> Decision {
     precondition(frame.count >= 14, "BPF_PROG_TEST_RUN takes no frame below 14 bytes")
     try checkBPF("test-run", "sluice_xdp") {
-      frame.withUnsafeBytes { bytes in
-        var options = bpf_test_run_opts()
-        options.sz = MemoryLayout<bpf_test_run_opts>.size
-        options.data_in = bytes.baseAddress
-        options.data_size_in = UInt32(bytes.count)
-        options.`repeat` = 1
-        return bpf_prog_test_run_opts(program.rawValue, &options)
-      }
+      frame.withUnsafeBytes { sluice_test_run(program.rawValue, $0.baseAddress, UInt32($0.count)) }
     }
     let result: sluice_decision = try decision.value(UInt32(0))
     return Decision(action: result.action, slot: result.slot, malformed: result.malformed)

@@ -22,6 +22,8 @@ public final class TrafficGenerator {
 
   /// Frames that go to the device in one bulk; 64 beats 256 by half on veth, for the cache's sake.
   private static let bulk: UInt32 = 64
+  /// Marks a run: no packet that the attached program receives comes from there.
+  private static let loopbackIndex: UInt32 = 1
 
   /// Why each call costs tens of milliseconds more than it must; nil if all is well.
   public let slowReason: String?
@@ -38,10 +40,9 @@ public final class TrafficGenerator {
     precondition(!frames.isEmpty && frames.count <= TrafficGenerator.frameCountMax, "1 ... frameCountMax frames")
     precondition(
       frames.allSatisfy { 14...TrafficGenerator.frameByteCountMax ~= $0.count }, "frames of 14 ... the longest bytes")
-    let loopback: UInt32 = 1  // no packet that the attached program receives comes from there
     let object = try ProgramObject(
       PackageResources.sluice_generator_bpf_o, programName: "sluice_generate",
-      constants: sluice_generator_constants(frame_count: UInt32(frames.count), marker_ifindex: loopback))
+      constants: sluice_generator_constants(frame_count: UInt32(frames.count), marker_ifindex: TrafficGenerator.loopbackIndex))
     try object.setMaxEntries(UInt32(frames.count), of: "frames")
     try object.setFragsSupport()
     try object.load()
@@ -67,22 +68,10 @@ public final class TrafficGenerator {
   /// Sends `count` frames, the next in turn. Fewer where a signal interrupts: ``readState()`` says how many.
   public func send(_ count: UInt32) throws(ProgramError) {
     guard count > 0 else { return }
-    var context = xdp_md()
-    context.data_end = UInt32(template.count)
-    context.ingress_ifindex = 1
     let result = template.withUnsafeBytes { bytes in
-      withUnsafePointer(to: context) { context in
-        var options = bpf_test_run_opts()
-        options.sz = MemoryLayout<bpf_test_run_opts>.size
-        options.data_in = bytes.baseAddress
-        options.data_size_in = UInt32(bytes.count)
-        options.ctx_in = UnsafeRawPointer(context)
-        options.ctx_size_in = UInt32(MemoryLayout<xdp_md>.size)
-        options.`repeat` = CInt(count)
-        options.flags = SLUICE_BPF_F_TEST_XDP_LIVE_FRAMES
-        options.batch_size = min(count, TrafficGenerator.bulk)
-        return bpf_prog_test_run_opts(program.rawValue, &options)
-      }
+      sluice_test_run_live(
+        program.rawValue, bytes.baseAddress, UInt32(bytes.count), TrafficGenerator.loopbackIndex, CInt(count),
+        min(count, TrafficGenerator.bulk))
     }
     guard result == 0 || result == -EINTR else {
       throw .system(
@@ -128,13 +117,10 @@ private final class DispatcherAnchor {
     }
     let name = String(decoding: request.prefix(16).prefix { $0 != 0 }, as: UTF8.self)
     let index = if_nametoindex(name)
-    var options = bpf_link_create_opts()
-    options.sz = MemoryLayout<bpf_link_create_opts>.size
-    options.flags = UInt32(XDP_FLAGS_DRV_MODE)
     let programDescriptor = program.rawValue
     link = OwnedDescriptor(
       owning: try checkBPF("attach generator to", name) {
-        bpf_link_create(programDescriptor, CInt(index), BPF_XDP, &options)
+        sluice_xdp_link_create(programDescriptor, CInt(index), UInt32(XDP_FLAGS_DRV_MODE))
       })
     self.tap = tap
   }
