@@ -133,6 +133,7 @@ let package = Package(
     .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "XSKSupport"]),
     .testTarget(name: "XSKTests", dependencies: ["XSK", "LinuxSystem", "XSKSupport"]),
     .testTarget(name: "DataPlaneTests", dependencies: ["DataPlane", "XSK", "LinuxSystem", "XSKSupport"]),
+    .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport"]),
     .testTarget(
       name: "EndToEndTests",
       dependencies: [

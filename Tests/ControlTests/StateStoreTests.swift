@@ -1,0 +1,69 @@
+import Foundation
+import Rules
+import Testing
+
+@testable import Control
+
+@Suite("The state file")
+struct StateStoreTests {
+  private let folder: String
+  private let store: StateStore
+
+  init() throws {
+    folder = NSTemporaryDirectory() + "sluice-state-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    store = StateStore(directory: folder)
+  }
+
+  private var sample: DaemonState {
+    let rules = [Rule(name: "drop-nine", match: Match(destinations: [], protocols: [.udp]), action: .drop, comment: "ö \"x\"")]
+    return DaemonState(attachments: [
+      .init(
+        interface: "eth0.100", options: AttachmentOptions(mode: .generic, captureFallback: .drop, keepOnExit: true),
+        ruleSet: RuleSet(name: "edge", revision: 7, defaultAction: .drop, rules: rules),
+        slots: SlotTable().assigning(["drop-nine"]).table, generation: 12, attachedAtNanoseconds: 1_795_000_000_000_000_001),
+      .init(
+        interface: "eth1", options: AttachmentOptions(), ruleSet: nil, slots: SlotTable(), generation: 1,
+        attachedAtNanoseconds: 2),
+    ])
+  }
+
+  @Test("What was saved is what is loaded, and only its owner may read it")
+  func roundTrip() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    #expect(try store.load() == DaemonState())
+    try store.save(sample)
+    #expect(try store.load() == sample)
+    let attributes = try FileManager.default.attributesOfItem(atPath: store.path)
+    #expect((attributes[.posixPermissions] as? NSNumber)?.intValue == 0o600)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [StateStore.fileName])
+  }
+
+  @Test(
+    "A file that can't be understood is an error that names it: nobody's filters vanish",
+    arguments: ["", "{", "null", #"{"version":1}"#, #"{"version":2,"attachments":[]}"#, #"{"version":1,"attachments":[{}]}"#])
+  func refusesDamage(_ text: String) throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try text.write(toFile: store.path, atomically: true, encoding: .utf8)
+    let error = try #require(throws: ControlError.self) { try store.load() }
+    #expect(error.kind == .failedPrecondition && error.message.contains(store.path), "\(error)")
+  }
+
+  @Test("A state cut at any byte is refused whole")
+  func refusesTruncation() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try store.save(sample)
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: store.path))
+    for count in stride(from: 0, to: bytes.count, by: 7) {
+      try bytes.prefix(count).write(to: URL(fileURLWithPath: store.path))
+      #expect(throws: ControlError.self) { try store.load() }
+    }
+  }
+
+  @Test("A folder that is gone: the error says that nothing was changed")
+  func refusesMissingFolder() throws {
+    try FileManager.default.removeItem(atPath: folder)
+    let error = try #require(throws: ControlError.self) { try store.save(sample) }
+    #expect(error.message.contains("nothing was changed"))
+  }
+}
