@@ -1,0 +1,126 @@
+"""Time from the HTTP request that applies a rule to the first packet decided by it: bench.py BIN [ROUNDS].
+
+Packets flow all the while. Each round adds a capture rule and applies it; the kernel program's own timestamp of the first
+packet that the rule caught, in the capture file, is the end of the measurement. 100,000 packets a second: 10 microseconds
+of resolution.
+"""
+import http.client
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+BIN = os.path.realpath(sys.argv[1])
+ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 100
+NAME = f"sluice-bench-{os.getpid()}"
+PASSWORD = "bench-password-of-this-run"
+
+
+def run(command):
+    return subprocess.run(["bash", "-ec", command], check=True, capture_output=True, text=True).stdout
+
+
+class API:
+    def __init__(self):
+        self.connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=30)
+        self.token = None
+
+    def call(self, method, path, body=None, expect=(200, 201)):
+        headers = {"Content-Type": "application/json"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        self.connection.request(method, f"/api/v1{path}", json.dumps(body or {}) if method != "GET" else None, headers)
+        answer = self.connection.getresponse()
+        text = answer.read()
+        if answer.status not in expect:
+            raise SystemExit(f"bench: {method} {path}: {answer.status} {text.decode()}")
+        return json.loads(text)["data"]
+
+
+def inside(folder):
+    """Everything that runs in the namespace: called by main() through `ip netns exec`."""
+    run("ip link set lo up; ip link add lan0 type veth peer name lan1; "
+        "sysctl -qw net.ipv6.conf.lan0.disable_ipv6=1 net.ipv6.conf.lan1.disable_ipv6=1; "
+        "ip link set lan0 up; ip link set lan1 up")
+    socket = f"{folder}/sluiced.sock"
+    programs = []
+
+    def start(arguments, environment=None):
+        log = open(f"{folder}/{len(programs)}.log", "w")
+        programs.append(subprocess.Popen(arguments, stdout=log, stderr=log, env={**os.environ, **(environment or {})}))
+
+    try:
+        start([f"{BIN}/sluiced", "--set", f"daemon.state_directory={folder}/state", "--set",
+               f"daemon.capture_directory={folder}/captures", "--set", f"daemon.bpffs={folder}/bpf", "--set",
+               f"control.socket={socket}"])
+        start([f"{BIN}/sluice-api"], {"SLUICE_SOCKET": socket, "DB_PATH": f"{folder}/api/sluice.db",
+                                      "SLUICE_JWT_SECRET_FILE": f"{folder}/api/jwt.secret"})
+        deadline = time.monotonic() + 15
+        while subprocess.run(["curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:8080/readyz"]).returncode != 0 \
+                or not os.path.exists(socket):
+            if time.monotonic() > deadline:
+                raise SystemExit("bench: the programs did not start: " + run(f"cat {folder}/*.log"))
+            time.sleep(0.05)
+        measure(API(), folder, start, programs)
+    finally:
+        for program in reversed(programs):
+            program.send_signal(signal.SIGTERM)
+            program.wait()
+
+
+def measure(api, folder, start, programs):
+    api.token = api.call("POST", "/auth/login", {"email": "admin@localhost.local", "password": "admin123"})["access_token"]
+    api.token = api.call("POST", "/auth/change-password",
+                         {"current_password": "admin123", "new_password": PASSWORD})["access_token"]
+    base = {"name": "base", "match": {"protocols": ["udp"], "destination_ports": ["1"]}, "action": "capture"}
+    api.call("POST", "/rule-sets", {"name": "bench", "rules": [base]})
+    api.call("POST", "/attachments", {"interface": "lan0", "rule_set": "bench"})
+    capture = api.call("POST", "/captures", {"interface": "lan0", "path": "bench.pcapng", "snap_length": 64})
+    start([f"{BIN}/sluice", "generate", "--interface", "lan1", "--rate", "100000", "--duration", "3600", "--json",
+           "--flow", "protocol=udp,source=192.0.2.1,destination=198.51.100.7,destination-port=9"])
+    requested = {}
+    for number in range(ROUNDS):
+        name = f"round-{number}"
+        api.call("POST", "/rule-sets/bench/rules",
+                 {"name": name, "match": {"protocols": ["udp"], "destination_ports": ["9"]}, "action": "capture"})
+        requested[name] = time.clock_gettime_ns(time.CLOCK_REALTIME)
+        api.call("POST", "/rule-sets/bench/apply")
+        api.call("DELETE", f"/rule-sets/bench/rules/{name}")
+        api.call("POST", "/rule-sets/bench/apply")
+    programs.pop().send_signal(signal.SIGINT)
+    api.call("POST", f"/captures/{capture['id']}/stop")
+    first = {}
+    for line in run(f"tshark -r {folder}/captures/bench.pcapng -T fields -e frame.comment -e frame.time_epoch 2>/dev/null"
+                    ).splitlines():
+        comment, seconds = line.split("\t")
+        whole, fraction = seconds.split(".")
+        first.setdefault(comment.removeprefix("rule="), int(whole) * 10**9 + int(fraction.ljust(9, "0")[:9]))
+    times = sorted((first[name] - asked) / 1e6 for name, asked in requested.items() if name in first)
+    if len(times) < ROUNDS:
+        raise SystemExit(f"bench: {ROUNDS - len(times)} rules caught no packet")
+    p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
+    print(json.dumps({"rounds": ROUNDS, "request_to_first_packet_ms": {
+        "median": round(statistics.median(times), 2), "p99": round(p99, 2), "minimum": round(times[0], 2)}}, indent=2))
+
+
+def main():
+    folder = tempfile.mkdtemp(prefix=f"{NAME}-", dir="/run")
+    os.mkdir(f"{folder}/bpf")
+    try:
+        run(f"mount -t bpf bpf {folder}/bpf; ip netns add {NAME}")
+        status = subprocess.run(["ip", "netns", "exec", NAME, sys.executable, __file__, BIN, str(ROUNDS), folder]).returncode
+    finally:
+        subprocess.run(["bash", "-c", f"ip netns pids {NAME} | xargs -r kill -9; ip netns del {NAME}; umount -l {folder}/bpf"])
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.exit(status)
+
+
+if len(sys.argv) > 3:
+    inside(sys.argv[3])
+else:
+    main()
