@@ -22,6 +22,7 @@ enum Rule {
   private static let pureRooms: [String: Set<String>] = [
     "Packets": ["Swift"],
     "Rules": ["Swift", "Packets"],
+    "Traffic": ["Swift", "Packets"],
     "RuleCompiler": ["Swift", "Packets", "Rules", "CSluiceABI"],
     "Identity": ["Swift", "CSodium", "Crypto", "JWTKit", "Foundation", "FoundationEssentials"],
   ]
@@ -119,9 +120,9 @@ enum Rule {
   }
 
   static let rooms = [
-    "CLinuxShims", "CXDP", "CPostgres", "CSluiceABI", "LinuxSystem", "Packets", "Rules", "RuleCompiler", "XSK",
-    "XDPPrograms", "DataPlane", "Control", "ControlProtocol", "Telemetry", "Storage", "Identity", "RESTAPI", "sluiced",
-    "sluice-api", "sluice",
+    "CLinuxShims", "CXDP", "CPostgres", "CSluiceABI", "LinuxSystem", "Packets", "Rules", "RuleCompiler",
+    "Traffic", "XSK", "XDPPrograms", "DataPlane", "Control", "ControlProtocol", "Telemetry", "Storage",
+    "Identity", "RESTAPI", "sluiced", "sluice-api", "sluice",
   ]
 
   /// Every room stands, and a room with Swift in it is not empty.
