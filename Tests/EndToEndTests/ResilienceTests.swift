@@ -77,6 +77,20 @@ struct ResilienceTests {
     #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
   }
 
+  @Test("SIGTERM completes a running capture: every packet that was captured is in the file")
+  func completesCaptures() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack, rule: "rule look-nine: udp dport 9 capture")
+    _ = try stack.sluice("capture start lan0 --path nine.pcapng --socket \(stack.socket)")
+    try stack.send(2000, ports: [9, 10])
+    let captured = try stack.metric("sluice_interface_packets_total", #"action="capture""#)
+    stack.stopDaemon(SIGTERM)
+    let count = try Shell.run("tshark -r \(stack.captures)/nine.pcapng 2>/dev/null | wc -l")
+    #expect(captured == 1000)
+    #expect(count.trimmingCharacters(in: .whitespacesAndNewlines) == "1000")
+  }
+
   @Test("keep_on_exit leaves the program deciding after SIGTERM")
   func keepsOnExit() throws {
     let stack = try Stack()
@@ -103,12 +117,14 @@ struct ResilienceTests {
   }
 
   /// Attaches and applies by the command, straight to the daemon.
-  private func prepare(_ stack: Stack, options: String = "") throws {
+  private func prepare(
+    _ stack: Stack, options: String = "", rule: String = "rule drop-nine: udp dport 9 drop"
+  ) throws {
     let rules = "\(stack.folder)/edge.rules"
     try """
     ruleset edge
     default pass
-    rule drop-nine: udp dport 9 drop
+    \(rule)
     """.write(toFile: rules, atomically: true, encoding: .utf8)
     _ = try stack.sluice("attach lan0 --socket \(stack.socket) \(options)")
     _ = try stack.sluice("apply --file \(rules) --interface lan0 --socket \(stack.socket)")
