@@ -5,6 +5,9 @@ import ServiceLifecycle
 
 /// Tells the controller when network interfaces change.
 public struct LinkWatcher: Service {
+  /// Longest time between two looks: a bpf_link that somebody detaches makes no rtnetlink news.
+  private static let lookMilliseconds: CInt = 5000
+
   private let controller: Controller
   private let monitor: LinkMonitor
   private let logger: Logger
@@ -21,7 +24,7 @@ public struct LinkWatcher: Service {
     let thread = try PinnedThread.spawn(name: "link-watcher") { [monitor, logger] in
       defer { continuation.finish() }
       do throws(SystemError) {
-        while try monitor.wait() != nil { continuation.yield() }
+        while try monitor.wait(timeoutMilliseconds: LinkWatcher.lookMilliseconds) != nil { continuation.yield() }
       } catch {
         logger.error("interfaces are no longer watched", metadata: ["error": "\(error)"])
       }

@@ -116,6 +116,18 @@ struct ResilienceTests {
     #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
   }
 
+  @Test("A program that somebody detaches is noticed and attached again, with its rules")
+  func noticesForcedDetach() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack)
+    try Shell.run("bpftool link detach pinned \(stack.folder)/bpf/sluice/v1/lan0/link")
+    try stack.wait("the loss is noticed") { try stack.metric("sluice_attachments_lost_total") == 1 }
+    try stack.wait("it is attached again") { try stack.metric("sluice_attachment_native", #"interface="lan0""#) == 1 }
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
+  }
+
   /// Attaches and applies by the command, straight to the daemon.
   private func prepare(
     _ stack: Stack, options: String = "", rule: String = "rule drop-nine: udp dport 9 drop"
