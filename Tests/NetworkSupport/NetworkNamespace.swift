@@ -9,16 +9,25 @@ public final class NetworkNamespace: Sendable {
 
   private static let counter = Counter()
   private static let prefix = "slt"
-  private static let removedStale: Void = removeStale()
+  private static let removedStale: Void = {
+    removeStale()
+    // The runner may end before the last test's values go.
+    atexit { NetworkNamespace.live.all().forEach(NetworkNamespace.remove) }
+  }()
+  private static let live = Names()
 
   public init() throws {
     _ = NetworkNamespace.removedStale
     name = "\(NetworkNamespace.prefix)-\(getpid())-\(NetworkNamespace.counter.next())"
+    NetworkNamespace.live.insert(name)
     try Shell.run("ip netns add \(name)")
     try Shell.run("ip -n \(name) link set lo up")
   }
 
-  deinit { NetworkNamespace.remove(name) }
+  deinit {
+    NetworkNamespace.remove(name)
+    NetworkNamespace.live.remove(name)
+  }
 
   /// A folder of this namespace's test, removed with it. Not made yet.
   public var folder: String { "/tmp/\(name)" }
@@ -28,7 +37,7 @@ public final class NetworkNamespace: Sendable {
     let folder = "/tmp/\(name)"
     _ = try? Shell.run(
       """
-      ip netns pids \(name) | xargs -r kill -9
+      ip netns pids \(name) | xargs -r kill -9 || true  # gone meanwhile
       ip netns del \(name)
       if [ -d \(folder) ]; then
         awk '{print $2}' /proc/mounts | grep "^\(folder)/" | xargs -r -n1 umount -l
@@ -107,4 +116,13 @@ private final class Counter: @unchecked Sendable {
       return value
     }
   }
+}
+
+private final class Names: @unchecked Sendable {
+  private let lock = NSLock()
+  private var names: Set<String> = []
+
+  func insert(_ name: String) { _ = lock.withLock { names.insert(name) } }
+  func remove(_ name: String) { _ = lock.withLock { names.remove(name) } }
+  func all() -> Set<String> { lock.withLock { names } }
 }
