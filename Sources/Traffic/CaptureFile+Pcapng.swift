@@ -9,6 +9,26 @@ extension CaptureFile {
     var linkType: UInt32
     /// 0: no limit.
     var snapByteCount: UInt32
+    /// if_tsresol: parts of a second, as a power of ten, or of two with the highest bit set.
+    var resolution: UInt8 = 6
+    /// if_tsoffset: seconds.
+    var offsetSeconds: Int64 = 0
+
+    /// Nanoseconds since 1970; what doesn't fit stays at the ends.
+    func nanoseconds(_ time: UInt64) -> UInt64 {
+      let power = resolution & 0x7f
+      let scaled: UInt128
+      if resolution & 0x80 != 0 {
+        scaled = power >= 94 ? 0 : (UInt128(time) * 1_000_000_000) >> UInt128(power)
+      } else if power <= 9 {
+        scaled = UInt128(time) * Interface.powerOfTen(9 - power)
+      } else {
+        scaled = power > 28 ? 0 : UInt128(time) / Interface.powerOfTen(power - 9)
+      }
+      return UInt64(clamping: Int128(scaled) + Int128(offsetSeconds) * 1_000_000_000)
+    }
+
+    private static func powerOfTen(_ power: UInt8) -> UInt128 { (0..<power).reduce(1) { value, _ in value * 10 } }
   }
 
   mutating func readPcapng(_ bytes: [UInt8]) throws(TrafficError) {
@@ -57,30 +77,52 @@ extension CaptureFile {
       guard interfaces.count < Self.interfaceCountMax else {
         throw Self.damaged("has more than \(Self.interfaceCountMax) interfaces", start)
       }
-      interfaces.append(Interface(linkType: reader.half(start), snapByteCount: reader.word(start + 4)))
+      var interface = Interface(linkType: reader.half(start), snapByteCount: reader.word(start + 4))
+      Self.readOptions(reader, start + 8..<body.upperBound, &interface)
+      interfaces.append(interface)
     case 2, 6:  // the obsolete packet block has a number of drops behind a 16-bit interface
       guard body.count >= 20 else { throw Self.damaged("has a packet block cut short", start) }
-      let interface = type == 2 ? reader.half(start) : reader.word(start)
-      _ = try Self.interface(interface, interfaces, start)
-      try readPacket(reader, body, start + 20, captured: reader.word(start + 12), original: reader.word(start + 16))
+      let interface = try Self.interface(type == 2 ? reader.half(start) : reader.word(start), interfaces, start)
+      let time = UInt64(reader.word(start + 4)) << 32 | UInt64(reader.word(start + 8))
+      try readPacket(
+        reader, body, start + 20, captured: reader.word(start + 12), original: reader.word(start + 16),
+        time: interface.nanoseconds(time))
     case 3:
       guard body.count >= 4 else { throw Self.damaged("has a packet block cut short", start) }
       let snap = try Self.interface(0, interfaces, start).snapByteCount
       let original = reader.word(start)
       // A simple packet doesn't say how much of it was captured: what the interface allows and the block holds.
       let captured = min(original, snap == 0 ? .max : snap, UInt32(body.count - 4))
-      try readPacket(reader, body, start + 4, captured: captured, original: original)
+      try readPacket(reader, body, start + 4, captured: captured, original: original, time: nil)
     default: break
     }
   }
 
   private mutating func readPacket(
-    _ reader: ByteReader, _ body: Range<Int>, _ data: Int, captured: UInt32, original: UInt32
+    _ reader: ByteReader, _ body: Range<Int>, _ data: Int, captured: UInt32, original: UInt32,
+    time: UInt64?
   ) throws(TrafficError) {
     guard captured <= UInt32(Self.recordByteCountMax), Int(captured) <= body.upperBound - data else {
       throw Self.damaged("has a packet of \(captured) bytes in a shorter block", body.lowerBound)
     }
-    try append(reader.bytes[data..<data + Int(captured)], originalByteCount: original)
+    try append(reader.bytes[data..<data + Int(captured)], originalByteCount: original, time: time)
+  }
+
+  /// What is damaged ends the options: they are only about time.
+  private static func readOptions(_ reader: ByteReader, _ range: Range<Int>, _ interface: inout Interface) {
+    var offset = range.lowerBound
+    while range.upperBound - offset >= 4 {
+      let (code, byteCount) = (reader.half(offset), Int(reader.half(offset + 2)))
+      guard code != 0, byteCount <= range.upperBound - offset - 4 else { return }
+      switch (code, byteCount) {
+      case (9, 1): interface.resolution = reader.bytes[offset + 4]
+      case (14, 8):
+        let (a, b) = (UInt64(reader.word(offset + 4)), UInt64(reader.word(offset + 8)))
+        interface.offsetSeconds = Int64(bitPattern: reader.isBigEndian ? a << 32 | b : b << 32 | a)
+      default: break
+      }
+      offset += 4 + (byteCount + 3) / 4 * 4
+    }
   }
 
   private static func interface(

@@ -2,11 +2,21 @@ import Packets
 
 /// One flow as it is asked for: `protocol=udp,source=198.18.0.0/24,destination-port=53,count=1000`.
 ///
-/// Ranges are walked side by side: frame k of the flow takes the k-th address and port of each, round and round.
+/// How its ranges are walked says ``walk``: side by side where nothing else is asked.
 public struct FlowSpecification: Hashable, Sendable {
   public enum Transport: String, Hashable, Sendable, CaseIterable {
     case udp, tcp, icmp, icmpv6
     public var hasPorts: Bool { self == .udp || self == .tcp }
+  }
+
+  /// Which addresses and ports stand together in a frame.
+  public enum Walk: String, Hashable, Sendable, CaseIterable {
+    /// Side by side: frame k takes the k-th address and port of each range, round and round.
+    case together
+    /// Every source with every destination, source ports changing fastest.
+    case all
+    /// As ``all``, in an order that the run's seed decides.
+    case random
   }
 
   /// Nil: named after its place.
@@ -19,8 +29,9 @@ public struct FlowSpecification: Hashable, Sendable {
   public var sourcePorts: PortRange?
   /// Nil: 9, discard. Nil for ICMP.
   public var destinationPorts: PortRange?
-  /// Bytes of each frame, Ethernet included; nil: the run's size.
-  public var frameByteCount: Int?
+  /// Nil: the run's.
+  public var frameSizes: FrameSizes?
+  public var walk = Walk.together
   public var vlan: UInt16?
   /// Packets in all; nil: by weight.
   public var packetCount: UInt64?
@@ -29,6 +40,7 @@ public struct FlowSpecification: Hashable, Sendable {
 
   public static let keys = [
     "protocol", "source", "destination", "source-port", "destination-port", "size", "vlan", "count", "weight", "name",
+    "walk",
   ]
 
   /// UDP from 198.18.0.1:1024 to 198.19.0.1:9 (addresses of RFC 2544, kept for measurements).
@@ -57,8 +69,8 @@ public struct FlowSpecification: Hashable, Sendable {
     self.destination = destination ?? Self.standardEnds(family).destination
     sourcePorts = try value("source-port") { text throws(TrafficError) in try PortRange(parsing: text) }
     destinationPorts = try value("destination-port") { text throws(TrafficError) in try PortRange(parsing: text) }
-    let sizes = UInt64(TrafficLimits.frameByteCountMin)...UInt64(TrafficLimits.frameByteCountMax)
-    frameByteCount = try value("size", Self.number(sizes)).map { Int($0) }
+    frameSizes = try value("size") { text throws(TrafficError) in try FrameSizes(parsing: text) }
+    walk = try value("walk", Self.walk) ?? .together
     vlan = try value("vlan", Self.number(1...4094)).map { UInt16($0) }
     packetCount = try value("count", Self.number(1...TrafficLimits.packetCountMax))
     weight = try value("weight", Self.number(1...UInt64(TrafficLimits.weightMax))).map { Int($0) }
@@ -127,6 +139,15 @@ extension FlowSpecification {
           + Transport.allCases.map(\.rawValue).joined(separator: ", "))
     }
     return transport
+  }
+
+  private static func walk(_ text: String) throws(TrafficError) -> Walk {
+    guard let walk = Walk(rawValue: text) else {
+      throw TrafficError(
+        "\"\(ValueTextError.excerpt(text))\" is no way to walk ranges; there are "
+          + Walk.allCases.map(\.rawValue).joined(separator: ", "))
+    }
+    return walk
   }
 
   private static func number(_ range: ClosedRange<UInt64>) -> (String) throws(TrafficError) -> UInt64 {

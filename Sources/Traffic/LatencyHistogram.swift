@@ -77,8 +77,8 @@ public struct LatencyHistogram: Hashable, Sendable {
     sum &+= other.sum
   }
 
-  /// A value that `share` of all values don't exceed, 0 ... 1: the upper bound of its bucket, no more than ``greatest``.
-  /// nil without values.
+  /// A value that `share` of all values (0 ... 1) don't exceed: the upper bound of its bucket, no more than
+  /// ``greatest``. nil without values.
   public func quantile(_ share: Double) -> UInt64? {
     precondition((0...1).contains(share), "a share of the values")
     guard count > 0 else { return nil }

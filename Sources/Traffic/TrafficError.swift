@@ -17,6 +17,10 @@ public enum TrafficLimits {
   /// Packets of one run.
   public static let packetCountMax: UInt64 = 1_000_000_000_000_000
   public static let packetsPerSecondMax: UInt64 = 1_000_000_000
+  /// 31 days: longest run, ramp step and recording.
+  public static let durationNanosecondsMax: UInt64 = 31 * 86_400_000_000_000
+  /// Generators of one run, each on a thread of its own.
+  public static let threadCountMax = 64
   public static let weightMax = 1000
   /// Characters of a flow's specification.
   public static let specificationCharacterCountMax = 1024

@@ -6,7 +6,7 @@ public struct TrafficPlan: Sendable {
     public let name: String
     /// Different frames, in the order they are walked.
     public let frames: [[UInt8]]
-    /// Frames that the ranges ask for; more than `frames` where the table has no room for all.
+    /// Frames that the ranges ask for, sizes aside; more than `frames` where the table has no room for all.
     public let frameCountAsked: UInt64
     /// Packets in all; nil: until the run is stopped.
     public let packetCount: UInt64?
@@ -16,18 +16,24 @@ public struct TrafficPlan: Sendable {
   public struct Options: Hashable, Sendable {
     public var sourceMAC = MACAddress(0x02, 0, 0, 0, 0, 0x01)
     public var destinationMAC = MACAddress(0x02, 0, 0, 0, 0, 0x02)
-    /// Bytes of frames whose flow names no size.
-    public var frameByteCount: Int?
+    /// Of frames whose flow names none.
+    public var frameSizes: FrameSizes?
     /// Source ports of flows that name none.
     public var sourcePortCount = 1
     /// Packets of all flows together, shared by weight; nil: by the flows' own counts, or without end.
     public var packetCount: UInt64?
+    /// Decides the order of flows that are walked at random.
+    public var seed: UInt64 = 1
+    /// Bytes that every frame has room for behind its headers, at one place in all of them; 0: no stamp.
+    public var stampByteCount = 0
 
     public init() {}
   }
 
   public let flows: [Flow]
   public let schedule: TrafficSchedule
+  /// Where a stamp may be written in every frame; nil: nobody asked for room.
+  public let stampOffset: Int?
 
   /// Flows made from specifications; without any, the standard one.
   public init(_ specifications: [FlowSpecification], options: Options) throws(TrafficError) {
@@ -37,40 +43,60 @@ public struct TrafficPlan: Sendable {
     }
     let names = try TrafficPlan.names(specifications)
     let counts = try TrafficPlan.packetCounts(specifications, names: names, total: options.packetCount)
+    let trailers = try TrafficPlan.trailers(specifications, stampByteCount: options.stampByteCount)
     var sources: [FlowFrames] = []
-    for (specification, name) in zip(specifications, names) {
+    for (index, specification) in specifications.enumerated() {
       if options.sourcePortCount > 1, !specification.transport.hasPorts {
-        throw TrafficError("\(name): \(specification.transport.rawValue) has no source ports to make several flows of")
+        throw TrafficError(
+          "\(names[index]): \(specification.transport.rawValue) has no source ports to make several flows of")
       }
       do throws(TrafficError) {
         sources.append(
           try FlowFrames(
             specification, sourceMAC: options.sourceMAC, destinationMAC: options.destinationMAC,
-            byteCount: options.frameByteCount, sourcePortCount: options.sourcePortCount))
+            sizes: options.frameSizes, sourcePortCount: options.sourcePortCount, seed: options.seed,
+            trailerByteCount: trailers[index]))
       } catch {
-        throw TrafficError("\(name): \(error.description)")
+        throw TrafficError("\(names[index]): \(error.description)")
       }
     }
     // A flow of few packets needs no more frames than packets.
     let needed = zip(sources, counts ?? sources.map { _ in .max }).map { min($0.frameCount, max($1, 1)) }
     let shares = TrafficPlan.frameShares(needed)
+    let withoutChecksum = options.stampByteCount > 0
     flows = sources.indices.map { index in
-      Flow(
-        name: names[index], frames: (0..<shares[index]).map { sources[index][$0] },
-        frameCountAsked: needed[index], packetCount: counts?[index])
+      let source = sources[index]
+      let frameCount = min(source.frameCount(inRoomFor: shares[index]), shares[index])
+      return Flow(
+        name: names[index],
+        frames: (0..<frameCount).map { withoutChecksum ? Stamp.withoutChecksum(source[$0]) : source[$0] },
+        frameCountAsked: min(source.combinationCount, needed[index]), packetCount: counts?[index])
     }
     schedule = TrafficPlan.schedule(flows, weights: specifications.map { $0.weight ?? 1 })
+    stampOffset = options.stampByteCount > 0 ? sources.map(\.headerByteCount).max() : nil
   }
 
   /// One flow of ready frames, sent in turn: 1 ... ``TrafficLimits/frameCountMax``.
   public init(name: String, frames: [[UInt8]], packetCount: UInt64?) {
     flows = [Flow(name: name, frames: frames, frameCountAsked: UInt64(frames.count), packetCount: packetCount)]
     schedule = TrafficPlan.schedule(flows, weights: [1])
+    stampOffset = nil
   }
 
   /// The frames of a phase's table, for the engine.
   public func table(_ phase: TrafficSchedule.Phase) -> [[UInt8]] {
     phase.entries.map { flows[$0.flow].frames[$0.frame] }
+  }
+
+  /// Frames and their bytes in one round of an endless schedule, or in all of a finite one: for the mean size.
+  public var totals: (frames: UInt64, bytes: UInt64) {
+    schedule.phases.reduce(into: (0, 0)) { totals, phase in
+      let rounds = phase.rounds ?? 1
+      totals.frames += rounds * UInt64(phase.entries.count)
+      // Saturates: then the mean is off, but no plan of so many bytes ends in this century.
+      let bytes = phase.entries.reduce(0 as UInt64) { $0 + UInt64(flows[$1.flow].frames[$1.frame].count) }
+      totals.bytes = UInt64(clamping: UInt128(totals.bytes) + UInt128(bytes) * UInt128(rounds))
+    }
   }
 
   /// The greatest frame, bytes.
@@ -86,6 +112,22 @@ public struct TrafficPlan: Sendable {
 }
 
 extension TrafficPlan {
+  /// Bytes behind the headers of each flow so that a stamp of one place in all frames lies behind all headers.
+  private static func trailers(
+    _ specifications: [FlowSpecification], stampByteCount: Int
+  ) throws(TrafficError) -> [Int] {
+    if stampByteCount == 0 { return specifications.map { _ in 0 } }
+    var headers: [Int] = []
+    for specification in specifications {
+      let frames = try FlowFrames(
+        specification, sourceMAC: MACAddress(value: 0), destinationMAC: MACAddress(value: 0),
+        sizes: FrameSizes(TrafficLimits.frameByteCountMax))
+      headers.append(frames.headerByteCount)
+    }
+    let offset = headers.max() ?? 0
+    return headers.map { offset + stampByteCount - $0 }
+  }
+
   private static func names(_ specifications: [FlowSpecification]) throws(TrafficError) -> [String] {
     let names = specifications.enumerated().map { $1.name ?? "flow\($0 + 1)" }
     var seen: Set<String> = []

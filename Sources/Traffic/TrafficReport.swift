@@ -13,6 +13,29 @@ public struct TrafficReport: Hashable, Sendable {
     }
   }
 
+  /// What happened while one rate of a ramp held.
+  public struct Step: Hashable, Sendable {
+    /// Packets a second that were asked for.
+    public var asked: Double
+    public var nanoseconds: UInt64
+    public var attempted: UInt64
+    /// Frames that the interface dropped meanwhile.
+    public var transmitDropped: UInt64
+    /// Counted at the receiver meanwhile; nil without one.
+    public var received: UInt64?
+
+    public init(asked: Double, nanoseconds: UInt64, attempted: UInt64, transmitDropped: UInt64, received: UInt64?) {
+      self.asked = asked
+      self.nanoseconds = nanoseconds
+      self.attempted = attempted
+      self.transmitDropped = transmitDropped
+      self.received = received
+    }
+
+    public var sent: UInt64 { attempted - min(transmitDropped, attempted) }
+    public var packetsPerSecond: Double { nanoseconds == 0 ? 0 : Double(sent) / Double(nanoseconds) * 1e9 }
+  }
+
   public var flows: [Flow]
   /// Frames handed to the interface.
   public var redirected: UInt64
@@ -22,10 +45,16 @@ public struct TrafficReport: Hashable, Sendable {
   public var transmitDropped: UInt64
   public var nanoseconds: UInt64
   public var stop: TrafficRun.Stop
+  /// Packets that the rate asked for in the time of the run; nil where none was asked for.
+  public var due: UInt64?
+  /// By how much bursts left after their time; empty where no rate was asked for.
+  public var lateness = LatencyHistogram()
+  /// Of a ramp.
+  public var steps: [Step] = []
 
   public init(
     flows: [Flow], redirected: UInt64, failed: UInt64, transmitDropped: UInt64, nanoseconds: UInt64,
-    stop: TrafficRun.Stop
+    stop: TrafficRun.Stop, due: UInt64? = nil
   ) {
     self.flows = flows
     self.redirected = redirected
@@ -33,6 +62,7 @@ public struct TrafficReport: Hashable, Sendable {
     self.transmitDropped = transmitDropped
     self.nanoseconds = nanoseconds
     self.stop = stop
+    self.due = due
   }
 
   public var attempted: UInt64 { flows.reduce(0) { $0 + $1.attempted.packets } }
@@ -40,9 +70,13 @@ public struct TrafficReport: Hashable, Sendable {
   public var sent: UInt64 { redirected - min(transmitDropped, redirected) }
   public var seconds: Double { Double(nanoseconds) / 1e9 }
   public var packetsPerSecond: Double { nanoseconds == 0 ? 0 : Double(sent) / seconds }
+  /// Packets that the rate asked for and that were not even attempted.
+  public var shortfall: UInt64 { due.map { $0 - min($0, attempted) } ?? 0 }
 
-  /// Of sent frames, without preamble and frame check sequence; where some were not sent, of frames of average size.
-  public var bitsPerSecond: Double {
-    attempted == 0 ? 0 : Double(attemptedBytes) * 8 / Double(attempted) * packetsPerSecond
+  /// Of sent frames, counted as ``TrafficRate/Layer`` says; where some were not sent, of frames of average size.
+  public func bitsPerSecond(_ layer: TrafficRate.Layer) -> Double {
+    guard attempted > 0 else { return 0 }
+    let overhead = layer == .l1 ? Double(TrafficRate.lineOverheadByteCount) : 0
+    return (Double(attemptedBytes) / Double(attempted) + overhead) * 8 * packetsPerSecond
   }
 }

@@ -27,15 +27,17 @@ public struct TrafficRun: Sendable {
 
   /// Packets in one call at most, so that the caller looks at clock and signals every few milliseconds.
   public static let sliceMax: UInt32 = 16384
-  /// A paced run sends at least about so often.
-  private static let sliceNanoseconds: UInt64 = 1_000_000
+  /// Packets in one call at most of a run that has to catch up: what was late leaves in bursts, not in one.
+  public static let catchUpMax: UInt32 = 256
   /// Longest sleep.
   private static let waitMax: UInt64 = 50_000_000
-  private static let second: UInt128 = 1_000_000_000
+  /// A run that is over still sends what was due so shortly before its end.
+  private static let graceNanoseconds: UInt64 = 50_000_000
 
   private let schedule: TrafficSchedule
-  private let packetsPerSecond: UInt64?
+  public let pace: TrafficPace
   private let durationNanoseconds: UInt64?
+  private let burst: UInt64
   private var phase = 0
   /// Packets attempted, by phase.
   public private(set) var attemptedByPhase: [UInt64]
@@ -43,13 +45,16 @@ public struct TrafficRun: Sendable {
   public private(set) var attempted: UInt64 = 0
 
   /// - Parameters:
-  ///   - packetsPerSecond: 1 ... ``TrafficLimits/packetsPerSecondMax``; nil: as fast as it goes.
-  ///   - durationNanoseconds: nil: until everything is sent.
-  public init(_ schedule: TrafficSchedule, packetsPerSecond: UInt64? = nil, durationNanoseconds: UInt64? = nil) {
-    precondition(packetsPerSecond.map { 1...TrafficLimits.packetsPerSecondMax ~= $0 } ?? true, "a rate in its limits")
+  ///   - durationNanoseconds: nil: until everything is sent, or nothing is due any more.
+  ///   - burst: Packets that are waited for and sent together; 1 or more.
+  public init(
+    _ schedule: TrafficSchedule, pace: TrafficPace = .unlimited, durationNanoseconds: UInt64? = nil, burst: UInt32 = 1
+  ) {
+    precondition(1...TrafficRun.sliceMax ~= burst, "a burst in its limits")
     self.schedule = schedule
-    self.packetsPerSecond = packetsPerSecond
+    self.pace = pace
     self.durationNanoseconds = durationNanoseconds
+    self.burst = UInt64(burst)
     attemptedByPhase = schedule.phases.map { _ in 0 }
   }
 
@@ -57,21 +62,35 @@ public struct TrafficRun: Sendable {
   public func step(elapsedNanoseconds elapsed: UInt64) -> Step {
     guard phase < schedule.phases.count else { return .finished(.count) }
     let isOver = durationNanoseconds.map { elapsed >= $0 } ?? false
-    guard let rate = packetsPerSecond else {
-      return isOver ? .finished(.duration) : .send(phase: phase, packetCount: slice(.max))
-    }
-    if isOver, let durationNanoseconds {
-      // What was due before the end and waited for its slice; not what a slow machine has left behind.
-      let backlog = due(durationNanoseconds, rate, isEnd: true)
-      let isSmall = backlog > 0 && backlog <= max(1, rate / 20)
+    if pace.isUnlimited { return isOver ? .finished(.duration) : .send(phase: phase, packetCount: slice(.max)) }
+    if isOver, let end = durationNanoseconds {
+      // What was due just before the end; not what a slow machine has left behind for long.
+      let backlog = pace.due(before: end) - min(attempted, pace.due(before: end))
+      let grace = pace.due(before: end) - pace.due(before: end - min(end, TrafficRun.graceNanoseconds))
+      let isSmall = backlog > 0 && backlog <= max(1, grace)
       return isSmall ? .send(phase: phase, packetCount: slice(backlog)) : .finished(.duration)
     }
-    let rest = schedule.packetCount.map { $0 - attempted } ?? .max
-    let wanted = min(max(1, rate * Self.sliceNanoseconds / 1_000_000_000), rest)
-    let allowed = due(elapsed, rate, isEnd: false)
-    if allowed >= wanted { return .send(phase: phase, packetCount: slice(allowed)) }
-    let next = UInt64((UInt128(attempted + wanted - 1) * Self.second + UInt128(rate) - 1) / UInt128(rate))
-    return .wait(untilNanoseconds: min(next, elapsed + Self.waitMax, durationNanoseconds ?? .max))
+    if let all = pace.packetCount, attempted >= all { return .finished(.duration) }
+    let rest = min(schedule.packetCount ?? .max, pace.packetCount ?? .max) - attempted
+    let wanted = min(burst, rest)
+    let due = pace.due(at: elapsed)
+    if due >= attempted + wanted { return .send(phase: phase, packetCount: slice(due - attempted)) }
+    let next = pace.time(of: attempted + wanted - 1) ?? .max
+    return .wait(untilNanoseconds: min(next, elapsed + TrafficRun.waitMax, durationNanoseconds ?? .max))
+  }
+
+  /// By how much the next packet is behind its time; nil where no time is given, and while it isn't due.
+  public func lateness(elapsedNanoseconds elapsed: UInt64) -> UInt64? {
+    guard !pace.isUnlimited, let time = pace.time(of: attempted), time <= elapsed else { return nil }
+    return elapsed - time
+  }
+
+  /// Packets that were due by then, of those that there are; nil where the pace asks for as many as possible.
+  public func due(elapsedNanoseconds elapsed: UInt64) -> UInt64? {
+    if pace.isUnlimited { return nil }
+    let isOver = durationNanoseconds.map { elapsed >= $0 } ?? false
+    let due = isOver ? pace.due(before: durationNanoseconds ?? elapsed) : pace.due(at: elapsed)
+    return min(due, schedule.packetCount ?? .max)
   }
 
   /// After a send: how many packets the engine took of those asked for, no more than that.
@@ -83,16 +102,10 @@ public struct TrafficRun: Sendable {
     if attemptedByPhase[phase] == all { phase += 1 }
   }
 
-  /// Packets that may be sent now: one at the start, then one each 1/rate; at the end only those before it.
-  private func due(_ elapsed: UInt64, _ rate: UInt64, isEnd: Bool) -> UInt64 {
-    let product = UInt128(elapsed) * UInt128(rate)
-    let all = isEnd ? (product + Self.second - 1) / Self.second : product / Self.second + 1
-    return UInt64(clamping: all) - min(attempted, UInt64(clamping: all))
-  }
-
   private func slice(_ allowed: UInt64) -> UInt32 {
     let rest = schedule.phases[phase].packetCount.map { $0 - attemptedByPhase[phase] } ?? .max
-    return UInt32(min(allowed, rest, UInt64(Self.sliceMax)))
+    let limit = pace.isUnlimited ? UInt64(TrafficRun.sliceMax) : max(burst, UInt64(TrafficRun.catchUpMax))
+    return UInt32(min(allowed, rest, limit))
   }
 
   /// What each flow of `plan` (the one whose schedule this is) has sent so far.

@@ -82,6 +82,44 @@ public struct TrafficSchedule: Hashable, Sendable {
     flowCount = flows.count
   }
 
+  private init(phases: [Phase], flowCount: Int) {
+    self.phases = phases
+    self.flowCount = flowCount
+  }
+
+  /// The same packets dealt to several senders, as evenly as whole tables allow. Where a table's frames are many and all
+  /// different, each frame has one sender, so that packets of a flow don't overtake each other.
+  public func split(into parts: Int) -> [TrafficSchedule] {
+    precondition(1...TrafficLimits.threadCountMax ~= parts, "1 ... threadCountMax parts")
+    let dealt = phases.map { TrafficSchedule.split($0, into: parts) }
+    return (0..<parts).map { part in
+      TrafficSchedule(phases: dealt.compactMap { $0[part] }, flowCount: flowCount)
+    }
+  }
+
+  /// Tables of so many entries for each part are dealt even if one part gets an entry more than another.
+  private static let unevenEntryCountMin = 64
+
+  private static func split(_ phase: Phase, into parts: Int) -> [Phase?] {
+    let entries = phase.entries
+    func deal(_ entries: [Entry], _ part: Int) -> Phase? {
+      let own = stride(from: part, to: entries.count, by: parts).map { entries[$0] }
+      return own.isEmpty ? nil : Phase(entries: own, rounds: phase.rounds)
+    }
+    let isEven = entries.count % parts == 0 || entries.count >= unevenEntryCountMin * parts
+    if isEven, Set(entries).count == entries.count { return (0..<parts).map { deal(entries, $0) } }
+    guard let rounds = phase.rounds else {
+      // As often as makes it divisible, where that fits.
+      let times = parts / Int(greatestCommonDivisor(UInt64(entries.count), UInt64(parts)))
+      let fits = entries.count * times <= TrafficLimits.frameCountMax
+      let table = fits ? Array(repeatElement(entries, count: times).joined()) : entries
+      return (0..<parts).map { deal(table, $0) }
+    }
+    if rounds < UInt64(parts) { return (0..<parts).map { deal(entries, $0) } }
+    let (each, more) = rounds.quotientAndRemainder(dividingBy: UInt64(parts))
+    return (0..<parts).map { Phase(entries: entries, rounds: each + (UInt64($0) < more ? 1 : 0)) }
+  }
+
   /// Packets in all; nil: without end.
   public var packetCount: UInt64? {
     phases.reduce(0 as UInt64?) { sum, phase in

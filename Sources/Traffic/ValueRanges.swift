@@ -40,8 +40,8 @@ public struct AddressRange: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// The address at `index`, counted round and round.
-  public subscript(index: Int) -> IPAddress {
-    let offset = UInt128(UInt64(index) % count)
+  public subscript(index: UInt64) -> IPAddress {
+    let offset = UInt128(index % count)
     return IPAddress(family: family, value: first.value + offset)
   }
 
@@ -91,7 +91,7 @@ func leastCommonMultiple(_ numbers: [UInt64], limit: UInt64) -> UInt64 {
   return result
 }
 
-func greatestCommonDivisor(_ a: UInt64, _ b: UInt64) -> UInt64 {
+func greatestCommonDivisor<Number: UnsignedInteger>(_ a: Number, _ b: Number) -> Number {
   var (a, b) = (a, b)
   while b != 0 { (a, b) = (b, a % b) }
   return a

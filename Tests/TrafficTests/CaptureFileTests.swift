@@ -45,13 +45,30 @@ struct CaptureBytes {
   mutating func section() {
     block(0x0a0d_0d0a, body { $0.add32(0x1a2b_3c4d); $0.add16(1); $0.add16(0); $0.add32(.max); $0.add32(.max) })
   }
-  mutating func interface(linkType: UInt16 = 1, snap: UInt32 = 0) {
-    block(1, body { $0.add16(linkType); $0.add16(0); $0.add32(snap) })
+  /// `resolution` is if_tsresol, `offset` the low half of if_tsoffset.
+  mutating func interface(linkType: UInt16 = 1, snap: UInt32 = 0, resolution: UInt8? = nil, offset: UInt32? = nil) {
+    block(1, body {
+      $0.add16(linkType)
+      $0.add16(0)
+      $0.add32(snap)
+      if let resolution {
+        $0.add16(9)
+        $0.add16(1)
+        $0.bytes += [resolution, 0, 0, 0]
+      }
+      if let offset {
+        $0.add16(14)
+        $0.add16(8)
+        for value in $0.isBigEndian ? [0, offset] : [offset, 0] { $0.add32(value) }
+      }
+      if resolution != nil { $0.add32(0) }
+    })
   }
-  mutating func enhanced(_ frame: [UInt8], interface: UInt32 = 0, original: UInt32? = nil) {
+  mutating func enhanced(_ frame: [UInt8], interface: UInt32 = 0, original: UInt32? = nil, time: UInt64 = 0) {
     block(6, body {
       let count = UInt32(frame.count)
-      for value: UInt32 in [interface, 0, 0, count, original ?? count] { $0.add32(value) }
+      let times = [UInt32(time >> 32), UInt32(truncatingIfNeeded: time)]
+      for value: UInt32 in [interface] + times + [count, original ?? count] { $0.add32(value) }
       $0.bytes += frame
     })
   }
@@ -146,16 +163,19 @@ struct CaptureFileTests {
     #expect(long.description.contains("1 of 2 packets"))
     try file.fit(truncates: true)
     #expect(file.frames.map(\.count) == [2044, 60])
-    var short = try CaptureFile(parsing: CaptureBytes.pcap([[1, 2, 3]]))
-    #expect(throws: TrafficError.self) { try short.fit(truncates: true) }
+    try file.checkHeaders()
+    let short = try CaptureFile(parsing: CaptureBytes.pcap([[1, 2, 3]]))
+    #expect(throws: TrafficError.self) { try short.checkHeaders() }
   }
 
   @Test("Addresses are rewritten only where asked")
   func rewrites() throws {
     var file = try CaptureFile(parsing: CaptureBytes.pcap(frames))
-    file.rewrite(destinationMAC: nil, sourceMAC: nil)
+    var rewrite = FrameRewrite()
+    file.rewrite(rewrite)
     #expect(file.frames == frames)
-    file.rewrite(destinationMAC: MACAddress(value: 0x0200_0000_0002), sourceMAC: nil)
+    rewrite.destinationMAC = MACAddress(value: 0x0200_0000_0002)
+    file.rewrite(rewrite)
     #expect(Array(file.frames[0].prefix(14)) == [2, 0, 0, 0, 0, 2] + Array(6..<14))
   }
 
@@ -171,6 +191,8 @@ struct CaptureFileTests {
     ng.enhanced(small[0])
     ng.simple(small[1])
     ng.obsolete(small[0])
+    var rewrite = FrameRewrite()
+    (rewrite.destinationMAC, rewrite.vlan) = (MACAddress(value: 1), .set(7))
     let files = [CaptureBytes.pcap(small), CaptureBytes.pcap(small, isBigEndian: true), ng.bytes]
     for file in files {
       for length in 0..<file.count { _ = try? CaptureFile(parsing: Array(file.prefix(length))) }
@@ -182,8 +204,10 @@ struct CaptureFileTests {
         }
         guard var read = try? CaptureFile(parsing: bytes) else { continue }
         #expect(read.frames.reduce(0) { $0 + $1.count } <= bytes.count, "seed \(seed)")
-        guard (try? read.fit(truncates: true)) != nil else { continue }
-        read.rewrite(destinationMAC: MACAddress(value: 1), sourceMAC: nil)
+        _ = try? read.pace(speedMillionths: 1)
+        guard (try? read.checkHeaders()) != nil else { continue }
+        read.rewrite(rewrite)
+        #expect((try? read.fit(truncates: true)) != nil)
       }
     }
   }

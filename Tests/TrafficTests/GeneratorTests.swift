@@ -39,7 +39,8 @@ struct GeneratorTests {
     let generators = try plan.schedule.phases.map {
       try TrafficGenerator(interfaceIndex: index, frames: plan.table($0))
     }
-    var run = TrafficRun(plan.schedule, packetsPerSecond: rate)
+    let pace = rate.flatMap { TrafficRate(packetsPerSecond: $0).packetRate(byteCount: 60, frameCount: 1) }
+    var run = TrafficRun(plan.schedule, pace: pace.map { TrafficPace($0) } ?? .unlimited)
     let start = SystemClock.monotonicNanoseconds()
     while true {
       switch run.step(elapsedNanoseconds: SystemClock.monotonicNanoseconds() - start) {

@@ -30,6 +30,9 @@ struct RunTests {
   private func one(_ packets: UInt64) -> TrafficSchedule {
     TrafficSchedule([.init(frameCount: 1, packetCount: packets)])
   }
+  private func pace(_ packetsPerSecond: UInt64) -> TrafficPace {
+    TrafficPace(TrafficRate(packetsPerSecond: packetsPerSecond).packetRate(byteCount: 60, frameCount: 1)!)
+  }
   private let endless = TrafficSchedule(endless: [.init(frameCount: 1, weight: 1)])
 
   @Test("Unpaced: everything, at once", arguments: [1, 64, 16384, 16385, 1_000_003] as [UInt64])
@@ -42,9 +45,9 @@ struct RunTests {
 
   @Test(
     "Paced: the time is that of the rate, slices are short",
-    arguments: [1, 10, 999, 1000, 100_000, 1_500_000] as [UInt64])
-  func keepsRate(_ rate: UInt64) {
-    var state = TrafficRun(one(rate * 3 + 1), packetsPerSecond: rate)
+    arguments: [(1, 1), (10, 1), (999, 1), (1000, 1), (100_000, 1), (1_500_000, 64)] as [(UInt64, UInt32)])
+  func keepsRate(_ rate: UInt64, _ burst: UInt32) {
+    var state = TrafficRun(one(rate * 3 + 1), pace: pace(rate), burst: burst)
     let result = run(&state, oversleeps: 0)
     #expect(state.attempted == rate * 3 + 1 && result.stop == .count)
     #expect(result.elapsed >= 3_000_000_000 && result.elapsed < 3_001_000_000)
@@ -54,7 +57,7 @@ struct RunTests {
 
   @Test("A rate and a duration make an exact number of packets", arguments: [1, 7, 1000, 1001, 1_000_000] as [UInt64])
   func countsByDuration(_ rate: UInt64) {
-    var state = TrafficRun(endless, packetsPerSecond: rate, durationNanoseconds: 2_000_000_000)
+    var state = TrafficRun(endless, pace: pace(rate), durationNanoseconds: 2_000_000_000)
     let result = run(&state)
     #expect(state.attempted == 2 * rate)
     #expect(result.stop == .duration && result.elapsed >= 2_000_000_000 && result.elapsed < 2_002_000_000)
@@ -62,10 +65,39 @@ struct RunTests {
 
   @Test("A machine slower than the rate ends by the duration and sends what it can")
   func endsOnSlowMachines() {
-    var state = TrafficRun(endless, packetsPerSecond: 1_000_000, durationNanoseconds: 1_000_000_000)
+    var state = TrafficRun(endless, pace: pace(1_000_000), durationNanoseconds: 1_000_000_000)
     let result = run(&state, costPerPacket: 10_000)
     #expect(result.stop == .duration && result.elapsed < 1_200_000_000)
     #expect((90_000...120_000).contains(state.attempted))
+  }
+
+  @Test("Late packets leave in bursts of a bounded size, on time ones alone or in the bursts asked for")
+  func catchesUpGently() {
+    var late = TrafficRun(endless, pace: pace(1_000_000), durationNanoseconds: 1_000_000_000)
+    #expect(late.step(elapsedNanoseconds: 0) == .send(phase: 0, packetCount: 1))
+    #expect(late.step(elapsedNanoseconds: 100_000_000) == .send(phase: 0, packetCount: TrafficRun.catchUpMax))
+    #expect(late.lateness(elapsedNanoseconds: 100_000_000) == 100_000_000 && late.due(elapsedNanoseconds: 5) == 1)
+    late.record(attempted: 100)
+    #expect(late.lateness(elapsedNanoseconds: 50_000) == nil)
+    #expect(late.step(elapsedNanoseconds: 99_000) == .wait(untilNanoseconds: 100_000))
+    #expect(late.due(elapsedNanoseconds: 5_000_000_000) == 1_000_000)
+    var bursts = TrafficRun(endless, pace: pace(1_000_000), burst: 32)
+    #expect(bursts.step(elapsedNanoseconds: 0) == .wait(untilNanoseconds: 31_000))
+    #expect(bursts.step(elapsedNanoseconds: 31_000) == .send(phase: 0, packetCount: 32))
+    bursts.record(attempted: 32)
+    #expect(bursts.step(elapsedNanoseconds: 31_000) == .wait(untilNanoseconds: 63_000))
+  }
+
+  @Test("A ramp sends at each of its rates for its time, and ends")
+  func ramps() throws {
+    let ramp = try TrafficRamp(parsing: "1000:3000:1000:500ms", whole: nil)
+    let pace = TrafficPace(
+      ramp: ramp.steps.map { ($0.rate.packetRate(byteCount: 60, frameCount: 1)!, $0.nanoseconds) })
+    var state = TrafficRun(endless, pace: pace)
+    let result = run(&state, oversleeps: 0)
+    #expect(state.attempted == 500 + 1000 + 1500 && result.stop == .duration)
+    #expect((1_499_000_000...1_501_000_000).contains(result.elapsed))
+    #expect(pace.steps.map(\.firstPacket) == [0, 500, 1500])
   }
 
   @Test("An engine that takes less than asked loses nothing")
@@ -105,10 +137,11 @@ struct RunTests {
     var report = TrafficReport(
       flows: [.init(name: "a", planned: 1000, attempted: tally)], redirected: 1000, failed: 0, transmitDropped: 100,
       nanoseconds: 500_000_000, stop: .count)
-    #expect(report.sent == 900 && report.packetsPerSecond == 1800 && report.bitsPerSecond == 1800 * 512)
+    #expect(report.sent == 900 && report.packetsPerSecond == 1800)
+    #expect(report.bitsPerSecond(.l2) == 1800 * 512 && report.bitsPerSecond(.l1) == 1800 * 704)
     report.transmitDropped = 5000  // others' traffic
     #expect(report.sent == 0 && report.packetsPerSecond == 0)
     report.nanoseconds = 0
-    #expect(report.packetsPerSecond == 0 && report.bitsPerSecond == 0)
+    #expect(report.packetsPerSecond == 0 && report.bitsPerSecond(.l1) == 0)
   }
 }

@@ -101,6 +101,48 @@ struct ScheduleTests {
     for (count, flow) in zip(counts, flows) { #expect(count * flows[0].1 == counts[0] * flow.1) }
   }
 
+  @Test("Dealt to several senders, every frame is still sent as often", arguments: cases)
+  func splits(_ flows: [(Int, UInt64)]) {
+    let schedule = TrafficSchedule(flows.map { Flow(frameCount: $0.0, packetCount: $0.1) })
+    let whole = sent(schedule)
+    for parts in [1, 2, 3, 7] {
+      let dealt = schedule.split(into: parts)
+      #expect(dealt.count == parts)
+      let sum = dealt.reduce(into: [[Int]: UInt64]()) { $0.merge(sent($1), uniquingKeysWith: +) }
+      #expect(sum == whole, "\(parts) parts")
+      let counts = dealt.map { $0.packetCount! }
+      // A table that is dealt gives each part at most one entry more for each of its rounds.
+      let slack = schedule.phases.reduce(0) { slack, phase in
+        slack + (phase.rounds! < UInt64(parts) ? phase.rounds! : max(phase.rounds!, UInt64(phase.entries.count)))
+      }
+      #expect(counts.max()! - counts.min()! <= slack, "\(parts) parts: \(counts)")
+    }
+  }
+
+  @Test("Many different frames are dealt one to each sender in turn; few are sent by all")
+  func keepsFlowsTogether() {
+    let many = TrafficSchedule([Flow(frameCount: 256, packetCount: 1_000_000)]).split(into: 2)
+    let frames = many.map { Set($0.phases.flatMap(\.entries)) }
+    #expect(frames[0].isDisjoint(with: frames[1]) && frames[0].count == 128)
+    let one = TrafficSchedule([Flow(frameCount: 1, packetCount: 1001)]).split(into: 2)
+    #expect(one.map(\.packetCount) == [501, 500])
+  }
+
+  @Test(
+    "Endless, parts have tables of one length and the weights of the whole", arguments: [2, 3, 5],
+    [[(1, 1)], [(3, 1)], [(3, 1), (4, 2), (1, 5)], [(256, 1), (1, 1)]])
+  func splitsEndless(_ parts: Int, _ flows: [(Int, Int)]) {
+    let schedule = TrafficSchedule(endless: flows.map { .init(frameCount: $0.0, weight: $0.1) })
+    let dealt = schedule.split(into: parts).map { $0.phases[0].entries }
+    #expect(Set(dealt.map(\.count)).count == 1)
+    func counts(_ entries: [TrafficSchedule.Entry]) -> [TrafficSchedule.Entry: Int] {
+      entries.reduce(into: [:]) { $0[$1, default: 0] += 1 }
+    }
+    let (whole, sum) = (counts(schedule.phases[0].entries), counts(dealt.flatMap { $0 }))
+    let times = dealt.reduce(0) { $0 + $1.count } / schedule.phases[0].entries.count
+    #expect(sum == whole.mapValues { $0 * times })
+  }
+
   @Test("A total is shared by weight to the packet", arguments: [0, 1, 2, 3, 10, 99, 1_000_000_000_000_000] as [UInt64])
   func sharesTotals(_ total: UInt64) {
     let parts = TrafficPlan.share(total, byWeights: [1, 1, 5, 1000])

@@ -13,7 +13,7 @@ struct SpecificationTests {
         + "destination-port=443,size=2044,vlan=4094,count=1000000000000000,name=Web_1.a-b")
     #expect(flow.transport == .tcp && flow.source.count == 4 && flow.destination.count == 3)
     #expect(flow.sourcePorts?.count == 65535 && flow.destinationPorts?.count == 1)
-    #expect(flow.frameByteCount == 2044 && flow.vlan == 4094 && flow.packetCount == 1_000_000_000_000_000)
+    #expect(flow.frameSizes == FrameSizes(2044) && flow.vlan == 4094 && flow.packetCount == 1_000_000_000_000_000)
     #expect(flow.name == "Web_1.a-b" && flow.weight == nil)
   }
 
@@ -33,12 +33,13 @@ struct SpecificationTests {
       ("count=18446744073709551616", "1 to"), ("count=1e6", "1 to"), ("weight=1001", "1 to 1000"),
       ("weight=+1", "1 to"), ("count=1,weight=1", "one of them"), ("name=a b", "letters"), ("name=\u{1b}[2J", "letters"),
       ("\u{1b}[2J=1", "has no \"?[2J\""), (String(repeating: "x", count: 1025), "at most 1024"),
-      ("size=６０", "60 to 2044"),
+      ("size=６０", "60 to 2044"), ("walk=sideways", "together, all, random"), ("size=64:0", "a weight"),
+      ("size=imix/64", "stands alone"), ("size=90-80", "ends before"),
     ])
   func refuses(_ text: String, _ part: String) throws {
     let error = try #require(throws: TrafficError.self) { try FlowSpecification(parsing: text) }
     #expect(error.description.contains(part), "\(error)")
-    #expect(!error.description.unicodeScalars.contains { $0.value < 0x20 })
+    #expect(!error.description.unicodeScalars.contains { $0.value < 0x20 && $0 != "\n" })
   }
 
   @Test("Any text is parsed or refused, never trapped on")
@@ -60,7 +61,7 @@ struct SpecificationTests {
   private func frames(_ text: String, size: Int? = nil, ports: Int = 1) throws -> FlowFrames {
     try FlowFrames(
       FlowSpecification(parsing: text), sourceMAC: MACAddress(value: 1), destinationMAC: MACAddress(value: 2),
-      byteCount: size, sourcePortCount: ports)
+      sizes: size.map(FrameSizes.init), sourcePortCount: ports)
   }
 
   @Test("Ranges are walked side by side, round and round")
@@ -85,7 +86,7 @@ struct SpecificationTests {
       ? FlowFrames(FlowSpecification(), sourceMAC: MACAddress(value: 1), destinationMAC: MACAddress(value: 2))
       : frames(text)
     let packet = PacketParser.parse(frames[3])
-    #expect(frames[3].count == byteCount && frames.frameByteCount == byteCount)
+    #expect(frames[3].count == byteCount && frames.sizes == FrameSizes(byteCount))
     #expect(packet.malformed == nil)
     #expect(packet.vlanTags.map(\.id) == (text.contains("vlan=7") ? [7] : []))
     #expect(Array(frames[3].prefix(12)) == [0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 1])
