@@ -15,25 +15,50 @@ struct Generate: ParsableCommand {
         --flow key=value,... once for each flow (at most 64):
           protocol=udp|tcp|icmp|icmpv6       source=IP, IP/LENGTH or IP-IP   destination= likewise
           source-port=P or P-P               destination-port= likewise
-          size=BYTES (60 to 2044)            vlan=ID                         name=TEXT
+          size=BYTES, or a mix (see SIZES)   vlan=ID                         name=TEXT
           count=PACKETS of this flow, or weight=W: its part of --count
-        Ranges are walked side by side: the next packet takes the next address and the next port of each. Without \
-        --flow there is one flow: UDP from 198.18.0.1:1024 to 198.19.0.1:9, frames of 64 bytes. Sizes are those of the \
-        frame without its check sequence. With counts, each flow has exactly its packets. Without counts and \
-        --duration it goes on until Ctrl-C, which still prints the result.
+          walk=together|all|random           which addresses and ports meet in a frame
+        together: side by side, the next packet takes the next address and port of each range. all: each with each, \
+        source ports changing fastest. random: as all, in an order that --seed decides, over the whole of ranges that \
+        are larger than the table (65536 frames for each thread). Without --flow there is one flow: UDP from \
+        198.18.0.1:1024 to 198.19.0.1:9, frames of 64 bytes. With counts, each flow has exactly its packets. Without \
+        counts and --duration it goes on until Ctrl-C, which still prints the result.
+
+      SIZES
+        64 | 64-1518 (each of them in turn) | 64:7,570:4,1518:1 (SIZE:WEIGHT; in a flow with / for ,) | imix
+        A size is that of the frame without its check sequence, 4 bytes fewer than on the wire. imix is 7:4:1 frames of \
+        64, 570 and 1518 bytes on the wire: 60, 566 and 1514 here. Each combination of addresses meets each size.
+
+      RATES
+        --rate 100000 | 1.5Mpps | 800Mbit | 10Gbit/l1. Bits are those of frames as SIZES counts them (l2), or with \
+        /l1 all that a frame takes on the line: 24 bytes more (preamble, check sequence, gap).
+        --ramp FROM:TO:STEP:EVERY goes from one rate to another, for example 10%:100%:10%:5s of --rate, or \
+        100kpps:1Mpps:100kpps:2s, and tells of each step what was sent and lost.
+        Packets leave when they are due, one by one where the machine keeps up (--burst N: N together). A paced thread \
+        waits by watching the clock, which keeps its core busy. What was due and not even tried is the shortfall.
+
+      REPLAY
+        --pcap FILE sends a pcap or pcapng as fast as --rate says, or with --replay-speed 1x (0.5x, 10x) in its \
+        recorded gaps. --destination-mac, --source-mac, --set-vlan, --strip-vlan and --map 10.0.0.0/8=198.18.0.0/8 \
+        rewrite its frames; checksums follow.
 
       RESULT
         attempted = redirected + failed; sent = redirected - transmit_dropped, where transmit_dropped is what the \
-        interface counted as dropped meanwhile (on a veth: what the peer's ring had no room for).
+        interface counted as dropped meanwhile (on a veth: what the peer's ring had no room for). With --json \
+        --interval 1s a line each second comes before it.
 
       EXAMPLES
         sluice generate --interface veth0 --count 1000000
         sluice generate --interface veth0 --rate 100000 --duration 10 --flows 256
+        sluice generate --interface veth0 --rate 5Gbit --size imix --duration 30s --threads 2
+        sluice generate --interface veth0 --rate 3Mpps --ramp 10%:100%:10%:5s
+        sluice generate --interface veth0 --flow source=10.0.0.0/24,destination=10.1.0.0/24,walk=random --seed 7
         sluice generate --interface veth0 \\
           --flow name=web,protocol=tcp,source=10.0.0.0/24,destination=192.0.2.1,destination-port=443,count=500000 \\
           --flow name=dns,source=10.0.1.1-10.0.1.9,destination=192.0.2.1,destination-port=53,count=250000 --json
         sluice generate --interface veth0 --pcap attack.pcapng --count 1000000 --destination-mac 02:00:00:00:00:02
-        sluice generate --interface veth0 --flow protocol=icmpv6,count=10 --dry-run
+        sluice generate --interface veth0 --pcap voip.pcap --replay-speed 1x --loops 10 --map 10.0.0.0/8=198.18.0.0/8
+        sluice generate --interface veth0 --flow protocol=icmpv6,count=10 --dry-run --show-frames 2
       """)
 
   @Option(name: [.long, .customShort("i")], help: "Where the frames leave.")
@@ -42,23 +67,44 @@ struct Generate: ParsableCommand {
   @Option(name: .customLong("flow"), help: "A flow; may repeat. See FLOWS.")
   var flowTexts: [String] = []
 
-  @Option(help: "Send the frames of a pcap or pcapng file in turn; once, unless --count or --duration is given.")
+  @Option(help: "Send the frames of a pcap or pcapng file in turn; once, unless told otherwise. See REPLAY.")
   var pcap: String?
 
   @Option(help: "Packets of all flows together.")
   var count: UInt64?
 
-  @Option(help: "Packets a second. [as fast as it goes]")
-  var rate: UInt64?
+  @Option(help: "How often the whole capture is sent.")
+  var loops: UInt64?
 
-  @Option(help: "Bytes of frames whose flow names no size, 60 to 2044.")
-  var size: Int?
+  @Option(help: "Packets or bits a second; 0: as fast as it goes. See RATES. [0]")
+  var rate: String?
 
-  @Option(help: "Stop after so many seconds.")
-  var duration: Double?
+  @Option(help: "FROM:TO:STEP:EVERY. See RATES.")
+  var ramp: String?
+
+  @Option(help: "Packets that leave together when --rate paces them, 1 to 16384.")
+  var burst: UInt32 = 1
+
+  @Option(help: "max, or the capture's own gaps: 1x, 0.5x, 10x. [max]")
+  var replaySpeed: String?
+
+  @Option(help: "Of frames whose flow names no size: bytes or a mix. See SIZES.")
+  var size: String?
+
+  @Option(help: "Stop after this time: seconds, 500ms, 30s, 5m, 1h.")
+  var duration: String?
 
   @Option(help: "Flows that name no source port take so many, from 1024 on.")
   var flows = 1
+
+  @Option(help: "Decides the order of walk=random.")
+  var seed: UInt64 = 1
+
+  @Option(help: "Generators at once, each on a thread of its own; flows are split among them, 1 to 64.")
+  var threads: Int?
+
+  @Option(help: "CPUs to pin the threads to, one each: 0,1 or 2-5.")
+  var cpus: String?
 
   @Option(help: "Where the frames go. [02:00:00:00:00:02; with --pcap as captured]")
   var destinationMac: String?
@@ -66,7 +112,16 @@ struct Generate: ParsableCommand {
   @Option(help: "Where the frames come from. [the interface's address; with --pcap as captured]")
   var sourceMac: String?
 
-  @Flag(help: "Cut frames of the capture that are longer than 2044 bytes.")
+  @Option(help: "VLAN of the capture's frames: replaces the identifier, or adds a tag.")
+  var setVlan: UInt16?
+
+  @Flag(help: "Take the VLAN tags off the capture's frames.")
+  var stripVlan = false
+
+  @Option(name: .customLong("map"), help: "Move addresses of the capture, PREFIX=PREFIX; may repeat, the first decides.")
+  var maps: [String] = []
+
+  @Flag(help: "Cut frames of the capture that are longer than the engine takes.")
   var truncate = false
 
   @Flag(help: "Send although the interface carries a default route.")
@@ -75,93 +130,43 @@ struct Generate: ParsableCommand {
   @Flag(help: "Show what would be sent and send nothing. Needs no privileges.")
   var dryRun = false
 
+  @Option(help: "With --dry-run: the first so many frames as hexadecimal digits.")
+  var showFrames = 0
+
+  @Flag(name: [.long, .customShort("q")], help: "No line of progress each second.")
+  var quiet = false
+
+  @Option(help: "With --json: a line of progress each time, before the result's.")
+  var interval: String?
+
   @OptionGroup var outputOptions: OutputOptions
 
   func run() throws {
     let output = outputOptions.output
-    try checkNumbers()
     if dryRun {
-      let plan = try plan(hardwareAddress: try? NetworkInterface.named(interface).hardwareAddress)
-      output.write(GenerateText.json(plan, interface: interface), GenerateText.table(plan))
+      let job = try job(hardwareAddress: try? NetworkInterface.named(interface).hardwareAddress)
+      output.write(
+        GenerateText.json(job, interface: interface, frameCount: showFrames),
+        GenerateText.table(job, frameCount: showFrames))
       return
     }
     let interface = try GenerateChecks.interface(interface, force: force)
-    let plan = try plan(hardwareAddress: interface.hardwareAddress)
-    try GenerateChecks.size(plan, interface)
-    if let note = GenerateText.note(plan) { output.note(note) }
-    let report = try GenerateRun(
-      interface: interface, plan: plan, packetsPerSecond: rate == 0 ? nil : rate,
-      durationNanoseconds: duration.map { UInt64($0 * 1e9) }, output: output
-    ).perform()
-    output.write(
-      GenerateText.json(report.result, interface: interface.name, slowReason: report.slowReason),
-      GenerateText.table(report.result, slowReason: report.slowReason))
-    if report.result.failed > 0 { throw ExitCode.failure }
+    let job = try job(hardwareAddress: interface.hardwareAddress)
+    try GenerateChecks.size(job.plan, interface)
+    for note in job.notes { output.note("note: \(note)") }
+    let outcome = try GenerateRun(interface: interface, job: job, output: output, progress: try progress()).perform()
+    let json = GenerateText.json(outcome, interface: interface.name)
+    if interval != nil {
+      Terminal.print(json.text(pretty: false))
+    } else {
+      output.write(json, GenerateText.table(outcome))
+    }
+    if outcome.report.failed > 0 { throw ExitCode.failure }
   }
 
-  private func checkNumbers() throws(CommandError) {
-    let sizes = TrafficLimits.frameByteCountMin...TrafficLimits.frameByteCountMax
-    if let size, !sizes.contains(size) {
-      throw .usage("--size \(size) is out of range: a frame has \(sizes.lowerBound) to \(sizes.upperBound) bytes")
-    }
-    if let count, !(1...TrafficLimits.packetCountMax).contains(count) {
-      throw .usage("--count \(count) is out of range: 1 to \(TrafficLimits.packetCountMax) packets")
-    }
-    if let rate, rate > TrafficLimits.packetsPerSecondMax {
-      throw .usage("--rate \(rate) is out of range: at most \(TrafficLimits.packetsPerSecondMax) packets a second")
-    }
-    if let duration, !(duration >= 0.001 && duration <= 31 * 86_400) {
-      throw .usage("--duration \(duration) is out of range: 0.001 to \(31 * 86_400) seconds")
-    }
-    guard (1...64512).contains(flows) else {
-      throw .usage("--flows \(flows) is out of range: 1 to 64512, one for each source port from 1024 on")
-    }
-    if pcap != nil, !flowTexts.isEmpty || flows > 1 || size != nil {
-      throw .usage("--pcap sends the file's packets as they are: --flow, --flows and --size exclude it")
-    }
-    if truncate && pcap == nil { throw .usage("--truncate is for --pcap") }
-  }
-
-  private func plan(hardwareAddress: [UInt8]?) throws -> TrafficPlan {
-    do {
-      let destination = try destinationMac.map(MACAddress.init(parsing:))
-      let source = try sourceMac.map(MACAddress.init(parsing:))
-      if let pcap { return try capturePlan(pcap, destination: destination, source: source) }
-      var options = TrafficPlan.Options()
-      if let destination { options.destinationMAC = destination }
-      if let hardwareAddress, hardwareAddress.count == 6 {
-        options.sourceMAC = MACAddress(value: hardwareAddress.reduce(0) { $0 << 8 | UInt64($1) })
-      }
-      if let source { options.sourceMAC = source }
-      options.frameByteCount = size
-      options.sourcePortCount = flows
-      options.packetCount = count
-      return try TrafficPlan(try flowTexts.map(FlowSpecification.init(parsing:)), options: options)
-    } catch let error as TrafficError {
-      throw CommandError.usage(error.description)
-    } catch let error as ValueTextError {
-      throw CommandError.usage(error.description)
-    }
-  }
-
-  private func capturePlan(_ path: String, destination: MACAddress?, source: MACAddress?) throws -> TrafficPlan {
-    let bytes: [UInt8]
-    do {
-      bytes = try SmallFile.read(path, byteCountMax: CaptureFile.byteCountMax)
-    } catch {
-      throw CommandError(.failure, "capture_unreadable", error.description)
-    }
-    do {
-      var file = try CaptureFile(parsing: bytes)
-      try file.fit(truncates: truncate)
-      file.rewrite(destinationMAC: destination, sourceMAC: source)
-      if file.cutCount > 0 {
-        outputOptions.output.note("note: the capture kept only the beginning of \(file.cutCount) packets; that is sent")
-      }
-      let once = duration == nil ? UInt64(file.frames.count) : nil
-      return TrafficPlan(name: "pcap", frames: file.frames, packetCount: count ?? once)
-    } catch {
-      throw CommandError(.failure, "capture_unusable", "\(path): \(error)")
-    }
+  private func progress() throws(CommandError) -> GenerateProgress {
+    guard let interval else { return GenerateProgress(isShown: !quiet && !outputOptions.json) }
+    guard outputOptions.json else { throw .usage("--interval is for --json; a line each second is shown without it") }
+    return GenerateProgress(linesEvery: UInt64(try Quantity.milliseconds(interval)) * 1_000_000)
   }
 }

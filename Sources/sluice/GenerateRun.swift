@@ -1,89 +1,162 @@
-import Glibc
+import Foundation
 import LinuxSystem
 import Synchronization
 import Traffic
-import XDPPrograms
 
-/// One run: loads the tables, sends by the clock, stops on SIGINT and SIGTERM. Blocks the calling thread.
+/// What a run came to.
+struct GenerateOutcome {
+  var report: TrafficReport
+  var threadCount: Int
+  /// Why every call was slow; nil if none was.
+  var slowReason: String?
+}
+
+/// One run: starts the senders together, watches them, stops them on SIGINT and SIGTERM. Blocks the calling thread.
 struct GenerateRun {
   let interface: NetworkInterface
-  let plan: TrafficPlan
-  /// nil: as fast as it goes.
-  let packetsPerSecond: UInt64?
-  let durationNanoseconds: UInt64?
+  let job: GenerateJob
   let output: Output
+  let progress: GenerateProgress
 
-  /// Calls in a row that send nothing, before that is an error.
-  private static let idleCallsMax = 100
+  /// From the moment that all are loaded to the first packet: every thread is awake by then.
+  private static let startDelayNanoseconds: UInt64 = 2_000_000
+  /// How long the watching thread sleeps at most: so late it sees a signal.
+  private static let watchMilliseconds: UInt64 = 50
 
-  func perform() throws -> (result: TrafficReport, slowReason: String?) {
+  func perform() throws -> GenerateOutcome {
     do {
-      let generators = try plan.schedule.phases.map {
-        try TrafficGenerator(interfaceIndex: interface.index, frames: plan.table($0))
-      }
-      let slowReason = generators.lazy.compactMap(\.slowReason).first
+      let control = try GenerateControl()
+      let senders = makeSenders(control)
+      let slowReason = try load(senders)
       if let slowReason { output.note("warning: every call costs tens of milliseconds: \(slowReason)") }
       StopSignal.install()
-      return (try send(generators), slowReason)
-    } catch let error as ProgramError {
-      throw CommandError(.failure, "send_failed", error.description)
+      let report = try send(senders, control)
+      return GenerateOutcome(report: report, threadCount: senders.count, slowReason: slowReason)
     } catch let error as SystemError {
       throw CommandError(.failure, "send_failed", error.description)
     }
   }
 
-  private func send(_ generators: [TrafficGenerator]) throws -> TrafficReport {
-    let droppedBefore = try NetworkInterface.indexed(interface.index).statistics.txDropped
-    var run = TrafficRun(
-      plan.schedule, packetsPerSecond: packetsPerSecond, durationNanoseconds: durationNanoseconds)
-    let start = SystemClock.monotonicNanoseconds()
-    var progress = GenerateProgress(output: output)
-    var end = start
-    let stop = try loop(generators, &run, start: start, &progress, &end)
-    let dropped = try NetworkInterface.indexed(interface.index).statistics.txDropped &- droppedBefore
-    let states = try generators.map { try $0.readState() }
-    let flows = zip(plan.flows, run.tallies(plan)).map {
-      TrafficReport.Flow(name: $0.name, planned: $0.packetCount, attempted: $1)
+  /// No more than have something to send.
+  private func makeSenders(_ control: GenerateControl) -> [GenerateSender] {
+    let schedules = job.plan.schedule.split(into: job.cpus.count).filter { !$0.phases.isEmpty }
+    return schedules.enumerated().map { index, schedule in
+      let pace = schedules.count == 1 ? job.pace : job.pace.dealt(index, of: schedules.count)
+      return GenerateSender(job, schedule: schedule, pace: pace, interfaceIndex: interface.index, control: control)
     }
-    return TrafficReport(
-      flows: flows, redirected: states.reduce(0) { $0 + $1.redirected }, failed: states.reduce(0) { $0 + $1.failed },
-      transmitDropped: dropped, nanoseconds: end - start, stop: stop)
   }
 
-  private func loop(
-    _ generators: [TrafficGenerator], _ run: inout TrafficRun, start: UInt64, _ progress: inout GenerateProgress,
-    _ end: inout UInt64
-  ) throws -> TrafficRun.Stop {
-    var idleCalls = 0
-    while true {
-      end = SystemClock.monotonicNanoseconds()
-      if StopSignal.isReceived { return .signal }
-      progress.show(elapsedNanoseconds: end - start, attempted: run.attempted)
-      switch run.step(elapsedNanoseconds: end - start) {
-      case .finished(let stop): return stop
-      case .wait(let elapsed): sleep(untilNanoseconds: start + elapsed)
-      case .send(let phase, let count):
-        try generators[phase].send(count)
-        let state = try generators[phase].readState()
-        let attempted = UInt32(state.redirected + state.failed - run.attemptedByPhase[phase])
-        run.record(attempted: attempted)
-        idleCalls = attempted == 0 ? idleCalls + 1 : 0
-        if idleCalls == Self.idleCallsMax {
-          throw CommandError(.failure, "send_failed", "the kernel runs the generator and sends nothing")
-        }
+  private func load(_ senders: [GenerateSender]) throws -> String? {
+    var spawned: [GenerateSender] = []
+    do {
+      for (index, sender) in senders.enumerated() {
+        try sender.spawn(name: "generate-\(index)", cpu: job.cpus[index])
+        spawned.append(sender)
+      }
+      var reasons: [String] = []
+      var failure: (any Error)?
+      // Each is asked, so that none is left waiting for what it said.
+      for sender in senders {
+        do { try sender.awaitLoaded().map { reasons.append($0) } } catch { failure = failure ?? error }
+      }
+      if let failure { throw failure }
+      return reasons.first
+    } catch {
+      for sender in spawned { sender.begin(atNanoseconds: nil) }
+      throw error
+    }
+  }
+
+  private func send(_ senders: [GenerateSender], _ control: GenerateControl) throws -> TrafficReport {
+    let droppedBefore = try dropped()
+    let start = SystemClock.monotonicNanoseconds() + Self.startDelayNanoseconds
+    for sender in senders { sender.begin(atNanoseconds: start) }
+    var steps = GenerateSteps(job.pace.steps)
+    try watch(senders, control, start: start, &steps, droppedBefore: droppedBefore)
+
+    var sent: [GenerateSender.Sent] = []
+    for sender in senders { sent.append(try sender.result()) }
+    let transmitDropped = try dropped() &- droppedBefore
+    let tallies = sent.dropFirst().reduce(sent[0].tallies) { sum, next in
+      zip(sum, next.tallies).map { a, b in
+        var both = a
+        both.packets += b.packets
+        both.bytes += b.bytes
+        return both
       }
     }
+    var report = TrafficReport(
+      flows: zip(job.plan.flows, tallies).map { .init(name: $0.name, planned: $0.packetCount, attempted: $1) },
+      redirected: sent.reduce(0) { $0 + $1.redirected }, failed: sent.reduce(0) { $0 + $1.failed },
+      transmitDropped: transmitDropped, nanoseconds: (sent.map(\.endNanoseconds).max() ?? start) - start,
+      stop: sent.contains { $0.stop == .signal } ? .signal : sent.contains { $0.stop == .duration } ? .duration : .count,
+      due: sent[0].due.map { _ in sent.reduce(0) { $0 + ($1.due ?? 0) } })
+    for part in sent { report.lateness.merge(part.lateness) }
+    steps.finish(elapsedNanoseconds: report.nanoseconds, attempted: report.attempted, dropped: transmitDropped)
+    report.steps = steps.rows
+    return report
   }
 
-  /// Less where a signal comes.
-  private func sleep(untilNanoseconds deadline: UInt64) {
-    var time = timespec(tv_sec: Int(deadline / 1_000_000_000), tv_nsec: Int(deadline % 1_000_000_000))
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nil)
+  /// Until every sender is done.
+  private func watch(
+    _ senders: [GenerateSender], _ control: GenerateControl, start: UInt64, _ steps: inout GenerateSteps,
+    droppedBefore: UInt64
+  ) throws {
+    var progress = progress
+    while control.finishedCount < senders.count {
+      if StopSignal.isReceived { control.stop() }
+      let now = SystemClock.monotonicNanoseconds()
+      let elapsed = now - min(now, start)
+      let isStep = steps.isDue(elapsed)
+      if isStep || progress.isDue(elapsed) {
+        let attempted = senders.reduce(0) { $0 + $1.attempted.load(ordering: .relaxed) }
+        let dropped = try dropped() &- droppedBefore
+        if isStep { steps.record(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped) }
+        progress.show(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped)
+      }
+      let next = min(steps.next, progress.next)
+      let wait = next > elapsed ? (next - elapsed + 999_999) / 1_000_000 : 0
+      try control.done.wait(timeoutMilliseconds: CInt(min(wait, Self.watchMilliseconds)))
+      control.done.clear()
+    }
+  }
+
+  private func dropped() throws -> UInt64 { try NetworkInterface.indexed(interface.index).statistics.txDropped }
+}
+
+/// What was counted at the end of each step of a ramp.
+struct GenerateSteps {
+  private let steps: [TrafficPace.Step]
+  private(set) var rows: [TrafficReport.Step] = []
+  private var last: (elapsed: UInt64, attempted: UInt64, dropped: UInt64) = (0, 0, 0)
+
+  /// One step is a rate, not a ramp: nothing is recorded.
+  init(_ steps: [TrafficPace.Step]) { self.steps = steps.count > 1 ? steps : [] }
+
+  /// When the next step ends.
+  var next: UInt64 { rows.count < steps.count ? steps[rows.count].end ?? .max : .max }
+
+  func isDue(_ elapsed: UInt64) -> Bool { elapsed >= next }
+
+  mutating func record(elapsedNanoseconds elapsed: UInt64, attempted: UInt64, dropped: UInt64) {
+    guard rows.count < steps.count, elapsed > last.elapsed else { return }
+    rows.append(
+      TrafficReport.Step(
+        asked: steps[rows.count].rate.perSecond, nanoseconds: elapsed - last.elapsed,
+        attempted: attempted - min(last.attempted, attempted), transmitDropped: dropped &- last.dropped, received: nil))
+    last = (elapsed, attempted, dropped)
+  }
+
+  /// What came after the last record, if anything did.
+  mutating func finish(elapsedNanoseconds elapsed: UInt64, attempted: UInt64, dropped: UInt64) {
+    if attempted > last.attempted || rows.isEmpty {
+      record(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped)
+    }
   }
 }
 
 /// SIGINT or SIGTERM: the run ends and reports; a second one ends the process as ever.
-private enum StopSignal {
+enum StopSignal {
   private static let received = Atomic(false)
 
   static var isReceived: Bool { received.load(ordering: .relaxed) }
@@ -99,21 +172,44 @@ private enum StopSignal {
   }
 }
 
-/// A line each second on standard error: at once on a terminal, elsewhere after two seconds.
+/// A line of how far the run is: each second on standard error for people, or as JSON on standard output.
 struct GenerateProgress {
-  let output: Output
-  private let isTerminal = isatty(STDERR_FILENO) == 1
-  private var shownSeconds: UInt64 = 0
-  private var shownPackets: UInt64 = 0
+  private let isJSON: Bool
+  private let period: UInt64
+  /// When the next line is due; never where none is shown.
+  private(set) var next: UInt64
+  private var last: (elapsed: UInt64, attempted: UInt64) = (0, 0)
 
-  init(output: Output) { self.output = output }
+  init(isShown: Bool) {
+    isJSON = false
+    period = 1_000_000_000
+    next = isShown ? period : .max
+  }
 
-  mutating func show(elapsedNanoseconds: UInt64, attempted: UInt64) {
-    let seconds = elapsedNanoseconds / 1_000_000_000
-    guard seconds > shownSeconds else { return }
-    let rate = Double(attempted - shownPackets) / Double(seconds - shownSeconds)
-    (shownSeconds, shownPackets) = (seconds, attempted)
-    guard isTerminal || seconds > 2 else { return }
-    output.note("\(seconds) s: \(Quantity.short(Double(attempted))) packets, \(Quantity.short(rate)) a second")
+  init(linesEvery period: UInt64) {
+    isJSON = true
+    self.period = period
+    next = period
+  }
+
+  func isDue(_ elapsed: UInt64) -> Bool { elapsed >= next }
+
+  mutating func show(elapsedNanoseconds elapsed: UInt64, attempted: UInt64, dropped: UInt64) {
+    guard isDue(elapsed), elapsed > last.elapsed else { return }
+    let rate = Double(attempted - min(last.attempted, attempted)) / Double(elapsed - last.elapsed) * 1e9
+    last = (elapsed, attempted)
+    next = (elapsed / period + 1) * period
+    if isJSON {
+      let line: JSON = [
+        "progress": true, "seconds": .number(Double(elapsed) / 1e9), "attempted": .count(attempted),
+        "packets_per_second": .number(rate.rounded()), "transmit_dropped": .count(dropped),
+      ]
+      Terminal.print(line.text(pretty: false))
+    } else {
+      let seconds = String(format: "%.0f", Double(elapsed) / 1e9)
+      let lost = dropped > 0 ? ", \(Quantity.short(Double(dropped))) dropped" : ""
+      Terminal.printError(
+        "\(seconds) s: \(Quantity.short(Double(attempted))) packets, \(Quantity.short(rate)) a second\(lost)")
+    }
   }
 }
