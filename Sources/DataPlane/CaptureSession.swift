@@ -20,7 +20,7 @@ public final class CaptureSession: Sendable {
   ///   - onFinish: Called once, on the writer thread, with the final summary, when the session ends by a limit, by
   ///     ``stop()``, with the workers, or by a write error. Must not call ``stop()`` itself.
   public static func start(
-    _ request: CaptureRequest, interface: String, workers: [QueueWorker],
+    _ request: CaptureRequest, interface: String, workers: [any CaptureSource],
     slotName: @escaping @Sendable (UInt32) -> String?, onFinish: @escaping @Sendable (CaptureSummary) -> Void
   ) throws(CaptureError) -> CaptureSession {
     try request.validate()

@@ -11,7 +11,7 @@ final class CaptureWriter: @unchecked Sendable {
   // Sendable: the variables belong to the writer thread (see above); everything else is immutable or synchronised.
   private struct Lane {
     let ring: RecordRing
-    let worker: QueueWorker
+    let worker: any CaptureSource
   }
 
   private let request: CaptureRequest
@@ -33,7 +33,7 @@ final class CaptureWriter: @unchecked Sendable {
   private var options: [UInt64: [UInt8]] = [:]
 
   init(
-    request: CaptureRequest, interface: String, workers: [QueueWorker],
+    request: CaptureRequest, interface: String, workers: [any CaptureSource],
     slotName: @escaping @Sendable (UInt32) -> String?
   ) throws(SystemError) {
     let startedAt = SystemClock.realtimeNanoseconds()
@@ -156,7 +156,7 @@ final class CaptureWriter: @unchecked Sendable {
     options.removeAll(keepingCapacity: true)
     var total = 0
     for lane in lanes {
-      let queue = lane.worker.report.queue
+      let queue = lane.worker.captureQueue
       total += lane.ring.drain(limit: 4096) { header, bytes in take(header, bytes, queue: queue) }
     }
     if total > 0 { publish() }

@@ -3,18 +3,35 @@ import XSK
 
 // One file: in debug builds the compiler's proof about processBatch sees no bodies in other files of the module.
 
-/// What is known of a packet besides its bytes.
+/// What is known of a packet besides its bytes. Stages may change it for those behind them.
 public struct PacketContext: BitwiseCopyable, Hashable, Sendable {
   /// Counter slot of the rule that sent it here; ``unknownSlot`` if the program didn't say.
   public var slot: UInt32
-  /// CLOCK_MONOTONIC, when the XDP program saw it, or when it was received if the program didn't say.
+  /// Of the whole packet. A stage sees its first frame; the rest of a longer packet lies in further ones.
+  public var byteCount: UInt32
+  /// CLOCK_MONOTONIC, when the XDP program saw it, or when its batch was received if the program didn't say.
   public var timestampNanoseconds: UInt64
+  /// The side of a wire that it came in by, 0 or 1; 0 elsewhere.
+  public var side: UInt8
+  /// A rule captures it; else it is on its way through a wire.
+  public var isCaptured: Bool
+  /// It is among those that sampled stages look at.
+  public var isSampled: Bool
+  /// A copy is wanted on the wire's mirror interface.
+  public var wantsMirror: Bool
 
   @inlinable public static var unknownSlot: UInt32 { .max }
 
-  @inlinable public init(slot: UInt32, timestampNanoseconds: UInt64) {
+  @inlinable public init(
+    slot: UInt32, byteCount: UInt32, timestampNanoseconds: UInt64, side: UInt8 = 0, isCaptured: Bool = true
+  ) {
     self.slot = slot
+    self.byteCount = byteCount
     self.timestampNanoseconds = timestampNanoseconds
+    self.side = side
+    self.isCaptured = isCaptured
+    isSampled = true
+    wantsMirror = false
   }
 }
 
@@ -29,7 +46,10 @@ public enum Verdict: Hashable, Sendable {
 /// One step of what happens to a packet in user space. Compose with ``Chain``; concrete types cost nothing.
 public protocol PacketStage: ~Copyable {
   /// On the packet thread, for every packet: no system call, lock or allocation.
-  mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict
+  ///
+  /// A stage in another file than its chain carries `@_noAllocation @_noLocks` itself, so that the compiler's proof
+  /// about the chain holds file by file.
+  mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict
 }
 
 /// Two stages, one after the other.
@@ -42,9 +62,9 @@ public protocol PacketStage: ~Copyable {
     self.second = second
   }
 
-  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict {
-    guard first.process(&packet, context) == .proceed else { return .finish }
-    return second.process(&packet, context)
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
+    guard first.process(&packet, &context) == .proceed else { return .finish }
+    return second.process(&packet, &context)
   }
 }
 
@@ -55,7 +75,7 @@ public struct TrafficCount: PacketStage, ~Copyable {
 
   @inlinable public init() {}
 
-  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict {
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
     packets &+= 1
     bytes &+= UInt64(truncatingIfNeeded: packet.byteCount)
     return .proceed
@@ -68,7 +88,7 @@ public struct CaptureTap: PacketStage, ~Copyable {
 
   public init() {}
 
-  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: PacketContext) -> Verdict {
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
     taps.append(packet, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
     return .proceed
   }
@@ -86,10 +106,10 @@ struct PipelineEntry: FrameHandler, ~Copyable {
   @inline(__always)
   mutating func handle(_ packet: inout MutableRawSpan, metadata: FrameMetadata) {
     let isOurs = metadata.first == SLUICE_METADATA_MAGIC  // struct sluice_metadata: magic, slot, timestamp
-    let context = PacketContext(
-      slot: isOurs ? metadata.second : PacketContext.unknownSlot,
+    var context = PacketContext(
+      slot: isOurs ? metadata.second : PacketContext.unknownSlot, byteCount: UInt32(truncatingIfNeeded: packet.byteCount),
       timestampNanoseconds: isOurs ? metadata.last : now)
-    _ = pipeline.process(&packet, context)
+    _ = pipeline.process(&packet, &context)
   }
 }
 

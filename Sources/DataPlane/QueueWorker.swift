@@ -81,7 +81,7 @@ public final class QueueWorker: Sendable {
   /// The socket, for an XSKMAP. Valid until ``stop()``; the worker closes it.
   public let socketDescriptor: CInt
   let taps: TapBoard
-  private let shared: QueueShared
+  let shared: QueueShared
   private let thread: Mutex<PinnedThread?>
 
   /// Starts the thread, which builds pool and socket on its own CPU; returns once the socket is bound.
@@ -134,15 +134,6 @@ public final class QueueWorker: Sendable {
 
   /// The counters now; packets and frames as of the last batch, the kernel's statistics read at once.
   public func counters() -> QueueCounters { shared.counters() }
-
-  /// Hangs a capture's ring into the thread.
-  func attach(_ ring: RecordRing) -> TapBoard.Attachment { taps.attach(ring) }
-
-  /// Asks the thread to let go of the ring.
-  func detach(_ ring: RecordRing) {
-    taps.detach(ring)
-    shared.wake.signal()
-  }
 }
 
 /// What the packet thread and the others share.
