@@ -39,7 +39,7 @@ struct {
 	__type(value, struct sluice_counter);
 } interface_counters SEC(".maps");
 
-/* Receive queue -> AF_XDP socket. An entry stands here only while a capture runs; the kernel removes a closed one. */
+/* Receive queue -> AF_XDP socket. An entry stands here only while somebody reads; the kernel removes a closed one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
 	__uint(max_entries, SLUICE_QUEUES_MAX);
@@ -54,6 +54,14 @@ struct {
 	__type(key, __u32);
 	__type(value, __u32);
 } devices SEC(".maps");
+
+/* Where the packets go that the rules pass. User space changes it under traffic. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct sluice_path);
+} path SEC(".maps");
 
 /* Only the self-test instance writes it. */
 struct {

@@ -20,9 +20,8 @@ static __always_inline void record(__u32 action, __u32 slot, __u32 malformed, __
 SEC("xdp")
 int sluice_xdp(struct xdp_md *ctx)
 {
-	__u32 frame_bytes = frame_length(ctx), key = 0, action, slot = SLUICE_SLOT_DEFAULT, index;
+	__u32 frame_bytes = frame_length(ctx), key = 0, action, slot = SLUICE_SLOT_DEFAULT, argument = 0;
 	const struct sluice_generation *g;
-	const struct sluice_entry *e;
 	struct packet p = {};
 	int malformed;
 	void *map;
@@ -31,38 +30,29 @@ int sluice_xdp(struct xdp_md *ctx)
 	g = map ? bpf_map_lookup_elem(map, &key) : 0;
 	if (!g) {
 		account(&interface_counters, SLUICE_COUNTER_NO_GENERATION, frame_bytes);
-		return finish(SLUICE_ACTION_PASS, frame_bytes);
+		return end(SLUICE_COUNTER_PASS, frame_bytes);
 	}
 
 	malformed = parse(ctx, &p, frame_bytes);
 	if (malformed != SLUICE_MALFORMED_NONE) {
 		action = g->malformed_action[malformed & 15];
-		if (constants.record_decisions)
-			record(action, slot, malformed, g->generation);
 		account(&interface_counters, SLUICE_COUNTER_MALFORMED + (malformed & 15), frame_bytes);
-		return finish(action, frame_bytes);
-	}
+	} else {
+		__u32 index = classify(g, &p, frame_bytes);
 
-	index = classify(g, &p, frame_bytes);
-	if (index >= SLUICE_ENTRIES_MAX) {
 		action = g->default_action;
-		if (constants.record_decisions)
-			record(action, slot, malformed, g->generation);
-		account(&rule_counters, SLUICE_SLOT_DEFAULT, frame_bytes);
-		return finish(action, frame_bytes);
-	}
+		if (index < SLUICE_ENTRIES_MAX) {
+			const struct sluice_entry *e = &g->entries[index];
 
-	e = &g->entries[index];
-	action = e->action;
-	slot = e->slot;
+			action = e->action;
+			slot = e->slot;
+			argument = action == SLUICE_ACTION_CAPTURE ? g->capture_fallback : e->redirect_ifindex;
+		}
+		account(&rule_counters, slot, frame_bytes);
+	}
 	if (constants.record_decisions)
 		record(action, slot, malformed, g->generation);
-	account(&rule_counters, slot, frame_bytes);
-	if (action == SLUICE_ACTION_CAPTURE)
-		return capture(ctx, slot, g->capture_fallback, frame_bytes);
-	if (action == SLUICE_ACTION_REDIRECT)
-		return redirect(e->redirect_ifindex, frame_bytes);
-	return finish(action, frame_bytes);
+	return act(ctx, action, slot, argument, frame_bytes);
 }
 
 char program_license[] SEC("license") = "Dual BSD/GPL";

@@ -10,7 +10,10 @@
 #include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <linux/if_link.h>
+#include <linux/membarrier.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <xdp/libxdp.h>
 
 /* linux/bpf.h of 5.18 and newer; Debian 12's headers have them, older ones do not. */
@@ -95,3 +98,10 @@ static inline int sluice_xdp_link_info(int link, __u32 *program_identifier, __u3
 	*ifindex = info.xdp.ifindex;
 	return result;
 }
+
+/*
+ * Waits for an RCU grace period: XDP programs that run now are over then. -1 where the kernel refuses (nohz_full CPUs).
+ * MEMBARRIER_CMD_GLOBAL is synchronize_rcu() (kernel/sched/membarrier.c); on one CPU it does nothing, and the caller, who
+ * runs there, shows that no program does.
+ */
+static inline int sluice_wait_for_rcu(void) { return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0); }

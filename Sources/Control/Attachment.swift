@@ -102,11 +102,14 @@ final class Attachment {
         actions: [
           count("pass", SLUICE_COUNTER_PASS), count("drop", SLUICE_COUNTER_DROP),
           count("capture", SLUICE_COUNTER_CAPTURE), count("redirect", SLUICE_COUNTER_REDIRECT),
+          count("forward", SLUICE_COUNTER_FORWARD),
         ],
         events: [
           count("capture_fallback", SLUICE_COUNTER_CAPTURE_FALLBACK),
           count("redirect_failed", SLUICE_COUNTER_REDIRECT_FAILED),
           count("no_generation", SLUICE_COUNTER_NO_GENERATION),
+          count("forward_failed", SLUICE_COUNTER_FORWARD_FAILED),
+          count("forward_fallback", SLUICE_COUNTER_FORWARD_FALLBACK),
         ],
         malformed: MalformedReason.allCases.map {
           named($0.rawValue, Int(SLUICE_COUNTER_MALFORMED.rawValue) + $0.index)

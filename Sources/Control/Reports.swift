@@ -75,9 +75,9 @@ public struct CountersReport: Hashable, Sendable {
   public var revision: UInt64
   public var generation: UInt64
   public var rules: [RuleCount]
-  /// `pass`, `drop`, `capture`, `redirect`: every packet is in exactly one.
+  /// `pass`, `drop`, `capture`, `redirect`, `forward`: every packet is in exactly one.
   public var actions: [NamedCount]
-  /// `capture_fallback`, `redirect_failed`, `no_generation`.
+  /// `capture_fallback`, `redirect_failed`, `no_generation`, `forward_failed`, `forward_fallback`.
   public var events: [NamedCount]
   /// By reason.
   public var malformed: [NamedCount]

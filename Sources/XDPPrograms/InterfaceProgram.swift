@@ -52,9 +52,11 @@ public final class InterfaceProgram {
   private let pins: PinDirectory?
   private let attachment: ProgramAttachment
   private let counterReader: CounterReader
+  private var redirectTargets: Set<UInt32>
 
   /// Loads the program and attaches it, deciding by `generation` from the first packet on. Where pins of an earlier daemon
-  /// are found, takes their maps over and replaces the program in the pinned link; `generation` is then ignored.
+  /// are found, takes their maps over and replaces the program in the pinned link; `generation` is then ignored, and the
+  /// path stays.
   ///
   /// In libxdp's dispatcher the generation follows the attachment: packets between pass, counted as `no_generation`.
   ///
@@ -76,6 +78,7 @@ public final class InterfaceProgram {
       try object.load()
     }
     let maps = try ProgramMaps(of: object)
+    redirectTargets = Set(try maps.devices.keys())
     let pinned = attachment == nil ? try LinkAttachment.pinned(for: target) : nil
     if pinned == nil { try maps.publish(generation) }
     if attachment == nil, !reusesMaps, let pins { try maps.pin(in: pins) }
@@ -108,15 +111,35 @@ public final class InterfaceProgram {
   public func publish(_ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>) throws(ProgramError) {
     for target in redirectTargets { try maps.devices.update(target, to: target) }
     try maps.publish(generation)
-    for stale in try maps.devices.keys() where !redirectTargets.contains(stale) { try maps.devices.remove(stale) }
+    self.redirectTargets = redirectTargets
+    try removeStaleTargets(keeping: try path().peer)
   }
 
-  /// Hands the packets that capture rules match on `queue` to an AF_XDP socket.
+  /// Where the packets go that the rules pass; ``PacketPath/stack`` at first.
+  public func path() throws(ProgramError) -> PacketPath { try maps.currentPath() }
+
+  /// Leads the packets that the rules pass elsewhere, from now on and without losing any. Returns when none is on the old
+  /// way any more.
+  public func setPath(_ path: PacketPath) throws(ProgramError) {
+    if let peer = path.peer { try maps.devices.update(peer, to: peer) }
+    try maps.store(path)
+    // Where the kernel can't tell that nobody needs them, the next generation removes them.
+    if waitForPacketsInFlight() { try removeStaleTargets(keeping: path.peer) }
+  }
+
+  private func removeStaleTargets(keeping peer: UInt32?) throws(ProgramError) {
+    for target in try maps.devices.keys() where target != peer && !redirectTargets.contains(target) {
+      try maps.devices.remove(target)
+    }
+  }
+
+  /// Hands the packets of `queue` that capture rules match, and on a path to user space all that the rules pass, to an
+  /// AF_XDP socket.
   public func setSocket(_ descriptor: CInt, queue: UInt32) throws(ProgramError) {
     try maps.sockets.update(queue, to: descriptor)
   }
 
-  /// From now on `queue`'s captured packets take the capture fallback.
+  /// From now on `queue`'s captured packets take the capture fallback, and a path to user space leads to its peer.
   public func removeSocket(queue: UInt32) throws(ProgramError) { try maps.sockets.remove(queue) }
 
   /// Packets and bytes that a rule decided or counted.

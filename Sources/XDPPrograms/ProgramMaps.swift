@@ -5,13 +5,14 @@ import LinuxSystem
 
 /// The maps of one interface's program; `bpf/maps.h` says what each is for.
 struct ProgramMaps: ~Copyable {
-  static let names = ["generations", "rule_counters", "interface_counters", "sockets", "devices"]
+  static let names = ["generations", "rule_counters", "interface_counters", "sockets", "devices", "path"]
 
   let generations: BPFMap
   let ruleCounters: BPFMap
   let interfaceCounters: BPFMap
   let sockets: BPFMap
   let devices: BPFMap
+  let path: BPFMap
 
   /// Those of a loaded object.
   init(of object: ProgramObject) throws(ProgramError) {
@@ -20,11 +21,13 @@ struct ProgramMaps: ~Copyable {
     let interfaceCounters = try object.map("interface_counters")
     let sockets = try object.map("sockets")
     let devices = try object.map("devices")
+    let path = try object.map("path")
     self.generations = generations
     self.ruleCounters = ruleCounters
     self.interfaceCounters = interfaceCounters
     self.sockets = sockets
     self.devices = devices
+    self.path = path
   }
 
   /// Pins all of them; unpins what it pinned if one fails.
@@ -36,6 +39,7 @@ struct ProgramMaps: ~Copyable {
       try interfaceCounters.pin(at: directory.path(of: interfaceCounters.name))
       try sockets.pin(at: directory.path(of: sockets.name))
       try devices.pin(at: directory.path(of: devices.name))
+      try path.pin(at: directory.path(of: path.name))
     } catch {
       directory.remove()
       throw error

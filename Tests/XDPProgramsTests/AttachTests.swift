@@ -202,7 +202,7 @@ struct AttachTests {
       let redirecting = try generation([rule], redirectIndex: target)
       let program = try attach("one", generation: redirecting)
       try send(3, to: "two")  // the target isn't in the device map yet
-      #expect(try program.interfaceCounters()[5].packets == 3)
+      #expect(try program.interfaceCounters()[Int(SLUICE_COUNTER_REDIRECT_FAILED.rawValue)].packets == 3)
       try redirecting.withUnsafeBytes { try program.publish($0, redirectTargets: [target]) }
       try send(100, to: "two")
       #expect(try sink.interfaceCounters()[1].packets == 100)

@@ -103,8 +103,8 @@ struct ClassificationTests {
       #expect(count == expectedCounts[slot, default: PacketCount()], "counter of slot \(slot)")
     }
     var fates: UInt64 = 0
-    for fate in 0..<UInt32(4) { fates += try program.interfaceCounter(fate).packets }
-    #expect(fates == UInt64(frames.count), "every packet is in exactly one of pass, drop, capture, redirect")
+    for fate in 0...SLUICE_COUNTER_FORWARD.rawValue { fates += try program.interfaceCounter(fate).packets }
+    #expect(fates == UInt64(frames.count), "every packet is in exactly one of pass, drop, capture, redirect, forward")
   }
 
   private func load(_ ruleSet: RuleSet, slots: [String: UInt32], into program: SelfTestProgram) throws {

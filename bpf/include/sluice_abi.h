@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define SLUICE_ABI_VERSION 1
+#define SLUICE_ABI_VERSION 2
 
 /* Compiled entries in one generation. A rule with lists becomes one entry per combination. */
 #define SLUICE_ENTRIES_MAX 1024
@@ -54,19 +54,35 @@ enum sluice_malformed {
 };
 
 /*
- * Counters of an interface. The first four are what became of packets: every packet that the program sees is
- * counted in exactly one of them. The others explain, and overlap with the first four.
+ * Counters of an interface. The first five are what became of packets: every packet that the program sees is
+ * counted in exactly one of them. The others explain, and overlap with the first five.
  */
 enum sluice_interface_counter {
-	SLUICE_COUNTER_PASS = 0,
+	SLUICE_COUNTER_PASS = 0, /* to the stack */
 	SLUICE_COUNTER_DROP = 1,
 	SLUICE_COUNTER_CAPTURE = 2, /* handed to an AF_XDP socket's queue */
 	SLUICE_COUNTER_REDIRECT = 3,
-	SLUICE_COUNTER_CAPTURE_FALLBACK = 4, /* a capture rule matched and no socket was bound to the queue */
-	SLUICE_COUNTER_REDIRECT_FAILED = 5, /* the target interface is gone: dropped */
-	SLUICE_COUNTER_NO_GENERATION = 6, /* nothing published yet: passed */
-	SLUICE_COUNTER_MALFORMED = 7, /* base: MALFORMED + enum sluice_malformed */
+	SLUICE_COUNTER_FORWARD = 4, /* along the interface's path, to user space or to the peer */
+	SLUICE_COUNTER_CAPTURE_FALLBACK = 5, /* a capture rule matched and no socket was bound to the queue */
+	SLUICE_COUNTER_REDIRECT_FAILED = 6, /* the target interface is gone: dropped */
+	SLUICE_COUNTER_NO_GENERATION = 7, /* nothing published yet: passed */
+	SLUICE_COUNTER_FORWARD_FAILED = 8, /* the path's peer is gone: dropped */
+	SLUICE_COUNTER_FORWARD_FALLBACK = 9, /* a path to user space without a socket: went on as if it led to the peer */
+	SLUICE_COUNTER_MALFORMED = 10, /* base: MALFORMED + enum sluice_malformed */
 	SLUICE_COUNTERS = SLUICE_COUNTER_MALFORMED + SLUICE_MALFORMED_REASONS,
+};
+
+/* Where the packets go that the rules pass: the interface's path. */
+enum sluice_path_kind {
+	SLUICE_PATH_STACK = 0,
+	SLUICE_PATH_FORWARD = 1, /* out of the peer */
+	SLUICE_PATH_USER = 2, /* to the queue's AF_XDP socket; where there is none, out of the peer, without one to the stack */
+};
+
+/* The one value of the map `path`. Changed in place: no two states in turn differ in both fields. */
+struct sluice_path {
+	__u32 kind; /* enum sluice_path_kind */
+	__u32 peer_ifindex; /* key in the devmap; 0: none */
 };
 
 /* Families an entry matches, bits. SLUICE_FAMILY_OTHER is everything that is not IP (ARP, LLDP, a third VLAN tag). */
@@ -122,14 +138,15 @@ struct sluice_generation {
 };
 
 /*
- * Metadata in front of a captured packet (bpf_xdp_adjust_meta): it ends where the packet begins. A reader checks
- * `magic` and then clears it, because the kernel leaves stale bytes in a frame whose driver has no metadata.
+ * Metadata in front of a packet that goes to an AF_XDP socket (bpf_xdp_adjust_meta): it ends where the packet begins. A
+ * reader checks `magic` and then clears it, because the kernel leaves stale bytes in a frame whose driver has no metadata.
  */
-#define SLUICE_METADATA_MAGIC 0x65636975u
+#define SLUICE_METADATA_MAGIC 0x65636975u /* a capture rule matched */
+#define SLUICE_METADATA_FORWARD 0x65636976u /* the rules pass it, and the path leads to user space */
 struct sluice_metadata {
 	__u32 magic;
-	__u32 slot; /* rule that captured it */
-	__u64 timestamp; /* CLOCK_MONOTONIC, nanoseconds, when the program ran */
+	__u32 slot; /* rule that decided; SLUICE_SLOT_DEFAULT for the default action and malformed packets */
+	__u64 timestamp; /* captured: CLOCK_MONOTONIC, nanoseconds, when the program ran; forwarded: 0, no clock is read */
 };
 
 /* What the self-test instance of the program writes about the packet it decided last. */
@@ -175,6 +192,7 @@ _Static_assert(sizeof(struct sluice_entry) == 96, "ABI");
 _Static_assert(__builtin_offsetof(struct sluice_generation, entries) == 40, "ABI");
 _Static_assert(sizeof(struct sluice_generation) == 40 + 96 * SLUICE_ENTRIES_MAX, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
+_Static_assert(sizeof(struct sluice_path) == 8, "ABI");
 _Static_assert(sizeof(struct sluice_decision) == 24, "ABI");
 
 #endif
