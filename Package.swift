@@ -67,6 +67,7 @@ let package = Package(
     .target(name: "Packets"),
     .target(name: "Rules", dependencies: ["Packets"]),
     .target(name: "Traffic", dependencies: ["Packets"]),
+    .target(name: "Flows", dependencies: ["Packets"]),
     .target(name: "RuleCompiler", dependencies: ["Packets", "Rules", "CSluiceABI"]),
     .target(name: "XSK", dependencies: ["LinuxSystem", "CLinuxShims"]),
     .target(
@@ -153,6 +154,7 @@ let package = Package(
       dependencies: [
         "Traffic", "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "NetworkSupport",
       ]),
+    .testTarget(name: "FlowsTests", dependencies: ["Flows", "Packets", "TestSupport"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(
       name: "RuleCompilerTests",

@@ -23,6 +23,7 @@ enum Rule {
     "Packets": ["Swift"],
     "Rules": ["Swift", "Packets"],
     "Traffic": ["Swift", "Packets"],
+    "Flows": ["Swift", "Packets"],
     "RuleCompiler": ["Swift", "Packets", "Rules", "CSluiceABI"],
     "Identity": ["Swift", "CSodium", "Crypto", "JWTKit", "Foundation", "FoundationEssentials"],
   ]
@@ -121,7 +122,7 @@ enum Rule {
 
   static let rooms = [
     "CLinuxShims", "CXDP", "CPostgres", "CSluiceABI", "LinuxSystem", "Packets", "Rules", "RuleCompiler",
-    "Traffic", "XSK", "XDPPrograms", "DataPlane", "Control", "ControlProtocol", "Telemetry", "Storage",
+    "Traffic", "Flows", "XSK", "XDPPrograms", "DataPlane", "Control", "ControlProtocol", "Telemetry", "Storage",
     "Identity", "RESTAPI", "sluiced", "sluice-api", "sluice",
   ]
 
