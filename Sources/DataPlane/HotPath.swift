@@ -104,12 +104,19 @@ struct PipelineEntry: FrameHandler, ~Copyable {
   var now: UInt64 = 0
 
   @inline(__always)
-  mutating func handle(_ packet: inout MutableRawSpan, metadata: FrameMetadata) {
+  mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame) {
+    let metadata = frame.takeMetadata()
     let isOurs = metadata.first == SLUICE_METADATA_MAGIC  // struct sluice_metadata: magic, slot, timestamp
     var context = PacketContext(
       slot: isOurs ? metadata.second : PacketContext.unknownSlot, byteCount: UInt32(truncatingIfNeeded: packet.byteCount),
       timestampNanoseconds: isOurs ? metadata.last : now)
     _ = pipeline.process(&packet, &context)
+  }
+
+  /// The first buffer stands for the packet.
+  @inline(__always)
+  mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, followedBy rest: FollowingBuffers) {
+    handle(&packet, in: frame)
   }
 }
 

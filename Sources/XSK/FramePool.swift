@@ -1,10 +1,12 @@
 /// The frames of a UMEM that nobody uses, last in first out, so that the next one taken is likely still in the cache.
 ///
 /// One thread owns this value. No lock; no allocation after init. A frame is named by its offset in the UMEM. Debug
-/// builds trap on a frame that is returned twice or was never in the pool.
+/// builds trap on a frame that is returned twice or was never in the pool; ``FrameCounts`` shows one that leaked.
 public struct FramePool: ~Copyable {
-  @usableFromInline let frames: UnsafeMutablePointer<UInt64>  // the first `count` are free
-  @usableFromInline let frameByteCountLog2: UInt64
+  @usableFromInline let frames: UnsafeMutablePointer<UInt64>  // the first `free` are free
+  /// Takes an address in a frame to the frame: cuts off the offset in the frame, wherever it stands.
+  @usableFromInline let frameMask: UInt64
+  @usableFromInline let frameByteCount: UInt64
   public let capacity: UInt32
   /// Free frames.
   @inlinable public var count: UInt32 { free }
@@ -15,15 +17,20 @@ public struct FramePool: ~Copyable {
 
   /// A full pool of `frameCount` frames.
   ///
-  /// - Parameter frameByteCount: A power of two.
-  public init(frameCount: UInt32, frameByteCount: UInt32) {
-    precondition(frameByteCount > 0 && frameByteCount & (frameByteCount - 1) == 0, "a frame's size is a power of two")
+  /// - Parameters:
+  ///   - frameByteCount: A power of two, unless unaligned.
+  ///   - isUnaligned: An address carries its offset in the frame in its upper 16 bits.
+  public init(frameCount: UInt32, frameByteCount: UInt32, isUnaligned: Bool = false) {
+    precondition(
+      frameByteCount > 0 && (isUnaligned || frameByteCount & (frameByteCount - 1) == 0),
+      "an aligned frame's size is a power of two")
     frames = .allocate(capacity: Int(frameCount))
-    frameByteCountLog2 = UInt64(frameByteCount.trailingZeroBitCount)
+    self.frameByteCount = UInt64(frameByteCount)
+    frameMask = isUnaligned ? FramePool.unalignedMask : ~(UInt64(frameByteCount) - 1)
     capacity = frameCount
     free = frameCount
     // The lowest frame on top.
-    for index in 0..<frameCount { frames[Int(index)] = UInt64(frameCount - 1 - index) << frameByteCountLog2 }
+    for index in 0..<frameCount { frames[Int(index)] = UInt64(frameCount - 1 - index) * UInt64(frameByteCount) }
     #if DEBUG
       isFree = .allocate(capacity: Int(frameCount))
       isFree.initialize(repeating: true, count: Int(frameCount))
@@ -37,26 +44,68 @@ public struct FramePool: ~Copyable {
     #endif
   }
 
+  /// XSK_UNALIGNED_BUF_ADDR_MASK.
+  @inlinable static var unalignedMask: UInt64 { (1 << 48) - 1 }
+
   /// The offset of a free frame, now the caller's. The pool must not be empty.
   @inlinable public mutating func take() -> UInt64 {
     precondition(free > 0, "took a frame from an empty pool")
     free &-= 1
     let frame = frames[Int(free)]
     #if DEBUG
-      isFree[Int(frame >> frameByteCountLog2)] = false
+      isFree[Int(frame / frameByteCount)] = false
     #endif
     return frame
   }
 
-  /// Returns a frame by any offset in it: receive descriptors point behind the headroom.
-  @inlinable public mutating func put(_ offset: UInt64) {
-    let index = offset >> frameByteCountLog2
-    precondition(index < UInt64(capacity) && free < capacity, "returned a frame that is not the pool's")
-    #if DEBUG
-      precondition(!isFree[Int(index)], "returned a frame twice")
-      isFree[Int(index)] = true
-    #endif
-    frames[Int(free)] = index << frameByteCountLog2
+  /// Returns a frame by any address in it: receive descriptors point behind the headroom.
+  @inlinable public mutating func put(_ address: UInt64) {
+    let frame = address & frameMask
+    precondition(frame < UInt64(capacity) &* frameByteCount && free < capacity, "returned a frame that is not the pool's")
+    markReturned(frame)
+    frames[Int(free)] = frame
     free &+= 1
+  }
+
+  /// Debug builds: each frame comes back once, and by its own offset.
+  @inlinable func markReturned(_ frame: UInt64) {
+    #if DEBUG
+      let index = Int(frame / frameByteCount)
+      precondition(index < Int(capacity) && frame % frameByteCount == 0, "returned a frame that is not the pool's")
+      precondition(!isFree[index], "returned a frame twice")
+      isFree[index] = true
+    #endif
+  }
+
+  /// Where the next `count` frames go that the kernel returns; ``didPut(_:)`` says that they are there. One check for
+  /// the whole batch: what the kernel returns is what it got from us.
+  @inlinable mutating func placeToPut(_ count: UInt32) -> UnsafeMutablePointer<UInt64> {
+    precondition(count <= capacity &- free, "returned more frames than the pool has room for")
+    return frames + Int(free)
+  }
+
+  /// The next `count` places hold frames.
+  @inlinable mutating func didPut(_ count: UInt32) { free &+= count }
+
+  /// Moves `count` free frames to `destination`, eight at a time. The pool must have so many.
+  @inlinable mutating func move(_ count: UInt32, to destination: UnsafeMutablePointer<UInt64>) {
+    precondition(count <= free, "took a frame from an empty pool")
+    free &-= count
+    let source = frames + Int(free)
+    let end = Int(count)
+    var index = 0
+    // In bounds: source has `count` frames above it, destination is the caller's promise; nothing is read twice.
+    while index &+ 8 <= end {
+      let eight = UnsafeRawPointer(source + index).loadUnaligned(as: SIMD8<UInt64>.self)
+      UnsafeMutableRawPointer(destination + index).storeBytes(of: eight, as: SIMD8<UInt64>.self)
+      index &+= 8
+    }
+    while index < end {
+      destination[index] = source[index]
+      index &+= 1
+    }
+    #if DEBUG
+      for index in 0..<end { isFree[Int(source[index] / frameByteCount)] = false }
+    #endif
   }
 }

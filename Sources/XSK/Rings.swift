@@ -1,5 +1,19 @@
 import Synchronization
 
+// Memory order. Either side of a ring may run on another CPU, also a weakly ordered one (arm64), so each index that
+// hands something over is stored with release and loaded with acquire:
+//
+//   consumer ring   kernel writes entry, stores producer (release)  ->  we load producer (acquire), read entry
+//                   we read entry, store consumer (release)         ->  kernel loads consumer (acquire), overwrites entry
+//   producer ring   we write entry, store producer (release)        ->  kernel loads producer (acquire), reads entry
+//                   kernel reads entry, stores consumer (release)   ->  we load consumer (acquire), overwrite entry
+//
+// The release on the way back is as needed as the other: without it the CPU may still be reading an entry when its slot
+// already counts as free. The same pairs order the bytes of a packet with the descriptor that points to them. On x86-64
+// all four are plain moves; on arm64 they are ldar or ldapr, and stlr: no full barrier anywhere. Each of our own indices
+// has one writer, this value, which therefore keeps it in `cached…` and never loads it back. The flags word is a hint that
+// orders nothing: a wake-up that is seen late is one batch late, and every sleep is bounded.
+
 /// One direction of an AF_XDP ring where the kernel produces and we consume (receive, completion).
 ///
 /// One thread owns this value; the kernel is the only producer. The memory must outlive it. Indices are free-running
@@ -30,11 +44,14 @@ public struct ConsumerRing<Entry: BitwiseCopyable>: ~Copyable {
 
   /// Entries that can be read now, at most `limit`. Looks at the kernel's index only when all known ones are consumed.
   @inlinable public mutating func available(limit: UInt32) -> UInt32 {
-    if cachedProducer == cachedConsumer {
-      cachedProducer = producer.pointee.load(ordering: .acquiring)  // pairs with the kernel's release: entries are there
-    }
+    if cachedProducer == cachedConsumer { refresh() }
     let count = cachedProducer &- cachedConsumer
     return count < limit ? count : limit
+  }
+
+  /// Looks at the kernel's index.
+  @inlinable public mutating func refresh() {
+    cachedProducer = producer.pointee.load(ordering: .acquiring)  // pairs with the kernel's release: entries are there
   }
 
   /// Entry `index` of the available ones.
@@ -112,4 +129,38 @@ public struct ProducerRing<Entry: BitwiseCopyable>: ~Copyable {
   @inlinable public var occupancy: UInt32 { cachedProducer &- consumer.pointee.load(ordering: .acquiring) }
 
   @inlinable public var entryCount: UInt32 { mask &+ 1 }
+}
+
+extension ProducerRing<UInt64> {
+  /// Moves free frames into the ring, as many as it has room for, and hands them to the kernel. Returns how many.
+  @inlinable mutating func fill(from pool: inout FramePool) -> UInt32 {
+    let count = room(limit: pool.count)
+    if count == 0 { return 0 }
+    let first = cachedProducer & mask
+    let beforeWrap = min(count, entryCount &- first)
+    pool.move(beforeWrap, to: slots + Int(first))
+    pool.move(count &- beforeWrap, to: slots)
+    submit(count)
+    return count
+  }
+}
+
+extension ConsumerRing<UInt64> {
+  /// Returns the frames of up to `limit` entries to the pool, and the entries to the kernel. Returns how many.
+  @inlinable mutating func drain(into pool: inout FramePool, limit: UInt32) -> UInt32 {
+    let count = available(limit: limit)
+    if count == 0 { return 0 }
+    let place = pool.placeToPut(count)
+    let mask = pool.frameMask
+    var index: UInt32 = 0
+    while index < count {
+      let frame = self[index] & mask
+      pool.markReturned(frame)
+      place[Int(index)] = frame
+      index &+= 1
+    }
+    pool.didPut(count)
+    release(count)
+    return count
+  }
 }

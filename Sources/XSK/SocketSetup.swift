@@ -4,16 +4,22 @@ import LinuxSystem
 
 /// The system calls between a fresh AF_XDP descriptor and a bound socket.
 enum SocketSetup {
+  /// How a socket is bound.
+  struct Mode {
+    let isZeroCopy: Bool
+    let copyReason: String?
+    let bindRetries: Int
+  }
+
   static func register(
-    _ memory: borrowing UMEM, on descriptor: borrowing OwnedDescriptor, subject: String
+    _ memory: UMEM, on descriptor: borrowing OwnedDescriptor, subject: String
   ) throws(SystemError) {
-    var registration = xdp_umem_reg()
-    // The C struct ends in padding that newer kernels read as a field: all of it is zero.
-    withUnsafeMutableBytes(of: &registration) { _ = $0.initializeMemory(as: UInt8.self, repeating: 0) }
+    var registration = sluice_xdp_umem_reg()
     registration.addr = UInt64(UInt(bitPattern: memory.base))
     registration.len = UInt64(memory.byteCount)
     registration.chunk_size = memory.geometry.frameByteCount
     registration.headroom = memory.geometry.headroomByteCount
+    if memory.geometry.isUnaligned { registration.flags |= UInt32(XDP_UMEM_UNALIGNED_CHUNK_FLAG) }
     do throws(SystemError) {
       try setOption(XDP_UMEM_REG, of: descriptor, to: registration, operation: "register UMEM", subject: subject)
     } catch {
@@ -23,45 +29,90 @@ enum SocketSetup {
     }
   }
 
+  /// Busy polling and the transmit budget. After the rings are made, before the bind.
+  static func tune(
+    _ descriptor: borrowing OwnedDescriptor, _ options: XDPSocket.Options, subject: String
+  ) throws(SystemError) {
+    if let busyPoll = options.busyPoll {
+      for (option, value) in [
+        (SLUICE_SO_PREFER_BUSY_POLL, 1), (SLUICE_SO_BUSY_POLL, busyPoll.microseconds),
+        (SLUICE_SO_BUSY_POLL_BUDGET, busyPoll.budget),
+      ] {
+        try setOption(
+          option, level: SOL_SOCKET, of: descriptor, to: CInt(clamping: value), operation: "set busy polling",
+          subject: subject, needs: .netAdmin)
+      }
+    }
+    if let budget = options.transmitBudget, options.transmitEntryCount > 0 {
+      do throws(SystemError) {
+        try setOption(
+          SLUICE_XDP_MAX_TX_SKB_BUDGET, of: descriptor, to: budget, operation: "set transmit budget", subject: subject)
+      } catch {
+        // Kernels without it send 32 per kick.
+        if error.code == ENOPROTOOPT { return }
+        throw error.withRemedy("32 to \(options.transmitEntryCount) packets, the size of the transmit ring, not \(budget)")
+      }
+    }
+  }
+
   /// Binds in the mode that was asked for, or the next best one, and says what it became and why.
   static func bind(
     _ descriptor: borrowing OwnedDescriptor, interface: NetworkInterface, queue: UInt32, options: XDPSocket.Options,
-    subject: String
-  ) throws(SystemError) -> (isZeroCopy: Bool, reason: String?, retries: Int) {
+    sharing first: CInt?, subject: String
+  ) throws(SystemError) -> Mode {
     let deadline = SystemClock.monotonicNanoseconds() + UInt64(options.bindTimeoutMilliseconds) * 1_000_000
     var retries = 0
     var reason = "zero-copy is off"
-    if options.zeroCopy != .off {
-      do throws(SystemError) {
-        try bind(descriptor, interface, queue, UInt16(XDP_ZEROCOPY), deadline, &retries, subject)
-        return (try isZeroCopy(descriptor, subject), nil, retries)
-      } catch {
-        let queueIsUnfit = [EBUSY, ENODEV, ENETDOWN, EPERM].contains(error.code)
-        if queueIsUnfit || options.zeroCopy == .required {
-          throw explain(error, interface: interface, queue: queue, zeroCopyIsRequired: options.zeroCopy == .required)
-        }
-        let driver = (try? interface.driver()) ?? interface.kind
-        reason = "driver \(driver.isEmpty ? "unknown" : driver) refused zero-copy (\(error.codeName))"
-      }
-    }
-    do throws(SystemError) {
-      try bind(descriptor, interface, queue, UInt16(XDP_COPY), deadline, &retries, subject)
-    } catch {
-      throw explain(error, interface: interface, queue: queue, zeroCopyIsRequired: false)
-    }
-    return (try isZeroCopy(descriptor, subject), reason, retries)
-  }
-
-  /// One mode. EBUSY right after another socket left the queue is the kernel's deferred teardown: it passes.
-  private static func bind(
-    _ descriptor: borrowing OwnedDescriptor, _ interface: NetworkInterface, _ queue: UInt32, _ mode: UInt16,
-    _ deadline: UInt64, _ retries: inout Int, _ subject: String
-  ) throws(SystemError) {
     var address = sockaddr_xdp()
     address.sxdp_family = UInt16(AF_XDP)
-    address.sxdp_flags = mode | UInt16(XDP_USE_NEED_WAKEUP)
     address.sxdp_ifindex = interface.index
     address.sxdp_queue_id = queue
+    let zeroCopyIsRequired = options.zeroCopy == .required
+    if zeroCopyIsRequired && !options.isProgramNative {
+      throw SystemError(
+        operation: "bind", code: EOPNOTSUPP, subject: subject, remedy: "zero-copy needs a program in native mode")
+    }
+    if let first {
+      // The kernel takes no other flag here: mode and wake-ups are the first socket's.
+      address.sxdp_flags = UInt16(XDP_SHARED_UMEM)
+      address.sxdp_shared_umem_fd = UInt32(first)
+      reason = "the memory's first socket copies"
+    } else {
+      let flags =
+        (options.usesNeedWakeup ? XDP_USE_NEED_WAKEUP : 0) | (options.usesFragments ? SLUICE_XDP_USE_SG : 0)
+      if options.zeroCopy != .off {
+        address.sxdp_flags = UInt16(XDP_ZEROCOPY | flags)
+        do throws(SystemError) {
+          try bind(descriptor, &address, deadline, &retries, subject)
+          return try mode(descriptor, options, reason, retries, subject)
+        } catch {
+          let queueIsUnfit = [EBUSY, ENODEV, ENETDOWN, EPERM].contains(error.code)
+          if queueIsUnfit || zeroCopyIsRequired {
+            throw explain(error, interface: interface, queue: queue, zeroCopyIsRequired: zeroCopyIsRequired)
+          }
+          let driver = (try? interface.driver()) ?? interface.kind
+          reason = "driver \(driver.isEmpty ? "unknown" : driver) refused zero-copy (\(error.codeName))"
+        }
+      }
+      address.sxdp_flags = UInt16(XDP_COPY | flags)
+    }
+    do throws(SystemError) {
+      try bind(descriptor, &address, deadline, &retries, subject)
+    } catch {
+      throw explain(error, interface: interface, queue: queue, zeroCopyIsRequired: first != nil && zeroCopyIsRequired)
+    }
+    let mode = try mode(descriptor, options, reason, retries, subject)
+    if zeroCopyIsRequired && !mode.isZeroCopy {
+      throw SystemError(operation: "bind", code: EOPNOTSUPP, subject: subject, remedy: mode.copyReason)
+    }
+    return mode
+  }
+
+  /// EBUSY right after another socket left the queue is the kernel's deferred teardown: it passes.
+  private static func bind(
+    _ descriptor: borrowing OwnedDescriptor, _ address: inout sockaddr_xdp, _ deadline: UInt64, _ retries: inout Int,
+    _ subject: String
+  ) throws(SystemError) {
     let raw = descriptor.rawValue
     while true {
       do throws(SystemError) {
@@ -98,20 +149,30 @@ enum SocketSetup {
     }
   }
 
-  private static func isZeroCopy(
-    _ descriptor: borrowing OwnedDescriptor, _ subject: String
-  ) throws(SystemError) -> Bool {
-    let options = try option(
+  /// Zero-copy is what the kernel says and the program lets come true: a driver may accept the bind under a generic
+  /// program, and then every packet is copied all the same.
+  private static func mode(
+    _ descriptor: borrowing OwnedDescriptor, _ options: XDPSocket.Options, _ reason: String, _ retries: Int,
+    _ subject: String
+  ) throws(SystemError) -> Mode {
+    let bound = try option(
       XDP_OPTIONS, of: descriptor.rawValue, initial: xdp_options(), operation: "read XDP options", subject: subject)
-    return options.flags & UInt32(XDP_OPTIONS_ZEROCOPY) != 0
+    let isBoundZeroCopy = bound.flags & UInt32(XDP_OPTIONS_ZEROCOPY) != 0
+    if isBoundZeroCopy && options.isProgramNative {
+      return Mode(isZeroCopy: true, copyReason: nil, bindRetries: retries)
+    }
+    return Mode(
+      isZeroCopy: false, copyReason: isBoundZeroCopy ? "the program is attached in generic mode" : reason,
+      bindRetries: retries)
   }
 
   static func setOption<Value: BitwiseCopyable>(
-    _ name: CInt, of descriptor: borrowing OwnedDescriptor, to value: Value, operation: StaticString, subject: String
+    _ name: CInt, level: CInt = SOL_XDP, of descriptor: borrowing OwnedDescriptor, to value: Value,
+    operation: StaticString, subject: String, needs: Capability? = nil
   ) throws(SystemError) {
     let raw = descriptor.rawValue
-    try check(operation, subject) {
-      withUnsafeBytes(of: value) { setsockopt(raw, SOL_XDP, name, $0.baseAddress, socklen_t($0.count)) }
+    try check(operation, subject, needs: needs) {
+      withUnsafeBytes(of: value) { setsockopt(raw, level, name, $0.baseAddress, socklen_t($0.count)) }
     }
   }
 
@@ -124,58 +185,5 @@ enum SocketSetup {
       withUnsafeMutableBytes(of: &value) { getsockopt(descriptor, SOL_XDP, name, $0.baseAddress, &length) }
     }
     return value
-  }
-}
-
-/// The shared memory of a socket's rings.
-struct RingMappings: ~Copyable {
-  private let fill: MappedRegion
-  private let receive: MappedRegion
-  private let offsets: xdp_mmap_offsets
-  private let fillEntryCount: UInt32
-  private let receiveEntryCount: UInt32
-
-  init(
-    _ descriptor: borrowing OwnedDescriptor, fillEntryCount: UInt32, receiveEntryCount: UInt32, subject: String
-  ) throws(SystemError) {
-    // The kernel binds no UMEM without a completion ring; nothing is transmitted, so it stays empty and unmapped.
-    let completionEntryCount: UInt32 = 2
-    for (option, count) in [
-      (XDP_UMEM_FILL_RING, fillEntryCount), (XDP_UMEM_COMPLETION_RING, completionEntryCount),
-      (XDP_RX_RING, receiveEntryCount),
-    ] {
-      try SocketSetup.setOption(option, of: descriptor, to: count, operation: "make ring", subject: subject)
-    }
-    let offsets: xdp_mmap_offsets = try SocketSetup.option(
-      XDP_MMAP_OFFSETS, of: descriptor.rawValue, initial: xdp_mmap_offsets(), operation: "read ring offsets",
-      subject: subject)
-    let fill = try MappedRegion(
-      sharing: descriptor, offset: Int(sluice_xdp_page_offset_fill),
-      byteCount: Int(offsets.fr.desc) + Int(fillEntryCount) * MemoryLayout<UInt64>.stride,
-      subject: "fill ring of \(subject)")
-    let receive = try MappedRegion(
-      sharing: descriptor, offset: Int(sluice_xdp_page_offset_rx),
-      byteCount: Int(offsets.rx.desc) + Int(receiveEntryCount) * MemoryLayout<ReceiveDescriptor>.stride,
-      subject: "receive ring of \(subject)")
-    self.fill = fill
-    self.receive = receive
-    self.offsets = offsets
-    self.fillEntryCount = fillEntryCount
-    self.receiveEntryCount = receiveEntryCount
-  }
-
-  /// The offsets are the kernel's own, inside the mappings; the ring must not outlive this value.
-  borrowing func fillRing() -> ProducerRing<UInt64> {
-    let base = fill.base
-    return ProducerRing(
-      producer: base + Int(offsets.fr.producer), consumer: base + Int(offsets.fr.consumer),
-      flags: base + Int(offsets.fr.flags), slots: base + Int(offsets.fr.desc), entryCount: fillEntryCount)
-  }
-
-  borrowing func receiveRing() -> ConsumerRing<ReceiveDescriptor> {
-    let base = receive.base
-    return ConsumerRing(
-      producer: base + Int(offsets.rx.producer), consumer: base + Int(offsets.rx.consumer),
-      slots: base + Int(offsets.rx.desc), entryCount: receiveEntryCount)
   }
 }

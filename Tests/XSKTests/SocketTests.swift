@@ -8,9 +8,9 @@ private struct Collector: FrameHandler, ~Copyable {
   var frames: [[UInt8]] = []
   var metadata: [FrameMetadata] = []
 
-  mutating func handle(_ packet: inout MutableRawSpan, metadata: FrameMetadata) {
+  mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame) {
     frames.append(packet.withUnsafeBytes { Array($0) })
-    self.metadata.append(metadata)
+    metadata.append(frame.takeMetadata())
   }
 }
 

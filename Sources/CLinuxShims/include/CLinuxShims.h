@@ -58,8 +58,26 @@ int sluice_enter_network_namespace(int descriptor);
 #define SLUICE_NETDEV_A_DEV_XDP_ZC_MAX_SEGS 4
 
 /* linux/if_xdp.h of kernels newer than Debian 12's headers. */
-#define SLUICE_XDP_USE_SG (1 << 4)
-#define SLUICE_XDP_PKT_CONTD 1
+#define SLUICE_XDP_USE_SG (1 << 4)             /* 6.6 */
+#define SLUICE_XDP_MAX_TX_SKB_BUDGET 9
+#define SLUICE_XDP_UMEM_TX_SW_CSUM (1 << 1)    /* 6.8 */
+#define SLUICE_XDP_UMEM_TX_METADATA_LEN (1 << 2)
+#define SLUICE_XDP_TXMD_FLAGS_TIMESTAMP (1 << 0)
+#define SLUICE_XDP_TXMD_FLAGS_CHECKSUM (1 << 1)
+
+struct sluice_xdp_umem_reg {
+	uint64_t addr;
+	uint64_t len;
+	uint32_t chunk_size;
+	uint32_t headroom;
+	uint32_t flags;
+	uint32_t tx_metadata_len; /* padding before 6.8 */
+};
+
+/* asm-generic/socket.h: glibc's module exports them on no architecture. */
+#define SLUICE_SO_BUSY_POLL 46
+#define SLUICE_SO_PREFER_BUSY_POLL 69
+#define SLUICE_SO_BUSY_POLL_BUDGET 70
 
 /* XDP_UMEM_PGOFF_* as values: Swift imports no 64-bit macro with a suffix. */
 static const uint64_t sluice_xdp_page_offset_rx = XDP_PGOFF_RX_RING;

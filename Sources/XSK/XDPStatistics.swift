@@ -1,0 +1,40 @@
+import CLinuxShims
+import LinuxSystem
+
+/// `struct xdp_statistics`: why packets to or from the socket were lost.
+public struct XDPStatistics: Hashable, Sendable {
+  /// Dropped for other reasons, for example longer than a frame.
+  public var rxDropped: UInt64 = 0
+  public var rxInvalidDescriptors: UInt64 = 0
+  /// We were too slow.
+  public var rxRingFull: UInt64 = 0
+  /// There was no frame to put a packet into.
+  public var rxFillRingEmpty: UInt64 = 0
+  /// Transmit descriptors that the kernel refused. Their frames come back through no ring.
+  public var txInvalidDescriptors: UInt64 = 0
+  /// The kernel looked for packets to transmit and found none: no loss.
+  public var txRingEmpty: UInt64 = 0
+
+  public init() {}
+
+  /// Of a socket that somebody else owns and keeps open during the call. Any thread.
+  public static func read(descriptor: CInt) throws(SystemError) -> XDPStatistics {
+    let raw: xdp_statistics = try SocketSetup.option(
+      XDP_STATISTICS, of: descriptor, initial: xdp_statistics(), operation: "read XDP statistics", subject: "")
+    var statistics = XDPStatistics()
+    statistics.rxDropped = raw.rx_dropped
+    statistics.rxInvalidDescriptors = raw.rx_invalid_descs
+    statistics.rxRingFull = raw.rx_ring_full
+    statistics.rxFillRingEmpty = raw.rx_fill_ring_empty_descs
+    statistics.txInvalidDescriptors = raw.tx_invalid_descs
+    statistics.txRingEmpty = raw.tx_ring_empty_descs
+    return statistics
+  }
+}
+
+extension XDPSocket {
+  /// The kernel's counters of this socket.
+  public func statistics() throws(SystemError) -> XDPStatistics {
+    try XDPStatistics.read(descriptor: descriptor.rawValue)
+  }
+}
