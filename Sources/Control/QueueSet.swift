@@ -28,7 +28,7 @@ final class QueueSet {
           try QueueWorker.start(
             QueueConfiguration(
               interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue) % cpus.count],
-              zeroCopy: QueueSet.mode(zeroCopy, isNative: isNative))))
+              zeroCopy: QueueSet.mode(zeroCopy), isProgramNative: isNative)))
       }
       self.workers = workers
     } catch {
@@ -36,11 +36,10 @@ final class QueueSet {
     }
   }
 
-  /// A driver may accept a zero-copy bind under a generic program, and then no packet arrives that way.
-  private static func mode(_ wanted: AttachmentOptions.ZeroCopy, isNative: Bool) -> XDPSocket.ZeroCopyMode {
+  private static func mode(_ wanted: AttachmentOptions.ZeroCopy) -> XDPSocket.ZeroCopyMode {
     switch wanted {
     case .off: .off
-    case .auto: isNative ? .auto : .off
+    case .auto: .auto
     case .required: .required
     }
   }

@@ -105,18 +105,23 @@ struct PipelineEntry: FrameHandler, ~Copyable {
 
   @inline(__always)
   mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame) {
+    handle(&packet, in: frame, byteCount: UInt32(truncatingIfNeeded: packet.byteCount))
+  }
+
+  /// The stages see the first buffer, and the length of the whole packet.
+  @inline(__always)
+  mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, followedBy rest: FollowingBuffers) {
+    handle(&packet, in: frame, byteCount: UInt32(truncatingIfNeeded: packet.byteCount) &+ rest.byteCount)
+  }
+
+  @inline(__always)
+  private mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, byteCount: UInt32) {
     let metadata = frame.takeMetadata()
     let isOurs = metadata.first == SLUICE_METADATA_MAGIC  // struct sluice_metadata: magic, slot, timestamp
     var context = PacketContext(
-      slot: isOurs ? metadata.second : PacketContext.unknownSlot, byteCount: UInt32(truncatingIfNeeded: packet.byteCount),
+      slot: isOurs ? metadata.second : PacketContext.unknownSlot, byteCount: byteCount,
       timestampNanoseconds: isOurs ? metadata.last : now)
     _ = pipeline.process(&packet, &context)
-  }
-
-  /// The first buffer stands for the packet.
-  @inline(__always)
-  mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, followedBy rest: FollowingBuffers) {
-    handle(&packet, in: frame)
   }
 }
 

@@ -21,7 +21,8 @@ enum QueueLoop {
       var pool = memory.makePool()
       let socket = try XDPSocket(
         memory: memory, pool: &pool, interface: configuration.interface, queue: configuration.queue,
-        options: XDPSocket.Options(zeroCopy: configuration.zeroCopy))
+        options: XDPSocket.Options(
+          zeroCopy: configuration.zeroCopy, isProgramNative: configuration.isProgramNative))
       var queue = QueueState(socket: socket, pool: pool)
       let descriptor = queue.socket.descriptor.rawValue
       shared.open(descriptor)

@@ -12,6 +12,8 @@ public struct QueueConfiguration: Hashable, Sendable {
   public var numaNode: Int
   public var geometry: UMEM.Geometry
   public var zeroCopy: XDPSocket.ZeroCopyMode
+  /// The XDP program is attached in native mode; under a generic one packets are copied.
+  public var isProgramNative: Bool
   public var wantsHugePages: Bool
   /// Looks at an empty ring so many times before it sleeps; 0: sleeps at once. Idle queues use no CPU either way.
   public var spinCount: UInt32
@@ -19,7 +21,8 @@ public struct QueueConfiguration: Hashable, Sendable {
   /// Frames sized for the interface's MTU, on the interface's node.
   public init(
     interface: NetworkInterface, queue: UInt32, cpu: Int? = nil, frameCount: UInt32 = 8192,
-    zeroCopy: XDPSocket.ZeroCopyMode = .auto, wantsHugePages: Bool = true, spinCount: UInt32 = 256
+    zeroCopy: XDPSocket.ZeroCopyMode = .auto, isProgramNative: Bool = true, wantsHugePages: Bool = true,
+    spinCount: UInt32 = 256
   ) {
     self.interface = interface
     self.queue = queue
@@ -28,6 +31,7 @@ public struct QueueConfiguration: Hashable, Sendable {
     geometry = UMEM.Geometry(
       frameCount: frameCount, frameByteCount: UMEM.Geometry.frameByteCount(forMTU: interface.mtu))
     self.zeroCopy = zeroCopy
+    self.isProgramNative = isProgramNative
     self.wantsHugePages = wantsHugePages
     self.spinCount = spinCount
   }

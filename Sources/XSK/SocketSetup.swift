@@ -62,7 +62,7 @@ enum SocketSetup {
   ) throws(SystemError) -> Mode {
     let deadline = SystemClock.monotonicNanoseconds() + UInt64(options.bindTimeoutMilliseconds) * 1_000_000
     var retries = 0
-    var reason = "zero-copy is off"
+    var reason = options.zeroCopy == .off ? "zero-copy is off" : "the program is attached in generic mode"
     var address = sockaddr_xdp()
     address.sxdp_family = UInt16(AF_XDP)
     address.sxdp_ifindex = interface.index
@@ -80,7 +80,7 @@ enum SocketSetup {
     } else {
       let flags =
         (options.usesNeedWakeup ? XDP_USE_NEED_WAKEUP : 0) | (options.usesFragments ? SLUICE_XDP_USE_SG : 0)
-      if options.zeroCopy != .off {
+      if options.zeroCopy != .off && options.isProgramNative {
         address.sxdp_flags = UInt16(XDP_ZEROCOPY | flags)
         do throws(SystemError) {
           try bind(descriptor, &address, deadline, &retries, subject)
