@@ -1,80 +1,108 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Packet and generation -> the entry that decides. Rules are tried in order; Rules.ReferenceClassifier is the oracle. */
+/* Packet and generation -> the rule that decides. First match wins; Rules.ReferenceClassifier is the oracle. */
 #ifndef SLUICE_CLASSIFY_H
 #define SLUICE_CLASSIFY_H
 
 #include "maps.h"
 #include "parse.h"
+#include "walk.h"
 
-#define NO_ENTRY SLUICE_ENTRIES_MAX
-
-/*
- * Zero where the entry matches. Without a branch: each one left pending per entry would cost the verifier a state, and
- * it follows at most 8192 (BPF_COMPLEXITY_LIMIT_JMP_SEQ).
- */
-static __always_inline __u64 mismatch(const struct sluice_entry *e, const struct packet *p)
+static __always_inline __u64 lanes(const struct packet *p, __u32 frame_bytes)
 {
-	__u64 addresses = ((p->source[0] & e->source_mask[0]) ^ e->source_value[0]) |
-			  ((p->source[1] & e->source_mask[1]) ^ e->source_value[1]) |
-			  ((p->destination[0] & e->destination_mask[0]) ^ e->destination_value[0]) |
-			  ((p->destination[1] & e->destination_mask[1]) ^ e->destination_value[1]);
-	__u64 header = (e->families_excluded & p->family) | ((p->protocol & e->protocol_mask) ^ e->protocol);
-	/* The top bit of a difference of two 32-bit numbers says that it is negative: out of range. */
-	__u64 ports = ((__u64)p->source_port - e->source_port_low) | ((__u64)e->source_port_high - p->source_port) |
-		      ((__u64)p->destination_port - e->destination_port_low) |
-		      ((__u64)e->destination_port_high - p->destination_port);
+	__u64 length = frame_bytes < 0xffff ? frame_bytes : 0xffff;
 
-	return addresses | header | (ports & (1ULL << 63));
+	return p->source_port | (__u64)p->destination_port << SLUICE_LANE_BITS | length << (2 * SLUICE_LANE_BITS);
 }
 
-#define RUN 32 /* entries that one call looks at; divides SLUICE_ENTRIES_MAX */
-
-/*
- * Looks at the entries from `start`, a multiple of RUN. Returns the index of the deciding one, or NO_ENTRY. `next` is the
- * first entry behind a `count` rule that has counted: its other entries must not count again.
- *
- * A global function, like classify(): the verifier checks it once, for any arguments, instead of once for each way
- * through the parser and each start. That keeps the whole program near 10,000 verified instructions.
- */
-__noinline __u32 classify_run(const struct sluice_generation *g, const struct packet *p, __u32 *next, __u32 start,
-			      __u32 frame_bytes)
+/* Fills the key by the family's form; returns the tree. */
+static __always_inline enum sluice_tree make_key(__u64 *key, const struct packet *p, __u32 frame_bytes)
 {
-	if (!g || !p || !next)
-		return NO_ENTRY;
-	start &= SLUICE_ENTRIES_MAX - RUN;
-	for (__u32 i = 0; i < RUN; i++) {
-		const struct sluice_entry *e = &g->entries[start + i];
-
-		if (start + i >= g->entry_count)
-			break;
-		/* The top bit again: set while start + i < *next. */
-		if (mismatch(e, p) | (((__u64)(start + i) - *next) & (1ULL << 63)))
-			continue;
-		if (e->action != SLUICE_ACTION_COUNT)
-			return start + i;
-		account(&rule_counters, e->slot, frame_bytes);
-		*next = e->next;
+	if (p->family == SLUICE_FAMILY_IPV6) {
+		key[0] = bpf_be64_to_cpu(p->source[0]);
+		key[1] = bpf_be64_to_cpu(p->destination[0]);
+		key[2] = bpf_be64_to_cpu(p->source[1]);
+		key[3] = bpf_be64_to_cpu(p->destination[1]);
+		key[4] = lanes(p, frame_bytes);
+		key[5] = p->protocol;
+		return SLUICE_TREE_IPV6;
 	}
-	return NO_ENTRY;
+	key[0] = (__u64)bpf_ntohl(p->source[0]) << 32 | bpf_ntohl(p->destination[0]);
+	key[1] = lanes(p, frame_bytes);
+	key[2] = p->protocol;
+	return p->family == SLUICE_FAMILY_IPV4 ? SLUICE_TREE_IPV4 : SLUICE_TREE_OTHER;
 }
 
-/* Index of the deciding entry, or NO_ENTRY for the default action. Counts the `count` rules passed on the way. */
-__noinline __u32 classify(const struct sluice_generation *g, const struct packet *p, __u32 frame_bytes)
+static __always_inline const struct sluice_rule *rule_of(const void *tables, __u64 origin, __u64 label)
 {
-	__u32 next = 0;
+	__u64 offset = origin + sizeof(struct sluice_generation) + (label & 0xffffffff) * sizeof(struct sluice_rule);
 
-	if (!g || !p)
-		return NO_ENTRY;
-	for (__u32 start = 0; start < SLUICE_ENTRIES_MAX; start += RUN) {
-		__u32 index;
+	return table_record(tables, offset, sizeof(struct sluice_rule));
+}
 
-		if (start >= g->entry_count)
-			break;
-		index = classify_run(g, p, &next, start, frame_bytes);
-		if (index < SLUICE_ENTRIES_MAX)
-			return index;
+/* What classification came to. */
+struct verdict {
+	__u32 action; /* enum sluice_action, never COUNT */
+	__u32 slot;
+	__u32 redirect_ifindex;
+	__u32 is_broken; /* boolean: a bound of the walk was hit; the action is drop */
+};
+
+/* A classification under way, in the memory of its caller. */
+struct search {
+	struct walk walk;
+	__u64 root;
+	__u64 label; /* of the last `count` rule passed; 0: none yet */
+	__u32 frame_bytes;
+	__u32 tree; /* enum sluice_tree */
+	struct verdict verdict;
+};
+
+/*
+ * On to the next rule that matches. Returns whether it decides; a `count` rule has counted. Global, so that the verifier
+ * checks it once.
+ */
+__noinline int next_rule(struct search *s)
+{
+	const void *tables = tables_begin();
+	const struct sluice_generation *g;
+	const struct sluice_rule *rule;
+	__u64 label;
+
+	if (!s || !tables)
+		return 1;
+	label = find(&s->walk, s->root, s->label, s->tree == SLUICE_TREE_IPV6);
+	if (label == SLUICE_LABEL_BROKEN)
+		return 1;
+	if (label == SLUICE_LABEL_NONE) {
+		g = table_record(tables, s->walk.origin, sizeof(*g));
+		s->verdict = (struct verdict){ .action = g->default_action, .slot = SLUICE_SLOT_DEFAULT };
+		return 1;
 	}
-	return NO_ENTRY;
+	rule = rule_of(tables, s->walk.origin, label);
+	if (rule->action != SLUICE_ACTION_COUNT) {
+		s->verdict = (struct verdict){ .action = rule->action, .slot = rule->slot,
+					       .redirect_ifindex = rule->redirect_ifindex };
+		return 1;
+	}
+	account(&rule_counters, rule->slot, s->frame_bytes);
+	s->label = label;
+	return 0;
+}
+
+/* Decides about a packet. Where a bound is hit, the verdict stays what it is at first: broken, drop. */
+static __always_inline struct verdict classify(const void *tables, __u64 origin, const struct packet *p,
+					       __u32 frame_bytes)
+{
+	const struct sluice_generation *g = table_record(tables, origin, sizeof(*g));
+	struct search s = { .walk = { .origin = origin }, .frame_bytes = frame_bytes,
+			    .verdict = { .action = SLUICE_ACTION_DROP, .is_broken = 1 } };
+
+	s.tree = make_key(s.walk.key, p, frame_bytes);
+	s.root = g->roots[s.tree];
+	for (int i = 0; i <= SLUICE_COUNT_RULES_MAX; i++)
+		if (next_rule(&s))
+			break;
+	return s.verdict;
 }
 
 #endif

@@ -5,26 +5,6 @@
 
 #include "program.h"
 
-/* One generation. User space creates these; this one is the template of the outer map. */
-struct generation_map {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct sluice_generation);
-};
-
-/*
- * The live generation. Storing another map here is the swap: a packet reads the slot once, so it sees one generation
- * whole, and the update returns after an RCU grace period, when no packet is in the old one any more
- * (kernel/bpf/syscall.c, maybe_wait_bpf_programs).
- */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__array(values, struct generation_map);
-} generations SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, SLUICE_SLOTS_MAX);

@@ -7,52 +7,50 @@
 #include "classify.h"
 #include "parse.h"
 
-static __always_inline void record(__u32 action, __u32 slot, __u32 malformed, __u64 generation)
+static __always_inline void record(const struct verdict *v, __u32 malformed, __u64 generation)
 {
 	__u32 key = 0;
 	struct sluice_decision *d = bpf_map_lookup_elem(&decision, &key);
 
 	if (d)
-		*d = (struct sluice_decision){ .action = action, .slot = slot, .malformed = malformed,
+		*d = (struct sluice_decision){ .action = v->action, .slot = v->slot, .malformed = malformed,
 					       .generation = generation };
 }
 
 SEC("xdp")
 int sluice_xdp(struct xdp_md *ctx)
 {
-	__u32 frame_bytes = frame_length(ctx), key = 0, action, slot = SLUICE_SLOT_DEFAULT, argument = 0;
+	__u32 frame_bytes = frame_length(ctx);
 	const struct sluice_generation *g;
+	struct verdict v = { .slot = SLUICE_SLOT_DEFAULT };
 	struct packet p = {};
+	const void *tables;
+	__u64 origin;
 	int malformed;
-	void *map;
 
-	map = bpf_map_lookup_elem(&generations, &key);
-	g = map ? bpf_map_lookup_elem(map, &key) : 0;
-	if (!g) {
+	tables = tables_begin();
+	origin = tables ? *(const volatile __u64 *)tables : 0; /* once: the packet sees one generation */
+	if (!origin) {
 		account(&interface_counters, SLUICE_COUNTER_NO_GENERATION, frame_bytes);
 		return end(SLUICE_COUNTER_PASS, frame_bytes);
 	}
+	g = table_record(tables, origin, sizeof(*g));
 
 	malformed = parse(ctx, &p, frame_bytes);
 	if (malformed != SLUICE_MALFORMED_NONE) {
-		action = g->malformed_action[malformed & 15];
+		v.action = g->malformed_action[malformed & 15];
 		account(&interface_counters, SLUICE_COUNTER_MALFORMED + (malformed & 15), frame_bytes);
 	} else {
-		__u32 index = classify(g, &p, frame_bytes);
-
-		action = g->default_action;
-		if (index < SLUICE_ENTRIES_MAX) {
-			const struct sluice_entry *e = &g->entries[index];
-
-			action = e->action;
-			slot = e->slot;
-			argument = action == SLUICE_ACTION_CAPTURE ? g->capture_fallback : e->redirect_ifindex;
-		}
-		account(&rule_counters, slot, frame_bytes);
+		v = classify(tables, origin, &p, frame_bytes);
+		if (v.is_broken)
+			account(&interface_counters, SLUICE_COUNTER_BROKEN_WALK, frame_bytes);
+		else
+			account(&rule_counters, v.slot, frame_bytes);
 	}
 	if (constants.record_decisions)
-		record(action, slot, malformed, g->generation);
-	return act(ctx, action, slot, argument, frame_bytes);
+		record(&v, malformed, g->generation);
+	return act(ctx, v.action, v.slot, v.action == SLUICE_ACTION_CAPTURE ? g->capture_fallback : v.redirect_ifindex,
+		   frame_bytes);
 }
 
 char program_license[] SEC("license") = "Dual BSD/GPL";

@@ -85,6 +85,18 @@ static inline int sluice_program_info(int program, __u32 *identifier, char *name
 	return result;
 }
 
+/* Bytes of a map's values, or -errno. */
+static inline long sluice_map_value_size(int map)
+{
+	struct bpf_map_info info;
+	__u32 byte_count = sizeof(info);
+	int result;
+
+	memset(&info, 0, sizeof(info));
+	result = bpf_obj_get_info_by_fd(map, &info, &byte_count);
+	return result < 0 ? result : (long)info.value_size;
+}
+
 /* The program in a link, and the interface that an XDP link is on: 0 after the interface went away. */
 static inline int sluice_xdp_link_info(int link, __u32 *program_identifier, __u32 *ifindex)
 {

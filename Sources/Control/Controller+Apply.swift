@@ -1,4 +1,5 @@
 import LinuxSystem
+import RuleCompiler
 import Logging
 import Rules
 import XDPPrograms
@@ -46,7 +47,7 @@ extension Controller {
     // the first, which stands for all with the same options.
     var tested: [AttachmentOptions: Int] = [:]
     for step in plan where tested[step.attachment.options] == nil {
-      tested[step.attachment.options] = try step.next.selfTest(with: try selfTest())
+      tested[step.attachment.options] = try step.next.selfTest(with: try selfTest(for: step.next.compiled))
     }
     let warnings = ruleSet.validate().map(\.description) + redirectWarnings(ruleSet)
     if !dryRun {
@@ -127,9 +128,13 @@ extension Controller {
     }
   }
 
-  private func selfTest() throws(ControlError) -> SelfTestProgram {
-    if let selfTestProgram { return selfTestProgram }
-    let program = try translating { () throws(ProgramError) in try SelfTestProgram() }
+  /// A program to try generations of so many bytes with; made anew where the one that is there is too small.
+  private func selfTest(for compiled: CompiledGeneration) throws(ControlError) -> SelfTestProgram {
+    let byteCount = compiled.words.count * 8
+    if let selfTestProgram, selfTestProgram.generationByteCountMax >= byteCount { return selfTestProgram }
+    let program = try translating { () throws(ProgramError) in
+      try SelfTestProgram(generationByteCount: byteCount)
+    }
     selfTestProgram = program
     return program
   }

@@ -51,9 +51,7 @@ struct PreparedGeneration: Sendable {
   /// - Returns: How many packets agreed: all.
   func selfTest(with program: SelfTestProgram) throws(ControlError) -> Int {
     let packets = SelfTest.packets(for: ruleSet).filter { $0.count >= 14 }  // what BPF_PROG_TEST_RUN takes
-    try translating { () throws(ProgramError) in
-      try compiled.withUnsafeBytes { (bytes) throws(ProgramError) in try program.load(bytes) }
-    }
+    compiled.withUnsafeBytes { program.load($0) }
     for packet in packets {
       let decision = try translating { () throws(ProgramError) in try program.decide(packet) }
       let expected = expectation(for: ReferenceClassifier.decide(packet, by: ruleSet))

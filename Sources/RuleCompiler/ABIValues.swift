@@ -30,23 +30,3 @@ extension MalformedPolicy {
     (MalformedReason(index: index).map(fate(for:)) ?? fate).abiAction
   }
 }
-
-extension IPFamily {
-  var abiFamily: UInt8 {
-    switch self {
-    case .ipv4: UInt8(SLUICE_FAMILY_IPV4)
-    case .ipv6: UInt8(SLUICE_FAMILY_IPV6)
-    }
-  }
-}
-
-/// The two words in which an entry keeps an address or a mask: bytes as in the packet, read as this machine's numbers.
-func abiWords(family: IPFamily, _ value: UInt128) -> (UInt64, UInt64) {
-  switch family {
-  case .ipv4:
-    // The four bytes come first in memory.
-    (UInt64(bigEndian: UInt64(truncatingIfNeeded: value) << 32), 0)
-  case .ipv6:
-    (UInt64(bigEndian: UInt64(truncatingIfNeeded: value >> 64)), UInt64(bigEndian: UInt64(truncatingIfNeeded: value)))
-  }
-}

@@ -2,7 +2,7 @@ import CSluiceABI
 import Packets
 import Rules
 
-/// Compiles a rule set to the table that the XDP program walks.
+/// Compiles a rule set to the trees that the XDP program walks.
 ///
 /// One entry for each combination of a rule's lists whose addresses are of one family; overlapping and adjacent port
 /// ranges are joined and prefixes inside others left out before. Disabled rules have no entries.
@@ -21,32 +21,40 @@ public func compile(
     throw .invalid(error)
   }
   let rules = ruleSet.rules.filter(\.isEnabled)
-  try checkEntryCount(of: rules)
+  let entryCount = try checkEntryCount(of: rules)
 
-  var entries: [sluice_entry] = []
-  var names: [String] = []
-  for rule in rules {
-    var template = sluice_entry()
-    template.action = rule.action.abiAction
-    template.slot = slots(rule.name)
-    guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(template.slot) else {
-      throw .slotOutOfRange(rule: rule.name, slot: template.slot)
+  var forest = Forest()
+  var records: [sluice_rule] = []
+  for (index, rule) in rules.enumerated() {
+    var record = sluice_rule()
+    record.action = rule.action.abiAction
+    record.slot = slots(rule.name)
+    guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(record.slot) else {
+      throw .slotOutOfRange(rule: rule.name, slot: record.slot)
     }
     if let interface = rule.action.redirectInterface {
-      guard let index = interfaceIndex(interface) else {
+      guard let interfaceIndex = interfaceIndex(interface) else {
         throw .unknownInterface(rule: rule.name, interface: interface)
       }
-      template.redirect_ifindex = index
+      record.redirect_ifindex = interfaceIndex
     }
-    let expansion = Expansion(rule.match)
-    template.next = UInt32(entries.count + expansion.entryCount)
-    expansion.appendEntries(from: template, to: &entries)
-    while names.count < entries.count { names.append(rule.name) }
+    records.append(record)
+    // Spread over 32 bits: the trees keep the upper half in their slots.
+    let priority = UInt32((UInt64(index) + 1) << 32 / (UInt64(rules.count) + 2))
+    Expansion(rule.match).appendEntries(from: CutRule(priority: priority, rule: UInt32(index)), to: &forest)
   }
   let header = GenerationHeader(
     generation: generation, defaultAction: ruleSet.defaultAction, captureFallback: captureFallback,
     malformed: ruleSet.malformed)
-  return CompiledGeneration(header: header, entries: entries, entryRuleNames: names)
+  return try CompiledGeneration(
+    header: header, rules: records, forest: forest, entryCount: entryCount, ruleNames: rules.map(\.name))
+}
+
+/// The entries of each tree, in order of priority.
+struct Forest {
+  var ipv4: [CutRule] = []
+  var ipv6: [CutRule] = []
+  var other: [CutRule] = []
 }
 
 extension Rule {
@@ -54,10 +62,10 @@ extension Rule {
   public var entryCount: Int { isEnabled ? Expansion(match).entryCount : 0 }
 }
 
-private func checkEntryCount(of rules: [Rule]) throws(CompileError) {
+private func checkEntryCount(of rules: [Rule]) throws(CompileError) -> Int {
   let sizes = rules.map { CompileError.RuleSize(rule: $0.name, entries: $0.entryCount) }
   let count = sizes.reduce(0) { $0 + $1.entries }
-  guard count > Limits.entriesMax else { return }
+  guard count > Limits.entriesMax else { return count }
   let biggest = sizes.enumerated().sorted { ($1.element.entries, $0.offset) < ($0.element.entries, $1.offset) }
   throw .tooManyEntries(count: count, limit: Limits.entriesMax, biggest: biggest.prefix(5).map(\.element))
 }
@@ -88,51 +96,78 @@ private struct Expansion {
   /// At most 64⁵.
   var entryCount: Int { addresses.count * protocols.count * sourcePorts.count * destinationPorts.count }
 
-  func appendEntries(from template: sluice_entry, to entries: inout [sluice_entry]) {
+  func appendEntries(from template: CutRule, to forest: inout Forest) {
     for (source, destination) in addresses {
       for number in protocols {
         for sourcePort in sourcePorts {
           for destinationPort in destinationPorts {
-            var entry = template
-            entry.restrict(source: source, destination: destination)
-            entry.restrict(protocol: number)
-            entry.restrict(sourcePort: sourcePort, destinationPort: destinationPort)
-            entries.append(entry)
+            let ports = (source: sourcePort, destination: destinationPort)
+            append(template, source, destination, number, ports, to: &forest)
           }
         }
       }
     }
   }
+
+  /// One combination, to the tree of every family that it can match.
+  private func append(
+    _ template: CutRule, _ source: IPPrefix?, _ destination: IPPrefix?, _ number: IPProtocol?,
+    _ ports: (source: PortRange?, destination: PortRange?), to forest: inout Forest
+  ) {
+    var entry = template
+    entry.restrict(.sourcePort, to: ports.source)
+    entry.restrict(.destinationPort, to: ports.destination)
+    let family = (source ?? destination)?.family
+    let header = number.map { Ternary(value: UInt64($0.rawValue), mask: 0xff) } ?? Ternary()
+    if family != .ipv6 {
+      var entry = entry
+      entry.ternaries[0] = Ternary(high: source.ternary32, low: destination.ternary32)
+      entry.ternaries[1] = header
+      forest.ipv4.append(entry)
+      // A packet of no IP has no protocol, and addresses of zeros, which no rule may take for 0.0.0.0.
+      if family == nil, number == nil { forest.other.append(entry) }
+    }
+    if family != .ipv4 {
+      (entry.ternaries[0], entry.ternaries[2]) = source.ternary128
+      (entry.ternaries[1], entry.ternaries[3]) = destination.ternary128
+      entry.ternaries[4] = header
+      forest.ipv6.append(entry)
+    }
+  }
 }
 
-extension sluice_entry {
-  fileprivate mutating func restrict(source: IPPrefix?, destination: IPPrefix?) {
-    if let source {
-      source_value = abiWords(family: source.family, source.address.value)
-      source_mask = abiWords(family: source.family, source.mask)
-    }
-    if let destination {
-      destination_value = abiWords(family: destination.family, destination.address.value)
-      destination_mask = abiWords(family: destination.family, destination.mask)
-    }
-    if let family = (source ?? destination)?.family {
-      families_excluded = UInt8(SLUICE_FAMILY_IPV4 | SLUICE_FAMILY_IPV6 | SLUICE_FAMILY_OTHER) & ~family.abiFamily
-    }
+extension CutRule {
+  fileprivate mutating func restrict(_ lane: Lane, to ports: PortRange?) {
+    guard let ports else { return }
+    low[lane.rawValue] = UInt32(ports.low)
+    high[lane.rawValue] = UInt32(ports.high)
+  }
+}
+
+extension Ternary {
+  /// Two halves of 32 bits.
+  fileprivate init(high: Ternary, low: Ternary) {
+    self.init(value: high.value << 32 | low.value, mask: high.mask << 32 | low.mask)
+  }
+}
+
+extension IPPrefix? {
+  /// Of an IPv4 prefix, in the low half; nil is any.
+  fileprivate var ternary32: Ternary {
+    guard let self else { return Ternary() }
+    return Ternary(
+      value: UInt64(truncatingIfNeeded: self.address.value), mask: UInt64(truncatingIfNeeded: self.mask))
   }
 
-  fileprivate mutating func restrict(protocol number: IPProtocol?) {
-    guard let number else { return }
-    self.protocol = number.rawValue
-    protocol_mask = 0xff
-    // A packet of no IP has protocol 0 in the program, which is a number too.
-    families_excluded |= UInt8(SLUICE_FAMILY_OTHER)
-  }
-
-  fileprivate mutating func restrict(sourcePort: PortRange?, destinationPort: PortRange?) {
-    source_port_low = sourcePort.map { UInt32($0.low) } ?? UInt32(SLUICE_ANY_PORT_LOW)
-    source_port_high = sourcePort.map { UInt32($0.high) } ?? UInt32(SLUICE_ANY_PORT_HIGH)
-    destination_port_low = destinationPort.map { UInt32($0.low) } ?? UInt32(SLUICE_ANY_PORT_LOW)
-    destination_port_high = destinationPort.map { UInt32($0.high) } ?? UInt32(SLUICE_ANY_PORT_HIGH)
+  /// Of an IPv6 prefix; nil is any.
+  fileprivate var ternary128: (high: Ternary, low: Ternary) {
+    guard let self else { return (Ternary(), Ternary()) }
+    func half(_ shift: UInt128) -> Ternary {
+      Ternary(
+        value: UInt64(truncatingIfNeeded: self.address.value >> shift),
+        mask: UInt64(truncatingIfNeeded: self.mask >> shift))
+    }
+    return (half(64), half(0))
   }
 }
 

@@ -1,74 +1,83 @@
 import CSluiceABI
 import Rules
 
-/// The bytes of one `struct sluice_generation` (sluice_abi.h), ready for the program's map.
+/// One generation, ready for the program's tables: a `struct sluice_generation` (sluice_abi.h), its rules and its trees.
 public struct CompiledGeneration: Hashable, Sendable {
-  /// Exactly the struct, in this machine's byte order; entries behind `entryCount` are zero.
-  public let bytes: [UInt8]
+  /// In this machine's byte order. Everything in it is relative to its begin, which must lie on a multiple of
+  /// SLUICE_TABLES_HEADER_BYTES.
+  public let words: [UInt64]
   public let generation: UInt64
+  /// Entries of all rules, each counted once also where it is in several trees.
   public let entryCount: Int
-  /// The rule of each entry.
-  public let entryRuleNames: [String]
+  /// Names of the enabled rules, by their index.
+  public let ruleNames: [String]
+  /// The most steps that any packet's walk takes, proven; at most SLUICE_STEPS_MAX.
+  public let stepsMax: Int
 
-  /// The struct's bytes, valid during the call.
+  /// The bytes, valid during the call.
   public func withUnsafeBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {
-    let span = bytes.span
+    let span = words.span
     return try unsafe span.withUnsafeBytes(body)
   }
 
+  /// Builds the trees and proves their bounds.
   init(
-    header: GenerationHeader, entries: [sluice_entry], entryRuleNames: [String]
-  ) {
-    precondition(entries.count <= Int(SLUICE_ENTRIES_MAX) && entries.count == entryRuleNames.count)
-    var bytes = [UInt8](repeating: 0, count: MemoryLayout<sluice_generation>.size)
-    var span = bytes.mutableSpan
+    header: GenerationHeader, rules: [sluice_rule], forest: Forest, entryCount: Int, ruleNames: [String]
+  ) throws(CompileError) {
+    precondition(rules.count == ruleNames.count)
+    var generation = header.abiGeneration
+    generation.rule_count = UInt32(rules.count)
+    let headerWordCount = MemoryLayout<sluice_generation>.size / 8
+    var words = [UInt64](repeating: 0, count: headerWordCount)
+    for rule in rules {
+      words += [UInt64(rule.slot) | UInt64(rule.redirect_ifindex) << 32, UInt64(rule.action)]
+    }
+    let ipv4 = CutTreeBuilder.build(forest.ipv4, layout: .ipv4, appendingTo: &words)
+    let ipv6 = CutTreeBuilder.build(forest.ipv6, layout: .ipv6, appendingTo: &words)
+    let other = CutTreeBuilder.build(forest.other, layout: .ipv4, appendingTo: &words)
+    generation.roots = (ipv4.slot, ipv6.slot, other.slot)
+    let trees = [ipv4, ipv6, other]
+    stepsMax = trees.map(\.stepsMax).max() ?? 0
+    let pendingMax = trees.map(\.pendingMax).max() ?? 0
+    let byteCount = words.count * 8
+    guard stepsMax <= Int(SLUICE_STEPS_MAX), pendingMax < Int(SLUICE_PENDING_SLOTS),
+      byteCount <= CompiledGeneration.byteCountMax
+    else { throw .tooComplex(steps: stepsMax, pending: pendingMax, byteCount: byteCount) }
+    var span = words.mutableSpan
     var raw = span.mutableBytes
-    raw.storeBytes(of: UInt32(SLUICE_ABI_VERSION), toByteOffset: Offsets.abiVersion, as: UInt32.self)
-    raw.storeBytes(of: UInt32(entries.count), toByteOffset: Offsets.entryCount, as: UInt32.self)
-    raw.storeBytes(of: header.generation, toByteOffset: Offsets.generation, as: UInt64.self)
-    raw.storeBytes(of: header.defaultAction.abiAction, toByteOffset: Offsets.defaultAction, as: UInt8.self)
-    raw.storeBytes(of: header.captureFallback.abiAction, toByteOffset: Offsets.captureFallback, as: UInt8.self)
-    for index in 0..<16 {
-      raw.storeBytes(
-        of: header.malformed.abiAction(at: index), toByteOffset: Offsets.malformedAction + index, as: UInt8.self)
-    }
-    for (index, entry) in entries.enumerated() {
-      raw.storeBytes(
-        of: entry, toByteOffset: Offsets.entries + index * MemoryLayout<sluice_entry>.stride, as: sluice_entry.self)
-    }
-    self.bytes = bytes
+    raw.storeBytes(of: generation, as: sluice_generation.self)
+    self.words = words
     self.generation = header.generation
-    self.entryCount = entries.count
-    self.entryRuleNames = entryRuleNames
+    self.ruleNames = ruleNames
+    self.entryCount = entryCount
+  }
+
+  /// Two generations fit into the largest tables beside each other.
+  public static var byteCountMax: Int {
+    (Int(SLUICE_TABLES_BYTES_MAX) - Int(SLUICE_TABLES_HEADER_BYTES)) / 2 / 128 * 128
   }
 }
 
-/// What a generation says beside its entries.
+/// What a generation says beside its rules.
 struct GenerationHeader {
   var generation: UInt64
   var defaultAction: Fate
   var captureFallback: Fate
   var malformed: MalformedPolicy
-}
 
-/// Where the fields of `struct sluice_generation` lie.
-private enum Offsets {
-  static let abiVersion = offset(\.abi_version)
-  static let entryCount = offset(\.entry_count)
-  static let generation = offset(\.generation)
-  static let defaultAction = offset(\.default_action)
-  static let captureFallback = offset(\.capture_fallback)
-  static let malformedAction = offset(\.malformed_action)
-  /// The array ends the struct. (A key path to it would make a tuple type of a thousand elements.)
-  static let entries =
-    MemoryLayout<sluice_generation>.size - Int(SLUICE_ENTRIES_MAX) * MemoryLayout<sluice_entry>.stride
-
-  private static func offset(_ field: PartialKeyPath<sluice_generation>) -> Int {
-    guard let offset = MemoryLayout<sluice_generation>.offset(of: field) else {
-      preconditionFailure("fields of C structs are stored")
-    }
-    return offset
+  var abiGeneration: sluice_generation {
+    var result = sluice_generation()
+    result.abi_version = UInt32(SLUICE_ABI_VERSION)
+    result.generation = generation
+    result.default_action = defaultAction.abiAction
+    result.capture_fallback = captureFallback.abiAction
+    func action(_ index: Int) -> UInt8 { malformed.abiAction(at: index) }
+    result.malformed_action = (
+      action(0), action(1), action(2), action(3), action(4), action(5), action(6), action(7), action(8), action(9),
+      action(10), action(11), action(12), action(13), action(14), action(15)
+    )
+    return result
   }
 }

@@ -1,9 +1,11 @@
 /// The named limits of rule sets. Published by the daemon and the API under the keys of ``published``.
 public enum Limits {
   /// Rules in one rule set.
-  public static let rulesMax = 1000
-  /// Entries that the rules of one set may become: SLUICE_ENTRIES_MAX of the ABI.
-  public static let entriesMax = 1024
+  public static let rulesMax = 4000
+  /// Entries that the rules of one set may become: one for each combination of a rule's lists.
+  public static let entriesMax = 1 << 18
+  /// Rules with the action `count` in one set: SLUICE_COUNT_RULES_MAX of the ABI.
+  public static let countRulesMax = 255
   /// Elements in one field of a match.
   public static let elementsPerFieldMax = 64
   /// Interfaces that one rule set redirects to: SLUICE_REDIRECT_TARGETS_MAX of the ABI.
@@ -23,6 +25,7 @@ public enum Limits {
   public static let published: [String: UInt64] = [
     "rules_max": UInt64(rulesMax),
     "entries_max": UInt64(entriesMax),
+    "count_rules_max": UInt64(countRulesMax),
     "elements_per_field_max": UInt64(elementsPerFieldMax),
     "redirect_targets_max": UInt64(redirectTargetsMax),
     "name_byte_count_max": UInt64(nameByteCountMax),

@@ -12,6 +12,7 @@ extension RuleSet {
     var firstIndexByName: [String: Int] = [:]
     var targets: Set<String> = []
     var catchAll: String?
+    var countRules = 0
     for (index, rule) in rules.prefix(Limits.rulesMax).enumerated() {
       let path = "rules[\(index)]"
       rule.validate(at: path, into: &issues)
@@ -24,6 +25,14 @@ extension RuleSet {
         firstIndexByName[rule.name] = index
       }
       guard rule.isEnabled else { continue }
+      if rule.action == .count {
+        countRules += 1
+        if countRules == Limits.countRulesMax + 1 {
+          issues.add(
+            .tooManyCountRules, "\(path).action",
+            "a rule set has at most \(Limits.countRulesMax) rules that count and go on; every rule that decides counts too")
+        }
+      }
       if let catchAll {
         issues.add(.unreachableRule, path, "no packet comes here: \"\(catchAll)\" above decides about every one")
       } else if rule.match == Match() && rule.action != .count {

@@ -14,6 +14,7 @@ public struct ValidationIssue: Hashable, Sendable, CustomStringConvertible {
     case duplicateName = "duplicate_name"
     case invalidComment = "invalid_comment"
     case tooManyRules = "too_many_rules"
+    case tooManyCountRules = "too_many_count_rules"
     case tooManyElements = "too_many_elements"
     case tooManyRedirectTargets = "too_many_redirect_targets"
     case portsWithoutProtocol = "ports_without_protocol"

@@ -22,6 +22,13 @@ public struct BPFMap: ~Copyable {
     try checkBPF("pin map", path) { bpf_obj_pin(descriptor.rawValue, path) }
   }
 
+  /// Bytes of a value.
+  func valueByteCount() throws(ProgramError) -> Int {
+    let result = sluice_map_value_size(descriptor.rawValue)
+    guard result >= 0 else { throw .system(systemError("read map info", name, code: CInt(-result))) }
+    return result
+  }
+
   /// Stores `value`, replacing what is there.
   func update<Key: BitwiseCopyable, Value: BitwiseCopyable>(_ key: Key, to value: Value) throws(ProgramError) {
     let name = name

@@ -81,6 +81,14 @@ final class DispatcherAttachment: ProgramAttachment {
 
   func programIdentifier() throws(ProgramError) -> UInt32 { xdp_program__id(program) }
 
+  func replaceProgram(with object: ProgramObject) throws(ProgramError) {
+    throw .system(
+      systemError(
+        "replace program", "", code: EOPNOTSUPP,
+        remedy: "the rules need larger tables than before, and a program in a libxdp dispatcher cannot be replaced in "
+          + "place: detach and attach the interface with these rules"))
+  }
+
   func isAttached(interfaceIndex: UInt32) -> Bool {
     xdp_program__is_attached(program, CInt(interfaceIndex)) != XDP_MODE_UNSPEC
   }

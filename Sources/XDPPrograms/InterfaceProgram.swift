@@ -43,12 +43,12 @@ public final class InterfaceProgram {
   public let fallbackReason: String?
   /// The program of an earlier daemon was replaced in place: no packet went by undecided, counters went on.
   public let wasAdopted: Bool
-  public let programIdentifier: UInt32
+  public private(set) var programIdentifier: UInt32
   /// Multi-buffer packets (jumbo frames on drivers with xdp.frags) are seen; needs Linux 5.18.
   public let supportsFrags: Bool
   public var isInDispatcher: Bool { attachment.isDispatcher }
 
-  private let maps: ProgramMaps
+  private var maps: ProgramMaps
   private let pins: PinDirectory?
   private let attachment: ProgramAttachment
   private let counterReader: CounterReader
@@ -68,20 +68,27 @@ public final class InterfaceProgram {
   ) throws(ProgramError) {
     let target = AttachTarget(interface: interface, index: index, options: options, pins: pins)
     let reader = try CounterReader()
-    let (object, supportsFrags) = try ProgramLoader.open()
+    var tablesByteCount = Tables.byteCount(forGenerationOf: generation.count)
     var attachment: (any ProgramAttachment)?
-    var reusesMaps = false
-    if try target.mustJoinDispatcher() {
+    var pinnedMaps: PinDirectory?
+    let mustJoinDispatcher = try target.mustJoinDispatcher()
+    if !mustJoinDispatcher, let pins, ProgramMaps.arePinned(in: pins) {
+      tablesByteCount = try ProgramMaps.pinnedTablesByteCount(in: pins)
+      pinnedMaps = pins
+    }
+    let (object, supportsFrags) = try ProgramLoader.open(tablesByteCount: tablesByteCount)
+    if mustJoinDispatcher {
       attachment = try DispatcherAttachment.attach(object, target)  // libxdp loads it, as an extension of its dispatcher
     } else {
-      if let pins { reusesMaps = try ProgramMaps.reusePinned(in: pins, for: object) }
+      if let pinnedMaps { try ProgramMaps.reusePinned(in: pinnedMaps, for: object) }
       try object.load()
     }
-    let maps = try ProgramMaps(of: object)
+    var maps = try ProgramMaps(of: object)
     redirectTargets = Set(try maps.devices.keys())
     let pinned = attachment == nil ? try LinkAttachment.pinned(for: target) : nil
-    if pinned == nil { try maps.publish(generation) }
-    if attachment == nil, !reusesMaps, let pins { try maps.pin(in: pins) }
+    let fits = generation.count <= maps.tables.generationByteCountMax
+    if pinned == nil, fits { maps.tables.publish(generation) }
+    if attachment == nil, pinnedMaps == nil, let pins { try maps.pin(in: pins) }
     do throws(ProgramError) {
       if let pinned {
         try pinned.replaceProgram(with: object)
@@ -91,7 +98,7 @@ public final class InterfaceProgram {
       programIdentifier = try final.programIdentifier()
       self.attachment = final
     } catch {
-      if !reusesMaps { pins?.remove() }
+      if pinnedMaps == nil { pins?.remove() }
       throw error
     }
     self.interface = interface
@@ -103,16 +110,39 @@ public final class InterfaceProgram {
     isNative = self.attachment.isNative
     fallbackReason = self.attachment.fallbackReason
     wasAdopted = pinned != nil
+    // Pinned tables of an earlier daemon, whose link is gone.
+    if pinned == nil, !fits { try grow(for: generation) }
   }
 
-  /// Makes a generation live in one atomic step. Returns when no packet is in the previous one any more.
+  /// Makes a generation live in one atomic step: a packet sees it or the one before, whole.
+  ///
+  /// Larger tables, where it needs them, come with a new program in the same link: also one step.
   ///
   /// - Parameter redirectTargets: Interface indices that the generation redirects to.
   public func publish(_ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>) throws(ProgramError) {
     for target in redirectTargets { try maps.devices.update(target, to: target) }
-    try maps.publish(generation)
+    if generation.count <= maps.tables.generationByteCountMax {
+      maps.tables.publish(generation)
+    } else {
+      try grow(for: generation)
+    }
     self.redirectTargets = redirectTargets
-    try removeStaleTargets(keeping: try path().peer)
+    let peer = try path().peer
+    if try staleTargets(keeping: peer).isEmpty { return }
+    maps.tables.waitForGracePeriod()  // packets in the previous generation may still go there
+    try removeStaleTargets(keeping: peer)
+  }
+
+  private func grow(for generation: UnsafeRawBufferPointer) throws(ProgramError) {
+    let byteCount = Tables.byteCount(forGenerationOf: generation.count)
+    let (object, _) = try ProgramLoader.open(tablesByteCount: byteCount)
+    try maps.shareAllButTables(with: object)
+    try object.load()
+    var tables = try Tables(try object.map("tables"))
+    tables.publish(generation)
+    try attachment.replaceProgram(with: object)
+    programIdentifier = try attachment.programIdentifier()
+    try maps.replaceTables(by: tables, in: pins)
   }
 
   /// Where the packets go that the rules pass; ``PacketPath/stack`` at first.
@@ -128,9 +158,11 @@ public final class InterfaceProgram {
   }
 
   private func removeStaleTargets(keeping peer: UInt32?) throws(ProgramError) {
-    for target in try maps.devices.keys() where target != peer && !redirectTargets.contains(target) {
-      try maps.devices.remove(target)
-    }
+    for target in try staleTargets(keeping: peer) { try maps.devices.remove(target) }
+  }
+
+  private func staleTargets(keeping peer: UInt32?) throws(ProgramError) -> [UInt32] {
+    try maps.devices.keys().filter { $0 != peer && !redirectTargets.contains($0) }
   }
 
   /// Hands the packets of `queue` that capture rules match, and on a path to user space all that the rules pass, to an
@@ -173,19 +205,27 @@ public final class InterfaceProgram {
 public enum ProgramLoader {
   /// Whether the kernel knows multi-buffer packets (`xdp.frags`, 5.18). Loads a program once to find out.
   public static let kernelHasFrags: Bool = {
-    guard let object = try? make(frags: true, records: false) else { return false }
+    guard let object = try? make(frags: true, records: false, tablesByteCount: Int(SLUICE_TABLES_BYTES_MIN)) else { return false }
     return (try? object.load()) != nil
   }()
 
   /// Not yet loaded.
-  static func open(recordsDecisions: Bool = false) throws(ProgramError) -> (ProgramObject, supportsFrags: Bool) {
-    (try make(frags: kernelHasFrags, records: recordsDecisions), kernelHasFrags)
+  ///
+  /// - Parameter tablesByteCount: A power of two.
+  static func open(
+    tablesByteCount: Int, recordsDecisions: Bool = false
+  ) throws(ProgramError) -> (ProgramObject, supportsFrags: Bool) {
+    (
+      try make(frags: kernelHasFrags, records: recordsDecisions, tablesByteCount: tablesByteCount), kernelHasFrags
+    )
   }
 
-  private static func make(frags: Bool, records: Bool) throws(ProgramError) -> ProgramObject {
-    let constants = sluice_constants(has_frags: frags ? 1 : 0, record_decisions: records ? 1 : 0)
+  private static func make(frags: Bool, records: Bool, tablesByteCount: Int) throws(ProgramError) -> ProgramObject {
+    let constants = sluice_constants(
+      has_frags: frags ? 1 : 0, record_decisions: records ? 1 : 0, tables_mask: UInt32(tablesByteCount - 1))
     let object = try ProgramObject(
       PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp", constants: constants)
+    try object.setValueByteCount(tablesByteCount, of: "tables")
     if frags { try object.setFragsSupport() }
     return object
   }

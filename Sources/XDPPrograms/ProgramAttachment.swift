@@ -59,6 +59,8 @@ protocol ProgramAttachment {
   var isDispatcher: Bool { get }
   func programIdentifier() throws(ProgramError) -> UInt32
   func isAttached(interfaceIndex: UInt32) -> Bool
+  /// Puts another program in the place of this one, between two packets.
+  func replaceProgram(with object: ProgramObject) throws(ProgramError)
   func detach() throws(ProgramError)
 }
 
@@ -149,7 +151,6 @@ final class LinkAttachment: ProgramAttachment {
       fallbackReason: occupant.isNative ? nil : "generic since an earlier start of the daemon")
   }
 
-  /// Replaces the program between two packets.
   func replaceProgram(with object: ProgramObject) throws(ProgramError) {
     let program = try object.program()
     try checkBPF("update XDP link", "") { bpf_link_update(link.rawValue, program.rawValue, nil) }

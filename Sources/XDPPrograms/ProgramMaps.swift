@@ -5,9 +5,9 @@ import LinuxSystem
 
 /// The maps of one interface's program; `bpf/maps.h` says what each is for.
 struct ProgramMaps: ~Copyable {
-  static let names = ["generations", "rule_counters", "interface_counters", "sockets", "devices", "path"]
+  static let names = ["tables", "rule_counters", "interface_counters", "sockets", "devices", "path"]
 
-  let generations: BPFMap
+  var tables: Tables
   let ruleCounters: BPFMap
   let interfaceCounters: BPFMap
   let sockets: BPFMap
@@ -16,13 +16,13 @@ struct ProgramMaps: ~Copyable {
 
   /// Those of a loaded object.
   init(of object: ProgramObject) throws(ProgramError) {
-    let generations = try object.map("generations")
+    let tables = try Tables(try object.map("tables"))
     let ruleCounters = try object.map("rule_counters")
     let interfaceCounters = try object.map("interface_counters")
     let sockets = try object.map("sockets")
     let devices = try object.map("devices")
     let path = try object.map("path")
-    self.generations = generations
+    self.tables = tables
     self.ruleCounters = ruleCounters
     self.interfaceCounters = interfaceCounters
     self.sockets = sockets
@@ -34,7 +34,7 @@ struct ProgramMaps: ~Copyable {
   func pin(in directory: PinDirectory) throws(ProgramError) {
     try directory.make()
     do throws(ProgramError) {
-      try generations.pin(at: directory.path(of: generations.name))
+      try tables.map.pin(at: directory.path(of: tables.map.name))
       try ruleCounters.pin(at: directory.path(of: ruleCounters.name))
       try interfaceCounters.pin(at: directory.path(of: interfaceCounters.name))
       try sockets.pin(at: directory.path(of: sockets.name))
@@ -46,36 +46,44 @@ struct ProgramMaps: ~Copyable {
     }
   }
 
-  /// Makes `object`, not yet loaded, use the pinned maps. False, and no pin left, where they are not all there.
-  static func reusePinned(in directory: PinDirectory, for object: ProgramObject) throws(ProgramError) -> Bool {
-    guard names.allSatisfy({ access(directory.path(of: $0), F_OK) == 0 }) else {
-      directory.remove()
-      return false
-    }
+  /// Whether an earlier daemon's pins are all there; removes what there is of them if not.
+  static func arePinned(in directory: PinDirectory) -> Bool {
+    if names.allSatisfy({ access(directory.path(of: $0), F_OK) == 0 }) { return true }
+    directory.remove()
+    return false
+  }
+
+  /// Bytes of the pinned tables.
+  static func pinnedTablesByteCount(in directory: PinDirectory) throws(ProgramError) -> Int {
+    try BPFMap.pinned(at: directory.path(of: "tables"), name: "tables").valueByteCount()
+  }
+
+  /// Makes `object`, not yet loaded, use the pinned maps.
+  static func reusePinned(in directory: PinDirectory, for object: ProgramObject) throws(ProgramError) {
     for name in names {
       let map = try BPFMap.pinned(at: directory.path(of: name), name: name)
       try object.reuse(map)
     }
-    return true
   }
 
-  /// Makes a generation from the bytes of a `struct sluice_generation` and stores it in the slot of the live one.
-  ///
-  /// Returns after an RCU grace period: no packet is in the previous generation any more.
-  func publish(_ generation: UnsafeRawBufferPointer) throws(ProgramError) {
-    let map = try makeGeneration(generation)
-    try generations.update(UInt32(0), to: map.descriptor.rawValue)
+  /// Makes `object`, not yet loaded, use these maps, but for the tables.
+  func shareAllButTables(with object: ProgramObject) throws(ProgramError) {
+    try object.reuse(ruleCounters)
+    try object.reuse(interfaceCounters)
+    try object.reuse(sockets)
+    try object.reuse(devices)
+    try object.reuse(path)
   }
-}
 
-/// A map that holds one generation and can't be changed from user space.
-private func makeGeneration(_ bytes: UnsafeRawBufferPointer) throws(ProgramError) -> BPFMap {
-  precondition(bytes.count == MemoryLayout<sluice_generation>.size, "a generation has the size of its struct")
-  let raw = try checkBPF("make map", "generation") {
-    bpf_map_create(BPF_MAP_TYPE_ARRAY, "generation", 4, UInt32(bytes.count), 1, nil)
+  /// Takes other tables, and pins them in the place of the old ones.
+  mutating func replaceTables(by new: consuming Tables, in directory: PinDirectory?) throws(ProgramError) {
+    if let directory {
+      let path = directory.path(of: "tables")
+      let temporary = "\(path)_next"
+      unlink(temporary)
+      try new.map.pin(at: temporary)
+      try checkBPF("rename pin", path) { rename(temporary, path) == 0 ? 0 : -errno }
+    }
+    tables = new
   }
-  let map = BPFMap(owning: OwnedDescriptor(owning: raw), name: "generation")
-  try map.update(UInt32(0), toBytes: bytes)
-  try checkBPF("freeze map", "generation") { bpf_map_freeze(raw) }
-  return map
 }

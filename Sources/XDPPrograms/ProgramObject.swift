@@ -75,6 +75,12 @@ final class ProgramObject {
     try checkBPF("size map", map) { bpf_map__set_max_entries(found, count) }
   }
 
+  /// Before ``load()``.
+  func setValueByteCount(_ count: Int, of map: String) throws(ProgramError) {
+    let found = try find(map: map)
+    try checkBPF("size map", map) { bpf_map__set_value_size(found, UInt32(count)) }
+  }
+
   func load() throws(ProgramError) {
     let result = bpf_object__load(object)
     guard result < 0 else { return }

@@ -23,13 +23,16 @@ public final class SelfTestProgram {
   }
 
   private let program: OwnedDescriptor
-  private let maps: ProgramMaps
+  private var maps: ProgramMaps
   private let decision: BPFMap
   private let counterReader: CounterReader
 
-  public init() throws(ProgramError) {
+  /// - Parameter generationByteCount: Bytes of the largest generation that it is for; ``generationByteCountMax`` can be
+  ///   more.
+  public init(generationByteCount: Int = 0) throws(ProgramError) {
     let reader = try CounterReader()
-    let (object, _) = try ProgramLoader.open(recordsDecisions: true)
+    let (object, _) = try ProgramLoader.open(
+      tablesByteCount: Tables.byteCount(forGenerationOf: generationByteCount), recordsDecisions: true)
     try object.load()
     let program = try object.program()
     let maps = try ProgramMaps(of: object)
@@ -41,7 +44,11 @@ public final class SelfTestProgram {
   }
 
   /// From now on packets are decided by this generation (bytes of a `struct sluice_generation`).
-  public func load(_ generation: UnsafeRawBufferPointer) throws(ProgramError) { try maps.publish(generation) }
+  ///
+  /// - Parameter generation: At most ``generationByteCountMax`` bytes.
+  public func load(_ generation: UnsafeRawBufferPointer) { maps.tables.publish(generation) }
+
+  public var generationByteCountMax: Int { maps.tables.generationByteCountMax }
 
   /// Decides about one Ethernet frame of at least 14 bytes, the shortest that BPF_PROG_TEST_RUN takes.
   public func decide(_ frame: [UInt8]) throws(ProgramError) -> Decision {

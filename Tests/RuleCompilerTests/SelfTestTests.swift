@@ -69,10 +69,10 @@ struct SelfTestTests {
     arguments: ["sport 1023-2000", "sport 1024-2001", "sport 1024-1999", "sport 1025-2000"])
   func catches(_ wrong: String) throws {
     let right = try set("rule r: udp sport 1024-2000 drop")
-    let table = TableInterpreter(compiled: try CompilerTests.compiled(set("rule r: udp \(wrong) drop")))
+    var table = TableInterpreter(compiled: try CompilerTests.compiled(set("rule r: udp \(wrong) drop")))
     let disagreement = SelfTest.packets(for: right).contains { frame in
       let packet = PacketParser.parse(frame)
-      return table.decide(packet).action != CompilerTests.code(ReferenceClassifier.decide(packet, by: right).action)
+      return table.decide(packet, frameByteCount: frame.count).action != CompilerTests.code(ReferenceClassifier.decide(packet, by: right).action)
     }
     #expect(disagreement)
   }

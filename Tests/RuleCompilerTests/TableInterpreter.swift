@@ -3,59 +3,131 @@ import Packets
 import RuleCompiler
 import Rules
 
-/// Walks a compiled generation's bytes as bpf/classify.h does, on words read from the addresses' bytes.
+/// Walks a compiled generation's words as bpf/walk.h and bpf/classify.h do.
 struct TableInterpreter {
   let compiled: CompiledGeneration
 
   struct Outcome: Hashable {
     var action: UInt8
-    /// Nil for the default action and malformed packets.
-    var entry: Int?
+    /// Index of the rule; nil for the default action and malformed packets.
+    var rule: Int?
     var countedSlots: [UInt32] = []
   }
 
-  func load<Value: BitwiseCopyable>(_ offset: Int, as type: Value.Type) -> Value {
-    compiled.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: offset, as: type) }
+  /// What one walk took.
+  struct Cost: Hashable {
+    var steps = 0
+    var pendingMax = 0
   }
 
-  func entry(_ index: Int) -> sluice_entry { load(40 + 96 * index, as: sluice_entry.self) }
+  private(set) var cost = Cost()
 
-  func decide(_ packet: ParsedPacket) -> Outcome {
-    if let reason = packet.malformed { return Outcome(action: load(24 + reason.index, as: UInt8.self)) }
-    let source = words(packet.source)
-    let destination = words(packet.destination)
-    let noPort = UInt32(SLUICE_NO_PORT)
-    let sourcePort = packet.ports.map { UInt32($0.source) } ?? noPort
-    let destinationPort = packet.ports.map { UInt32($0.destination) } ?? noPort
-    let number = packet.protocol?.rawValue ?? 0
-    var outcome = Outcome(action: load(16, as: UInt8.self))
-    var next = 0
-    for index in 0..<compiled.entryCount where index >= next {
-      let entry = entry(index)
-      guard
-        source.0 & entry.source_mask.0 == entry.source_value.0, source.1 & entry.source_mask.1 == entry.source_value.1,
-        destination.0 & entry.destination_mask.0 == entry.destination_value.0,
-        destination.1 & entry.destination_mask.1 == entry.destination_value.1,
-        entry.families_excluded & packet.family.rawValue == 0, number & entry.protocol_mask == entry.protocol,
-        entry.source_port_low <= sourcePort, sourcePort <= entry.source_port_high,
-        entry.destination_port_low <= destinationPort, destinationPort <= entry.destination_port_high
-      else { continue }
-      if UInt32(entry.action) != SLUICE_ACTION_COUNT.rawValue {
-        outcome.action = entry.action
-        outcome.entry = index
+  init(compiled: CompiledGeneration) { self.compiled = compiled }
+
+  var header: sluice_generation {
+    compiled.withUnsafeBytes { unsafe $0.loadUnaligned(as: sluice_generation.self) }
+  }
+
+  func rule(_ index: Int) -> sluice_rule {
+    compiled.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 64 + 16 * index, as: sluice_rule.self) }
+  }
+
+  func malformedAction(_ index: Int) -> UInt8 {
+    compiled.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 48 + index, as: UInt8.self) }
+  }
+
+  mutating func decide(_ packet: ParsedPacket, frameByteCount: Int) -> Outcome {
+    if let reason = packet.malformed { return Outcome(action: malformedAction(reason.index)) }
+    let noPort = UInt64(SLUICE_NO_PORT)
+    let source = packet.ports.map { UInt64($0.source) } ?? noPort
+    let destination = packet.ports.map { UInt64($0.destination) } ?? noPort
+    let lanes = source | destination << 21 | UInt64(min(frameByteCount, 0xffff)) << 42
+    let number = UInt64(packet.protocol?.rawValue ?? 0)
+    let from = packet.source?.value ?? 0
+    let to = packet.destination?.value ?? 0
+    let header = self.header
+    let isIPv6 = packet.family == .ipv6
+    let key: [UInt64] =
+      isIPv6
+      ? [high(from), high(to), low(from), low(to), lanes, number, 0, 0]
+      : [low(from) << 32 | low(to), lanes, number, 0, 0, 0, 0, 0]
+    let root =
+      switch packet.family {
+      case .ipv4: header.roots.0
+      case .ipv6: header.roots.1
+      default: header.roots.2
+      }
+    var outcome = Outcome(action: header.default_action)
+    var label: UInt64 = 0
+    while true {
+      label = find(key, root, after: label, isIPv6: isIPv6)
+      if label == .max { return outcome }
+      let index = Int(label & 0xffff_ffff)
+      let rule = rule(index)
+      if UInt32(rule.action) != SLUICE_ACTION_COUNT.rawValue {
+        outcome.action = rule.action
+        outcome.rule = index
         return outcome
       }
-      outcome.countedSlots.append(entry.slot)
-      next = Int(entry.next)
+      outcome.countedSlots.append(rule.slot)
     }
-    return outcome
   }
 
-  private func words(_ address: IPAddress?) -> (UInt64, UInt64) {
-    guard let address else { return (0, 0) }
-    let bytes = address.bytes + Array(repeating: 0, count: 16 - address.bytes.count)
-    return bytes.withUnsafeBytes {
-      unsafe ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+  private func high(_ value: UInt128) -> UInt64 { UInt64(truncatingIfNeeded: value >> 64) }
+  private func low(_ value: UInt128) -> UInt64 { UInt64(truncatingIfNeeded: value) }
+
+  private mutating func find(_ key: [UInt64], _ root: UInt64, after: UInt64, isIPv6: Bool) -> UInt64 {
+    let words = compiled.words
+    var best = UInt64.max
+    var pending = [0]
+    var current = root
+    cost = Cost()
+    while true {
+      cost.steps += 1
+      let type = current >> 42 & 7
+      let index = Int(current & 0x7ff_ffff)
+      var goesOn = false
+      if type == UInt64(SLUICE_SLOT_CUT) {
+        if current & UInt64(SLUICE_SLOT_RESIDUAL) != 0 { pending.append(index - 1) }
+        cost.pendingMax = max(cost.pendingMax, pending.count - 1)
+        let bits = key[Int(current >> 27 & 7)] >> (current >> 30 & 63) & ((1 << (current >> 36 & 31)) - 1)
+        current = words[index + Int(bits)]
+        goesOn = current >> 48 <= best >> 48 && current >> 42 & 7 != 0
+      } else if type == UInt64(SLUICE_SLOT_LEAF) {
+        let count = Int(current >> 27 & 0xff)
+        let size = isIPv6 ? 16 : 8
+        let found = (0..<min(count, 4)).lazy.map { index * 8 + $0 * size }
+          .first { matches(key, $0, after, isIPv6) }
+        if let found {
+          best = min(best, words[found + 6])
+        } else if count > 4 {
+          current = (current & ~(0x7_ffff_ffff)) | UInt64(count - 4) << 27 | UInt64(index + 4 * size / 8)
+          goesOn = true
+        }
+      }
+      if goesOn { continue }
+      guard let next = pending.popLast(), next != 0 else { return best }
+      current = words[next]
+      if current >> 48 > best >> 48 { current = 0 }
     }
+  }
+
+  private func matches(_ key: [UInt64], _ record: Int, _ after: UInt64, _ isIPv6: Bool) -> Bool {
+    let words = compiled.words
+    func agrees(_ word: Int, _ offset: Int) -> Bool {
+      (key[word] ^ words[record + offset]) & words[record + offset + 1] == 0
+    }
+    func inRanges(_ lanes: UInt64, _ offset: Int) -> Bool {
+      (0..<3).allSatisfy { lane in
+        let value = lanes >> (21 * UInt64(lane)) & 0x1f_ffff
+        let low = words[record + offset] >> (21 * UInt64(lane)) & 0x1f_ffff
+        let high = words[record + offset + 1] >> (21 * UInt64(lane)) & 0xf_ffff
+        return low <= value && value <= high
+      }
+    }
+    guard words[record + 6] >> 32 > after >> 32 else { return false }
+    return isIPv6
+      ? agrees(0, 0) && agrees(1, 2) && inRanges(key[4], 4) && agrees(2, 8) && agrees(3, 10) && agrees(5, 12)
+      : agrees(0, 0) && inRanges(key[1], 2) && agrees(2, 4)
   }
 }

@@ -51,7 +51,7 @@ struct EditingTests {
     #expect(throws: RuleEditError.relativeToItself("a")) { try set.moveRule("a", .after("a")) }
     #expect(throws: RuleEditError.positionOutOfRange(3, positions: 0..<3)) { try set.moveRule("a", .at(3)) }
     #expect(set == self.set)
-    var full = RuleSet(name: "s", rules: (0..<1000).map { Rule(name: "r\($0)", action: .drop) })
+    var full = RuleSet(name: "s", rules: (0..<Limits.rulesMax).map { Rule(name: "r\($0)", action: .drop) })
     #expect(throws: RuleEditError.tooManyRules) { try full.insert(new) }
     #expect(RuleEditError.positionOutOfRange(9, positions: 0..<3).description.contains("0 to 2"))
   }

@@ -86,8 +86,8 @@ struct JSONTests {
     let ports = (0...64).map { "\"\($0)\"" }.joined(separator: ",")
     let rule = #"{"name":"a","action":"drop","match":{"protocols":["tcp"],"source_ports":[\#(ports)]}}"#
     #expect(try refusal(Rule.self, rule).contains("64"))
-    let rules = (0...1000).map { #"{"name":"r\#($0)","action":"drop"}"# }.joined(separator: ",")
-    #expect(try refusal(RuleSet.self, #"{"name":"a","rules":[\#(rules)]}"#).contains("1000"))
+    let rules = (0...Limits.rulesMax).map { #"{"name":"r\#($0)","action":"drop"}"# }.joined(separator: ",")
+    #expect(try refusal(RuleSet.self, #"{"name":"a","rules":[\#(rules)]}"#).contains("\(Limits.rulesMax)"))
   }
 
   @Test("Any rule set comes back from JSON as it was")

@@ -163,8 +163,8 @@ struct TextTests {
 
   @Test("Limits hold while reading")
   func limits() throws {
-    let many = "ruleset a\n" + (0...1000).map { "rule r\($0): drop\n" }.joined()
-    #expect(try #require(throws: RuleTextError.self) { try RuleSetText.parse(many) }.line == 1002)
+    let many = "ruleset a\n" + (0...Limits.rulesMax).map { "rule r\($0): drop\n" }.joined()
+    #expect(try #require(throws: RuleTextError.self) { try RuleSetText.parse(many) }.line == Limits.rulesMax + 2)
     let long = "ruleset a\nrule x: tcp dport " + (0...64).map(String.init).joined(separator: ", ") + " drop"
     #expect(throws: RuleTextError.self) { try RuleSetText.parse(long) }
     #expect(throws: RuleTextError.self) { try RuleSetText.parse(String(repeating: "#", count: (1 << 20) + 1)) }

@@ -98,8 +98,11 @@ struct ValidationTests {
 
   @Test("Sizes beyond the limits are errors")
   func sizes() {
-    let rules = (0...1000).map { Rule(name: "r\($0)", action: .count) }
+    let rules = (0...Limits.rulesMax).map { Rule(name: "r\($0)", match: Match(protocols: [.tcp]), action: .drop) }
     #expect(RuleSet(name: "a", rules: rules).validate().map(\.code) == [.tooManyRules])
+    let counts = (0...Limits.countRulesMax).map { Rule(name: "r\($0)", action: .count) }
+    #expect(RuleSet(name: "a", rules: counts).validate().map(\.code) == [.tooManyCountRules])
+    #expect(RuleSet(name: "a", rules: Array(counts.dropLast())).validate().isEmpty)
     let ports = (0...64).map { PortRange(UInt16($0)) }
     let rule = Rule(name: "a", match: Match(protocols: [.tcp], destinationPorts: ports), action: .drop)
     #expect(rule.validate().map(\.code) == [.tooManyElements])
@@ -112,8 +115,8 @@ struct ValidationTests {
 
   @Test("Every limit is published under its name")
   func limits() {
-    #expect(Limits.published["rules_max"] == 1000)
-    #expect(Limits.published["entries_max"] == 1024)
+    #expect(Limits.published["rules_max"] == 4000)
+    #expect(Limits.published["entries_max"] == 262_144)
     #expect(Limits.published.keys.allSatisfy { $0.hasSuffix("_max") })
   }
 }

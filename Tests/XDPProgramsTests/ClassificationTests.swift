@@ -60,33 +60,18 @@ struct ClassificationTests {
     }
   }
 
-  @Test("A full table: the last of 1024 entries decides")
-  func walksToTheLastEntry() throws {
-    var rules: [Rule] = []
-    for index in 0..<1000 {
-      rules.append(
-        Rule(
-          name: "r\(index)",
-          match: Match(
-            protocols: [.udp], destinationPorts: [PortRange(UInt16(2 * index))]),
-          action: .drop))
-    }
-    var ruleSet = RuleSet(name: "full", rules: rules)
-    // The last rule takes the 25 entries that are left.
-    ruleSet.rules[999].match.destinationPorts = (999..<1024).map { (index: Int) in PortRange(UInt16(2 * index)) }
-    let address = IPAddress.v4(PacketFixtures.source4)
-    let frames = [0, 1, 998, 1998, 1999, 2046, 2048].map { (port: UInt16) in
-      PacketBuilder(from: address, to: address, .udp(source: 1, destination: port)).build()
-    }
-    try expectAgreement(ruleSet, frames)
-    #expect(ReferenceClassifier.decide(frames[5], by: ruleSet).ruleName == "r999")
+  @Test("Thousands of rules decide as the reference does, whatever their shape", arguments: LargeRuleSet.Shape.allCases)
+  func largeRuleSets(_ shape: LargeRuleSet.Shape) throws {
+    var random = SeededGenerator(announcing: "largeRuleSets(\(shape))")
+    let large = LargeRuleSet(shape, ruleCount: 2000, using: &random)
+    try expectAgreement(large.ruleSet, (0..<1500).map { _ in large.frame(using: &random) })
   }
 
   /// Decides `frames` in the kernel and by the reference, and compares everything that can be seen.
   private func expectAgreement(_ ruleSet: RuleSet, _ frames: [[UInt8]]) throws {
-    let program = try SelfTestProgram()
     let slots = Dictionary(
       uniqueKeysWithValues: ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) })
+    let program = try SelfTestProgram(generationByteCount: compiled(ruleSet, slots: slots).words.count * 8)
     try load(ruleSet, slots: slots, into: program)
     var expectedCounts: [UInt32: PacketCount] = [:]
     for frame in frames {
@@ -108,9 +93,11 @@ struct ClassificationTests {
   }
 
   private func load(_ ruleSet: RuleSet, slots: [String: UInt32], into program: SelfTestProgram) throws {
-    let compiled = try compile(
-      ruleSet, slots: { slots[$0]! }, interfaceIndex: { _ in 1 }, generation: 7, captureFallback: .pass)
-    try compiled.withUnsafeBytes { try program.load($0) }
+    try compiled(ruleSet, slots: slots).withUnsafeBytes { program.load($0) }
+  }
+
+  private func compiled(_ ruleSet: RuleSet, slots: [String: UInt32]) throws -> CompiledGeneration {
+    try compile(ruleSet, slots: { slots[$0]! }, interfaceIndex: { _ in 1 }, generation: 7, captureFallback: .pass)
   }
 
   @discardableResult

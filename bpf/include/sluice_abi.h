@@ -13,8 +13,17 @@
 
 #define SLUICE_ABI_VERSION 2
 
-/* Compiled entries in one generation. A rule with lists becomes one entry per combination. */
-#define SLUICE_ENTRIES_MAX 1024
+/*
+ * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
+ * time, one slot of them for the end. No tree goes live that is not proven to stay below.
+ */
+#define SLUICE_STEPS_MAX 1024
+#define SLUICE_PENDING_SLOTS 16
+/* Rules with the action `count` in one rule set: a packet can pass every one of them. */
+#define SLUICE_COUNT_RULES_MAX 255
+/* Bytes of an interface's tables: powers of two. */
+#define SLUICE_TABLES_BYTES_MIN (1 << 20)
+#define SLUICE_TABLES_BYTES_MAX (1 << 30)
 /* Counter slots of one interface: slot 0 is the default action, the others belong to rule identities. */
 #define SLUICE_SLOTS_MAX 4096
 #define SLUICE_SLOT_DEFAULT 0
@@ -68,7 +77,8 @@ enum sluice_interface_counter {
 	SLUICE_COUNTER_NO_GENERATION = 7, /* nothing published yet: passed */
 	SLUICE_COUNTER_FORWARD_FAILED = 8, /* the path's peer is gone: dropped */
 	SLUICE_COUNTER_FORWARD_FALLBACK = 9, /* a path to user space without a socket: went on as if it led to the peer */
-	SLUICE_COUNTER_MALFORMED = 10, /* base: MALFORMED + enum sluice_malformed */
+	SLUICE_COUNTER_BROKEN_WALK = 10, /* a bound of the classifier was hit: dropped; a defect of the tables */
+	SLUICE_COUNTER_MALFORMED = 11, /* base: MALFORMED + enum sluice_malformed */
 	SLUICE_COUNTERS = SLUICE_COUNTER_MALFORMED + SLUICE_MALFORMED_REASONS,
 };
 
@@ -85,15 +95,13 @@ struct sluice_path {
 	__u32 peer_ifindex; /* key in the devmap; 0: none */
 };
 
-/* Families an entry matches, bits. SLUICE_FAMILY_OTHER is everything that is not IP (ARP, LLDP, a third VLAN tag). */
+/* Families of packets. SLUICE_FAMILY_OTHER is everything that is not IP (ARP, LLDP, a third VLAN tag). */
 #define SLUICE_FAMILY_IPV4 1
 #define SLUICE_FAMILY_IPV6 2
 #define SLUICE_FAMILY_OTHER 4
 
-/* A packet without ports has this for both; an entry that asks for no port has a range that includes it. */
+/* A packet without ports has this for both; a record that asks for no port has a range that includes it. */
 #define SLUICE_NO_PORT 0x10000
-#define SLUICE_ANY_PORT_LOW 0
-#define SLUICE_ANY_PORT_HIGH SLUICE_NO_PORT
 
 struct sluice_counter {
 	__u64 packets;
@@ -101,40 +109,91 @@ struct sluice_counter {
 };
 
 /*
- * One compiled entry. It matches where every test below yields zero or is in range; the tests are made so that the
- * program needs no branch between them.
+ * Tables: words of 64 bits in an array that user space has mapped. The header takes SLUICE_TABLES_HEADER_BYTES; its first
+ * word is the byte offset of the live generation, a multiple of that size, 0 while there is none.
  *
- * Addresses: IPv4 in the low 4 bytes of word 0 in memory order, the rest zero; IPv6 fills both words.
- * `(packet & mask) ^ value` must be 0 on both words. A rule without prefixes has zero masks and values.
+ * A generation is a struct sluice_generation, then the struct sluice_rule of its rules, then trees. All indices in it
+ * count words from its begin.
  */
-struct sluice_entry {
-	__u64 source_value[2];
-	__u64 source_mask[2];
-	__u64 destination_value[2];
-	__u64 destination_mask[2];
-	__u32 source_port_low; /* host order; low <= port <= high, see SLUICE_NO_PORT */
-	__u32 source_port_high;
-	__u32 destination_port_low;
-	__u32 destination_port_high;
-	__u32 slot; /* counter slot of the rule, 1 ..< SLUICE_SLOTS_MAX */
-	__u32 redirect_ifindex; /* for SLUICE_ACTION_REDIRECT: key in the devmap */
-	__u32 next; /* after SLUICE_ACTION_COUNT: index of the first entry of the next rule */
-	__u8 families_excluded; /* SLUICE_FAMILY_* bits; `excluded & family` must be 0 */
-	__u8 protocol; /* `(protocol of the packet & mask) ^ protocol` must be 0 */
-	__u8 protocol_mask; /* 0xff, or 0 for any; an entry with a protocol excludes SLUICE_FAMILY_OTHER */
-	__u8 action; /* enum sluice_action */
+#define SLUICE_TABLES_HEADER_BYTES 128
+
+/* What a slot of a tree is, bits 42 ... 44. A slot that is 0 there is empty. */
+#define SLUICE_SLOT_LEAF 1 /* bits 0 ... 26: word index of the first record / 8, 27 ... 34: count */
+#define SLUICE_SLOT_CUT 2 /* bits 0 ... 26: word index of child 0, 27 ... 29: word of the key, 30 ... 35: shift, 36 ... 40: bits */
+/* In a cut: the word before child 0 is the slot of the residual subtree. */
+#define SLUICE_SLOT_RESIDUAL (1ULL << 41)
+/* Bits 48 ... 63 of a slot: the top bits of the best priority below it; this for an empty one. */
+#define SLUICE_SLOT_EMPTY (0xffffULL << 48)
+
+/* Records of a leaf at most. */
+#define SLUICE_LEAF_RECORDS_MAX 252
+
+/*
+ * Lanes of a range word, 21 bits each: 0 source port, 1 destination port, 2 length of the frame (65535 stands for more). A
+ * packet without ports has SLUICE_NO_PORT for both. Bit 20 of each lane is the guard of the comparison.
+ */
+#define SLUICE_LANE_BITS 21
+#define SLUICE_LANE_GUARDS 0x4000020000100000ULL
+
+/* Label: priority << 32 | index of the rule. Less is better; priorities are greater than 0. */
+#define SLUICE_LABEL_NONE 0xffffffffffffffffULL
+#define SLUICE_LABEL_BROKEN 0xfffffffffffffffeULL
+
+/* Matches where `(key ^ value) & mask` is 0. Bits of the value outside of the mask are 0. */
+struct sluice_ternary {
+	__u64 value;
+	__u64 mask;
 };
 
-/* One generation: everything that decides about packets. Immutable once published. */
+/* Key: 0 source << 32 | destination, 1 lanes, 2 header. Also for packets that are no IP, whose addresses are 0. */
+struct sluice_record_ipv4 {
+	struct sluice_ternary addresses;
+	__u64 low; /* lanes */
+	__u64 guarded_high; /* lanes, with all guard bits set */
+	struct sluice_ternary header; /* protocol in bits 0 ... 7 */
+	__u64 label;
+	__u64 reserved;
+};
+
+/* Key: 0 and 2 source, 1 and 3 destination, high half first, in host order; 4 lanes, 5 header. */
+struct sluice_record_ipv6 {
+	struct sluice_ternary source_high;
+	struct sluice_ternary destination_high;
+	__u64 low;
+	__u64 guarded_high;
+	__u64 label;
+	__u64 reserved;
+	struct sluice_ternary source_low;
+	struct sluice_ternary destination_low;
+	struct sluice_ternary header;
+	__u64 reserved2[2];
+};
+
+/* A rule's record, by its index in the generation. */
+struct sluice_rule {
+	__u32 slot; /* counter slot, 1 ..< SLUICE_SLOTS_MAX */
+	__u32 redirect_ifindex; /* for SLUICE_ACTION_REDIRECT: key in the devmap */
+	__u8 action; /* enum sluice_action */
+	__u8 reserved[7];
+};
+
+enum sluice_tree {
+	SLUICE_TREE_IPV4 = 0,
+	SLUICE_TREE_IPV6 = 1,
+	SLUICE_TREE_OTHER = 2,
+	SLUICE_TREES = 3,
+};
+
+/* One generation: everything that decides about packets. */
 struct sluice_generation {
 	__u32 abi_version;
-	__u32 entry_count;
+	__u32 rule_count;
 	__u64 generation;
+	__u64 roots[SLUICE_TREES]; /* slots */
 	__u8 default_action; /* pass or drop */
 	__u8 capture_fallback; /* pass or drop */
 	__u8 reserved[6];
 	__u8 malformed_action[16]; /* pass or drop, by enum sluice_malformed */
-	struct sluice_entry entries[SLUICE_ENTRIES_MAX];
 };
 
 /*
@@ -166,6 +225,8 @@ struct sluice_constants {
 	__u32 has_frags;
 	/* The self-test instance: writes each decision to the map `decision`. Never set in an attached program. */
 	__u32 record_decisions;
+	/* Bytes of the tables less 1: keeps every index inside them. */
+	__u32 tables_mask;
 };
 
 /* The same for the traffic generator. */
@@ -188,9 +249,10 @@ struct sluice_generator_state {
 #define SLUICE_GENERATOR_FRAMES_MAX 65536
 
 _Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
-_Static_assert(sizeof(struct sluice_entry) == 96, "ABI");
-_Static_assert(__builtin_offsetof(struct sluice_generation, entries) == 40, "ABI");
-_Static_assert(sizeof(struct sluice_generation) == 40 + 96 * SLUICE_ENTRIES_MAX, "ABI");
+_Static_assert(sizeof(struct sluice_record_ipv4) == 64, "ABI");
+_Static_assert(sizeof(struct sluice_record_ipv6) == 128, "ABI");
+_Static_assert(sizeof(struct sluice_rule) == 16, "ABI");
+_Static_assert(sizeof(struct sluice_generation) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_path) == 8, "ABI");
 _Static_assert(sizeof(struct sluice_decision) == 24, "ABI");

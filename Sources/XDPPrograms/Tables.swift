@@ -1,0 +1,68 @@
+import CSluiceABI
+import Glibc
+import LinuxSystem
+import Synchronization
+
+/// The tables of one program, mapped: where generations are put and swapped.
+///
+/// There is room for two: the live one, and the next. One thread at a time.
+struct Tables: ~Copyable {
+  let map: BPFMap
+  let byteCount: Int
+  let generationByteCountMax: Int
+  private let region: MappedRegion
+  /// Where generations may begin.
+  private let halves: (UInt64, UInt64)
+  /// Runs until no packet reads the generation before the live one any more.
+  private var gracePeriod: PinnedThread?
+
+  private static let headerByteCount = Int(SLUICE_TABLES_HEADER_BYTES)
+
+  /// The size of tables for generations of so many bytes: a power of two.
+  static func byteCount(forGenerationOf byteCount: Int) -> Int {
+    let needed = headerByteCount + 2 * ((byteCount + headerByteCount - 1) / headerByteCount * headerByteCount)
+    var size = Int(SLUICE_TABLES_BYTES_MIN)
+    while size < needed { size *= 2 }
+    return size
+  }
+
+  init(_ map: consuming BPFMap) throws(ProgramError) {
+    let byteCount = try map.valueByteCount()
+    do throws(SystemError) {
+      region = try MappedRegion(
+        sharingDescriptor: map.descriptor.rawValue, byteCount: byteCount, subject: "tables")
+    } catch {
+      throw .system(error)
+    }
+    let unit = Tables.headerByteCount
+    generationByteCountMax = (byteCount - unit) / 2 / unit * unit
+    halves = (UInt64(unit), UInt64(unit + generationByteCountMax))
+    self.byteCount = byteCount
+    self.map = map
+  }
+
+  /// The first word: where the live generation begins.
+  private var live: UnsafePointer<Atomic<UInt64>> {
+    UnsafePointer(region.base.assumingMemoryBound(to: Atomic<UInt64>.self))  // it has the layout of UInt64
+  }
+
+  /// Puts a generation beside the live one and makes it live by one store: a packet sees the one or the other, whole.
+  ///
+  /// - Parameter generation: At most ``generationByteCountMax`` bytes.
+  mutating func publish(_ generation: UnsafeRawBufferPointer) {
+    precondition(generation.count <= generationByteCountMax, "the tables were made for smaller generations")
+    let current = live.pointee.load(ordering: .relaxed)
+    let next = current == halves.0 ? halves.1 : halves.0
+    waitForGracePeriod()  // packets that began before the last swap may still read this half
+    let place = UnsafeMutableRawBufferPointer(start: region.base + Int(next), count: generationByteCountMax)
+    place.copyMemory(from: generation)
+    live.pointee.store(next, ordering: .releasing)  // the generation is there before the word says so
+    gracePeriod = try? PinnedThread.spawn(name: "grace-period") { Kernel.waitForGracePeriod() }
+    if gracePeriod == nil { Kernel.waitForGracePeriod() }
+  }
+
+  /// Returns when no packet is in the generation before the live one any more: some 10 ms after the swap.
+  mutating func waitForGracePeriod() {
+    if let thread = gracePeriod.take() { thread.join() }
+  }
+}
