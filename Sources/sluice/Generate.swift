@@ -143,6 +143,7 @@ struct Generate: ParsableCommand {
 
   func run() throws {
     let output = outputOptions.output
+    let progress = try progress()
     if dryRun {
       let job = try job(hardwareAddress: try? NetworkInterface.named(interface).hardwareAddress)
       output.write(
@@ -154,7 +155,7 @@ struct Generate: ParsableCommand {
     let job = try job(hardwareAddress: interface.hardwareAddress)
     try GenerateChecks.size(job.plan, interface)
     for note in job.notes { output.note("note: \(note)") }
-    let outcome = try GenerateRun(interface: interface, job: job, output: output, progress: try progress()).perform()
+    let outcome = try GenerateRun(interface: interface, job: job, output: output, progress: progress).perform()
     let json = GenerateText.json(outcome, interface: interface.name)
     if interval != nil {
       Terminal.print(json.text(pretty: false))

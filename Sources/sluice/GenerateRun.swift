@@ -21,7 +21,7 @@ struct GenerateRun {
   /// From the moment that all are loaded to the first packet: every thread is awake by then.
   private static let startDelayNanoseconds: UInt64 = 2_000_000
   /// How long the watching thread sleeps at most: so late it sees a signal.
-  private static let watchMilliseconds: UInt64 = 50
+  private static let watchNanoseconds: UInt64 = 50_000_000
 
   func perform() throws -> GenerateOutcome {
     do {
@@ -115,8 +115,8 @@ struct GenerateRun {
         progress.show(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped)
       }
       let next = min(steps.next, progress.next)
-      let wait = next > elapsed ? (next - elapsed + 999_999) / 1_000_000 : 0
-      try control.done.wait(timeoutMilliseconds: CInt(min(wait, Self.watchMilliseconds)))
+      let wait = min(next - min(elapsed, next), Self.watchNanoseconds)
+      try control.done.wait(timeoutMilliseconds: CInt((wait + 999_999) / 1_000_000))
       control.done.clear()
     }
   }
