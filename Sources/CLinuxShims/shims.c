@@ -12,6 +12,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -143,4 +144,9 @@ int sluice_enter_network_namespace(int descriptor)
 int sluice_membarrier_global(void)
 {
 	return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
+int sluice_memory_file(const char *name)
+{
+	return memfd_create(name, MFD_CLOEXEC);
 }

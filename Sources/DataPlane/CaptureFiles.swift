@@ -1,122 +1,95 @@
 import Glibc
 import LinuxSystem
+import XSK
 
-/// The files of one capture: buffers, changes the file when it is full, removes old ones. One thread.
-///
-/// A packet counts as written when the bytes it is in were written whole.
-struct CaptureFiles: ~Copyable {
-  enum Outcome: Equatable {
-    case written
-    /// The packet was not written: the limit would be passed.
-    case limit(CaptureSummary.Reason)
-  }
-
+/// The files of one capture: changes the file when it is full, removes old ones. One thread.
+final class CaptureFiles: CaptureSink {
   private let request: CaptureRequest
   private let interface: String
   private let startedAt: UInt64
+  private let firstPath: String
   private var file: OutputFile
-  private var buffer: [UInt8] = []
-  private var bufferedPackets: UInt64 = 0
   private var packetsInFile: UInt64 = 0
   private var sequence = 0
   private var bytesOfFormerFiles: UInt64 = 0
   private(set) var paths: [String]
   private(set) var written: UInt64 = 0
 
-  private static var bufferByteCount: Int { 256 << 10 }
-
   /// Creates the first file and writes its headers.
-  init(request: CaptureRequest, interface: String, startedAt: UInt64) throws(SystemError) {
-    var file = try OutputFile(creating: request.path)
+  init(path: String, request: CaptureRequest, interface: String, startedAt: UInt64) throws(SystemError) {
+    var file = try OutputFile(creating: path)
     do throws(SystemError) {
-      try file.append(CaptureFiles.headers(request, interface))
+      try file.append(Pcapng.headers(request, interface))
     } catch {
-      unlink(request.path)
+      unlink(path)
       throw error
     }
     self.file = file
     self.request = request
     self.interface = interface
     self.startedAt = startedAt
-    paths = [request.path]
-    buffer.reserveCapacity(2 * CaptureFiles.bufferByteCount)
+    firstPath = path
+    paths = [path]
   }
 
-  /// Bytes of all files so far.
   var byteCount: UInt64 { bytesOfFormerFiles + file.byteCount }
 
-  private static func headers(_ request: CaptureRequest, _ interface: String) -> [UInt8] {
-    var bytes: [UInt8] = []
-    Pcapng.appendSectionHeader(to: &bytes)
-    Pcapng.appendInterface(name: interface, snapByteCount: request.effectiveSnapByteCount, to: &bytes)
-    return bytes
+  /// Room for the statistics is kept.
+  var room: UInt64 { min(CaptureFiles.room(request.byteLimit, byteCount), fileRoom) }
+
+  private var fileRoom: UInt64 { CaptureFiles.room(request.fileByteLimit, file.byteCount) }
+
+  private static func room(_ limit: UInt64, _ used: UInt64) -> UInt64 {
+    if limit == 0 { return .max }
+    let reserved = used + Pcapng.statisticsByteCount
+    return limit > reserved ? limit - reserved : 0
   }
 
-  /// Buffers a packet. After an error neither this packet nor the buffered ones are written.
-  mutating func append(
-    _ packet: RawSpan, originalByteCount: UInt32, timestampNanoseconds: UInt64, options: [UInt8],
-    progress: (received: UInt64, dropped: UInt64)
-  ) throws(SystemError) -> Outcome {
-    if request.packetLimit > 0, written + bufferedPackets >= request.packetLimit { return .limit(.packetLimit) }
-    let size = UInt64(Pcapng.packetBlockByteCount(captured: packet.byteCount, options: options.count))
-    let room = size + Pcapng.statisticsByteCount
-    if request.byteLimit > 0, byteCount + UInt64(buffer.count) + room > request.byteLimit { return .limit(.byteLimit) }
-    if request.fileByteLimit > 0, file.byteCount + UInt64(buffer.count) + room > request.fileByteLimit {
-      if request.fileCount == 0 || packetsInFile == 0 { return .limit(.fileFull) }
-      try change(progress)
-      if byteCount + room > request.byteLimit, request.byteLimit > 0 { return .limit(.byteLimit) }
-      if file.byteCount + room > request.fileByteLimit { return .limit(.fileFull) }
+  func makeRoom(for size: Int, _ statistics: () -> CaptureStatistics) throws(SystemError) -> CaptureRoom {
+    let size = UInt64(size)
+    if CaptureFiles.room(request.byteLimit, byteCount) < size { return .limit(.byteLimit) }
+    if request.fileCount == 0 || packetsInFile == 0 { return .limit(.fileFull) }
+    try change(statistics())
+    if CaptureFiles.room(request.byteLimit, byteCount) < size { return .limit(.byteLimit) }
+    return fileRoom < size ? .limit(.fileFull) : .isThere
+  }
+
+  func write(_ blocks: RawSpan, packets: UInt64) throws(SystemError) {
+    var kept = packets
+    defer {
+      written += kept
+      packetsInFile += kept
     }
-    Pcapng.appendPacket(
-      packet, originalByteCount: originalByteCount, timestampNanoseconds: timestampNanoseconds, options: options,
-      to: &buffer)
-    bufferedPackets += 1
-    packetsInFile += 1
-    return .written
+    try file.append(blocks) { done in
+      let whole = PacketBlock.measure(blocks, byteLimit: UInt64(done))
+      kept = whole.packets
+      return whole.byteCount
+    }
   }
 
-  /// The packet limit is reached exactly.
-  var isAtPacketLimit: Bool { request.packetLimit > 0 && written + bufferedPackets >= request.packetLimit }
+  var idleTimeoutMilliseconds: CInt { -1 }
+  var isAbandoned: Bool { false }
 
-  /// The buffer is worth a write.
-  var isBufferFull: Bool { buffer.count >= CaptureFiles.bufferByteCount }
+  func idle(_ statistics: () -> CaptureStatistics) {}
 
-  /// Writes what is buffered.
-  mutating func flush() throws(SystemError) {
-    if buffer.isEmpty { return }
-    try file.append(buffer)
-    written += bufferedPackets
-    bufferedPackets = 0
-    buffer.removeAll(keepingCapacity: true)
+  func finish(_ statistics: CaptureStatistics) throws(SystemError) {
+    var bytes: [UInt8] = []
+    Pcapng.appendStatistics(statistics, startedAt: startedAt, delivered: written, to: &bytes)
+    try file.append(bytes)
   }
 
-  /// Gives up what is buffered, after an error. Returns the number of packets.
-  mutating func discard() -> UInt64 {
-    buffer.removeAll()
-    defer { bufferedPackets = 0 }
-    return bufferedPackets
-  }
+  func abandon() { for path in paths { unlink(path) } }
 
-  /// Writes the rest and the statistics.
-  mutating func finish(received: UInt64, dropped: UInt64) throws(SystemError) {
-    try flush()
-    Pcapng.appendStatistics(
-      startedAt: startedAt, endedAt: SystemClock.realtimeNanoseconds(), received: received, dropped: dropped,
-      delivered: written, to: &buffer)
-    try flush()
-  }
-
-  private mutating func change(_ progress: (received: UInt64, dropped: UInt64)) throws(SystemError) {
-    try finish(received: progress.received, dropped: progress.dropped)
-    let path = CaptureFiles.path(request.path, sequence: sequence + 1)
+  private func change(_ statistics: CaptureStatistics) throws(SystemError) {
+    try finish(statistics)
+    let path = CaptureFiles.path(firstPath, sequence: sequence + 1)
     var next = try OutputFile(creating: path)
     paths.append(path)
     sequence += 1
     bytesOfFormerFiles += file.byteCount
     packetsInFile = 0
-    let headers = CaptureFiles.headers(request, interface)
     do throws(SystemError) {
-      try next.append(headers)
+      try next.append(Pcapng.headers(request, interface))
     } catch {
       file = next
       throw error

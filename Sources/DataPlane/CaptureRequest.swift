@@ -1,35 +1,43 @@
 import LinuxSystem
 import XSK
 
+/// Where a capture goes.
+public enum CaptureDestination: Hashable, Sendable {
+  /// Path of the first file; must not exist yet.
+  case file(String)
+  /// A reader's, unused so far.
+  case stream(CaptureStream)
+}
+
 /// What to capture, how much of it, and where to. Limits of 0 are none.
 public struct CaptureRequest: Hashable, Sendable {
-  /// Path of the first file; must not exist yet.
-  public var path: String
+  public var destination: CaptureDestination
   /// Bytes kept of each packet; 0: 262,144.
   public var snapByteCount: UInt32
   /// One of so many packets is written, of each queue the first of each group; 0 and 1: all.
   public var sampleEvery: UInt32
   /// The session finishes when so many packets are written.
   public var packetLimit: UInt64
-  /// The session finishes before its files, all together, get larger.
+  /// The session finishes before its files, all together, or its stream get larger.
   public var byteLimit: UInt64
   public var durationMilliseconds: UInt64
   /// No file gets larger. With ``fileCount`` 0 the session finishes at the first full file.
   public var fileByteLimit: UInt64
   /// Ring of files: a full file is followed by a new one (`x.00001.pcapng` after `x.pcapng`), and only so many of the
-  /// newest are kept. Needs ``fileByteLimit``.
+  /// newest are kept. Needs ``fileByteLimit``. Both for files only.
   public var fileCount: UInt32
   /// Only packets captured by the rules of these slots; nil: all.
   public var slots: Set<UInt32>?
-  /// Per queue, between packet thread and file: a power of two.
+  /// Memory per queue, between packet thread and file: a power of two. It covers a writer that stands still: 64 MiB are
+  /// 150 ms of 4 million small packets a second.
   public var ringByteCount: Int
 
   public init(
-    path: String, snapByteCount: UInt32 = 0, sampleEvery: UInt32 = 1, packetLimit: UInt64 = 0, byteLimit: UInt64 = 0,
-    durationMilliseconds: UInt64 = 0, fileByteLimit: UInt64 = 0, fileCount: UInt32 = 0, slots: Set<UInt32>? = nil,
-    ringByteCount: Int = 16 << 20
+    to destination: CaptureDestination, snapByteCount: UInt32 = 0, sampleEvery: UInt32 = 1, packetLimit: UInt64 = 0,
+    byteLimit: UInt64 = 0, durationMilliseconds: UInt64 = 0, fileByteLimit: UInt64 = 0, fileCount: UInt32 = 0,
+    slots: Set<UInt32>? = nil, ringByteCount: Int = 64 << 20
   ) {
-    self.path = path
+    self.destination = destination
     self.snapByteCount = snapByteCount
     self.sampleEvery = sampleEvery
     self.packetLimit = packetLimit
@@ -41,7 +49,20 @@ public struct CaptureRequest: Hashable, Sendable {
     self.ringByteCount = ringByteCount
   }
 
+  /// To a file, with no limits but those given.
+  public init(
+    path: String, snapByteCount: UInt32 = 0, sampleEvery: UInt32 = 1, packetLimit: UInt64 = 0, byteLimit: UInt64 = 0,
+    durationMilliseconds: UInt64 = 0, fileByteLimit: UInt64 = 0, fileCount: UInt32 = 0, slots: Set<UInt32>? = nil,
+    ringByteCount: Int = 64 << 20
+  ) {
+    self.init(
+      to: .file(path), snapByteCount: snapByteCount, sampleEvery: sampleEvery, packetLimit: packetLimit,
+      byteLimit: byteLimit, durationMilliseconds: durationMilliseconds, fileByteLimit: fileByteLimit,
+      fileCount: fileCount, slots: slots, ringByteCount: ringByteCount)
+  }
+
   public static var snapByteCountMax: UInt32 { 262_144 }
+  public static var ringByteCountMax: Int { 4 << 30 }
   public static var fileCountMax: UInt32 { 10_000 }
   /// Room for the headers of a file and some packets.
   public static var byteLimitMin: UInt64 { 4096 }
@@ -50,7 +71,12 @@ public struct CaptureRequest: Hashable, Sendable {
 
   /// Names the first field that cannot be.
   public func validate() throws(CaptureError) {
-    if path.isEmpty || path.utf8.contains(0) { throw .invalid(field: "path", reason: "empty or with a NUL byte") }
+    switch destination {
+    case .file(let path):
+      if path.isEmpty || path.utf8.contains(0) { throw .invalid(field: "path", reason: "empty or with a NUL byte") }
+    case .stream:
+      if fileByteLimit != 0 { throw .invalid(field: "file_byte_limit", reason: "a stream is one file") }
+    }
     if snapByteCount > CaptureRequest.snapByteCountMax {
       throw .invalid(field: "snap_length", reason: "at most \(CaptureRequest.snapByteCountMax)")
     }
@@ -63,8 +89,9 @@ public struct CaptureRequest: Hashable, Sendable {
       throw .invalid(field: "file_count", reason: "at most \(CaptureRequest.fileCountMax)")
     }
     if let slots, slots.isEmpty { throw .invalid(field: "rules", reason: "an empty filter captures nothing") }
-    if ringByteCount < 4096 || ringByteCount & (ringByteCount - 1) != 0 {
-      throw .invalid(field: "ring_byte_count", reason: "a power of two, at least 4096")
+    if !(4096...CaptureRequest.ringByteCountMax).contains(ringByteCount) || ringByteCount & (ringByteCount - 1) != 0 {
+      throw .invalid(
+        field: "ring_byte_count", reason: "a power of two, 4096 to \(CaptureRequest.ringByteCountMax)")
     }
   }
 }
@@ -108,6 +135,8 @@ public struct CaptureSummary: Hashable, Sendable {
     case fileFull
     /// The queues ended: the interface was detached.
     case queuesStopped
+    /// Nobody reads the stream any more.
+    case readerGone
   }
 
   public var state: State = .running
@@ -119,18 +148,23 @@ public struct CaptureSummary: Hashable, Sendable {
   public var written: UInt64 = 0
   public var sampledOut: UInt64 = 0
   public var filteredOut: UInt64 = 0
-  /// The writer could not keep up.
+  /// Writer, or reader of the stream, could not keep up.
   public var droppedRingFull: UInt64 = 0
   /// Came after a limit was reached, before the queues let go.
   public var droppedAfterLimit: UInt64 = 0
   /// Could not be written.
   public var droppedWriteError: UInt64 = 0
-  /// Bytes of all files, removed ones too.
+  /// The reader of the stream had not taken them when the capture was over.
+  public var droppedUnread: UInt64 = 0
+  /// Meant for the queues, and lost in the kernel: it had no frame or no room in the receive ring. Not among
+  /// ``received``.
+  public var lostByKernel: UInt64 = 0
+  /// Bytes of all files, removed ones too; or of the stream.
   public var bytesWritten: UInt64 = 0
   /// The files that are there, oldest first.
   public var files: [String] = []
 
-  public var dropped: UInt64 { droppedRingFull + droppedAfterLimit + droppedWriteError }
+  public var dropped: UInt64 { droppedRingFull + droppedAfterLimit + droppedWriteError + droppedUnread }
 
   public init() {}
 }

@@ -2,10 +2,10 @@ import LinuxSystem
 import Synchronization
 import XSK
 
-/// One running capture: packets of an interface's queues to pcapng files.
+/// One running capture: packets of an interface's queues to pcapng files, or to the reader of a stream.
 ///
-/// Packet threads put records into rings and never wait; one writer thread of the session empties them. Any thread may
-/// use the session.
+/// Packet threads lay blocks into rings and never wait; one writer thread of the session writes them out. Any
+/// thread may use the session.
 public final class CaptureSession: Sendable {
   public let request: CaptureRequest
   public let interface: String
@@ -16,7 +16,8 @@ public final class CaptureSession: Sendable {
   ///
   /// - Parameters:
   ///   - workers: All queues of the interface.
-  ///   - slotName: The rule of a slot, for the packets' comments. Called on the writer thread; nil: no comment.
+  ///   - slotName: The rule of a slot, for the packets' comments. Called for every slot during this call, then on the
+  ///     writer thread, each second for every slot and at once for one that had no name; nil: no comment.
   ///   - onFinish: Called once, on the writer thread, with the final summary, when the session ends by a limit, by
   ///     ``stop()``, with the workers, or by a write error. Must not call ``stop()`` itself.
   public static func start(
@@ -24,10 +25,7 @@ public final class CaptureSession: Sendable {
     slotName: @escaping @Sendable (UInt32) -> String?, onFinish: @escaping @Sendable (CaptureSummary) -> Void
   ) throws(CaptureError) -> CaptureSession {
     try request.validate()
-    let writer: CaptureWriter
-    do throws(SystemError) {
-      writer = try CaptureWriter(request: request, interface: interface, workers: workers, slotName: slotName)
-    } catch { throw .system(error) }
+    let writer = try CaptureWriter(request: request, interface: interface, workers: workers, slotName: slotName)
     do throws(CaptureError) {
       try writer.attach()
       do throws(SystemError) {

@@ -11,6 +11,9 @@ public protocol CaptureSource: AnyObject, Sendable {
   /// Asks the packet thread to let go of the ring: it is retired soon after.
   func detach(_ ring: RecordRing)
 
+  /// Packets for this queue that the kernel could not deliver so far: it had no frame, or no room in the receive ring.
+  var lossCount: UInt64 { get }
+
   /// Waits until everything that was received before the call has been offered to the rings. At once when the thread has
   /// ended.
   func settle()
@@ -18,6 +21,12 @@ public protocol CaptureSource: AnyObject, Sendable {
 
 extension QueueWorker: CaptureSource {
   public var captureQueue: UInt32 { report.queue }
+
+  public var lossCount: UInt64 {
+    let statistics = counters().statistics
+    // A fill ring that is empty explains some of rxDropped in copy mode, and is counted per look, not per packet.
+    return statistics.rxDropped + statistics.rxRingFull
+  }
 
   public func attach(_ ring: RecordRing) -> TapBoard.Attachment { taps.attach(ring) }
 

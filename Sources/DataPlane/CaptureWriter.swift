@@ -1,4 +1,3 @@
-import Glibc
 import LinuxSystem
 import Synchronization
 import XSK
@@ -11,54 +10,80 @@ final class CaptureWriter: @unchecked Sendable {
   // Sendable: the variables belong to the writer thread (see above); everything else is immutable or synchronised.
   private struct Lane {
     let ring: RecordRing
-    let worker: any CaptureSource
+    let source: any CaptureSource
+    /// Lost by the kernel before the capture.
+    var lossesBefore: UInt64 = 0
   }
 
   private let request: CaptureRequest
-  private let slotName: @Sendable (UInt32) -> String?
-  private let lanes: [Lane]
+  private let names: CaptureNames
+  private var lanes: [Lane]
   private let wake: WakeSignal
   private let isStopRequested = Atomic<Bool>(false)
   private let published: Mutex<CaptureSummary>
   private let deadline: UInt64?
 
-  private var files: CaptureFiles
+  private let sink: any CaptureSink
   private var end: CaptureSummary.State?
-  private var acceptsPackets = true
+  /// What becomes of packets that come now.
+  private var fate = Fate.write
   private var droppedAfterLimit: UInt64 = 0
   private var droppedWriteError: UInt64 = 0
-  private var realtimeOffset = SystemClock.realtimeOffsetNanoseconds()
-  private var realtimeOffsetReadAt = SystemClock.monotonicNanoseconds()
-  /// Options of packets by slot and queue, for one pass: a rule's name can change while the capture runs.
-  private var options: [UInt64: [UInt8]] = [:]
+  private var droppedUnread: UInt64 = 0
+  private var isWaitingForReader = false
+  private var refreshedAt = SystemClock.monotonicNanoseconds()
+
+  private enum Fate { case write, dropAfterLimit, dropWriteError, dropUnread }
+
+  /// Bytes written at a time: a fraction of any ring that is worth its name, so that room comes back early.
+  private static var pieceByteCount: UInt64 { 1 << 20 }
+  private static var refreshIntervalNanoseconds: UInt64 { 1_000_000_000 }
+  /// So long a capture that is over waits for a reader that takes nothing.
+  private static var patienceNanoseconds: UInt64 { 250_000_000 }
 
   init(
     request: CaptureRequest, interface: String, workers: [any CaptureSource],
     slotName: @escaping @Sendable (UInt32) -> String?
-  ) throws(SystemError) {
+  ) throws(CaptureError) {
     let startedAt = SystemClock.realtimeNanoseconds()
-    let admission = RecordAdmission(
-      slots: request.slots, sampleEvery: request.sampleEvery, snapByteCount: request.effectiveSnapByteCount)
-    let wake = try WakeSignal()
+    let wake: WakeSignal
+    let names: CaptureNames
     var lanes: [Lane] = []
-    for worker in workers {
-      let ring = try RecordRing(byteCount: request.ringByteCount, admission: admission, wake: wake)
-      lanes.append(Lane(ring: ring, worker: worker))
-    }
-    // Last of what can fail: no file is left behind.
-    let files = try CaptureFiles(request: request, interface: interface, startedAt: startedAt)
+    var sink: (any CaptureSink)?
+    do throws(SystemError) {
+      wake = try WakeSignal()
+      names = try CaptureNames(slotName, hasQueues: workers.count > 1)
+      for worker in workers {
+        let ring = try RecordRing(
+          byteCount: request.ringByteCount,
+          admission: RecordAdmission(
+            slots: request.slots, sampleEvery: request.sampleEvery, snapByteCount: request.effectiveSnapByteCount),
+          options: names.options, queue: workers.count > 1 ? worker.captureQueue : nil,
+          timeOffset: SystemClock.realtimeOffsetNanoseconds(), wake: wake)
+        lanes.append(Lane(ring: ring, source: worker))
+      }
+      // Last of what can fail: no file is left behind.
+      switch request.destination {
+      case .file(let path):
+        sink = try CaptureFiles(path: path, request: request, interface: interface, startedAt: startedAt)
+      case .stream(let stream):
+        sink = CaptureStreamSink(
+          stream, request: request, interface: interface, startedAt: startedAt, wake: { wake.signal() })
+      }
+    } catch { throw .system(error) }
+    guard let sink else { throw .invalid(field: "stream", reason: "another capture has it") }
     var summary = CaptureSummary()
     summary.startedAt = startedAt
-    summary.files = files.paths
-    summary.bytesWritten = files.byteCount
+    summary.files = sink.paths
+    summary.bytesWritten = sink.byteCount
     published = Mutex(summary)
     // Longer than some 292 years is for ever.
     let nanoseconds = request.durationMilliseconds.multipliedReportingOverflow(by: 1_000_000)
     let isLimited = request.durationMilliseconds > 0 && !nanoseconds.overflow && nanoseconds.partialValue >> 63 == 0
     deadline = isLimited ? SystemClock.monotonicNanoseconds() + nanoseconds.partialValue : nil
-    self.files = files
+    self.sink = sink
     self.request = request
-    self.slotName = slotName
+    self.names = names
     self.lanes = lanes
     self.wake = wake
   }
@@ -67,19 +92,22 @@ final class CaptureWriter: @unchecked Sendable {
   /// packet that arrives from now on is seen.
   func attach() throws(CaptureError) {
     for lane in lanes {
-      switch lane.worker.attach(lane.ring) {
+      switch lane.source.attach(lane.ring) {
       case .attached: continue
       case .full: throw .tooMany(limit: TapBoard.slotCount)
       case .closed: throw .queueStopped
       }
     }
-    for lane in lanes { lane.worker.settle() }
+    for index in lanes.indices {
+      lanes[index].lossesBefore = lanes[index].source.lossCount
+      lanes[index].source.settle()
+    }
   }
 
   /// Undoes init and `attach()`.
   func abandon() {
-    for lane in lanes { lane.worker.detach(lane.ring) }
-    for path in files.paths { unlink(path) }
+    for lane in lanes { lane.source.detach(lane.ring) }
+    sink.abandon()
   }
 
   func requestStop() {
@@ -101,6 +129,7 @@ final class CaptureWriter: @unchecked Sendable {
       summary.filteredOut += counters.filteredOut
       summary.sampledOut += counters.sampledOut
       summary.droppedRingFull += counters.dropped
+      summary.lostByKernel += lane.source.lossCount &- lane.lossesBefore
     }
   }
 
@@ -111,12 +140,12 @@ final class CaptureWriter: @unchecked Sendable {
       decide()
       if end == nil { rest(after: count) }
     }
-    for lane in lanes { lane.worker.detach(lane.ring) }
+    for lane in lanes { lane.source.detach(lane.ring) }
     while !lanes.allSatisfy({ $0.ring.isRetired }) {
       drain()
       try? wake.nap(milliseconds: 100)  // retiring signals; poll can fail only for lack of kernel memory, which passes
     }
-    while drain() > 0 {}
+    drainRest()
     return complete()
   }
 
@@ -126,6 +155,9 @@ final class CaptureWriter: @unchecked Sendable {
       end = .finished(.stopped)
     } else if let deadline, SystemClock.monotonicNanoseconds() >= deadline {
       end = .finished(.duration)
+    } else if sink.isAbandoned {
+      fate = .dropUnread
+      end = .finished(.readerGone)
     } else if lanes.allSatisfy({ $0.ring.isRetired }) {
       end = .finished(.queuesStopped)
     }
@@ -133,15 +165,17 @@ final class CaptureWriter: @unchecked Sendable {
 
   /// Gathers a millisecond's packets under load, so that packet threads need no system call to wake us; sleeps without
   /// load.
-  private func rest(after count: Int) {
+  private func rest(after count: UInt64) {
     do throws(SystemError) {
+      try sink.idle(statistics)
+      if isWaitingForReader { return try wake.nap(milliseconds: 10) }  // the reader signals
       if count > 0 { return try wake.nap(milliseconds: 1) }
-      try files.flush()
       publish()
-      var timeout: CInt = -1
+      var timeout = sink.idleTimeoutMilliseconds
       if let deadline {
         let now = SystemClock.monotonicNanoseconds()
-        timeout = deadline > now ? CInt(clamping: (deadline - now) / 1_000_000 + 1) : 0
+        let left = deadline > now ? CInt(clamping: (deadline - now) / 1_000_000 + 1) : 0
+        timeout = timeout < 0 ? left : min(timeout, left)
       }
       try wake.sleep(timeoutMilliseconds: timeout) {
         isStopRequested.load(ordering: .acquiring) || lanes.contains { !$0.ring.isEmpty }
@@ -149,96 +183,130 @@ final class CaptureWriter: @unchecked Sendable {
     } catch { fail(error) }
   }
 
-  /// Takes what the rings hold, in turns. Returns the number of records.
+  /// Takes what the rings hold, in turns. Returns the number of packets.
   @discardableResult
-  private func drain() -> Int {
-    refreshClock()
-    options.removeAll(keepingCapacity: true)
-    var total = 0
+  private func drain() -> UInt64 {
+    refresh()
+    isWaitingForReader = false
+    var total: UInt64 = 0
     for lane in lanes {
-      let queue = lane.worker.captureQueue
-      total += lane.ring.drain(limit: 4096) { header, bytes in take(header, bytes, queue: queue) }
+      // What comes meanwhile is for the next turn.
+      var left = lane.ring.byteCountToRead
+      while left > 0 {
+        let before = lane.ring.byteCountToRead
+        let count = take(from: lane.ring)
+        if count == 0 { break }
+        total += count
+        left -= min(left, max(before &- lane.ring.byteCountToRead, 1))
+      }
     }
     if total > 0 { publish() }
     return total
   }
 
-  private func refreshClock() {
-    let now = SystemClock.monotonicNanoseconds()
-    guard now &- realtimeOffsetReadAt > 1_000_000_000 else { return }
-    realtimeOffset = SystemClock.realtimeOffsetNanoseconds()
-    realtimeOffsetReadAt = now
-  }
-
-  private func take(_ header: RecordHeader, _ bytes: RawSpan, queue: UInt32) {
-    guard acceptsPackets else {
-      if case .failed = end { droppedWriteError += 1 } else { droppedAfterLimit += 1 }
-      return
-    }
-    do throws(SystemError) {
-      let outcome = try files.append(
-        bytes, originalByteCount: header.originalByteCount,
-        timestampNanoseconds: header.timestampNanoseconds &+ UInt64(bitPattern: realtimeOffset),
-        options: packetOptions(slot: header.slot, queue: queue), progress: progressForStatistics())
-      if case .limit(let reason) = outcome {
-        droppedAfterLimit += 1
-        reach(reason)
-      } else if files.isAtPacketLimit {
-        reach(.packetLimit)
+  /// The rings are retired: empties them, but waits for a reader only while it reads.
+  private func drainRest() {
+    var movedAt = SystemClock.monotonicNanoseconds()
+    while true {
+      if drain() > 0 {
+        movedAt = SystemClock.monotonicNanoseconds()
+      } else if !isWaitingForReader {
+        return
+      } else if SystemClock.monotonicNanoseconds() &- movedAt > CaptureWriter.patienceNanoseconds {
+        fate = .dropUnread
+      } else {
+        try? wake.nap(milliseconds: 10)
       }
-    } catch {
-      droppedWriteError += 1
-      return fail(error)
     }
-    guard files.isBufferFull else { return }
-    do throws(SystemError) { try files.flush() } catch { fail(error) }
   }
 
-  private func packetOptions(slot: UInt32, queue: UInt32) -> [UInt8] {
-    let key = UInt64(slot) | UInt64(queue) << 32
-    if let known = options[key] { return known }
-    let made = Pcapng.packetOptions(
-      queue: queue, rule: slot == PacketContext.unknownSlot ? nil : slotName(slot))
-    options[key] = made
-    return made
+  /// Wall time drifts against the monotonic clock, and rules get other names.
+  private func refresh() {
+    names.prepareMissed()
+    let now = SystemClock.monotonicNanoseconds()
+    guard now &- refreshedAt > CaptureWriter.refreshIntervalNanoseconds else { return }
+    refreshedAt = now
+    names.prepareAll()
+    let offset = SystemClock.realtimeOffsetNanoseconds()
+    for lane in lanes { lane.ring.setTimeOffset(offset) }
   }
 
-  private func progressForStatistics() -> (received: UInt64, dropped: UInt64) {
+  /// One piece of what the ring holds. Returns the number of packets, written or not; 0: nothing to do there now.
+  private func take(from ring: RecordRing) -> UInt64 {
+    if fate != .write { return ring.read(packetLimit: .max, byteLimit: .max) { _, packets in drop(packets) } }
+    let packets = request.packetLimit == 0 ? UInt64.max : request.packetLimit - sink.written
+    let count = ring.read(packetLimit: packets, byteLimit: min(sink.room, CaptureWriter.pieceByteCount)) {
+      blocks, packets in write(blocks, packets)
+    }
+    if request.packetLimit > 0, sink.written >= request.packetLimit { reach(.packetLimit) }
+    if count > 0 { return count }
+    guard let size = ring.firstBlockByteCount else { return 0 }
+    do throws(SystemError) {
+      switch try sink.makeRoom(for: size, statistics) {
+      case .isThere: break
+      case .later:
+        isWaitingForReader = true
+        return 0
+      case .limit(let reason): reach(reason)
+      }
+    } catch { fail(error) }
+    return take(from: ring)
+  }
+
+  private func write(_ blocks: RawSpan, _ packets: UInt64) {
+    let before = sink.written
+    do throws(SystemError) {
+      try sink.write(blocks, packets: packets)
+    } catch {
+      fail(error)
+      drop(packets - (sink.written - before))
+    }
+  }
+
+  private func drop(_ packets: UInt64) {
+    switch fate {
+    case .write: assertionFailure("packets that could be written")
+    case .dropAfterLimit: droppedAfterLimit += packets
+    case .dropWriteError: droppedWriteError += packets
+    case .dropUnread: droppedUnread += packets
+    }
+  }
+
+  /// A change of files and the end need them; never the single packet.
+  private func statistics() -> CaptureStatistics {
     var summary = CaptureSummary()
-    if request.fileCount > 0 { addCounters(to: &summary) }  // only a change of files needs them
-    return (summary.received, summary.droppedRingFull)
+    addCounters(to: &summary)
+    return CaptureStatistics(
+      received: summary.received + summary.lostByKernel, accepted: summary.received - summary.filteredOut,
+      dropped: summary.droppedRingFull + droppedAfterLimit + droppedWriteError + droppedUnread + summary.lostByKernel,
+      droppedByKernel: summary.lostByKernel)
   }
 
   private func reach(_ reason: CaptureSummary.Reason) {
-    acceptsPackets = false
+    fate = reason == .readerGone ? .dropUnread : .dropAfterLimit
     if end == nil { end = .finished(reason) }
   }
 
   private func fail(_ error: SystemError) {
-    droppedWriteError += files.discard()
-    acceptsPackets = false
+    fate = .dropWriteError
     if case .failed = end { return }
     end = .failed(error)
   }
 
   private func publish() {
     published.withLock {
-      $0.written = files.written
-      $0.bytesWritten = files.byteCount
-      $0.files = files.paths
+      $0.written = sink.written
+      $0.bytesWritten = sink.byteCount
+      $0.files = sink.paths
       $0.droppedAfterLimit = droppedAfterLimit
       $0.droppedWriteError = droppedWriteError
+      $0.droppedUnread = droppedUnread
     }
   }
 
   /// All rings are retired and empty: their counters are final.
   private func complete() -> CaptureSummary {
-    var totals = CaptureSummary()
-    addCounters(to: &totals)
-    do throws(SystemError) {
-      try files.finish(
-        received: totals.received, dropped: totals.droppedRingFull + droppedAfterLimit + droppedWriteError)
-    } catch { fail(error) }
+    do throws(SystemError) { try sink.finish(statistics()) } catch { fail(error) }
     publish()
     return published.withLock {
       addCounters(to: &$0)

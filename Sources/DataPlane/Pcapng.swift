@@ -1,4 +1,4 @@
-import XSK
+import LinuxSystem
 
 /// Encodes blocks of the pcapng format (draft-ietf-opsawg-pcapng) into a byte array, in the host's byte order.
 enum Pcapng {
@@ -26,53 +26,44 @@ enum Pcapng {
     }
   }
 
-  /// The options of a packet: the queue it came from and, if known, its rule.
-  static func packetOptions(queue: UInt32, rule: String?) -> [UInt8] {
+  /// What every file and stream of a capture begins with.
+  static func headers(_ request: CaptureRequest, _ interface: String) -> [UInt8] {
     var bytes: [UInt8] = []
-    if let rule { appendOption(1, Array("rule=\(rule)".utf8.prefix(512)), to: &bytes) }  // opt_comment
-    appendOption(6, withUnsafeBytes(of: queue) { Array($0) }, to: &bytes)  // epb_queue
+    appendSectionHeader(to: &bytes)
+    appendInterface(name: interface, snapByteCount: request.effectiveSnapByteCount, to: &bytes)
+    return bytes
+  }
+
+  /// The options of a packet, up to their end: its rule.
+  static func packetOptions(rule: String) -> [UInt8] {
+    var bytes: [UInt8] = []
+    appendOption(1, Array("rule=\(rule)".utf8.prefix(512)), to: &bytes)  // opt_comment
     appendEndOfOptions(to: &bytes)
     return bytes
   }
 
-  /// Size of an enhanced packet block.
-  static func packetBlockByteCount(captured: Int, options: Int) -> Int { 32 + (captured + 3) / 4 * 4 + options }
-
-  /// Enhanced packet block.
-  static func appendPacket(
-    _ packet: RawSpan, originalByteCount: UInt32, timestampNanoseconds: UInt64, options: [UInt8],
-    to bytes: inout [UInt8]
-  ) {
-    let byteCount = packetBlockByteCount(captured: packet.byteCount, options: options.count)
-    append(6 as UInt32, to: &bytes)
-    append(UInt32(byteCount), to: &bytes)
-    append(0 as UInt32, to: &bytes)  // interface 0
-    append(UInt32(truncatingIfNeeded: timestampNanoseconds >> 32), to: &bytes)
-    append(UInt32(truncatingIfNeeded: timestampNanoseconds), to: &bytes)
-    append(UInt32(packet.byteCount), to: &bytes)
-    append(originalByteCount, to: &bytes)
-    bytes.append(packet)
-    appendPadding(to: &bytes, after: packet.byteCount)
-    bytes += options
-    append(UInt32(byteCount), to: &bytes)
-  }
+  /// The end of a packet's options.
+  static var endOfOptions: [UInt8] { [0, 0, 0, 0] }
 
   /// Bytes of an interface statistics block, to be kept free at the end of a file.
-  static var statisticsByteCount: UInt64 { 24 + 5 * 12 + 4 }
+  static var statisticsByteCount: UInt64 { 24 + 7 * 12 + 4 }
 
   /// Interface statistics: the counters of the capture so far.
   static func appendStatistics(
-    startedAt: UInt64, endedAt: UInt64, received: UInt64, dropped: UInt64, delivered: UInt64, to bytes: inout [UInt8]
+    _ statistics: CaptureStatistics, startedAt: UInt64, delivered: UInt64, to bytes: inout [UInt8]
   ) {
+    let endedAt = SystemClock.realtimeNanoseconds()
     appendBlock(type: 5, to: &bytes) { bytes in
       append(0 as UInt32, to: &bytes)
       append(UInt32(truncatingIfNeeded: endedAt >> 32), to: &bytes)
       append(UInt32(truncatingIfNeeded: endedAt), to: &bytes)
       appendTimeOption(2, startedAt, to: &bytes)  // isb_starttime
       appendTimeOption(3, endedAt, to: &bytes)  // isb_endtime
-      for (code, value) in [(4, received), (5, dropped), (8, delivered)] as [(UInt16, UInt64)] {
-        appendOption(code, withUnsafeBytes(of: value) { Array($0) }, to: &bytes)  // isb_ifrecv, ifdrop, usrdeliv
-      }
+      let counters: [(UInt16, UInt64)] = [
+        (4, statistics.received), (5, statistics.dropped), (6, statistics.accepted), (7, statistics.droppedByKernel),
+        (8, delivered),
+      ]  // isb_ifrecv, ifdrop, filteraccept, osdrop, usrdeliv
+      for (code, value) in counters { appendOption(code, withUnsafeBytes(of: value) { Array($0) }, to: &bytes) }
       appendEndOfOptions(to: &bytes)
     }
   }

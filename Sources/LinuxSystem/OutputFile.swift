@@ -18,21 +18,30 @@ public struct OutputFile: ~Copyable, Sendable {
 
   /// Writes all the bytes, or none: after an error the file ends where it ended before.
   public mutating func append(_ bytes: [UInt8]) throws(SystemError) {
+    try append(bytes.span.bytes) { _ in 0 }
+  }
+
+  /// Writes all the bytes, or a beginning that is worth keeping: after an error the file ends there, and so does
+  /// ``byteCount``.
+  ///
+  /// - Parameter boundary: How much to keep where only so many bytes could be written; at most that.
+  public mutating func append(_ bytes: RawSpan, keeping boundary: (Int) -> Int) throws(SystemError) {
     let raw = descriptor.rawValue
     let path = path
     var done = 0
     do throws(SystemError) {
-      while done < bytes.count {
+      while done < bytes.byteCount {
         done += try check("write", path) {
           bytes.withUnsafeBytes { write(raw, $0.baseAddress.map { $0 + done }, $0.count - done) }
         }
       }
     } catch {
+      byteCount += UInt64(min(boundary(done), done))
       ftruncate(raw, off_t(byteCount))
       lseek(raw, off_t(byteCount), SEEK_SET)
       throw error.withRemedy(OutputFile.remedy(for: error.code))
     }
-    byteCount += UInt64(bytes.count)
+    byteCount += UInt64(bytes.byteCount)
   }
 
   private static func remedy(for code: CInt) -> String? {

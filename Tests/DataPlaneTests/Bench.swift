@@ -44,6 +44,23 @@ struct Bench: ~Copyable {
     }
   }
 
+  /// Sends bursts that the workers' few frames don't hold, until the kernel has lost packets, and waits until what it
+  /// didn't lose has been received. Returns how many were sent.
+  mutating func flood() throws -> UInt64 {
+    let before = sent
+    for _ in 0..<200 where workers.allSatisfy({ $0.lossCount == 0 }) {
+      for _ in 0..<500 {
+        try sender.send(testFrame(slot: 1, number: UInt32(sent)))
+        sent += 1
+      }
+      usleep(5000)  // the workers go to sleep
+    }
+    let target = sent
+    let isComplete = eventually { received + workers.reduce(0) { $0 + $1.lossCount } == target }
+    guard isComplete else { throw ShellFailure(description: "sent \(target), \(workers.map { $0.counters() })") }
+    return sent - before
+  }
+
   /// Takes the sockets out of the map and ends the workers.
   func stop() {
     for worker in workers {

@@ -6,5 +6,6 @@ final class Gate: Sendable {
   private let isOpen = Atomic<Bool>(false)
 
   func open() { isOpen.store(true, ordering: .releasing) }
+  var isPassed: Bool { isOpen.load(ordering: .acquiring) }
   func wait() { while !isOpen.load(ordering: .acquiring) { usleep(500) } }
 }

@@ -46,6 +46,32 @@ struct FileTests {
     }
   }
 
+  @Test("A write that fails halfway can keep a beginning")
+  func outputFileKeeps() throws {
+    try withTemporaryDirectory { directory in
+      try run("mount -t tmpfs -o size=64k tmpfs \(directory)")
+      defer { _ = shell("umount \(directory)") }
+      var file = try OutputFile(creating: "\(directory)/out")
+      let bytes = [UInt8](repeating: 2, count: 200_000)
+      #expect(throws: SystemError.self) { try file.append(bytes.span.bytes) { $0 / 1000 * 1000 } }
+      #expect(file.byteCount == 65_000)
+      #expect(try run("stat -c %s \(directory)/out") == "65000\n")
+      #expect(throws: SystemError.self) { try file.append(bytes.span.bytes) { _ in .max } }
+      #expect(file.byteCount == 65_536)
+    }
+  }
+
+  @Test("A mirrored region goes on at its beginning")
+  func mirrored() throws {
+    let region = try MirroredRegion(byteCount: 8192, subject: "test")
+    for offset in [0, 1, 4095, 8184] {
+      (region.base + offset).storeBytes(of: 0x0102_0304_0506_0708, as: UInt64.self)
+      #expect((region.base + offset + 8192).loadUnaligned(as: UInt64.self) == 0x0102_0304_0506_0708)
+    }
+    (region.base + 8190).storeBytes(of: 0x1111_2222, as: UInt32.self)
+    #expect(region.base.loadUnaligned(as: UInt16.self) == 0x1111)
+  }
+
   @Test("A write that fails halfway leaves no trace in an output file")
   func outputFile() throws {
     try withTemporaryDirectory { directory in

@@ -12,74 +12,178 @@ private func offer(
   return producer.append(packet, slot: slot, timestampNanoseconds: time)
 }
 
-private func text(_ span: RawSpan) -> [UInt8] { span.withUnsafeBytes { Array($0) } }
+/// A block of the ring, taken apart.
+private struct Block: Hashable {
+  var bytes: [UInt8]
+  var original: UInt32
+  var time: UInt64
+  var options: [UInt8]
+
+  init(bytes: [UInt8], original: UInt32, time: UInt64, options: [UInt8]) {
+    self.bytes = bytes
+    self.original = original
+    self.time = time
+    self.options = options
+  }
+
+  /// Nil where it is no enhanced packet block of interface 0 with zeroed padding and both lengths.
+  init?(_ block: [UInt8]) {
+    let word = { (offset: Int) in
+      (0..<4).reduce(UInt32(0)) { $0 | UInt32(block[offset + $1]) << UInt32(8 * $1) }
+    }
+    guard block.count >= 32, word(0) == 6, word(4) == block.count, word(block.count - 4) == block.count, word(8) == 0
+    else { return nil }
+    time = UInt64(word(12)) << 32 | UInt64(word(16))
+    let captured = Int(word(20))
+    original = word(24)
+    let padded = (captured + 3) / 4 * 4
+    bytes = Array(block[28..<28 + captured])
+    guard block[28 + captured..<28 + padded].allSatisfy({ $0 == 0 }) else { return nil }
+    options = Array(block[(28 + padded)..<(block.count - 4)])
+  }
+}
+
+extension RecordRing {
+  /// Reads up to so many blocks, one at a time.
+  fileprivate func take(_ limit: Int = .max) -> [Block?] {
+    var blocks: [Block?] = []
+    while blocks.count < limit {
+      let count = read(packetLimit: 1, byteLimit: .max) { bytes, _ in
+        blocks.append(Block(bytes.withUnsafeBytes { Array($0) }))
+      }
+      if count == 0 { break }
+    }
+    return blocks
+  }
+
+  fileprivate convenience init(
+    byteCount: Int, admission: RecordAdmission = RecordAdmission(), wake: WakeSignal? = nil, queue: UInt32? = nil
+  ) throws {
+    try self.init(
+      byteCount: byteCount, admission: admission, options: try PacketOptions(), queue: queue,
+      wake: try wake ?? WakeSignal())
+  }
+}
 
 @Suite("Record ring")
 struct RecordRingTests {
-  @Test("Records come out as they went in; what doesn't fit is counted", arguments: [4096, 8192])
+  @Test("Blocks come out as the packets went in; what doesn't fit is counted", arguments: [4096, 8192])
   func model(byteCount: Int) throws {
     let seed = UInt64.random(in: 0 ... .max)
     var random = SeededGenerator(seed: seed)
-    let ring = try RecordRing(byteCount: byteCount, admission: RecordAdmission(snapByteCount: 500), wake: WakeSignal())
+    let options = try PacketOptions(standard: [0, 0, 0, 0])
+    let lists: [[UInt8]] = [[], [1, 0, 1, 0, 65, 0, 0, 0, 0, 0, 0, 0], Array(repeating: 7, count: 200)]
+    for (slot, list) in lists.enumerated() { options.set(list, of: UInt32(slot)) }
+    let ring = try RecordRing(
+      byteCount: byteCount, admission: RecordAdmission(snapByteCount: 500), options: options, queue: 3,
+      timeOffset: 1 << 33, wake: WakeSignal())
     let producer = ring.producer
-    var expected: [(bytes: [UInt8], original: UInt32, time: UInt64)] = []
+    let queue: [UInt8] = [6, 0, 4, 0, 3, 0, 0, 0]
+    var expected: [(block: Block, byteCount: Int)] = []
     var offered: UInt64 = 0
     var refused: UInt64 = 0
     for step in 0..<20_000 {
       if UInt8.random(in: 0...2, using: &random) > 0 {
         let length = Int.random(in: 0...600, using: &random)
+        let slot = UInt32.random(in: 0...4, using: &random)
         let bytes = (0..<length).map { UInt8(truncatingIfNeeded: $0 &+ step) }
+        let list = queue + (slot < 3 ? lists[Int(slot)] : [0, 0, 0, 0])
+        let size = PacketBlock.byteCount(captured: min(length, 500), options: list.count)
+        let used = expected.reduce(0) { $0 + $1.byteCount }
         offered += 1
-        if offer(producer, bytes, time: UInt64(step)) {
-          expected.append((Array(bytes.prefix(500)), UInt32(length), UInt64(step)))
+        if offer(producer, bytes, slot: slot, time: UInt64(step)) {
+          let block = Block(
+            bytes: Array(bytes.prefix(500)), original: UInt32(length), time: UInt64(step) + (1 << 33), options: list)
+          expected.append((block, size))
+          #expect(used + size <= byteCount, "accepted without room, seed \(seed)")
         } else {
           refused += 1
-          let used = expected.reduce(0) { $0 + ($1.bytes.count + 24 + 7) / 8 * 8 }
-          #expect(used + 2 * 528 > byteCount, "refused although there was room, seed \(seed)")
+          #expect(used + size > byteCount, "refused although there was room, seed \(seed)")
         }
       } else {
         let limit = Int.random(in: 0...8, using: &random)
-        let count = ring.drain(limit: limit) { header, bytes in
-          let record = expected.removeFirst()
-          #expect(text(bytes) == record.bytes && header.originalByteCount == record.original, "seed \(seed)")
-          #expect(header.timestampNanoseconds == record.time && header.slot == 1, "seed \(seed)")
-        }
-        #expect(count <= limit && ring.isEmpty == expected.isEmpty, "seed \(seed)")
+        let taken = ring.take(limit)
+        #expect(taken == expected.prefix(taken.count).map(\.block), "seed \(seed)")
+        #expect(taken.count == min(limit, expected.count), "seed \(seed)")
+        expected.removeFirst(taken.count)
+        #expect(ring.isEmpty == expected.isEmpty && ring.firstBlockByteCount == expected.first?.byteCount)
       }
     }
     #expect(ring.counters.received == offered && ring.counters.dropped == refused && refused > 0, "seed \(seed)")
   }
 
+  @Test("A read ends with a whole block, within both limits, also across the ring's end")
+  func limits() throws {
+    let ring = try RecordRing(byteCount: 4096)
+    let producer = ring.producer
+    for round in 0..<100 {
+      for _ in 0..<10 { #expect(offer(producer, Array(repeating: 9, count: 64 + round))) }
+      let size = PacketBlock.byteCount(captured: 64 + round, options: 0)
+      #expect(ring.byteCountToRead == UInt64(10 * size) && ring.firstBlockByteCount == size)
+      var read: [(bytes: Int, packets: UInt64)] = []
+      let take = { (packets: UInt64, bytes: UInt64) in
+        ring.read(packetLimit: packets, byteLimit: bytes) { read.append(($0.byteCount, $1)) }
+      }
+      #expect(take(0, .max) == 0 && take(.max, UInt64(size - 1)) == 0 && read.isEmpty)
+      #expect(take(3, .max) == 3 && take(.max, UInt64(4 * size - 1)) == 3 && take(.max, UInt64(2 * size)) == 2)
+      #expect(take(.max, .max) == 2 && ring.isEmpty)
+      #expect(read.map(\.bytes) == [3, 3, 2, 2].map { $0 * size } && read.map(\.packets) == [3, 3, 2, 2])
+    }
+  }
+
+  @Test("Options follow their slot: changed, shared, given up, and asked for where there are none")
+  func options() throws {
+    let options = try PacketOptions()
+    let ring = try RecordRing(byteCount: 1 << 16, admission: RecordAdmission(), options: options, wake: WakeSignal())
+    let producer = ring.producer
+    let put = { (slot: UInt32) in
+      #expect(offer(producer, [1], slot: slot))
+      return ring.take().first??.options
+    }
+    #expect(options.takeUnprepared() == nil)
+    #expect(put(5) == [] && options.takeUnprepared() == 5 && options.takeUnprepared() == nil)
+    options.set([1, 2, 3, 4], of: 5)
+    options.set([1, 2, 3, 4], of: 4095)
+    #expect(put(5) == [1, 2, 3, 4] && put(4095) == [1, 2, 3, 4] && options.takeUnprepared() == nil)
+    options.set([9, 9, 9, 9, 8, 8, 8, 8], of: 5)
+    #expect(put(5) == [9, 9, 9, 9, 8, 8, 8, 8] && put(4095) == [1, 2, 3, 4])
+    options.set(nil, of: 5)
+    options.set([1, 1, 1, 1], of: 4096)  // no such slot
+    #expect(put(5) == [] && put(4096) == [] && put(.max) == [] && options.takeUnprepared() == 5)
+    // More lists than there is memory for: the standard ones, and no harm.
+    for number: UInt32 in 0..<40_000 {
+      options.set(withUnsafeBytes(of: number) { Array($0) } + Array(repeating: 5, count: 508), of: 7)
+    }
+    #expect(put(7) == [] && put(4095) == [1, 2, 3, 4])
+  }
+
   @Test("Sampling keeps the first of every N", arguments: [0, 1, 2, 10, 1000] as [UInt32])
   func sampling(every: UInt32) throws {
-    let ring = try RecordRing(byteCount: 1 << 20, admission: RecordAdmission(sampleEvery: every), wake: WakeSignal())
+    let ring = try RecordRing(byteCount: 1 << 20, admission: RecordAdmission(sampleEvery: every))
     let producer = ring.producer
     for number: UInt64 in 0..<1000 { _ = offer(producer, [1, 2, 3], time: number) }
     let step = UInt64(max(every, 1))
-    var kept: [UInt64] = []
-    _ = ring.drain(limit: .max) { header, _ in kept.append(header.timestampNanoseconds) }
-    #expect(kept == Array(stride(from: 0 as UInt64, to: 1000, by: Int(step))))
+    let kept = ring.take().map { $0?.time }
+    #expect(kept == stride(from: 0 as UInt64, to: 1000, by: Int(step)).map { $0 })
     #expect(ring.counters.sampledOut == 1000 - UInt64(kept.count))
   }
 
   @Test("A filter admits its slots only, and nothing without a slot")
   func filter() throws {
     let admission = RecordAdmission(slots: [0, 63, 64, 4095, 70_000], sampleEvery: 1)
-    let ring = try RecordRing(byteCount: 1 << 20, admission: admission, wake: WakeSignal())
+    let ring = try RecordRing(byteCount: 1 << 20, admission: admission)
     let producer = ring.producer
     for slot in [0, 1, 62, 63, 64, 65, 4094, 4095, 4096, 70_000, .max] as [UInt32] {
-      _ = offer(producer, [0], slot: slot)
+      _ = offer(producer, [0], slot: slot, time: UInt64(slot))
     }
-    var slots: [UInt32] = []
-    _ = ring.drain(limit: .max) { header, _ in slots.append(header.slot) }
-    #expect(slots == [0, 63, 64, 4095])
+    #expect(ring.take().map { $0?.time } == [0, 63, 64, 4095])
     #expect(ring.counters.filteredOut == 7)
   }
 
   @Test("Two threads: every record arrives once, in order")
   func threads() throws {
     let wake = try WakeSignal()
-    let ring = try RecordRing(byteCount: 1 << 14, admission: RecordAdmission(), wake: wake)
+    let ring = try RecordRing(byteCount: 1 << 14, wake: wake)
     let board = TapBoard()
     #expect(board.attach(ring) == .attached)
     let total: UInt64 = 200_000
@@ -99,13 +203,16 @@ struct RecordRingTests {
     var count: UInt64 = 0
     var isOrdered = true
     while !ring.isRetired || !ring.isEmpty {
-      let drained = ring.drain(limit: 1000) { header, bytes in
-        if let last, header.timestampNanoseconds <= last { isOrdered = false }
-        if bytes.byteCount != 100 { isOrdered = false }
-        last = header.timestampNanoseconds
-        count += 1
+      let blocks = ring.take(1000)
+      for block in blocks {
+        guard let block, block.bytes.count == 100, last.map({ block.time > $0 }) != false else {
+          isOrdered = false
+          continue
+        }
+        last = block.time
       }
-      if drained == 0 { try wake.sleep(timeoutMilliseconds: 1000) { !ring.isEmpty || ring.isRetired } }
+      count += UInt64(blocks.count)
+      if blocks.isEmpty { try wake.sleep(timeoutMilliseconds: 1000) { !ring.isEmpty || ring.isRetired } }
     }
     thread.join()
     #expect(isOrdered)
@@ -116,7 +223,7 @@ struct RecordRingTests {
   func board() throws {
     let wake = try WakeSignal()
     let rings = try (0...TapBoard.slotCount).map { _ in
-      try RecordRing(byteCount: 4096, admission: RecordAdmission(), wake: wake)
+      try RecordRing(byteCount: 4096, wake: wake)
     }
     let board = TapBoard()
     var taps = Taps()
@@ -156,7 +263,7 @@ struct RecordRingTests {
     }
     let wake = try WakeSignal()
     for _ in 0..<2000 {
-      let ring = try RecordRing(byteCount: 4096, admission: RecordAdmission(), wake: wake)
+      let ring = try RecordRing(byteCount: 4096, wake: wake)
       #expect(board.attach(ring) == .attached)
       board.detach(ring)
       while !ring.isRetired { try wake.nap(milliseconds: 100) }

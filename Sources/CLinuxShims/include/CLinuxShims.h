@@ -34,6 +34,9 @@ int sluice_bind_to_node(void *address, size_t byte_count, int node);
 /* The node on which the page at `address` lies; touches nothing that isn't there. */
 int sluice_node_of(void *address);
 
+/* memfd_create(MFD_CLOEXEC): memory with a descriptor, to be mapped more than once. */
+int sluice_memory_file(const char *name);
+
 /* The calling thread's effective capabilities, one bit each. */
 int sluice_capabilities_effective(uint64_t *bits);
 
