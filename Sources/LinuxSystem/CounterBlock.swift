@@ -23,6 +23,9 @@ public final class CounterBlock: @unchecked Sendable {
     cells[index].store(value, ordering: .relaxed)
   }
 
+  /// The writer's thread. A plain load and store.
+  public func add(_ amount: UInt64, at index: Int) { store(load(index) &+ amount, at: index) }
+
   /// Any thread.
   public func load(_ index: Int) -> UInt64 {
     precondition(index >= 0 && index < count, "no such counter")
