@@ -21,13 +21,13 @@ final class QueueSet {
     }
     do throws(SystemError) {
       let count = try interface.receiveQueueCount()
-      let cpus = try QueueSet.cpus(near: interface.numaNode())
+      let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interface.numaNode())
       var workers: [QueueWorker] = []
       for queue in 0..<count {
         workers.append(
           try QueueWorker.start(
             QueueConfiguration(
-              interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue) % cpus.count],
+              interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue)],
               zeroCopy: QueueSet.mode(zeroCopy), isProgramNative: isNative)))
       }
       self.workers = workers
@@ -42,14 +42,6 @@ final class QueueSet {
     case .auto: .auto
     case .required: .required
     }
-  }
-
-  private static func cpus(near node: Int) throws(SystemError) -> [Int] {
-    let allowed = try Topology.allowedCPUs()
-    guard node >= 0 else { return allowed }
-    let near = Set(try Topology.cpus(ofNode: node))
-    let both = allowed.filter(near.contains)
-    return both.isEmpty ? allowed : both
   }
 
   /// From now on captured packets come to the sockets.

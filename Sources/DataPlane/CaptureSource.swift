@@ -32,6 +32,6 @@ extension QueueWorker: CaptureSource {
 
   public func detach(_ ring: RecordRing) {
     taps.detach(ring)
-    shared.wake.signal()
+    shared.control.wake.signal()
   }
 }

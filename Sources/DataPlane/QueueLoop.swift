@@ -1,13 +1,8 @@
 import LinuxSystem
 import XSK
 
-/// The body of a packet thread.
+/// The body of a queue's packet thread.
 enum QueueLoop {
-  /// Packets between two looks at everything else.
-  private static var batchLimit: UInt32 { 64 }
-  /// Bounds every sleep, so that nothing hangs on a lost wake-up of a driver.
-  private static var pollTimeoutMilliseconds: CInt { 1000 }
-
   /// Builds everything on this thread, reports, runs until told to stop, drains.
   static func run(
     _ configuration: QueueConfiguration, _ shared: QueueShared,
@@ -23,16 +18,16 @@ enum QueueLoop {
         memory: memory, pool: &pool, interface: configuration.interface, queue: configuration.queue,
         options: XDPSocket.Options(
           zeroCopy: configuration.zeroCopy, isProgramNative: configuration.isProgramNative))
-      var queue = QueueState(socket: socket, pool: pool)
-      let descriptor = queue.socket.descriptor.rawValue
+      var engine = QueueEngine(
+        queue: QueueState(socket: socket, pool: pool), shared: shared, batch: BatchSize(most: configuration.batchLimit))
+      let descriptor = engine.queue.socket.descriptor.rawValue
       shared.open(descriptor)
-      shared.publish(queue)
-      started.put(.success((report(configuration, queue), descriptor)))
-      let failure = loop(&queue, shared, spinCount: configuration.spinCount)
-      drain(&queue, shared)
-      shared.settle(isOver: true) {}
-      shared.taps.close(&queue.entry.pipeline.second.taps)
-      shared.publish(queue)
+      shared.publish(engine.queue)
+      started.put(.success((report(configuration, engine.queue), descriptor)))
+      let failure = PacketLoop.run(&engine, shared.control, wait: configuration.wait)
+      shared.control.settle(isOver: true) {}
+      shared.taps.close(&engine.queue.entry.pipeline.second.taps)
+      shared.publish(engine.queue)
       shared.close(failure: failure)
     } catch {
       started.put(.failure(error))
@@ -48,61 +43,53 @@ enum QueueLoop {
       frameCount: configuration.geometry.frameCount, frameByteCount: configuration.geometry.frameByteCount,
       bindRetries: queue.socket.bindRetries)
   }
+}
 
-  /// Until told to stop (nil), or the socket breaks.
-  private static func loop(_ queue: inout QueueState, _ shared: QueueShared, spinCount: UInt32) -> SystemError? {
-    var idle: UInt32 = 0
-    while !shared.isStopping.load(ordering: .relaxed) {
-      if shared.isSettling.load(ordering: .relaxed) { shared.settle { drain(&queue, shared) } }
-      if step(&queue, shared) > 0 {
-        idle = 0
-      } else if idle < spinCount {
-        idle &+= 1
-      } else {
-        idle = 0
-        do throws(SystemError) {
-          try sleep(&queue, shared)
-        } catch { return error }
-      }
-    }
-    return nil
+/// Receives, offers to captures, and gives the frames back.
+struct QueueEngine: PacketEngine, ~Copyable {
+  var queue: QueueState
+  let shared: QueueShared
+  var batch: BatchSize
+
+  init(queue: consuming QueueState, shared: QueueShared, batch: BatchSize) {
+    self.queue = queue
+    self.shared = shared
+    self.batch = batch
   }
 
-  /// One batch: taps up to date, packets through, frames back, counters out. Returns the number of packets.
-  private static func step(_ queue: inout QueueState, _ shared: QueueShared) -> UInt32 {
+  mutating func hasWork() -> Bool {
+    // Here and not in the batch, so that a silent queue adopts a capture's ring and gives it back.
     shared.taps.refresh(&queue.entry.pipeline.second.taps)
-    queue.entry.now = SystemClock.monotonicNanoseconds()
-    let count = processBatch(&queue, limit: batchLimit)
-    if count == 0 { return 0 }
+    return queue.socket.available(limit: 1) > 0
+  }
+
+  mutating func step(now: UInt64, meter: inout LoopMeter.Writer) {
+    queue.entry.now = now
+    let count = processBatch(&queue, limit: batch.limit)
+    if count == 0 { return }
+    meter.count(count)
+    batch.adapt(after: count)
     refill(&queue)
     if queue.socket.needsWakeup { queue.socket.wake() }
     queue.entry.pipeline.second.taps.wakeConsumers()
     shared.publish(queue)
     assert(queue.areFramesConserved, "frames got lost or appeared")
-    return count
   }
 
-  /// Waits for packets or a signal. poll(2) also wakes a driver that needs it.
-  private static func sleep(_ queue: inout QueueState, _ shared: QueueShared) throws(SystemError) {
-    let descriptor = queue.socket.descriptor.rawValue
-    shared.publish(queue)
-    let ready = try Poll.wait(
-      descriptor, shared.wake.descriptor.rawValue, timeoutMilliseconds: pollTimeoutMilliseconds)
-    if ready.second.hasEvent { shared.wake.clear() }
-    if ready.first.isBroken {
-      let code = Poll.socketError(descriptor)
-      throw SystemError(
-        operation: "receive", code: code, subject: "AF_XDP socket", remedy: "the interface is gone or down")
-    }
-  }
-
-  /// Receives what is in the ring now; what comes later is not waited for.
-  private static func drain(_ queue: inout QueueState, _ shared: QueueShared) {
+  mutating func drain(meter: inout LoopMeter.Writer) {
+    shared.taps.refresh(&queue.entry.pipeline.second.taps)
     var left = queue.socket.frames(pool: queue.pool).receive
-    while left > 0 {
-      let count = step(&queue, shared)
-      if count == 0 { return }
-      left -= min(left, count)
+    while left > 0, hasWork() {
+      step(now: SystemClock.monotonicNanoseconds(), meter: &meter)
+      let now = queue.socket.frames(pool: queue.pool).receive
+      left = min(left - 1, now)
     }
+  }
+
+  borrowing func addDescriptors(to set: inout PollSet) { set.add(queue.socket.descriptor.rawValue) }
+
+  mutating func prepareToSleep() -> CInt {
+    shared.publish(queue)
+    return PacketLoop.sleepMilliseconds
   }
 }

@@ -15,15 +15,16 @@ public struct QueueConfiguration: Hashable, Sendable {
   /// The XDP program is attached in native mode; under a generic one packets are copied.
   public var isProgramNative: Bool
   public var wantsHugePages: Bool
-  /// Looks at an empty ring so many times before it sleeps; 0: sleeps at once. Idle queues use no CPU either way.
-  public var spinCount: UInt32
+  public var wait: WaitMode
+  /// Packets taken at a time, at most.
+  public var batchLimit: UInt32
 
   /// Frames sized for the interface's MTU, on the interface's node. As many as come within 8 ms at 4 million
   /// packets a second, while another thread has the CPU: 64 or 128 MiB.
   public init(
     interface: NetworkInterface, queue: UInt32, cpu: Int? = nil, frameCount: UInt32 = 32_768,
     zeroCopy: XDPSocket.ZeroCopyMode = .auto, isProgramNative: Bool = true, wantsHugePages: Bool = true,
-    spinCount: UInt32 = 256
+    wait: WaitMode = .adaptive, batchLimit: UInt32 = 256
   ) {
     self.interface = interface
     self.queue = queue
@@ -34,7 +35,8 @@ public struct QueueConfiguration: Hashable, Sendable {
     self.zeroCopy = zeroCopy
     self.isProgramNative = isProgramNative
     self.wantsHugePages = wantsHugePages
-    self.spinCount = spinCount
+    self.wait = wait
+    self.batchLimit = batchLimit
   }
 }
 
@@ -70,6 +72,7 @@ public struct QueueCounters: Hashable, Sendable {
   /// With the kernel or in the receive ring.
   public var framesInFlight: UInt32 = 0
   public var statistics = XDPStatistics()
+  public var loop = LoopHistogram()
   /// Why the thread ended by itself (the interface is gone); nil while it runs.
   public var failure: SystemError?
 
@@ -79,8 +82,7 @@ public struct QueueCounters: Hashable, Sendable {
 /// Receives one queue of one interface on a thread of its own, and offers the packets to captures.
 ///
 /// Any thread may use it. Put ``socketDescriptor`` into the XSKMAP at key ``QueueReport/queue`` after ``start(_:)``,
-/// and
-/// take it out before ``stop()``.
+/// and take it out before ``stop()``.
 public final class QueueWorker: Sendable {
   public let report: QueueReport
   /// The socket, for an XSKMAP. Valid until ``stop()``; the worker closes it.
@@ -122,20 +124,13 @@ public final class QueueWorker: Sendable {
   /// Receives what is in the ring already, closes the socket and joins the thread. Blocks some milliseconds; any number
   /// of times.
   public func stop() {
-    shared.isStopping.store(true, ordering: .releasing)
-    shared.wake.signal()
+    shared.control.stop()
     thread.withLock { if let running = $0.take() { running.join() } }
   }
 
   /// Waits until everything that is in the receive ring at the call has gone through the pipeline. At once when the
-  /// thread
-  /// has ended.
-  public func settle() {
-    let done = Handoff<Void>()
-    guard shared.requestSettling(done) else { return }
-    shared.wake.signal()
-    done.take()
-  }
+  /// thread has ended.
+  public func settle() { shared.control.settle() }
 
   /// The counters now; packets and frames as of the last batch, the kernel's statistics read at once.
   public func counters() -> QueueCounters { shared.counters() }
@@ -145,44 +140,16 @@ public final class QueueWorker: Sendable {
 final class QueueShared: Sendable {
   enum Cell: Int { case packets, bytes, frames, count }
 
-  let isStopping = Atomic<Bool>(false)
-  let wake: EventDescriptor
+  let control: LoopControl
   let taps = TapBoard()
-  /// Somebody waits in settle(): the packet thread looks only at this.
-  let isSettling = Atomic<Bool>(false)
-  private let settling = Mutex<(waiters: [Handoff<Void>], isOver: Bool)>(([], false))
   private let frameCount: UInt32
   private let cells = CounterBlock(count: Cell.count.rawValue)
   private let socket = Mutex<(descriptor: CInt?, last: XDPStatistics, failure: SystemError?)>(
     (nil, XDPStatistics(), nil))
 
   init(frameCount: UInt32) throws(SystemError) {
-    wake = try EventDescriptor()
+    control = try LoopControl()
     self.frameCount = frameCount
-  }
-
-  /// False where the packet thread has ended.
-  func requestSettling(_ done: Handoff<Void>) -> Bool {
-    settling.withLock {
-      if $0.isOver { return false }
-      $0.waiters.append(done)
-      isSettling.store(true, ordering: .relaxed)
-      return true
-    }
-  }
-
-  /// The packet thread, when ``isSettling`` is set, and at its end. Those who asked before `drain` hear of it; whoever
-  /// asks
-  /// meanwhile is served the next time, because `drain` may have looked at the ring already.
-  func settle(isOver: Bool = false, _ drain: () -> Void) {
-    let waiters = settling.withLock {
-      let waiters = $0.waiters
-      $0 = ([], $0.isOver || isOver)
-      isSettling.store(false, ordering: .relaxed)
-      return waiters
-    }
-    drain()
-    for waiter in waiters { waiter.put(()) }
   }
 
   /// The packet thread, once per batch.
@@ -213,6 +180,7 @@ final class QueueShared: Sendable {
     var counters = QueueCounters()
     counters.receivedPackets = cells.load(Cell.packets.rawValue)
     counters.receivedBytes = cells.load(Cell.bytes.rawValue)
+    counters.loop = control.meter.histogram()
     let frames = cells.load(Cell.frames.rawValue)
     counters.framesTotal = frameCount
     counters.framesPool = UInt32(frames & 0x1f_ffff)

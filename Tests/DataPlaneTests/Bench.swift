@@ -13,12 +13,16 @@ struct Bench: ~Copyable {
   private var sender: FrameSender
   private(set) var sent: UInt64 = 0
 
-  init(_ network: TestNetwork, queues: UInt32 = 1, frameCount: UInt32 = 1024, withMetadata: Bool = true) throws {
+  init(
+    _ network: TestNetwork, queues: UInt32 = 1, frameCount: UInt32 = 1024, withMetadata: Bool = true,
+    wait: WaitMode = .adaptive
+  ) throws {
     let near = try network.near()
     var workers: [QueueWorker] = []
     for queue in 0..<queues {
       workers.append(
-        try QueueWorker.start(.init(interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false)))
+        try QueueWorker.start(
+          .init(interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false, wait: wait)))
     }
     let program = try RedirectProgram(interface: near, withMetadata: withMetadata)
     for worker in workers { try program.insert(queue: worker.report.queue, socket: worker.socketDescriptor) }

@@ -90,12 +90,13 @@ struct QueueWorkerTests {
     }
   }
 
-  @Test("When the interface goes, the worker says so and stops without hanging")
-  func interfaceGoes() throws {
+  @Test("When the interface goes, the worker says so and stops without hanging", arguments: WaitMode.allCases)
+  func interfaceGoes(wait: WaitMode) throws {
     try withTestNetwork { network in
-      var bench = try Bench(network)
+      var bench = try Bench(network, wait: wait)
       try bench.send(10)
       try run("ip link del near")
+      #expect(eventually { bench.workers[0].counters().failure?.code == ENETDOWN })
       let start = SystemClock.monotonicNanoseconds()
       bench.stop()
       #expect(SystemClock.monotonicNanoseconds() - start < 3_000_000_000)
