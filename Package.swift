@@ -123,6 +123,10 @@ let package = Package(
         grpcTransport, nioCore,
       ]),
 
+    // In the virtual machines of Tests/Guest.
+    .executableTarget(
+      name: "guest-probe", dependencies: ["LinuxSystem", "RuleCompiler", "Rules", "XDPPrograms", "XSK"],
+      path: "Tests/GuestProbe"),
     .target(name: "TestSupport", dependencies: ["Packets", "Rules"], path: "Tests/TestSupport"),
     .target(name: "NetworkSupport", path: "Tests/NetworkSupport"),
     .testTarget(

@@ -35,7 +35,11 @@ extension NetworkInterface {
 
   /// The NUMA node its device is attached to; -1 where there is no device or the machine has one node.
   public func numaNode() -> Int {
-    (try? SmallFile.readText("/sys/class/net/\(name)/device/numa_node")).flatMap { Int($0) } ?? -1
+    // A virtio device has none itself; the PCI device that it is on has.
+    for path in ["device/numa_node", "device/../numa_node"] {
+      if let text = try? SmallFile.readText("/sys/class/net/\(name)/\(path)"), let node = Int(text) { return node }
+    }
+    return -1
   }
 
   /// What the interface can do with XDP; nil on kernels that don't tell (before 6.3).
