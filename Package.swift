@@ -127,6 +127,7 @@ let package = Package(
     .executableTarget(
       name: "guest-probe", dependencies: ["LinuxSystem", "RuleCompiler", "Rules", "XDPPrograms", "XSK"],
       path: "Tests/GuestProbe"),
+    .executableTarget(name: "ring-cost", dependencies: ["XSK", "LinuxSystem"], path: "Tests/RingCost"),
     .target(name: "TestSupport", dependencies: ["Packets", "Rules"], path: "Tests/TestSupport"),
     .target(name: "NetworkSupport", path: "Tests/NetworkSupport"),
     .testTarget(

@@ -138,14 +138,15 @@ struct QueueState: ~Copyable {
 /// Takes up to `limit` packets from the receive ring through the pipeline and their frames back to the pool.
 ///
 /// The hot root. The attributes make the compiler prove that nothing below it allocates, counts references or locks.
-/// They are unofficial; the disassembly is tested as well.
-@_noAllocation @_noLocks
+/// They are unofficial; the disassembly of the release code is checked as well (Tests/Checks/hot-path.sh), for which the
+/// root stays a function of its own: a call per batch.
+@_noAllocation @_noLocks @inline(never)
 func processBatch(_ queue: inout QueueState, limit: UInt32) -> UInt32 {
   queue.socket.receive(limit: limit, pool: &queue.pool, into: &queue.entry)
 }
 
 /// Gives the free frames back to the kernel.
-@_noAllocation @_noLocks
+@_noAllocation @_noLocks @inline(never)
 func refill(_ queue: inout QueueState) {
   queue.socket.refill(from: &queue.pool)
 }

@@ -61,7 +61,8 @@ public struct FramePool: ~Copyable {
   /// Returns a frame by any address in it: receive descriptors point behind the headroom.
   @inlinable public mutating func put(_ address: UInt64) {
     let frame = address & frameMask
-    precondition(frame < UInt64(capacity) &* frameByteCount && free < capacity, "returned a frame that is not the pool's")
+    precondition(
+      frame < UInt64(capacity) &* frameByteCount && free < capacity, "returned a frame that is not the pool's")
     markReturned(frame)
     frames[Int(free)] = frame
     free &+= 1
@@ -87,6 +88,32 @@ public struct FramePool: ~Copyable {
   /// The next `count` places hold frames.
   @inlinable mutating func didPut(_ count: UInt32) { free &+= count }
 
+  /// Returns frames by `count` addresses that the kernel returned, eight at a time.
+  @inlinable mutating func put(_ count: UInt32, from source: UnsafePointer<UInt64>) {
+    let place = placeToPut(count)
+    let end = Int(count)
+    let eightMasks = SIMD8<UInt64>(repeating: frameMask)
+    var index = 0
+    // In bounds: the pool has room for `count` frames, source is the caller's promise.
+    while index &+ 8 <= end {
+      let eight = UnsafeRawPointer(source + index).loadUnaligned(as: SIMD8<UInt64>.self) & eightMasks
+      UnsafeMutableRawPointer(place + index).storeBytes(of: eight, as: SIMD8<UInt64>.self)
+      index &+= 8
+    }
+    while index < end {
+      place[index] = source[index] & frameMask
+      index &+= 1
+    }
+    #if DEBUG
+      index = 0
+      while index < end {
+        markReturned(place[index])
+        index &+= 1
+      }
+    #endif
+    didPut(count)
+  }
+
   /// Moves `count` free frames to `destination`, eight at a time. The pool must have so many.
   @inlinable mutating func move(_ count: UInt32, to destination: UnsafeMutablePointer<UInt64>) {
     precondition(count <= free, "took a frame from an empty pool")
@@ -105,7 +132,11 @@ public struct FramePool: ~Copyable {
       index &+= 1
     }
     #if DEBUG
-      for index in 0..<end { isFree[Int(source[index] / frameByteCount)] = false }
+      index = 0
+      while index < end {
+        isFree[Int(source[index] / frameByteCount)] = false
+        index &+= 1
+      }
     #endif
   }
 }

@@ -64,9 +64,9 @@ struct RingMappings: ~Copyable {
   borrowing func completionRing() -> ConsumerRing<UInt64> { completion.consumerRing() }
 
   /// The other side of rings in ordinary memory.
-  borrowing func kernelSide() -> KernelSide {
+  borrowing func kernelSide(headroom: UInt64) -> KernelSide {
     KernelSide(
-      fill: fill.consumerRing(), receive: receive.producerRing(),
+      headroom: headroom, fill: fill.consumerRing(), receive: receive.producerRing(),
       transmit: transmit.consumerRing(), completion: completion.producerRing())
   }
 }

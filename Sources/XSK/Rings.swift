@@ -10,9 +10,9 @@ import Synchronization
 //
 // The release on the way back is as needed as the other: without it the CPU may still be reading an entry when its slot
 // already counts as free. The same pairs order the bytes of a packet with the descriptor that points to them. On x86-64
-// all four are plain moves; on arm64 they are ldar or ldapr, and stlr: no full barrier anywhere. Each of our own indices
-// has one writer, this value, which therefore keeps it in `cached…` and never loads it back. The flags word is a hint that
-// orders nothing: a wake-up that is seen late is one batch late, and every sleep is bounded.
+// all four are plain moves; on arm64 they are ldar or ldapr, and stlr: no full barrier anywhere. Each of our own
+// indices has one writer, this value, which therefore keeps it in `cached…` and never loads it back. The flags word is
+// a hint that orders nothing: a wake-up that is seen late is one batch late, and every sleep is bounded.
 
 /// One direction of an AF_XDP ring where the kernel produces and we consume (receive, completion).
 ///
@@ -23,6 +23,7 @@ public struct ConsumerRing<Entry: BitwiseCopyable>: ~Copyable {
   @usableFromInline let consumer: UnsafePointer<Atomic<UInt32>>  // ours
   @usableFromInline let slots: UnsafePointer<Entry>
   @usableFromInline let mask: UInt32
+  @usableFromInline let byteMask: UInt32
   @usableFromInline var cachedProducer: UInt32
   @usableFromInline var cachedConsumer: UInt32
 
@@ -38,6 +39,7 @@ public struct ConsumerRing<Entry: BitwiseCopyable>: ~Copyable {
     self.consumer = consumer.assumingMemoryBound(to: Atomic<UInt32>.self)
     self.slots = slots.assumingMemoryBound(to: Entry.self)
     mask = entryCount - 1
+    byteMask = mask * UInt32(MemoryLayout<Entry>.stride)
     cachedConsumer = self.consumer.pointee.load(ordering: .relaxed)
     cachedProducer = cachedConsumer
   }
@@ -55,7 +57,21 @@ public struct ConsumerRing<Entry: BitwiseCopyable>: ~Copyable {
   }
 
   /// Entry `index` of the available ones.
-  @inlinable public subscript(index: UInt32) -> Entry { slots[Int((cachedConsumer &+ index) & mask)] }
+  @inlinable public subscript(index: UInt32) -> Entry {
+    (UnsafeRawPointer(slots) + offset(of: cachedConsumer &+ index)).load(as: Entry.self)
+  }
+
+  /// Where in `slots` an index is, in bytes: scaled before it is masked, so that a loop counts it up by itself. In
+  /// bounds: an entry's stride is a power of two.
+  @inlinable func offset(of index: UInt32) -> Int {
+    Int(truncatingIfNeeded: (index &* UInt32(truncatingIfNeeded: MemoryLayout<Entry>.stride)) & byteMask)
+  }
+
+  /// Entries from entry `index` on that lie side by side: up to the end of the memory, where the ring wraps.
+  @inlinable func run(from index: UInt32, limit: UInt32) -> (start: UnsafePointer<Entry>, count: UInt32) {
+    let slot = (cachedConsumer &+ index) & mask
+    return (slots + Int(slot), min(limit, mask &+ 1 &- slot))
+  }
 
   /// Gives the first `count` available entries back to the producer.
   @inlinable public mutating func release(_ count: UInt32) {
@@ -79,6 +95,7 @@ public struct ProducerRing<Entry: BitwiseCopyable>: ~Copyable {
   @usableFromInline let flags: UnsafePointer<Atomic<UInt32>>
   @usableFromInline let slots: UnsafeMutablePointer<Entry>
   @usableFromInline let mask: UInt32
+  @usableFromInline let byteMask: UInt32
   @usableFromInline var cachedProducer: UInt32
   @usableFromInline var cachedConsumer: UInt32
 
@@ -95,6 +112,7 @@ public struct ProducerRing<Entry: BitwiseCopyable>: ~Copyable {
     self.flags = flags.assumingMemoryBound(to: Atomic<UInt32>.self)
     self.slots = slots.assumingMemoryBound(to: Entry.self)
     mask = entryCount - 1
+    byteMask = mask * UInt32(MemoryLayout<Entry>.stride)
     cachedProducer = self.producer.pointee.load(ordering: .relaxed)
     cachedConsumer = self.consumer.pointee.load(ordering: .acquiring)
   }
@@ -111,8 +129,16 @@ public struct ProducerRing<Entry: BitwiseCopyable>: ~Copyable {
 
   /// Entry `index` of the room; not seen by the kernel before ``submit(_:)``.
   @inlinable public subscript(index: UInt32) -> Entry {
-    get { slots[Int((cachedProducer &+ index) & mask)] }
-    nonmutating set { slots[Int((cachedProducer &+ index) & mask)] = newValue }
+    get { (UnsafeRawPointer(slots) + offset(of: cachedProducer &+ index)).load(as: Entry.self) }
+    nonmutating set {
+      (UnsafeMutableRawPointer(slots) + offset(of: cachedProducer &+ index)).storeBytes(of: newValue, as: Entry.self)
+    }
+  }
+
+  /// Where in `slots` an index is, in bytes: scaled before it is masked, so that a loop counts it up by itself. In
+  /// bounds: an entry's stride is a power of two.
+  @inlinable func offset(of index: UInt32) -> Int {
+    Int(truncatingIfNeeded: (index &* UInt32(truncatingIfNeeded: MemoryLayout<Entry>.stride)) & byteMask)
   }
 
   /// Hands the first `count` entries of the room to the kernel.
@@ -150,16 +176,9 @@ extension ConsumerRing<UInt64> {
   @inlinable mutating func drain(into pool: inout FramePool, limit: UInt32) -> UInt32 {
     let count = available(limit: limit)
     if count == 0 { return 0 }
-    let place = pool.placeToPut(count)
-    let mask = pool.frameMask
-    var index: UInt32 = 0
-    while index < count {
-      let frame = self[index] & mask
-      pool.markReturned(frame)
-      place[Int(index)] = frame
-      index &+= 1
-    }
-    pool.didPut(count)
+    let first = run(from: 0, limit: count)
+    pool.put(first.count, from: first.start)
+    pool.put(count &- first.count, from: slots)
     release(count)
     return count
   }

@@ -34,7 +34,6 @@ public struct FollowingBuffers {
   @usableFromInline let mask: UInt32
   @usableFromInline let first: UInt32
   @usableFromInline let frameBase: UnsafeMutableRawPointer
-  @usableFromInline let isUnaligned: Bool
   /// 0 for a packet in one buffer.
   public let count: UInt32
   /// Bytes of all of them.
@@ -42,13 +41,12 @@ public struct FollowingBuffers {
 
   @inlinable init(
     slots: UnsafePointer<PacketDescriptor>, mask: UInt32, first: UInt32, frameBase: UnsafeMutableRawPointer,
-    isUnaligned: Bool, count: UInt32, byteCount: UInt32
+    count: UInt32, byteCount: UInt32
   ) {
     self.slots = slots
     self.mask = mask
     self.first = first
     self.frameBase = frameBase
-    self.isUnaligned = isUnaligned
     self.count = count
     self.byteCount = byteCount
   }
@@ -58,7 +56,7 @@ public struct FollowingBuffers {
     precondition(index < count, "a packet has fewer buffers")
     let packet = slots[Int((first &+ index) & mask)]
     return UnsafeMutableRawBufferPointer(
-      start: frameBase + PacketDescriptor.offset(of: packet.address, isUnaligned: isUnaligned),
+      start: frameBase + PacketDescriptor.offset(of: packet.address),
       count: Int(truncatingIfNeeded: packet.byteCount))
   }
 }
@@ -94,21 +92,28 @@ extension XDPSocket {
     if usesFragments { return receiveBuffers(limit: limit, pool: &pool, into: &handler) }
     let count = receiveRing.available(limit: limit)
     if count == 0 { return 0 }
-    let place = pool.placeToPut(count)
+    var place = pool.placeToPut(count)
     let frameMask = pool.frameMask
-    var index: UInt32 = 0
-    while index < count {
-      let entry = receiveRing[index]
-      checkBounds(entry)
-      let start = start(of: entry.address)
-      // The kernel is the only producer of entries: packet and the 256 bytes before it lie in one frame of ours.
-      let bytes = UnsafeMutableRawBufferPointer(start: start, count: Int(truncatingIfNeeded: entry.byteCount))
-      var packet = bytes.mutableBytes
-      handler.handle(&packet, in: ReceivedFrame(start: start))
-      let frame = entry.address & frameMask
-      pool.markReturned(frame)
-      place[Int(truncatingIfNeeded: index)] = frame
-      index &+= 1
+    var done: UInt32 = 0
+    while done < count {
+      let run = receiveRing.run(from: done, limit: count &- done)
+      let end = Int(truncatingIfNeeded: run.count)
+      var index = 0
+      while index < end {
+        let entry = run.start[index]
+        checkBounds(entry, headroom: 16)
+        let start = start(of: entry.address)
+        // The kernel is the only producer of entries: packet and the 256 bytes before it lie in one frame of ours.
+        let bytes = UnsafeMutableRawBufferPointer(start: start, count: Int(truncatingIfNeeded: entry.byteCount))
+        var packet = bytes.mutableBytes
+        handler.handle(&packet, in: ReceivedFrame(start: start))
+        let frame = entry.address & frameMask
+        pool.markReturned(frame)
+        place[index] = frame
+        index &+= 1
+      }
+      place += end
+      done &+= run.count
     }
     pool.didPut(count)
     releaseReceived(count)
@@ -129,7 +134,7 @@ extension XDPSocket {
       let rest = followingBuffers(of: index, available: available)
       guard let rest else { break }
       let entry = receiveRing[index]
-      checkBounds(entry)
+      checkBounds(entry, headroom: 16)
       let start = start(of: entry.address)
       let bytes = UnsafeMutableRawBufferPointer(start: start, count: Int(truncatingIfNeeded: entry.byteCount))
       var packet = bytes.mutableBytes
@@ -172,7 +177,7 @@ extension XDPSocket {
     }
     return FollowingBuffers(
       slots: receiveRing.slots, mask: receiveRing.mask, first: receiveRing.cachedConsumer &+ index &+ 1,
-      frameBase: frameBase, isUnaligned: isUnaligned, count: last &- index, byteCount: byteCount)
+      frameBase: frameBase, count: last &- index, byteCount: byteCount)
   }
 }
 
@@ -201,7 +206,7 @@ extension XDPSocket {
 
   /// What stood in front of a received packet, once: see ``ReceivedFrame/takeMetadata()``.
   @inlinable public func takeMetadata(of packet: PacketDescriptor) -> FrameMetadata {
-    checkBounds(packet)
+    checkBounds(packet, headroom: 16)
     return ReceivedFrame(start: start(of: packet.address)).takeMetadata()
   }
 }

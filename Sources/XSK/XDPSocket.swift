@@ -3,9 +3,9 @@ import LinuxSystem
 
 /// An AF_XDP socket that receives and transmits the packets of one queue of one interface.
 ///
-/// One thread owns all sockets of a ``UMEM`` and its ``FramePool`` and makes every call on them; ``descriptor`` may be put
-/// into an XSKMAP by anyone while the value lives. Packets arrive once an XDP program redirects them through that map.
-/// Closing is the deinit's; the kernel frees the queue some 20 ms later, which is why binding retries on EBUSY.
+/// One thread owns all sockets of a ``UMEM`` and its ``FramePool`` and makes every call on them; ``descriptor`` may be
+/// put into an XSKMAP by anyone while the value lives. Packets arrive once an XDP program redirects them through that
+/// map. Closing is the deinit's; the kernel frees the queue some 20 ms later, which is why binding retries on EBUSY.
 public struct XDPSocket: ~Copyable {
   @usableFromInline var receiveRing: ConsumerRing<PacketDescriptor>
   @usableFromInline var fillRing: ProducerRing<UInt64>
@@ -16,7 +16,6 @@ public struct XDPSocket: ~Copyable {
   @usableFromInline var submitted: UInt32
   @usableFromInline let frameBase: UnsafeMutableRawPointer
   @usableFromInline let byteCount: Int
-  @usableFromInline let isUnaligned: Bool
   @usableFromInline let usesNeedWakeup: Bool
   /// Packets may come and go in several buffers (XDP_USE_SG).
   public let usesFragments: Bool
@@ -39,7 +38,8 @@ public struct XDPSocket: ~Copyable {
   /// - Parameters:
   ///   - pool: Of the memory's frames. Unless `options` limit the fill ring, it takes all of them.
   ///   - sharing: The first socket on this memory, already bound: this one, of another queue or interface, shares the
-  ///     memory with it (XDP_SHARED_UMEM). It copies or not, and uses fragments and wake-ups, as the first one does.
+  ///     memory with it (XDP_SHARED_UMEM). It copies or not as the
+  ///     first one does; `options` must say the same of fragments and wake-ups.
   public init(
     memory: UMEM, pool: inout FramePool, interface: NetworkInterface, queue: UInt32, options: Options = Options(),
     sharing first: CInt? = nil
@@ -81,7 +81,6 @@ public struct XDPSocket: ~Copyable {
     submitted = 0
     frameBase = memory.base
     byteCount = memory.byteCount
-    isUnaligned = memory.geometry.isUnaligned
     usesNeedWakeup = options.usesNeedWakeup
     usesFragments = options.usesFragments
     self.mappings = mappings
@@ -94,14 +93,14 @@ public struct XDPSocket: ~Copyable {
 
   /// Where the bytes at an address lie.
   @inlinable func start(of address: UInt64) -> UnsafeMutableRawPointer {
-    frameBase + PacketDescriptor.offset(of: address, isUnaligned: isUnaligned)
+    frameBase + PacketDescriptor.offset(of: address)
   }
 
-  /// Debug builds: what a descriptor names, and the metadata in front of it, lies in the UMEM.
-  @inlinable func checkBounds(_ packet: PacketDescriptor) {
+  /// Debug builds: what a descriptor names, and so many bytes in front of it, lies in the UMEM.
+  @inlinable func checkBounds(_ packet: PacketDescriptor, headroom: Int = 0) {
     #if DEBUG
-      let offset = PacketDescriptor.offset(of: packet.address, isUnaligned: isUnaligned)
-      precondition(offset >= 16 && offset + Int(packet.byteCount) <= byteCount, "a descriptor outside the UMEM")
+      let offset = PacketDescriptor.offset(of: packet.address)
+      precondition(offset >= headroom && offset + Int(packet.byteCount) <= byteCount, "a descriptor outside the UMEM")
     #endif
   }
 }

@@ -78,6 +78,11 @@ bin=$("$SWIFT" build --show-bin-path --scratch-path "$SCRATCH")
 
 check "generated gRPC code is what the proto files make" \
   env SWIFT_BUILD_OPTIONS="--scratch-path $SCRATCH" Sources/ControlProtocol/Protos/generate.sh --check
+check "a packet costs no more instructions than allowed, and the hot loops call nothing forbidden" \
+  env SWIFT="$SWIFT" SCRATCH="$SCRATCH" Tests/Checks/ring-cost.sh
+check "the release code of the hot path calls nothing forbidden" \
+  env SWIFT="$SWIFT" SCRATCH="$SCRATCH" Tests/Checks/hot-path.sh
+check "the rings have their barriers on arm64" env SWIFT="$SWIFT" Tests/Checks/arm64.sh
 check "make install puts everything in place, and keeps a changed configuration" \
   Tests/Checks/install.sh "$bin"
 check "systemd accepts the units, users and folders" Tests/Checks/units.sh "$bin"
