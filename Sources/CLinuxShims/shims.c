@@ -10,6 +10,7 @@
 #include <net/if.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -129,6 +130,44 @@ int sluice_ethtool_channels(int socket, const char *interface_name, uint32_t *re
 		return -1;
 	*receive_channels = channels.rx_count + channels.combined_count;
 	return 0;
+}
+
+int sluice_ethtool_statistic_count(int socket, const char *interface_name, uint32_t *count)
+{
+	union {
+		struct ethtool_sset_info info;
+		char bytes[sizeof(struct ethtool_sset_info) + sizeof(uint32_t)]; /* info.data[1] */
+	} request = {.info = {.cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ULL << ETH_SS_STATS}};
+
+	if (ethtool(socket, interface_name, &request) != 0)
+		return -1;
+	*count = request.info.sset_mask ? request.info.data[0] : 0;
+	return 0;
+}
+
+int sluice_ethtool_statistics(int socket, const char *interface_name, uint32_t count, char *names, uint64_t *values)
+{
+	struct ethtool_gstrings *strings = calloc(1, sizeof(*strings) + (size_t)count * ETH_GSTRING_LEN);
+	struct ethtool_stats *statistics = calloc(1, sizeof(*statistics) + (size_t)count * sizeof(uint64_t));
+	int result = -1, error = ENOMEM;
+
+	if (strings && statistics) {
+		strings->cmd = ETHTOOL_GSTRINGS;
+		strings->string_set = ETH_SS_STATS;
+		strings->len = count;
+		statistics->cmd = ETHTOOL_GSTATS;
+		statistics->n_stats = count;
+		if (ethtool(socket, interface_name, strings) == 0 && ethtool(socket, interface_name, statistics) == 0) {
+			memcpy(names, strings->data, (size_t)count * ETH_GSTRING_LEN);
+			memcpy(values, statistics->data, (size_t)count * sizeof(uint64_t));
+			result = 0;
+		}
+		error = errno;
+	}
+	free(strings);
+	free(statistics);
+	errno = error;
+	return result;
 }
 
 int sluice_enter_new_network_namespace(void)

@@ -42,51 +42,34 @@ extension NetworkInterface {
     return -1
   }
 
-  /// What the interface can do with XDP; nil on kernels that don't tell (before 6.3).
-  public func xdpFeatures() throws(SystemError) -> XDPFeatures? {
-    let socket = try NetlinkSocket(protocol: NETLINK_GENERIC)
-    guard let family = try NetworkInterface.genericFamily("netdev", over: socket) else { return nil }
-    let fixed = genlmsghdr(cmd: UInt8(SLUICE_NETDEV_CMD_DEV_GET), version: 1, reserved: 0)
-    var request = NetlinkMessage(type: family, flags: 0, fixed: fixed)
-    request.append(attribute: Int(SLUICE_NETDEV_A_DEV_IFINDEX), index)
-    let replies = try socket.exchange(request, operation: "read XDP features of", subject: name)
-    return replies.lazy.flatMap { NetlinkAttributes($0.payload.dropFirst(MemoryLayout<genlmsghdr>.size)) }
-      .first { $0.type == Int(SLUICE_NETDEV_A_DEV_XDP_FEATURES) }
-      .map { XDPFeatures(rawValue: $0.bytes.loadUnaligned()) }
-  }
-
-  /// The number of a generic netlink family; nil if the kernel has none of that name.
-  private static func genericFamily(
-    _ name: String, over socket: borrowing NetlinkSocket
-  ) throws(SystemError) -> UInt16? {
-    let fixed = genlmsghdr(cmd: UInt8(CTRL_CMD_GETFAMILY), version: 1, reserved: 0)
-    var request = NetlinkMessage(type: UInt16(GENL_ID_CTRL), flags: 0, fixed: fixed)
-    request.append(attribute: Int(CTRL_ATTR_FAMILY_NAME), name)
+  /// The driver's own statistics (`ethtool -S`); empty where it keeps none.
+  public func driverStatistics() throws(SystemError) -> [(name: String, value: UInt64)] {
+    let socket = try OwnedDescriptor.socket(family: AF_INET, type: CInt(SOCK_DGRAM.rawValue))
+    let raw = socket.rawValue
+    var count: UInt32 = 0
     do throws(SystemError) {
-      let replies = try socket.exchange(request, operation: "find netlink family", subject: name)
-      return replies.lazy.flatMap { NetlinkAttributes($0.payload.dropFirst(MemoryLayout<genlmsghdr>.size)) }
-        .first { $0.type == Int(CTRL_ATTR_FAMILY_ID) }?.bytes.loadUnaligned()
+      try check("count statistics of", name) { sluice_ethtool_statistic_count(raw, name, &count) }
     } catch {
-      if error.code == ENOENT { return nil }
+      if error.code == EOPNOTSUPP { return [] }
       throw error
     }
+    if count == 0 { return [] }
+    var names = [CChar](repeating: 0, count: 32 * Int(count))
+    var values = [UInt64](repeating: 0, count: Int(count))
+    try check("read statistics of", name) { sluice_ethtool_statistics(raw, name, count, &names, &values) }
+    return values.enumerated().map { index, value in
+      let text = names[(32 * index)..<(32 * (index + 1))].prefix { $0 != 0 }
+      return (String(decoding: text.map { UInt8(bitPattern: $0) }, as: UTF8.self), value)
+    }
   }
-}
 
-/// What an interface's driver can do with XDP (`enum netdev_xdp_act`).
-public struct XDPFeatures: OptionSet, Hashable, Sendable {
-  public let rawValue: UInt64
-
-  public init(rawValue: UInt64) { self.rawValue = rawValue }
-
-  /// Native pass, drop, abort and transmit.
-  public static let basic = XDPFeatures(rawValue: 1)
-  public static let redirect = XDPFeatures(rawValue: 2)
-  /// Can be the target of a redirect. A veth only while its peer has an XDP program or GRO on.
-  public static let transmitRedirected = XDPFeatures(rawValue: 4)
-  public static let zeroCopy = XDPFeatures(rawValue: 8)
-  public static let offload = XDPFeatures(rawValue: 16)
-  /// Packets in several buffers.
-  public static let fragments = XDPFeatures(rawValue: 32)
-  public static let transmitRedirectedFragments = XDPFeatures(rawValue: 64)
+  /// XDP frames that were redirected to the interface and dropped there since it exists: on a veth those that its peer's
+  /// ring had no room for. The sum of the driver's `tx_…_xdp_xmit_errors` and `tx_…_xdp_…drops`; 0 where it counts none.
+  public func redirectedFrameDrops() throws(SystemError) -> UInt64 {
+    try driverStatistics().reduce(0) { sum, statistic in
+      let isDrop = statistic.name.hasSuffix("xdp_xmit_errors") || statistic.name.hasSuffix("drops")
+      let isTransmit = statistic.name.hasPrefix("tx_") && statistic.name.contains("xdp")
+      return isDrop && isTransmit ? sum &+ statistic.value : sum
+    }
+  }
 }

@@ -47,6 +47,10 @@ int sluice_membarrier_global(void);
 int sluice_ethtool_driver(int socket, const char *interface_name, char *driver, size_t capacity);
 int sluice_ethtool_channels(int socket, const char *interface_name, uint32_t *receive_channels);
 
+/* ETHTOOL_GSSET_INFO and ETHTOOL_GSTATS: how many statistics a driver keeps, and `count` of them; names of 32 bytes each. */
+int sluice_ethtool_statistic_count(int socket, const char *interface_name, uint32_t *count);
+int sluice_ethtool_statistics(int socket, const char *interface_name, uint32_t count, char *names, uint64_t *values);
+
 /* unshare(CLONE_NEWNET) and setns(CLONE_NEWNET) of the calling thread. */
 int sluice_enter_new_network_namespace(void);
 int sluice_enter_network_namespace(int descriptor);
@@ -56,6 +60,10 @@ int sluice_enter_network_namespace(int descriptor);
 
 /* linux/netdev.h, in headers since 6.3: the generic netlink family "netdev". */
 #define SLUICE_NETDEV_CMD_DEV_GET 1
+#define SLUICE_NETDEV_CMD_DEV_ADD_NTF 2
+#define SLUICE_NETDEV_CMD_DEV_DEL_NTF 3
+#define SLUICE_NETDEV_CMD_DEV_CHANGE_NTF 4
+#define SLUICE_NETDEV_MCGRP_MGMT "mgmt"
 #define SLUICE_NETDEV_A_DEV_IFINDEX 1
 #define SLUICE_NETDEV_A_DEV_XDP_FEATURES 3
 #define SLUICE_NETDEV_A_DEV_XDP_ZC_MAX_SEGS 4
