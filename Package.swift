@@ -72,15 +72,11 @@ let package = Package(
     .target(name: "XSK", dependencies: ["LinuxSystem", "CLinuxShims"]),
     .target(
       name: "XDPPrograms", dependencies: ["LinuxSystem", "CXDP", "CSluiceABI"],
-      resources: [.embedInCode("Objects/sluice_xdp.bpf.o"), .embedInCode("Objects/sluice_generator.bpf.o")]),
-    .target(name: "DataPlane", dependencies: ["Packets", "XSK", "LinuxSystem", "CSluiceABI"]),
-
-    // Measures the packet side beside other programs.
-    .target(
-      name: "Bench",
-      dependencies: [
-        "Packets", "Rules", "Traffic", "RuleCompiler", "LinuxSystem", "XSK", "XDPPrograms", "DataPlane",
+      resources: [
+        .embedInCode("Objects/sluice_xdp.bpf.o"), .embedInCode("Objects/sluice_transmit.bpf.o"),
+        .embedInCode("Objects/sluice_generator.bpf.o"), .embedInCode("Objects/sluice_sink.bpf.o"),
       ]),
+    .target(name: "DataPlane", dependencies: ["Packets", "XSK", "LinuxSystem", "CSluiceABI"]),
 
     // The control side.
     .target(name: "Telemetry", dependencies: [coreMetrics]),
@@ -126,8 +122,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Rules", "Packets", "Traffic", "Bench", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient,
-        grpcCore, grpcTransport, nioCore,
+        "Rules", "Packets", "Traffic", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient, grpcCore,
+        grpcTransport, nioCore,
       ]),
 
     // In the virtual machines of Tests/Guest.
@@ -140,7 +136,8 @@ let package = Package(
     .testTarget(
       name: "XDPProgramsTests",
       dependencies: [
-        "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "TestSupport", "NetworkSupport",
+        "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CLinuxShims", "CSluiceABI", "TestSupport",
+        "NetworkSupport",
       ]),
     .target(name: "XSKSupport", dependencies: ["LinuxSystem", "CLinuxShims", "CXDP"], path: "Tests/XSKSupport"),
     .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "XSKSupport"]),
@@ -167,7 +164,6 @@ let package = Package(
         "Traffic", "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "NetworkSupport",
       ]),
     .testTarget(name: "FlowsTests", dependencies: ["Flows", "Packets", "TestSupport"]),
-    .testTarget(name: "BenchTests", dependencies: ["Bench"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(
       name: "RuleCompilerTests",

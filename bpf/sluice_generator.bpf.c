@@ -1,28 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Traffic generator: sends frames that user space has put into a map, in turn, out of one interface. It runs by
- * BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES (kernel 5.18), which gives it one fresh page a repetition.
+ * Traffic generator: sends frames that user space has put into a map, in turn, out of one interface, as live frames.
  *
- * One run at a time: `state` is not shared between CPUs.
+ * One run at a time: `state` is not shared between CPUs; each generator has a program of its own. It is attached only to a
+ * device that never receives, for the dispatcher's sake.
  */
-#include <linux/bpf.h>
-#include <bpf/bpf_helpers.h>
+#include "live.h"
 
-#include "include/sluice_abi.h"
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__uint(key_size, 4);
+	__uint(value_size, 2 * SLUICE_LIVE_SLACK); /* user space raises it to its frames and SLUICE_LIVE_SLACK */
+} memory SEC(".maps");
 
-#define FRAME_MIN 14
-
-struct frame {
-	__u32 length;
-	__u8 bytes[SLUICE_GENERATOR_FRAME_BYTES];
-};
-
+/* Where each frame lies: address:32 | length:16. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, SLUICE_GENERATOR_FRAMES_MAX); /* user space lowers it to what it needs */
 	__type(key, __u32);
-	__type(value, struct frame);
+	__type(value, __u64);
 } frames SEC(".maps");
 
 struct {
@@ -33,26 +32,37 @@ struct {
 } output SEC(".maps");
 
 const volatile struct sluice_generator_constants constants SEC(".rodata.sluice") = {};
-struct sluice_generator_state state SEC(".data.sluice") = {};
+struct sluice_generator_state state;
+
+static __always_inline int stamp(struct xdp_md *ctx)
+{
+	struct sluice_stamp *s = (void *)(long)ctx->data + (constants.stamp_offset & 0xfff);
+
+	if ((void *)(s + 1) > (void *)(long)ctx->data_end)
+		return -1;
+	s->magic = SLUICE_STAMP_MAGIC;
+	s->sequence = state.sequence++;
+	s->timestamp = bpf_ktime_get_ns();
+	return 0;
+}
 
 SEC("xdp")
 int sluice_generate(struct xdp_md *ctx)
 {
-	__u32 length;
-	struct frame *f;
+	__u32 key = 0, length;
+	__u64 address;
+	const __u64 *descriptor = bpf_map_lookup_elem(&frames, &state.next);
+	const void *start = bpf_map_lookup_elem(&memory, &key);
 
-	if (ctx->ingress_ifindex != constants.marker_ifindex)
-		return XDP_PASS;
-	f = bpf_map_lookup_elem(&frames, &state.next);
 	state.next = state.next + 1 < constants.frame_count ? state.next + 1 : 0;
-	if (!f)
+	if (!descriptor || !start)
 		goto fail;
-	length = f->length;
-	if (length < FRAME_MIN || length > SLUICE_GENERATOR_FRAME_BYTES)
+	address = *descriptor & 0xffffffff;
+	length = *descriptor >> 32 & 0xffff;
+	if (address >= constants.byte_count || length < FRAME_MIN || length > SLUICE_LIVE_FRAME_BYTES ||
+	    build(ctx, start + address, length))
 		goto fail;
-	if (bpf_xdp_adjust_tail(ctx, (int)length - (int)bpf_xdp_get_buff_len(ctx)))
-		goto fail;
-	if (bpf_xdp_store_bytes(ctx, 0, f->bytes, length))
+	if (constants.has_stamp && stamp(ctx))
 		goto fail;
 	state.redirected++;
 	return bpf_redirect_map(&output, 0, XDP_DROP);

@@ -8,9 +8,9 @@
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <errno.h>
 #include <linux/bpf.h>
 #include <linux/if_link.h>
-#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,16 +59,31 @@ static inline int sluice_test_run(int program, const void *data, __u32 byte_coun
 	return bpf_prog_test_run_opts(program, &options);
 }
 
-/* The same `repeat` times with live frames, as if they came from the interface `ingress_ifindex`. */
-static inline int sluice_test_run_live(int program, const void *data, __u32 byte_count, __u32 ingress_ifindex, int repeat,
-				       __u32 batch_size)
-{
-	struct xdp_md context = { .data_end = byte_count, .ingress_ifindex = ingress_ifindex };
-	LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = data, .data_size_in = byte_count, .ctx_in = &context,
-		    .ctx_size_in = sizeof(context), .repeat = repeat, .flags = SLUICE_BPF_F_TEST_XDP_LIVE_FRAMES,
-		    .batch_size = batch_size);
+/*
+ * A request to run a program with live frames, ready for the system call. Without a context the frames come from the
+ * loopback device of the caller's namespace. `data` is what each page holds at first.
+ */
+struct sluice_live_run {
+	union bpf_attr request;
+	__u8 data[4096];
+};
 
-	return bpf_prog_test_run_opts(program, &options);
+static inline void sluice_live_run_prepare(struct sluice_live_run *run, int program)
+{
+	memset(run, 0, sizeof(*run));
+	run->request.test.prog_fd = program;
+	run->request.test.data_in = (__u64)(unsigned long)run->data;
+	run->request.test.flags = SLUICE_BPF_F_TEST_XDP_LIVE_FRAMES;
+}
+
+/* Runs it `repeat` times; frames of `byte_count` bytes, `batch` of them in one bulk. 0 or -errno. libbpf copies more. */
+static inline int sluice_live_run(struct sluice_live_run *run, __u32 repeat, __u32 byte_count, __u32 batch)
+{
+	run->request.test.repeat = repeat;
+	run->request.test.data_size_in = byte_count;
+	run->request.test.data_size_out = 0; /* the kernel writes it */
+	run->request.test.batch_size = batch;
+	return syscall(SYS_bpf, BPF_PROG_TEST_RUN, &run->request, sizeof(run->request)) == 0 ? 0 : -errno;
 }
 
 /* Number and name of a loaded program; `name` has room for BPF_OBJ_NAME_LEN bytes. */
@@ -110,10 +125,3 @@ static inline int sluice_xdp_link_info(int link, __u32 *program_identifier, __u3
 	*ifindex = info.xdp.ifindex;
 	return result;
 }
-
-/*
- * Waits for an RCU grace period: XDP programs that run now are over then. -1 where the kernel refuses (nohz_full CPUs).
- * MEMBARRIER_CMD_GLOBAL is synchronize_rcu() (kernel/sched/membarrier.c); on one CPU it does nothing, and the caller, who
- * runs there, shows that no program does.
- */
-static inline int sluice_wait_for_rcu(void) { return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0); }

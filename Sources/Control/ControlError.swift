@@ -37,7 +37,8 @@ extension ControlError {
   init(_ error: ProgramError) {
     switch error {
     case .system(let error): self.init(error)
-    case .interfaceBusy, .dispatcherUnavailable, .refusedByVerifier: self.init(.failedPrecondition, error.description)
+    case .interfaceBusy, .dispatcherUnavailable, .refusedByVerifier, .cannotTransmit:
+      self.init(.failedPrecondition, error.description)
     case .malformedObject: self.init(.internal, error.description)
     }
   }

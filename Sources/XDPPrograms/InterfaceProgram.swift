@@ -153,8 +153,8 @@ public final class InterfaceProgram {
   public func setPath(_ path: PacketPath) throws(ProgramError) {
     if let peer = path.peer { try maps.devices.update(peer, to: peer) }
     try maps.store(path)
-    // Where the kernel can't tell that nobody needs them, the next generation removes them.
-    if waitForPacketsInFlight() { try removeStaleTargets(keeping: path.peer) }
+    Kernel.waitForGracePeriod()
+    try removeStaleTargets(keeping: path.peer)
   }
 
   private func removeStaleTargets(keeping peer: UInt32?) throws(ProgramError) {

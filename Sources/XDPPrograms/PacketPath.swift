@@ -1,5 +1,4 @@
 import CSluiceABI
-import CXDP
 
 /// Where the packets of an interface go that its rules pass: those of rules, of the default action, malformed ones, and
 /// captured ones that fall back to pass.
@@ -54,6 +53,3 @@ extension ProgramMaps {
     try path.update(UInt32(0), to: new)
   }
 }
-
-/// Returns when no packet is in a program any more that was in it at the call, false where the kernel can't tell.
-func waitForPacketsInFlight() -> Bool { sluice_wait_for_rcu() == 0 }

@@ -10,6 +10,8 @@ public enum ProgramError: Error, Sendable, CustomStringConvertible {
   case interfaceBusy(interface: String, programID: UInt32, programName: String, remedy: String)
   /// libxdp's dispatcher was asked for and can't be had.
   case dispatcherUnavailable(interface: String, reason: String)
+  /// The interface takes no XDP frames now.
+  case cannotTransmit(interface: String, reason: String)
   /// The embedded object lacks what this code expects: the build is inconsistent.
   case malformedObject(String)
 
@@ -22,6 +24,7 @@ public enum ProgramError: Error, Sendable, CustomStringConvertible {
       "\(interface) already runs the XDP program \(name.isEmpty ? "" : "\(name) ")(id \(id)); \(remedy)"
     case .dispatcherUnavailable(let interface, let reason):
       "libxdp's dispatcher cannot be used on \(interface): \(reason)"
+    case .cannotTransmit(let interface, let reason): "\(interface) takes no XDP frames: \(reason)"
     case .malformedObject(let what): "embedded BPF object: \(what)"
     }
   }

@@ -5,12 +5,14 @@ import LinuxSystem
 
 /// Sends frames out of an interface by XDP live frames (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18): no socket and no skb.
 ///
-/// The output device must take XDP frames (`NDO_XMIT` among its XDP features; a veth does while its peer runs an XDP
-/// program or has GRO on). One thread owns it. ``send(_:)`` blocks while the kernel sends.
+/// The output device must take XDP frames: see ``NetworkInterface/redirectRefusal()``. One thread owns it, and ``send(_:)``
+/// blocks while the kernel sends; several generators run at once on several CPUs.
 public final class TrafficGenerator {
   /// Longest frame, bytes.
-  public static let frameByteCountMax = Int(SLUICE_GENERATOR_FRAME_BYTES)
+  public static let frameByteCountMax = Int(SLUICE_LIVE_FRAME_BYTES)
   public static let frameCountMax = Int(SLUICE_GENERATOR_FRAMES_MAX)
+  /// Bytes of a stamp in a frame.
+  public static let stampByteCount = MemoryLayout<sluice_stamp>.size
 
   /// What became of the frames so far.
   public struct State: Hashable, Sendable {
@@ -20,108 +22,91 @@ public final class TrafficGenerator {
     public var failed: UInt64
   }
 
-  /// Frames that go to the device in one bulk; 64 beats 256 by half on veth, for the cache's sake.
-  private static let bulk: UInt32 = 64
-  /// Marks a run: no packet that the attached program receives comes from there.
-  private static let loopbackIndex: UInt32 = 1
-
   /// Why each call costs tens of milliseconds more than it must; nil if all is well.
-  public let slowReason: String?
+  public var slowReason: String? { run.slowReason }
 
-  private let program: OwnedDescriptor
-  private let state: BPFMap
-  private let dispatcherAnchor: DispatcherAnchor?
-  private let template: [UInt8]
+  private let run: LiveRun
+  private let state: UnsafeMutablePointer<sluice_generator_state>
+  private let stateRegion: MappedRegion
+  /// The most frequent length: frames of it need no adjustment.
+  private let usualByteCount: UInt32
 
   /// - Parameters:
   ///   - interfaceIndex: Where the frames leave.
   ///   - frames: Sent in turn; 14 ... ``frameByteCountMax`` bytes each, at most ``frameCountMax``.
-  public init(interfaceIndex: UInt32, frames: [[UInt8]]) throws(ProgramError) {
+  ///   - stampOffset: Where a `struct sluice_stamp` is written into every frame, over what is there; it must fit in each.
+  ///     nil: frames leave as they are.
+  public init(interfaceIndex: UInt32, frames: [[UInt8]], stampOffset: Int? = nil) throws(ProgramError) {
     precondition(!frames.isEmpty && frames.count <= TrafficGenerator.frameCountMax, "1 ... frameCountMax frames")
+    let least = max(14, (stampOffset ?? 0) + (stampOffset == nil ? 0 : TrafficGenerator.stampByteCount))
     precondition(
-      frames.allSatisfy { 14...TrafficGenerator.frameByteCountMax ~= $0.count }, "frames of 14 ... the longest bytes")
+      frames.allSatisfy { least...TrafficGenerator.frameByteCountMax ~= $0.count }, "frames of 14 ... the longest bytes")
+    precondition(stampOffset ?? 0 >= 0, "a stamp lies in the frame")
+    let memory = FrameMemory(frames)
     let object = try ProgramObject(
       PackageResources.sluice_generator_bpf_o, programName: "sluice_generate",
-      constants: sluice_generator_constants(frame_count: UInt32(frames.count), marker_ifindex: TrafficGenerator.loopbackIndex))
+      constants: sluice_generator_constants(
+        byte_count: UInt32(memory.byteCount), frame_count: UInt32(frames.count), stamp_offset: UInt32(stampOffset ?? 0),
+        has_stamp: stampOffset == nil ? 0 : 1))
+    try object.setFrameByteCount(memory.byteCount)
     try object.setMaxEntries(UInt32(frames.count), of: "frames")
     try object.setFragsSupport()
-    try object.load()
-    let map = try object.map("frames")
-    for (index, frame) in frames.enumerated() { try map.update(UInt32(index), toFrame: frame) }
+    try object.loadWithFrames()
+    try memory.store(frames, in: try object.map("memory"), places: try object.map("frames"))
     try object.map("output").update(UInt32(0), to: interfaceIndex)
+    let region = try object.map(".bss").share(MemoryLayout<sluice_generator_state>.size)
     let program = try object.program()
-    let state = try object.map(".data.sluice")
-    let anchor: DispatcherAnchor?
-    do throws(ProgramError) {
-      anchor = try DispatcherAnchor(program)
-      slowReason = nil
-    } catch {
-      anchor = nil
-      slowReason = error.description
-    }
-    dispatcherAnchor = anchor
-    self.program = program
-    self.state = state
-    template = Array(repeating: 0, count: 64)
+    run = LiveRun(program)
+    state = region.base.assumingMemoryBound(to: sluice_generator_state.self)  // the section has that one variable
+    stateRegion = region
+    usualByteCount = memory.usualByteCount
   }
 
   /// Sends `count` frames, the next in turn. Fewer where a signal interrupts: ``readState()`` says how many.
   public func send(_ count: UInt32) throws(ProgramError) {
     guard count > 0 else { return }
-    let result = template.withUnsafeBytes { bytes in
-      sluice_test_run_live(
-        program.rawValue, bytes.baseAddress, UInt32(bytes.count), TrafficGenerator.loopbackIndex, CInt(count),
-        min(count, TrafficGenerator.bulk))
-    }
-    guard result == 0 || result == -EINTR else {
-      throw .system(
-        systemError("send live frames", "", code: -result, remedy: result == -EINVAL ? "needs Linux 5.18" : nil))
-    }
+    _ = try run.run(count, byteCount: usualByteCount)
   }
 
   public func readState() throws(ProgramError) -> State {
-    let value: sluice_generator_state = try state.value(UInt32(0))
-    return State(redirected: value.redirected, failed: value.failed)
+    State(redirected: state.pointee.redirected, failed: state.pointee.failed)
   }
 }
 
-extension BPFMap {
-  /// Stores a `struct frame` of bpf/sluice_generator.bpf.c: 32-bit length, then the bytes.
-  fileprivate borrowing func update(_ index: UInt32, toFrame frame: [UInt8]) throws(ProgramError) {
-    var bytes = withUnsafeBytes(of: UInt32(frame.count)) { Array($0) } + frame
-    bytes += Array(repeating: 0, count: 4 + TrafficGenerator.frameByteCountMax - bytes.count)
-    try update(index, toBytes: bytes)
-  }
-}
+/// Where frames lie in one map value: one behind the other, equal ones once, so that the caches hold many.
+private struct FrameMemory {
+  private(set) var byteCount = 0
+  private(set) var usualByteCount: UInt32 = 0
+  /// As the program reads them: address:32 | length:16.
+  private var descriptors: [UInt64] = []
 
-/// Keeps a program attached to a tap device of this process.
-///
-/// The kernel calls XDP programs through a trampoline that knows the attached ones (kernel/bpf/dispatcher.c). A test run of
-/// a program that is attached nowhere changes the trampoline and waits for an RCU grace period, twice a call: 25 to 35 ms.
-/// The device, never up, goes with the descriptor, also when the process is killed.
-private final class DispatcherAnchor {
-  private let tap: OwnedDescriptor
-  private let link: OwnedDescriptor
-
-  init(_ program: borrowing OwnedDescriptor) throws(ProgramError) {
-    let raw = open("/dev/net/tun", O_RDWR | O_CLOEXEC)
-    guard raw >= 0 else { throw .system(systemError("open", "/dev/net/tun", code: errno)) }
-    let tap = OwnedDescriptor(owning: raw)
-    // struct ifreq: 16 bytes of name, then 16 bits of flags: IFF_TAP | IFF_NO_PI (linux/if_tun.h).
-    var request = Array("sluicegen%d".utf8) + Array(repeating: 0, count: 40 - 11)
-    request[16] = 0x02
-    request[17] = 0x10
-    let setInterface: UInt = 0x4004_54ca  // TUNSETIFF
-    guard ioctl(raw, setInterface, &request) == 0 else {
-      throw .system(systemError("make tap device", "sluicegen", code: errno))
+  init(_ frames: [[UInt8]]) {
+    var places: [[UInt8]: Int] = [:]
+    var lengths: [Int: Int] = [:]
+    descriptors.reserveCapacity(frames.count)
+    for frame in frames {
+      let place = places[frame] ?? byteCount
+      if place == byteCount {
+        places[frame] = place
+        byteCount += (frame.count + 63) & ~63  // whole cache lines
+      }
+      lengths[frame.count, default: 0] += 1
+      descriptors.append(UInt64(place) | UInt64(frame.count) << 32)
     }
-    let name = String(decoding: request.prefix(16).prefix { $0 != 0 }, as: UTF8.self)
-    let index = if_nametoindex(name)
-    let programDescriptor = program.rawValue
-    link = OwnedDescriptor(
-      owning: try checkBPF("attach generator to", name) {
-        sluice_xdp_link_create(programDescriptor, CInt(index), UInt32(XDP_FLAGS_DRV_MODE))
-      })
-    self.tap = tap
+    usualByteCount = UInt32(lengths.max { $0.value < $1.value }?.key ?? 64)
+  }
+
+  func store(
+    _ frames: [[UInt8]], in memory: borrowing BPFMap, places: borrowing BPFMap
+  ) throws(ProgramError) {
+    let bytes = try memory.share(byteCount)
+    let table = try places.share(8 * descriptors.count)
+    for (index, descriptor) in descriptors.enumerated() {
+      let place = Int(descriptor & 0xffff_ffff)
+      frames[index].withUnsafeBytes {
+        UnsafeMutableRawBufferPointer(start: bytes.base + place, count: $0.count).copyMemory(from: $0)
+      }
+      table.base.storeBytes(of: descriptor, toByteOffset: 8 * index, as: UInt64.self)
+    }
   }
 }

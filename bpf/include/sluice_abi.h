@@ -229,24 +229,81 @@ struct sluice_constants {
 	__u32 tables_mask;
 };
 
-/* The same for the traffic generator. */
-struct sluice_generator_constants {
-	__u32 frame_count;
-	/* The ingress interface that marks a run; a packet received by the attached program has another. */
-	__u32 marker_ifindex;
+/*
+ * Live frames. Longest: a page less what the kernel puts into it (net/bpf/test_run.c), 3408 bytes on 6.18 and x86-64;
+ * what does not fit fails and is counted. Their memory ends with so many bytes that no frame begins in.
+ */
+#define SLUICE_LIVE_FRAME_BYTES 3400
+#define SLUICE_LIVE_SLACK 4096
+
+/* The transmitter's, as struct sluice_constants. */
+struct sluice_transmit_constants {
+	__u32 byte_count; /* of frames, without the slack */
 };
 
-/* What the traffic generator counts, in `.data.sluice`. */
+#define SLUICE_TRANSMIT_QUEUE_ENTRIES 8192
+#define SLUICE_TRANSMIT_PORTS_MAX 64
+
+/* What the transmitter and user space share, in `.bss`. */
+struct sluice_transmit {
+	__u32 consumed; /* descriptors the program has taken, wrapping; the next is at its remainder */
+	__u32 reserved[15];
+	__u64 redirected; /* handed to the port's interface, which may still drop them */
+	__u64 failed; /* could not be built, or the port is gone */
+	__u64 reserved2[6];
+	__u64 queue[SLUICE_TRANSMIT_QUEUE_ENTRIES]; /* address:32 | length:16 | port:16, from the low end */
+};
+
+/* The traffic generator's, as struct sluice_constants. */
+struct sluice_generator_constants {
+	__u32 byte_count; /* of frames, without the slack */
+	__u32 frame_count;
+	__u32 stamp_offset; /* where struct sluice_stamp is written into each frame */
+	__u32 has_stamp; /* boolean */
+};
+
+/* What the traffic generator counts, in `.bss`. */
 struct sluice_generator_state {
 	__u32 next; /* frame to send */
-	__u32 reserved;
+	__u32 sequence; /* of the next stamp */
 	__u64 redirected; /* handed to the output interface, which may still drop them */
 	__u64 failed; /* could not be built */
 };
 
-/* The traffic generator's frames: bytes of the longest, and how many there can be. */
-#define SLUICE_GENERATOR_FRAME_BYTES 2044
 #define SLUICE_GENERATOR_FRAMES_MAX 65536
+
+/* In a frame, at any offset: numbers in host order. */
+#define SLUICE_STAMP_MAGIC 0x706d7473u
+struct sluice_stamp {
+	__u32 magic;
+	__u32 sequence; /* counts the frames of one generator, wrapping */
+	__u64 timestamp; /* CLOCK_MONOTONIC, nanoseconds, when the frame was built */
+};
+
+/* The traffic sink's, as struct sluice_constants. */
+struct sluice_sink_constants {
+	__u32 stamp_offset;
+	__u32 has_stamp; /* boolean */
+	__u32 passes; /* boolean: to the stack instead of nowhere */
+};
+
+/* Latency buckets that hold any 64-bit value. */
+#define SLUICE_LATENCY_BUCKETS 1920
+
+/* What one CPU counts in the traffic sink; the last five are about stamped frames. */
+struct sluice_sink_counters {
+	__u64 packets;
+	__u64 bytes;
+	__u64 unstamped; /* stamps are measured, and the frame has none */
+	__u64 stamped;
+	__u64 latency_sum; /* nanoseconds */
+	__u64 latency_least;
+	__u64 latency_greatest;
+	__u64 missing; /* sequence numbers skipped; those that come after all are in `late` too */
+	__u64 late; /* behind a frame that was sent after them */
+	__u32 next_sequence;
+	__u32 reserved;
+};
 
 _Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv4) == 64, "ABI");
@@ -256,5 +313,7 @@ _Static_assert(sizeof(struct sluice_generation) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_path) == 8, "ABI");
 _Static_assert(sizeof(struct sluice_decision) == 24, "ABI");
+_Static_assert(sizeof(struct sluice_stamp) == 16, "ABI");
+_Static_assert(__builtin_offsetof(struct sluice_transmit, queue) == 128, "ABI");
 
 #endif
