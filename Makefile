@@ -31,7 +31,7 @@ help:
 	@echo '  make demo-keep  the same, left running, to talk to'
 	@echo '  make test       every test, as root'
 	@echo '  make test-guest zero-copy drivers, two NUMA nodes and huge pages in virtual machines (about 6 minutes)'
-	@echo '  make bench      how fast it is, as root'
+	@echo '  make bench      how fast it is, as root, beside the programs in PEERS=dir; writes the table in README.md'
 	@echo
 	@echo '  make build      debug build             make release   release build'
 	@echo '  make deps       Debian packages that are missing (the others call it)'
@@ -122,8 +122,13 @@ demo: release
 demo-keep: release
 	@BIN='$(scratch)/release' Tests/Demo/demo.sh --keep
 
+# PEERS: a folder of programs to measure beside ours, as `sluice bench --list` names them.
+PEERS ?=
+BENCH_FLAGS ?=
+
 bench: release
 	@BIN='$(scratch)/release' Tests/Demo/bench.sh
+	@$(sudo) '$(scratch)/release/sluice' bench $(if $(PEERS),--peers '$(abspath $(PEERS))') --markdown README.md $(BENCH_FLAGS)
 
 # ---- Installation ----------------------------------------------------------------------------------------------------
 

@@ -78,6 +78,13 @@ let package = Package(
       ]),
     .target(name: "DataPlane", dependencies: ["Packets", "XSK", "LinuxSystem", "CSluiceABI"]),
 
+    // Measures the packet side beside other programs.
+    .target(
+      name: "Bench",
+      dependencies: [
+        "Packets", "Rules", "Traffic", "RuleCompiler", "LinuxSystem", "XSK", "XDPPrograms", "DataPlane",
+      ]),
+
     // The control side.
     .target(name: "Telemetry", dependencies: [coreMetrics]),
     .target(name: "Logs", dependencies: [logging]),
@@ -122,8 +129,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Rules", "Packets", "Traffic", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient, grpcCore,
-        grpcTransport, nioCore,
+        "Rules", "Packets", "Traffic", "Bench", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient,
+        grpcCore, grpcTransport, nioCore,
       ]),
 
     // In the virtual machines of Tests/Guest.
@@ -164,6 +171,7 @@ let package = Package(
         "Traffic", "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "NetworkSupport",
       ]),
     .testTarget(name: "FlowsTests", dependencies: ["Flows", "Packets", "TestSupport"]),
+    .testTarget(name: "BenchTests", dependencies: ["Bench"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(
       name: "RuleCompilerTests",

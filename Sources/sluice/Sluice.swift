@@ -27,7 +27,7 @@ struct Sluice: AsyncParsableCommand {
       Login.self, Logout.self, WhoAmI.self, PasswordCommand.self,
       Status.self, Interfaces.self, Attach.self, Detach.self,
       RuleSetCommand.self, RuleCommand.self, Apply.self,
-      Counters.self, CaptureCommand.self, Generate.self,
+      Counters.self, CaptureCommand.self, Generate.self, BenchCommand.self,
     ])
 }
 

@@ -122,8 +122,8 @@ enum Rule {
 
   static let rooms = [
     "CLinuxShims", "CXDP", "CPostgres", "CSluiceABI", "LinuxSystem", "Packets", "Rules", "RuleCompiler",
-    "Traffic", "Flows", "XSK", "XDPPrograms", "DataPlane", "Control", "ControlProtocol", "Telemetry", "Storage",
-    "Identity", "RESTAPI", "sluiced", "sluice-api", "sluice",
+    "Traffic", "Flows", "XSK", "XDPPrograms", "DataPlane", "Bench", "Control", "ControlProtocol", "Telemetry",
+    "Storage", "Identity", "RESTAPI", "sluiced", "sluice-api", "sluice",
   ]
 
   /// Every room stands, and a room with Swift in it is not empty.

@@ -1,0 +1,106 @@
+import Foundation
+import LinuxSystem
+
+/// Runs one program at one work and measures what arrives. One thread uses it, inside the ``Enclosure``.
+struct Arena {
+  let work: Work
+  let peers: Peers
+  let seconds: Double
+  /// This program.
+  let ownPath: String
+
+  /// For what moves at first only: pages touched, caches filled, clocks up.
+  private static let warmUpMicroseconds: UInt32 = 300_000
+
+  func measure(_ name: String) throws -> Sample {
+    let first = try Cable(0)
+    defer { withExtendedLifetime(first) {} }
+    guard let contestant = work.contestants(farMAC: try Cable.mac(first.far)).first(where: { $0.name == name }) else {
+      throw BenchError("\(work.rawValue) has no \(name)")
+    }
+    switch work {
+    case .receive: return try rate(contestant, sinkAt: nil, loadAt: first.far) { try Arena.received(first) }
+    case .transmitWithoutLiveFrames, .generate:
+      return try rate(contestant, sinkAt: first.far, loadAt: nil) { try Cable.statistics(first.far).rxPackets }
+    case .capture, .captureLarge: throw BenchError("captures are searched, not measured once")
+    }
+  }
+
+  func start(_ contestant: Contestant) throws(BenchError) -> Child {
+    let child: Child
+    switch contestant.executable {
+    case .own:
+      child = try Child(
+        contestant.name, [ownPath] + contestant.arguments, cpu: contestant.cpu, folder: Enclosure.folder)
+    case .peer(let tool):
+      guard let path = peers.paths[tool] else { throw BenchError("\(tool.rawValue) is missing") }
+      child = try Child(
+        contestant.name, [path] + contestant.arguments, cpu: contestant.cpu, folder: Enclosure.folder,
+        preload: peers.preload)
+    }
+    if let text = contestant.readyText {
+      try child.wait(for: "it was ready") { child.output.contains(text) || child.errors.contains(text) }
+    }
+    if !contestant.attachesTo.isEmpty {
+      try child.wait(for: "it attached its program") { Cable.havePrograms(contestant.attachesTo) }
+    }
+    return child
+  }
+
+  func startLoad(_ interface: String, _ options: [String]) throws(BenchError) -> Child {
+    let child = try Child(
+      "load", [ownPath, "bench", "subject", "load", interface, "--size", "\(work.frameByteCount)"] + options,
+      cpu: Contestant.generatorCPU, folder: Enclosure.folder)
+    try child.wait(for: "it was ready") { child.output.contains(Subject.readyText) }
+    return child
+  }
+
+  /// Packets a second by `count`, over the seconds after the first packets and a while to warm up.
+  private func rate(
+    _ contestant: Contestant, sinkAt: String?, loadAt: String?, count: () throws -> UInt64
+  ) throws -> Sample {
+    let sink = try sinkAt.map { try Sink($0) }
+    defer { withExtendedLifetime(sink) {} }
+    let before = try count()
+    let child = try start(contestant)
+    let load = try loadAt.map { try startLoad($0, []) }
+    try child.wait(for: "packets arrived") { ((try? count()) ?? before) > before }
+    usleep(Arena.warmUpMicroseconds)
+    let start = (time: SystemClock.monotonicNanoseconds(), count: try count())
+    usleep(UInt32(seconds * 1e6))
+    let end = (time: SystemClock.monotonicNanoseconds(), count: try count())
+    guard child.isRunning else { throw BenchError("\(child.name) ended:\n\(child.lastWords)") }
+    var sample = Sample(["rate": Double(end.count - start.count) / Double(end.time - start.time) * 1e9])
+    load?.stop()
+    usleep(100_000)  // what is on its way arrives
+    child.stop()
+    guard let load else { return sample }
+    guard let sent = Subject.Account(output: load.output) else {
+      throw BenchError("the load did not tell what it sent:\n\(load.lastWords)")
+    }
+    let inside = Subject.Account(output: child.output)?.dropped ?? 0
+    let account = try Arena.account(sent.packets, droppedInside: inside, delivered: try count() - before)
+    (sample.lost, sample.unexplained) = (account.lost, account.unexplained)
+    return sample
+  }
+
+  /// Packets that the near device's program redirected with success.
+  private static func received(_ cable: Cable) throws(BenchError) -> UInt64 {
+    // Refused ones first: fewer, if time passes between, are then taken off.
+    let refused = try Cable.statistics(cable.far).txDropped
+    let near = try Cable.statistics(cable.near)
+    return near.rxPackets &- (near.rxDropped &- refused)
+  }
+
+  private static func account(
+    _ attempted: UInt64, droppedInside: UInt64, delivered: UInt64
+  ) throws(BenchError) -> PacketAccount {
+    let refused = try Cable.statistics("far0").txDropped
+    let notTaken = try Cable.statistics("near0").rxDropped &- refused
+    // The way out is the way in where there is one cable.
+    let out = (try? Cable.statistics("near1")) ?? LinkStatistics()
+    return PacketAccount(
+      attempted: attempted, refused: refused, notTaken: notTaken, droppedInside: droppedInside,
+      refusedBehind: out.txDropped, delivered: delivered)
+  }
+}

@@ -1,0 +1,107 @@
+/// A program that does a work, and how it is run.
+public struct Contestant: Hashable, Sendable {
+  enum Executable: Hashable, Sendable {
+    /// This program, with another command.
+    case own
+    case peer(PeerTool)
+  }
+
+  /// Short; goals name it.
+  public let name: String
+  let executable: Executable
+  let arguments: [String]
+  /// What it is pinned to; nil: it does that itself.
+  let cpu: Int?
+  /// Interfaces on which an XDP program tells that it is ready.
+  let attachesTo: [String]
+  /// What it prints when it is ready.
+  let readyText: String?
+  /// Where captures go.
+  let capturePath: String?
+
+  init(
+    _ name: String, _ executable: Executable, _ arguments: [String], cpu: Int? = Contestant.subjectCPU,
+    attachesTo: [String] = [], readyText: String? = nil, capturePath: String? = nil
+  ) {
+    self.name = name
+    self.executable = executable
+    self.arguments = arguments
+    self.cpu = cpu
+    self.attachesTo = attachesTo
+    self.readyText = readyText
+    self.capturePath = capturePath
+  }
+
+  static let generatorCPU = 0
+  static let subjectCPU = 1
+
+  /// `sluice bench subject …`.
+  fileprivate static func own(
+    _ arguments: [String], name: String = "sluice", capturePath: String? = nil
+  ) -> Contestant {
+    Contestant(
+      name, .own, ["bench", "subject"] + arguments, readyText: Subject.readyText, capturePath: capturePath)
+  }
+
+  /// Nil where ours is meant.
+  public var tool: PeerTool? {
+    if case .peer(let tool) = executable { return tool }
+    return nil
+  }
+
+  /// DPDK's test program on AF_XDP: one port for each interface, main thread on the generator's CPU, where it sleeps.
+  fileprivate static func testpmd(_ mode: String, _ interfaces: String...) -> Contestant {
+    let devices = interfaces.enumerated().flatMap { number, interface in
+      ["--vdev", "net_af_xdp\(number),iface=\(interface),start_queue=0,queue_count=1"]
+    }
+    let environment = [
+      "--no-huge", "-m", "512", "--no-pci", "--no-telemetry", "--no-shconf", "-l", "\(generatorCPU),\(subjectCPU)",
+    ]
+    let options = [
+      "--", "--forward-mode=\(mode)", "--nb-cores=1", "--total-num-mbufs=32768", "--auto-start", "--no-lsc-interrupt",
+      "--stats-period", "1",
+    ]
+    return Contestant(
+      "testpmd", .peer(.testpmd), environment + devices + options, cpu: nil,
+      attachesTo: mode == "txonly" ? [] : interfaces)
+  }
+}
+
+extension Work {
+  /// Ours, first, then those it is compared with.
+  ///
+  /// - Parameter farMAC: Of the device behind near0, for who asks for a destination.
+  func contestants(farMAC: String) -> [Contestant] {
+    let first = "near0"
+    switch self {
+    case .receive:
+      return [
+        .own(["receive", first]),
+        Contestant("xdpsock", .peer(.xdpsock), ["-r", "-i", first, "-q", "0"], attachesTo: [first]),
+        .testpmd("rxonly", first),
+      ]
+    case .transmitWithoutLiveFrames:
+      return [
+        .own(["transmit-afxdp", first]),
+        Contestant("xdpsock", .peer(.xdpsock), ["-t", "-i", first, "-q", "0", "-s", "68"]),
+      ]
+    case .capture, .captureLarge:
+      let folder = Enclosure.folder
+      return [
+        .own(["capture", first, "--path", "\(folder)/sluice.pcapng"], capturePath: "\(folder)/sluice.pcapng"),
+        // 128 MiB of kernel buffer each, as much as ours has in all.
+        Contestant(
+          "tcpdump", .peer(.tcpdump), ["-i", first, "-n", "-B", "131072", "-w", "\(folder)/tcpdump.pcap"],
+          readyText: "listening on", capturePath: "\(folder)/tcpdump.pcap"),
+        Contestant(
+          "dumpcap", .peer(.dumpcap), ["-i", first, "-q", "-B", "128", "-w", "\(folder)/dumpcap.pcapng"],
+          readyText: "File: ", capturePath: "\(folder)/dumpcap.pcapng"),
+      ]
+    case .generate:
+      return [
+        Contestant("sluice", .own, ["generate", "--interface", first, "--size", "64"]),
+        Contestant("xdp-trafficgen", .peer(.trafficGenerator), ["udp", "-m", farMAC, first]),
+      ]
+    }
+  }
+}

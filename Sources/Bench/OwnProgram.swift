@@ -1,0 +1,27 @@
+import LinuxSystem
+import RuleCompiler
+import Rules
+import XDPPrograms
+
+/// Sluice's XDP program on an interface, deciding by a few rules, as the daemon attaches it.
+enum OwnProgram {
+  /// The one rule's slot where there is one.
+  static let slot: UInt32 = 1
+
+  static func attach(
+    to interface: NetworkInterface, defaultAction: Fate = .pass, rules: [Rule] = []
+  ) throws -> InterfaceProgram {
+    let generation = try compile(
+      RuleSet(name: "bench", defaultAction: defaultAction, rules: rules), slots: { _ in slot },
+      interfaceIndex: { _ in nil }, generation: 1, captureFallback: .drop)
+    let program = try generation.withUnsafeBytes { bytes in
+      try InterfaceProgram(
+        interface: interface.name, index: interface.index, options: AttachOptions(mode: .native), pins: nil,
+        generation: bytes)
+    }
+    return program
+  }
+
+  /// Every packet to user space.
+  static let captureAll = [Rule(name: "all", action: .capture)]
+}

@@ -1,0 +1,48 @@
+import LinuxSystem
+import XSK
+
+extension Subject {
+  /// Transmits one frame over and over by AF_XDP out of queue 0, as fast as the kernel takes it.
+  ///
+  /// - Parameter batch: Frames submitted at a time, and sent by one call: 32 ... 2048.
+  public static func transmitByAFXDP(_ name: String, frameByteCount: Int, batch: UInt32) throws {
+    StopFlag.install()
+    let interface = try NetworkInterface.named(name)
+    let memory = try UMEM(
+      geometry: UMEM.Geometry(frameCount: 4096), numaNode: interface.numaNode(), subject: "UMEM of \(name)")
+    var pool = memory.makePool()
+    var socket = try XDPSocket(
+      memory: memory, pool: &pool, interface: interface, queue: 0,
+      options: XDPSocket.Options(receiveEntryCount: 0, transmitEntryCount: 2048, transmitBudget: batch))
+    try fill(&socket, &pool, with: try frames(byteCount: frameByteCount))
+    tell(readyText)
+    let byteCount = UInt32(frameByteCount)
+    var sent: UInt64 = 0
+    while !StopFlag.isSet {
+      socket.reclaim(into: &pool)
+      let count = min(socket.transmitRoom(limit: batch), pool.count)
+      var index: UInt32 = 0
+      while index < count {
+        socket.setTransmit(index, PacketDescriptor(address: pool.take(), byteCount: byteCount, options: 0))
+        index &+= 1
+      }
+      socket.submitTransmit(count)
+      sent &+= UInt64(count)
+      try socket.kick()
+    }
+    tell(Account(packets: sent - UInt64(socket.transmitPending)).line)
+  }
+
+  /// Writes the frames into all the pool's places in turn.
+  private static func fill(_ socket: inout XDPSocket, _ pool: inout FramePool, with frames: [[UInt8]]) throws {
+    var addresses: [UInt64] = []
+    while pool.count > 0 { addresses.append(pool.take()) }
+    for (number, address) in addresses.enumerated() {
+      let frame = frames[number % frames.count]
+      let packet = PacketDescriptor(address: address, byteCount: UInt32(frame.count), options: 0)
+      let bytes = socket.bytes(of: packet)
+      for (offset, byte) in frame.enumerated() { bytes.storeBytes(of: byte, toByteOffset: offset, as: UInt8.self) }
+    }
+    for address in addresses.reversed() { pool.put(address) }
+  }
+}
