@@ -27,7 +27,7 @@ extension Arena {
     else { throw BenchError("\(work.rawValue) has no \(name)") }
     defer { try? FileManager.default.removeItem(atPath: path) }
     let child = try start(contestant)
-    let load = try startLoad(cable.far, ["--rate", "\(packetsPerSecond)", "--seconds", "\(seconds)", "--batch", "64"])
+    let load = try startLoad(cable.far, ["--rate", "\(packetsPerSecond)", "--seconds", "\(seconds)", "--batch", "1024"])
     guard load.waitUntilEnded(seconds: seconds + 10), let sent = Subject.Account(output: load.output) else {
       throw BenchError("the load did not end:\n\(load.lastWords)")
     }
