@@ -153,6 +153,9 @@ public struct Taps: ~Copyable {
 
   public init() {}
 
+  /// No ring is attached.
+  @inlinable public var isEmpty: Bool { count == 0 }
+
   fileprivate mutating func add(_ word: UInt) {
     guard let address = UnsafeRawPointer(bitPattern: word) else { return }
     let reference = Unmanaged<RecordRing>.fromOpaque(address)
