@@ -76,7 +76,7 @@ let package = Package(
         .embedInCode("Objects/sluice_xdp.bpf.o"), .embedInCode("Objects/sluice_transmit.bpf.o"),
         .embedInCode("Objects/sluice_generator.bpf.o"), .embedInCode("Objects/sluice_sink.bpf.o"),
       ]),
-    .target(name: "DataPlane", dependencies: ["Packets", "XSK", "LinuxSystem", "CSluiceABI"]),
+    .target(name: "DataPlane", dependencies: ["Packets", "XSK", "XDPPrograms", "LinuxSystem", "CSluiceABI"]),
 
     // Measures the packet side beside other programs.
     .target(
@@ -149,7 +149,8 @@ let package = Package(
     .target(name: "XSKSupport", dependencies: ["LinuxSystem", "CLinuxShims", "CXDP"], path: "Tests/XSKSupport"),
     .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "XSKSupport"]),
     .testTarget(name: "XSKTests", dependencies: ["XSK", "LinuxSystem", "XSKSupport"]),
-    .testTarget(name: "DataPlaneTests", dependencies: ["DataPlane", "XSK", "LinuxSystem", "XSKSupport"]),
+    .testTarget(
+      name: "DataPlaneTests", dependencies: ["DataPlane", "XSK", "LinuxSystem", "CLinuxShims", "XSKSupport"]),
     .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport"]),
     .testTarget(
       name: "EndToEndTests",

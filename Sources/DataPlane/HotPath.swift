@@ -94,6 +94,73 @@ public struct CaptureTap: PacketStage, ~Copyable {
   }
 }
 
+/// Picks one of every so many packets for the stages that look at samples.
+public struct Sampler: PacketStage, ~Copyable {
+  @usableFromInline let every: UInt32
+  @usableFromInline var position: UInt32 = 0
+
+  /// - Parameter every: 0 and 1: all packets.
+  public init(every: UInt32) { self.every = every }
+
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
+    if every <= 1 { return .proceed }
+    context.isSampled = position == 0  // the first of each group
+    position = position &+ 1 == every ? 0 : position &+ 1
+    return .proceed
+  }
+}
+
+/// What becomes of the packets that rules capture on a wire while nobody captures.
+public enum CaptureFallback: Hashable, Sendable {
+  /// They go on to the other side.
+  case pass
+  case drop
+}
+
+/// Offers what rules capture on a wire to the captures that run on the side it came from, and keeps it from the other.
+public struct WireCapture: PacketStage, ~Copyable {
+  public var first = Taps()
+  public var second = Taps()
+  @usableFromInline let fallback: CaptureFallback
+  /// Packets of the present batch, which comes from one side.
+  public var captured: UInt64 = 0
+  public var passed: UInt64 = 0
+  public var dropped: UInt64 = 0
+
+  public init(fallback: CaptureFallback) { self.fallback = fallback }
+
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
+    if !context.isCaptured { return .proceed }
+    if context.side == 0 ? first.isEmpty : second.isEmpty {
+      if fallback == .pass {
+        passed &+= 1
+        return .proceed
+      }
+      dropped &+= 1
+      return .finish
+    }
+    if context.side == 0 {
+      first.append(packet, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
+    } else {
+      second.append(packet, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
+    }
+    captured &+= 1
+    return .finish
+  }
+}
+
+/// Wants a copy of every sampled packet on the mirror interface.
+public struct MirrorMark: PacketStage, ~Copyable {
+  @usableFromInline let isOn: Bool
+
+  public init(isOn: Bool) { self.isOn = isOn }
+
+  @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
+    context.wantsMirror = isOn && context.isSampled
+    return .proceed
+  }
+}
+
 /// What every received packet goes through.
 typealias Pipeline = Chain<TrafficCount, CaptureTap>
 
@@ -149,4 +216,123 @@ func processBatch(_ queue: inout QueueState, limit: UInt32) -> UInt32 {
 @_noAllocation @_noLocks @inline(never)
 func refill(_ queue: inout QueueState) {
   queue.socket.refill(from: &queue.pool)
+}
+
+/// What every packet of a wire goes through. A mirror also gets what a capture keeps.
+typealias WirePipeline = Chain<Sampler, Chain<MirrorMark, WireCapture>>
+
+/// Packets of one side between receiving and transmitting: the thread holds their frames.
+struct WireBatch: ~Copyable {
+  /// Go on to the other side.
+  var outgoing: PacketList
+  /// Go to the mirror, too; their frames are in one of the other lists.
+  var mirrored: PacketList
+  /// End here.
+  var ended: PacketList
+  var packets: UInt32 = 0
+  var bytes: UInt64 = 0
+  var outgoingPackets: UInt32 = 0
+  var mirroredPackets: UInt32 = 0
+  /// Of the longest outgoing or mirrored packet.
+  var byteCountMax: UInt32 = 0
+  var hasSeveralFrames = false
+
+  init(capacity: UInt32) {
+    outgoing = PacketList(capacity: capacity)
+    mirrored = PacketList(capacity: capacity)
+    ended = PacketList(capacity: capacity)
+  }
+
+  @inline(__always)
+  mutating func count(byteCount: UInt32, goesOn: Bool, wantsMirror: Bool) {
+    packets &+= 1
+    bytes &+= UInt64(byteCount)
+    if goesOn { outgoingPackets &+= 1 }
+    if wantsMirror { mirroredPackets &+= 1 }
+    if byteCount > byteCountMax { byteCountMax = byteCount }
+  }
+
+  @inline(__always)
+  mutating func add(_ buffer: PacketDescriptor, goesOn: Bool, wantsMirror: Bool) {
+    if goesOn { outgoing.append(buffer) } else { ended.append(buffer) }
+    if wantsMirror { mirrored.append(buffer) }
+  }
+
+  /// Ready for the next batch. The lists must have been emptied.
+  mutating func reset() {
+    assert(outgoing.isEmpty && mirrored.isEmpty && ended.isEmpty, "a batch still holds frames")
+    packets = 0
+    bytes = 0
+    outgoingPackets = 0
+    mirroredPackets = 0
+    byteCountMax = 0
+    hasSeveralFrames = false
+  }
+}
+
+/// Takes packets of one side, up to `limit` descriptors, through the pipeline into `batch`. Whole packets only. The
+/// wire's hot root, as above.
+///
+/// - Parameters:
+///   - now: CLOCK_MONOTONIC, for packets without a time of their own.
+///   - reflects: Source and destination address change places.
+@_noAllocation @_noLocks
+func receiveBatch(
+  _ socket: inout XDPSocket, side: UInt8, _ pipeline: inout WirePipeline, into batch: inout WireBatch, limit: UInt32,
+  now: UInt64, reflects: Bool
+) {
+  let available = socket.available(limit: limit)
+  var index: UInt32 = 0
+  while index < available {
+    let first = socket.received(index)
+    var last = index
+    var byteCount = first.byteCount
+    if first.isContinued {
+      last = lastBuffer(of: index, available, &socket, &byteCount)
+      if last == available { break }  // its end is not among them: in the next batch
+      batch.hasSeveralFrames = true
+    }
+    let metadata = socket.takeMetadata(of: first)
+    let isCaptured = metadata.first == SLUICE_METADATA_MAGIC
+    let isOurs = isCaptured || metadata.first == SLUICE_METADATA_FORWARD
+    var context = PacketContext(
+      slot: isOurs ? metadata.second : PacketContext.unknownSlot, byteCount: byteCount,
+      timestampNanoseconds: isCaptured ? metadata.last : now, side: side, isCaptured: isCaptured)
+    var packet = socket.bytes(of: first).mutableBytes
+    let goesOn = pipeline.process(&packet, &context) == .proceed
+    if reflects && goesOn { swapAddresses(&packet) }
+    batch.count(byteCount: byteCount, goesOn: goesOn, wantsMirror: context.wantsMirror)
+    batch.add(first, goesOn: goesOn, wantsMirror: context.wantsMirror)
+    while index < last {
+      index &+= 1
+      batch.add(socket.received(index), goesOn: goesOn, wantsMirror: context.wantsMirror)
+    }
+    index &+= 1
+  }
+  socket.releaseReceived(index)
+}
+
+/// The last descriptor of the packet that begins at `first`, or `available` if that is not there.
+@_noAllocation @_noLocks
+func lastBuffer(
+  of first: UInt32, _ available: UInt32, _ socket: inout XDPSocket, _ byteCount: inout UInt32
+) -> UInt32 {
+  var index = first
+  while socket.received(index).isContinued {
+    index &+= 1
+    if index == available { return available }
+    byteCount &+= socket.received(index).byteCount
+  }
+  return index
+}
+
+/// Source and destination address of an Ethernet frame change places: one shuffle of sixteen bytes.
+@_noAllocation @_noLocks @inline(__always)
+func swapAddresses(_ packet: inout MutableRawSpan) {
+  guard packet.byteCount >= 16 else { return }
+  let head = packet.unsafeLoadUnaligned(as: SIMD16<UInt8>.self)
+  let swapped = SIMD16<UInt8>(
+    head[6], head[7], head[8], head[9], head[10], head[11], head[0], head[1], head[2], head[3], head[4], head[5],
+    head[12], head[13], head[14], head[15])
+  packet.storeBytes(of: swapped, as: SIMD16<UInt8>.self)
 }
