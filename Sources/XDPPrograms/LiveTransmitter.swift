@@ -42,7 +42,10 @@ public struct LiveTransmitter: ~Copyable {
   /// - Parameters:
   ///   - frameByteCount: Of a frame's place in the memory; what is sent lies in it.
   ///   - ports: Interface index of each port, in the caller's network namespace. Must be able: ``NetworkInterface/redirectRefusal()``.
-  public init(frameCount: Int, frameByteCount: Int, ports: [UInt32], checksPorts: Bool = true) throws(ProgramError) {
+  ///   - checksPorts: Throws where a port is not able now. False: the caller watches them, and sends only to those that are.
+  public init(
+    frameCount: Int, frameByteCount: Int, ports: [UInt32], checksPorts: Bool = true
+  ) throws(ProgramError) {
     precondition(1...LiveTransmitter.portCountMax ~= ports.count, "1 ... portCountMax ports")
     let (byteCount, overflows) = frameCount.multipliedReportingOverflow(by: frameByteCount)
     precondition(frameCount > 0 && frameByteCount > 0 && !overflows, "memory has a size")
