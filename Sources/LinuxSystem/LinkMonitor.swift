@@ -11,6 +11,28 @@ public enum LinkEvent: Hashable, Sendable {
   case overrun
 }
 
+extension NetworkInterface {
+  /// Blocks until the interface is up and has a carrier, which a driver may drop for seconds while it resets its queues
+  /// for XDP. Returns it as it is then; at once if it has one. The calling thread's network namespace.
+  ///
+  /// Throws ETIMEDOUT when the time is over, ENODEV when the interface goes.
+  public func awaitCarrier(timeoutMilliseconds: UInt32) throws(SystemError) -> NetworkInterface {
+    let monitor = try LinkMonitor()  // before the first look: no change is missed
+    let deadline = SystemClock.monotonicNanoseconds() + UInt64(timeoutMilliseconds) * 1_000_000
+    while true {
+      let current = try NetworkInterface.indexed(index)
+      if current.isUp && current.hasCarrier { return current }
+      let now = SystemClock.monotonicNanoseconds()
+      if now >= deadline {
+        throw SystemError(
+          operation: "wait for carrier", code: ETIMEDOUT, subject: name,
+          remedy: current.isUp ? "is the cable in and the other end up?" : "bring \(name) up")
+      }
+      _ = try monitor.wait(timeoutMilliseconds: CInt(clamping: (deadline - now) / 1_000_000 + 1))
+    }
+  }
+}
+
 /// Watches the interfaces of the network namespace of the thread that made it (RTNLGRP_LINK).
 ///
 /// One thread waits, any thread may stop. The kernel announces XDP programs that are attached and detached by netlink

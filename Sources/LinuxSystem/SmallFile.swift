@@ -47,6 +47,12 @@ public enum SmallFile {
     try check("sync directory of", path) { fsync(raw) }
   }
 
+  /// Writes into a file that is there, as the kernel's settings in /sys and /proc want it: in one call.
+  static func overwrite(_ path: String, with text: String) throws(SystemError) {
+    let file = try OwnedDescriptor.open(path, flags: O_WRONLY, needs: .netAdmin)
+    try write(Array(text.utf8), to: file.rawValue, path: path)
+  }
+
   private static func write(_ bytes: [UInt8], to descriptor: CInt, path: String) throws(SystemError) {
     var done = 0
     while done < bytes.count {
