@@ -12,18 +12,26 @@ extension UMEM {
     /// XDP_UMEM_UNALIGNED_CHUNK_FLAG: frames of any size, any offset. Zero-copy drivers want huge pages for it, since a
     /// frame may then cross a page.
     public var isUnaligned: Bool
+    /// Bytes in front of a packet to transmit that belong to its ``TransmitMetadata``: 0 for none, else a multiple of 8
+    /// from 16 to 248 (Linux 6.8).
+    public var transmitMetadataByteCount: UInt32
+    /// XDP_UMEM_TX_SW_CSUM: in copy mode the kernel computes requested checksums itself, where a device would.
+    public var computesChecksumsInSoftware: Bool
 
     public static var frameCountMax: UInt32 { 1 << 20 }
     /// XDP_PACKET_HEADROOM: the kernel keeps it free in every frame.
     public static var kernelHeadroomByteCount: UInt32 { 256 }
 
     public init(
-      frameCount: UInt32 = 8192, frameByteCount: UInt32 = 2048, headroomByteCount: UInt32 = 0, isUnaligned: Bool = false
+      frameCount: UInt32 = 8192, frameByteCount: UInt32 = 2048, headroomByteCount: UInt32 = 0, isUnaligned: Bool = false,
+      transmitMetadataByteCount: UInt32 = 0, computesChecksumsInSoftware: Bool = false
     ) {
       self.frameCount = frameCount
       self.frameByteCount = frameByteCount
       self.headroomByteCount = headroomByteCount
       self.isUnaligned = isUnaligned
+      self.transmitMetadataByteCount = transmitMetadataByteCount
+      self.computesChecksumsInSoftware = computesChecksumsInSoftware
     }
 
     /// The smaller frame that holds a packet of an interface with this MTU (Ethernet header and two tags added);
@@ -51,6 +59,10 @@ extension UMEM {
         remedy = "unaligned frames of 2048 to 4096 bytes, not \(frameByteCount)"
       } else if headroomByteCount > frameByteCount - Geometry.kernelHeadroomByteCount - 64 {
         remedy = "a headroom of \(headroomByteCount) bytes leaves no room for a packet"
+      } else if transmitMetadataByteCount != 0
+        && (!(16...248).contains(transmitMetadataByteCount) || transmitMetadataByteCount % 8 != 0)
+      {
+        remedy = "transmit metadata of 16 to 248 bytes, a multiple of 8, not \(transmitMetadataByteCount)"
       } else {
         return
       }

@@ -27,18 +27,18 @@ extension XDPSocket {
     public var zeroCopy: ZeroCopyMode
     /// Entries of the fill ring: a power of two. Nil: room for all frames.
     public var fillEntryCount: UInt32?
-    /// Entries of the receive ring: a power of two. Nil: as the fill ring, so that it never overflows first. 0: receives
-    /// nothing, and no frame goes into the fill ring.
+    /// Entries of the receive ring: a power of two. Nil: as the fill ring, so that it never overflows first. 0:
+    /// receives nothing, and no frame goes into the fill ring.
     public var receiveEntryCount: UInt32?
     /// Entries of the transmit ring: a power of two. 0: transmits nothing.
     public var transmitEntryCount: UInt32
     /// Entries of the completion ring: a power of two. Nil: as the transmit ring.
     public var completionEntryCount: UInt32?
     /// Packets longer than a frame come and go in several buffers (XDP_USE_SG, Linux 6.6); else the kernel drops them.
-    /// The XDP program must be one for fragments (`xdp.frags`). A socket that shares memory takes it from the first.
+    /// The XDP program must be one for fragments (`xdp.frags`). The same for all sockets of a memory.
     public var usesFragments: Bool
-    /// The kernel says when it wants to be woken (XDP_USE_NEED_WAKEUP); without, a driver spins on the rings. A socket
-    /// that shares memory takes it from the first.
+    /// The kernel says when it wants to be woken (XDP_USE_NEED_WAKEUP); without, a driver spins on the rings. The same for
+    /// all sockets of a memory.
     public var usesNeedWakeup: Bool
     public var busyPoll: BusyPoll?
     /// Packets that one ``XDPSocket/kick()`` sends in copy mode, 32 to ``transmitEntryCount``
@@ -46,8 +46,8 @@ extension XDPSocket {
     public var transmitBudget: UInt32?
     /// How long a busy queue is tried again.
     public var bindTimeoutMilliseconds: UInt32
-    /// The XDP program of the interface is attached in native mode. Under a generic one packets are copied, whatever the
-    /// driver says to the bind.
+    /// The XDP program of the interface is attached in native mode. Under a generic one packets are copied, whatever
+    /// the driver says to the bind.
     public var isProgramNative: Bool
 
     public init(

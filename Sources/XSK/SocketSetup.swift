@@ -20,9 +20,19 @@ enum SocketSetup {
     registration.chunk_size = memory.geometry.frameByteCount
     registration.headroom = memory.geometry.headroomByteCount
     if memory.geometry.isUnaligned { registration.flags |= UInt32(XDP_UMEM_UNALIGNED_CHUNK_FLAG) }
+    let metadataByteCount = memory.geometry.transmitMetadataByteCount
+    if metadataByteCount > 0 {
+      registration.flags |= UInt32(SLUICE_XDP_UMEM_TX_METADATA_LEN)
+      registration.tx_metadata_len = metadataByteCount
+    }
+    if memory.geometry.computesChecksumsInSoftware { registration.flags |= UInt32(SLUICE_XDP_UMEM_TX_SW_CSUM) }
     do throws(SystemError) {
       try setOption(XDP_UMEM_REG, of: descriptor, to: registration, operation: "register UMEM", subject: subject)
     } catch {
+      // The geometry is checked: what is invalid is a flag that the kernel doesn't know.
+      if error.code == EINVAL && metadataByteCount > 0 {
+        throw error.withRemedy("transmit metadata needs Linux 6.8")
+      }
       let isLimit = error.code == ENOBUFS || error.code == EPERM || error.code == ENOMEM
       throw error.withRemedy(
         isLimit ? "needs CAP_IPC_LOCK, or a memory lock limit above \(memory.byteCount) bytes" : nil)
@@ -50,7 +60,8 @@ enum SocketSetup {
       } catch {
         // Kernels without it send 32 per kick.
         if error.code == ENOPROTOOPT { return }
-        throw error.withRemedy("32 to \(options.transmitEntryCount) packets, the size of the transmit ring, not \(budget)")
+        throw error.withRemedy(
+          "32 to \(options.transmitEntryCount) packets, the size of the transmit ring, not \(budget)")
       }
     }
   }
@@ -99,7 +110,10 @@ enum SocketSetup {
     do throws(SystemError) {
       try bind(descriptor, &address, deadline, &retries, subject)
     } catch {
-      throw explain(error, interface: interface, queue: queue, zeroCopyIsRequired: first != nil && zeroCopyIsRequired)
+      let explained = explain(
+        error, interface: interface, queue: queue, zeroCopyIsRequired: first != nil && zeroCopyIsRequired)
+      let mayLackFragments = error.code == EINVAL && options.usesFragments && explained.remedy == nil
+      throw mayLackFragments ? explained.withRemedy("packets in several buffers need Linux 6.6") : explained
     }
     let mode = try mode(descriptor, options, reason, retries, subject)
     if zeroCopyIsRequired && !mode.isZeroCopy {

@@ -31,7 +31,8 @@ public final class UMEM: @unchecked Sendable {
     self.region = region
   }
 
-  /// Over memory that is there already and shared with somebody else, such as a mapped BPF array, from its first byte on.
+  /// Over memory that is there already and shared with somebody else, such as a mapped BPF array, from its first byte
+  /// on.
   ///
   /// - Parameter region: At least as large as the geometry's frames, else EINVAL.
   public init(geometry: Geometry, over region: consuming MappedRegion, subject: String = "UMEM") throws(SystemError) {

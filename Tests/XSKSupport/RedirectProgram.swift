@@ -11,14 +11,21 @@ public struct RedirectProgram: ~Copyable {
   private let link: OwnedDescriptor?
   private let interfaceIndex: CInt
 
-  /// - Parameter byNetlink: As `ip link set … xdp` does it, which the kernel announces; else by a link.
-  public init(interface: NetworkInterface, withMetadata: Bool, byNetlink: Bool = false) throws(SystemError) {
+  /// - Parameters:
+  ///   - byNetlink: As `ip link set … xdp` does it, which the kernel announces; else by a link.
+  ///   - takesFragments: Packets may have several buffers (`xdp.frags`).
+  public init(
+    interface: NetworkInterface, withMetadata: Bool, byNetlink: Bool = false, takesFragments: Bool = false
+  ) throws(SystemError) {
     let map = OwnedDescriptor(
       owning: try check("create XSKMAP") { bpf_map_create(BPF_MAP_TYPE_XSKMAP, "xsks", 4, 4, 64, nil) })
     let instructions = RedirectProgram.assemble(map: map.rawValue, withMetadata: withMetadata)
     let program = OwnedDescriptor(
       owning: try check("load XDP program") {
-        bpf_prog_load(BPF_PROG_TYPE_XDP, "redirect", "GPL", instructions, instructions.count, nil)
+        var options = bpf_prog_load_opts()
+        options.sz = MemoryLayout<bpf_prog_load_opts>.size
+        options.prog_flags = takesFragments ? 1 << 5 : 0  // BPF_F_XDP_HAS_FRAGS
+        return bpf_prog_load(BPF_PROG_TYPE_XDP, "redirect", "GPL", instructions, instructions.count, &options)
       })
     let raw = program.rawValue
     let index = CInt(interface.index)

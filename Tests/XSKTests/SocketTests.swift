@@ -4,16 +4,6 @@ import Testing
 import XSK
 import XSKSupport
 
-private struct Collector: FrameHandler, ~Copyable {
-  var frames: [[UInt8]] = []
-  var metadata: [FrameMetadata] = []
-
-  mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame) {
-    frames.append(packet.withUnsafeBytes { Array($0) })
-    metadata.append(frame.takeMetadata())
-  }
-}
-
 private func open(
   _ interface: NetworkInterface, queue: UInt32 = 0, pool: inout FramePool, geometry: UMEM.Geometry,
   options: XDPSocket.Options = .init()
@@ -186,20 +176,4 @@ struct SocketTests {
     if let refusal = memory.hugePageRefusal { #expect(refusal.remedy?.contains("vm.nr_hugepages") == true) }
     if Topology.nodes().count == 1 { #expect(memory.placement == .singleNode && memory.placement.node == -1) }
   }
-}
-
-/// The typed error that `body` throws; records an issue if it throws none.
-private func expectError(
-  sourceLocation: SourceLocation = #_sourceLocation, _ body: () throws -> Void
-) -> SystemError? {
-  do {
-    try body()
-  } catch let error as SystemError {
-    return error
-  } catch {
-    Issue.record("\(error)", sourceLocation: sourceLocation)
-    return nil
-  }
-  Issue.record("nothing was thrown", sourceLocation: sourceLocation)
-  return nil
 }
