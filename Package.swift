@@ -76,7 +76,7 @@ let package = Package(
         .embedInCode("Objects/sluice_xdp.bpf.o"), .embedInCode("Objects/sluice_transmit.bpf.o"),
         .embedInCode("Objects/sluice_generator.bpf.o"), .embedInCode("Objects/sluice_sink.bpf.o"),
       ]),
-    .target(name: "DataPlane", dependencies: ["Packets", "XSK", "XDPPrograms", "LinuxSystem", "CSluiceABI"]),
+    .target(name: "DataPlane", dependencies: ["Packets", "Flows", "XSK", "XDPPrograms", "LinuxSystem", "CSluiceABI"]),
 
     // Measures the packet side beside other programs.
     .target(
@@ -150,7 +150,10 @@ let package = Package(
     .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "XSKSupport"]),
     .testTarget(name: "XSKTests", dependencies: ["XSK", "LinuxSystem", "XSKSupport"]),
     .testTarget(
-      name: "DataPlaneTests", dependencies: ["DataPlane", "XSK", "LinuxSystem", "CLinuxShims", "XSKSupport"]),
+      name: "DataPlaneTests",
+      dependencies: [
+        "DataPlane", "Flows", "Packets", "XSK", "LinuxSystem", "CLinuxShims", "XSKSupport", "NetworkSupport",
+      ]),
     .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport"]),
     .testTarget(
       name: "EndToEndTests",

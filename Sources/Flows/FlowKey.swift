@@ -17,9 +17,9 @@ public struct FlowKey: Hashable, BitwiseCopyable, Sendable {
   /// Ports that a key can tell apart.
   @inlinable public static var ingressPortCount: UInt16 { 512 }
 
-  @usableFromInline static var taggedBit: UInt64 { 1 << 52 }
-  @usableFromInline static var ipv6Bit: UInt64 { 1 << 53 }
-  @usableFromInline static var usedBit: UInt64 { 1 << 54 }
+  @inlinable static var taggedBit: UInt64 { 1 << 52 }
+  @inlinable static var ipv6Bit: UInt64 { 1 << 53 }
+  @inlinable static var usedBit: UInt64 { 1 << 54 }
 
   @inlinable @inline(__always)
   init(first: UInt64, second: UInt64, third: UInt64, fourth: UInt64, rest: UInt64) {
@@ -28,6 +28,13 @@ public struct FlowKey: Hashable, BitwiseCopyable, Sendable {
     self.third = third
     self.fourth = fourth
     self.rest = rest
+  }
+
+  /// Written out to be inlinable. Without branches but one.
+  @inlinable @inline(__always)
+  public static func == (left: Self, right: Self) -> Bool {
+    let ends = (left.first ^ right.first) | (left.rest ^ right.rest)
+    return (ends | (left.second ^ right.second) | (left.third ^ right.third) | (left.fourth ^ right.fourth)) == 0
   }
 
   /// A key from its parts, for tests and reports. Traps if the addresses are of two families, or a number is beyond

@@ -82,7 +82,7 @@
   /// The slot at `index`, which wraps.
   @inlinable subscript(index: Int) -> FlowEntry {
     @inline(__always) unsafeAddress { UnsafePointer(slots + (index & mask)) }
-    @inline(__always) unsafeMutableAddress { slots + (index & mask) }
+    @inline(__always) nonmutating unsafeMutableAddress { slots + (index & mask) }
   }
 
   @inlinable @inline(__always)
@@ -91,12 +91,12 @@
     return occupied[index >> 6] & 1 << UInt64(index & 63) != 0
   }
 
-  @inlinable mutating func take(_ index: Int) {
+  @inlinable func take(_ index: Int) {
     let index = index & mask
     occupied[index >> 6] |= 1 << UInt64(index & 63)
   }
 
-  @inlinable mutating func release(_ index: Int) {
+  @inlinable func release(_ index: Int) {
     let index = index & mask
     occupied[index >> 6] &= ~(1 << UInt64(index & 63))
     slots[index] = FlowEntry.free

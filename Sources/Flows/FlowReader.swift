@@ -26,27 +26,27 @@ public import Packets
 
 /// Frame → flow, for the packet thread: no allocation, no throw, one pass.
 ///
-/// Says *malformed* and *not IP* exactly where ``/Packets/PacketParser`` does, whose documentation lists the checks; the
-/// tests compare the two. The parser itself collects tags in an array and explains itself, which costs an allocation.
+/// Says *malformed* and *not IP* exactly where ``/Packets/PacketParser`` does, whose documentation lists the checks;
+/// the tests compare the two. The parser itself collects tags in an array, which costs an allocation.
 public enum FlowReader {
   /// - Parameters:
   ///   - frame: Ethernet without its frame check sequence; of a packet in several buffers the first.
   ///   - packetByteCount: Of the whole packet. A header that begins behind the first buffer is `malformed` here.
   ///   - ingressPort: Below ``FlowKey/ingressPortCount``.
   @inlinable @inline(__always)
-  public static func read(_ frame: RawSpan, packetByteCount: Int, ingressPort: UInt16) -> FlowReading {
+  public static func read(_ frame: borrowing MutableRawSpan, packetByteCount: Int, ingressPort: UInt16) -> FlowReading {
     guard frame.byteCount >= 14 else { return .malformed }
-    var etherType: UInt16 = frame.bigEndian(at: 12)
+    var etherType = frame.uint16(at: 12)
     var offset = 14
     var rest = FlowKey.usedBit | UInt64(ingressPort) << 55  // what does not fit falls out at the top
     if isTag(etherType) {
       guard frame.byteCount >= 18 else { return .malformed }
-      rest |= FlowKey.taggedBit | UInt64(frame.bigEndian(at: 14, as: UInt16.self) & 0xfff) << 40
-      etherType = frame.bigEndian(at: 16)
+      rest |= FlowKey.taggedBit | UInt64(frame.uint16(at: 14) & 0xfff) << 40
+      etherType = frame.uint16(at: 16)
       offset = 18
       if isTag(etherType) {
         guard frame.byteCount >= 22 else { return .malformed }
-        etherType = frame.bigEndian(at: 20)
+        etherType = frame.uint16(at: 20)
         offset = 22
       }
     }
@@ -59,17 +59,19 @@ public enum FlowReader {
   static func isTag(_ etherType: UInt16) -> Bool { etherType == 0x8100 || etherType == 0x88a8 || etherType == 0x9100 }
 
   @inlinable @inline(__always)
-  static func readIPv4(_ frame: RawSpan, at offset: Int, packetByteCount: Int, rest: UInt64) -> FlowReading {
+  static func readIPv4(
+    _ frame: borrowing MutableRawSpan, at offset: Int, packetByteCount: Int, rest: UInt64
+  ) -> FlowReading {
     guard frame.byteCount &- offset >= 20 else { return .malformed }
     let first = frame.byte(at: offset)
     let headerByteCount = Int(first & 0xf) &* 4
-    let total = Int(frame.bigEndian(at: offset &+ 2, as: UInt16.self))
+    let total = Int(frame.uint16(at: offset &+ 2))
     guard first >> 4 == 4, headerByteCount >= 20, total >= headerByteCount, total <= packetByteCount &- offset else {
       return .malformed
     }
-    let fragment: UInt16 = frame.bigEndian(at: offset &+ 6)
+    let fragment = frame.uint16(at: offset &+ 6)
     let number = frame.byte(at: offset &+ 9)
-    let addresses: UInt64 = frame.bigEndian(at: offset &+ 12)
+    let addresses = frame.uint64(at: offset &+ 12)
     var packet = FlowPacket(
       key: FlowKey(first: addresses, second: 0, third: 0, fourth: 0, rest: rest | UInt64(number) << 32),
       byteCount: UInt32(truncatingIfNeeded: total), tcpFlags: 0)
@@ -81,9 +83,11 @@ public enum FlowReader {
   }
 
   @inlinable
-  static func readIPv6(_ frame: RawSpan, at start: Int, packetByteCount: Int, rest: UInt64) -> FlowReading {
+  static func readIPv6(
+    _ frame: borrowing MutableRawSpan, at start: Int, packetByteCount: Int, rest: UInt64
+  ) -> FlowReading {
     guard frame.byteCount &- start >= 40, frame.byte(at: start) >> 4 == 6 else { return .malformed }
-    let payload = Int(frame.bigEndian(at: start &+ 4, as: UInt16.self))
+    let payload = Int(frame.uint16(at: start &+ 4))
     var next = frame.byte(at: start &+ 6)
     let present = packetByteCount &- start &- 40
     let isJumbogram = payload == 0 && next == 0
@@ -92,21 +96,21 @@ public enum FlowReader {
     let end = offset &+ (isJumbogram ? present : payload)
     var packet = FlowPacket(
       key: FlowKey(
-        first: frame.bigEndian(at: start &+ 8), second: frame.bigEndian(at: start &+ 16),
-        third: frame.bigEndian(at: start &+ 24), fourth: frame.bigEndian(at: start &+ 32),
+        first: frame.uint64(at: start &+ 8), second: frame.uint64(at: start &+ 16),
+        third: frame.uint64(at: start &+ 24), fourth: frame.uint64(at: start &+ 32),
         rest: rest | FlowKey.ipv6Bit),
       byteCount: UInt32(truncatingIfNeeded: end &- start), tcpFlags: 0)
     var isFirstFragment = false
     var walked = 0
     while isExtension(next) {
-      guard walked < PacketParser.ipv6ExtensionsMax, end &- offset >= 8, frame.byteCount &- offset >= 8 else {
+      guard walked < extensionsMax, end &- offset >= 8, frame.byteCount &- offset >= 8 else {
         return .malformed
       }
       let current = next
       next = frame.byte(at: offset)
       var length = (Int(frame.byte(at: offset &+ 1)) &+ 1) &* 8
       if current == 44 {
-        let fragment: UInt16 = frame.bigEndian(at: offset &+ 2)
+        let fragment = frame.uint16(at: offset &+ 2)
         if fragment >> 3 != 0 {
           packet.key = packet.key.with(protocolNumber: next)
           return .flow(packet)
@@ -127,6 +131,9 @@ public enum FlowReader {
     return isRead ? .flow(packet) : .malformed
   }
 
+  /// PacketParser's limit; a value of its own because a static constant of another module is a call with a lock.
+  @inlinable static var extensionsMax: Int { 8 }
+
   @inlinable @inline(__always)
   static func isExtension(_ number: UInt8) -> Bool {
     switch number {
@@ -139,8 +146,8 @@ public enum FlowReader {
   /// - Returns: False where the header is malformed.
   @inlinable @inline(__always)
   static func readTransport(
-    _ frame: RawSpan, at offset: Int, byteCount: Int, number: UInt8, isFirstFragment: Bool, isJumbogram: Bool,
-    into packet: inout FlowPacket
+    _ frame: borrowing MutableRawSpan, at offset: Int, byteCount: Int, number: UInt8, isFirstFragment: Bool,
+    isJumbogram: Bool, into packet: inout FlowPacket
   ) -> Bool {
     let readable = min(byteCount, frame.byteCount &- offset)
     switch number {
@@ -151,20 +158,20 @@ public enum FlowReader {
       packet.tcpFlags = frame.byte(at: offset &+ 13)
     case 17:
       guard readable >= 8 else { return false }
-      let length = Int(frame.bigEndian(at: offset &+ 4, as: UInt16.self))
+      let length = Int(frame.uint16(at: offset &+ 4))
       let isRight = length >= 8 && (length <= byteCount || isFirstFragment)
       guard isRight || length == 0 && isJumbogram else { return false }
     case 1, 58:
       guard readable >= 4 else { return false }
       // ICMP over IPv6 and ICMPv6 over IPv4 are no use of the numbers: no type, no code.
       if packet.key.isIPv6 == (number == 58) {
-        packet.key = packet.key.with(ports: UInt32(frame.bigEndian(at: offset, as: UInt16.self)))
+        packet.key = packet.key.with(ports: UInt32(frame.uint16(at: offset)))
       }
       return true
     default:
       return true
     }
-    packet.key = packet.key.with(ports: frame.bigEndian(at: offset))
+    packet.key = packet.key.with(ports: frame.uint32(at: offset))
     return true
   }
 }

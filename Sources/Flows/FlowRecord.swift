@@ -1,17 +1,26 @@
 /// Why a flow's record was closed. The raw values are IPFIX's flowEndReason (RFC 5102 section 5.11.3).
-public enum FlowEndReason: UInt8, Hashable, Sendable, CaseIterable {
+@frozen
+public struct FlowEndReason: RawRepresentable, Hashable, BitwiseCopyable, Sendable, CaseIterable {
+  public let rawValue: UInt8
+  @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+
   /// It is not closed: a copy of a flow that goes on.
-  case running = 0
+  @inlinable public static var running: Self { Self(rawValue: 0) }
   /// No packet for the idle timeout.
-  case idleTimeout = 1
+  @inlinable public static var idleTimeout: Self { Self(rawValue: 1) }
   /// It went on for the active timeout; the flow's next packet begins a new record.
-  case activeTimeout = 2
+  @inlinable public static var activeTimeout: Self { Self(rawValue: 2) }
   /// TCP's FIN or RST was seen.
-  case endDetected = 3
+  @inlinable public static var endDetected: Self { Self(rawValue: 3) }
   /// The accounting ends.
-  case forced = 4
+  @inlinable public static var forced: Self { Self(rawValue: 4) }
   /// Its place was needed for another flow, or its counters were about to overflow.
-  case lackOfResources = 5
+  @inlinable public static var lackOfResources: Self { Self(rawValue: 5) }
+
+  public static let allCases = (0...5).map { Self(rawValue: $0) }
+
+  /// Written out to be inlinable: the packet thread compares.
+  @inlinable public static func == (left: Self, right: Self) -> Bool { left.rawValue == right.rawValue }
 }
 
 /// What is known of a flow between two moments. Counts are of the packets that were looked at: with sampling one in N.
@@ -27,9 +36,7 @@ public struct FlowRecord: BitwiseCopyable, Hashable, Sendable {
   public var lastNanoseconds: UInt64
   /// All TCP flags seen, or-ed; 0 for other protocols.
   public var tcpFlags: UInt8
-  @usableFromInline var reason: UInt8
-
-  @inlinable public var endReason: FlowEndReason { FlowEndReason(rawValue: reason) ?? .running }
+  public var endReason: FlowEndReason
 
   @inlinable public init(
     key: FlowKey, packets: UInt64, bytes: UInt64, firstNanoseconds: UInt64, lastNanoseconds: UInt64,
@@ -41,7 +48,7 @@ public struct FlowRecord: BitwiseCopyable, Hashable, Sendable {
     self.firstNanoseconds = firstNanoseconds
     self.lastNanoseconds = lastNanoseconds
     self.tcpFlags = tcpFlags
-    reason = endReason.rawValue
+    self.endReason = endReason
   }
 }
 

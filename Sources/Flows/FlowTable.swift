@@ -36,15 +36,16 @@ public struct FlowTimeouts: Hashable, Sendable {
 
 /// The flows of one packet thread. Memory is fixed at init; nothing is allocated in use.
 ///
-/// Open addressing: a flow stands in one of the ``window`` slots from where its hash points. Where all of them are taken
+/// Open addressing: a flow stands in one of the ``window`` slots from where its hash points. Where all are taken
 /// the one longest without a packet is closed and makes room: so a lookup is bounded, and a flood of new flows costs
 /// early records, never counts. One slot is one cache line, and a known flow mostly costs one.
 ///
 /// One thread owns this value. Times are any clock's nanoseconds, wrapping; a packet older than its flow's last one
 /// counts at the time of the last.
 public struct FlowTable: ~Copyable {
-  @usableFromInline var memory: FlowMemory
-  @usableFromInline let seeds: InlineArray<5, UInt64>
+  // Not a var: the optimiser of 6.3.1 crashes on the setter of a value whose deinit is not inlinable.
+  @usableFromInline let memory: FlowMemory
+  @usableFromInline let seeds: FlowSeeds
   @usableFromInline let active: UInt64
   @usableFromInline let idle: UInt64
   @usableFromInline let linger: UInt64
@@ -72,29 +73,11 @@ public struct FlowTable: ~Copyable {
     let wanted = max(64, (max(0, min(flowCount, FlowTable.slotCountMax)) * 4 + 2) / 3)
     let slotCount = 1 << (Int.bitWidth - (wanted - 1).leadingZeroBitCount)
     memory = FlowMemory(slotCount: min(slotCount, FlowTable.slotCountMax))
-    var secrets = InlineArray<5, UInt64>(repeating: 0)
-    var state = seed ?? UInt64.random(in: 0 ... .max)
-    for index in 0..<5 {
-      state = state &* 0x5851_f42d_4c95_7f2d &+ 0x1405_7b7e_f767_814f
-      secrets[index] = seed == nil ? UInt64.random(in: 0 ... .max) : state ^ state >> 29
-    }
-    seeds = secrets
+    seeds = FlowSeeds(seed)
     active = min(max(timeouts.active, 1), FlowTimeouts.activeMax)
     idle = max(timeouts.idle, 1)
     linger = max(timeouts.linger, 1)
     sweepPeriod = min(max(min(active, idle, linger) / 4, 50_000_000), 2_000_000_000)
-  }
-
-  /// Products of 64 × 64 bits, folded, over secret words.
-  @inlinable @inline(__always)
-  func hash(_ key: FlowKey) -> Int {
-    @inline(__always) func fold(_ a: UInt64, _ b: UInt64) -> UInt64 {
-      let product = a.multipliedFullWidth(by: b)
-      return product.high ^ product.low
-    }
-    let ends = fold(key.first ^ seeds[0], key.rest ^ seeds[1])
-    let more = fold(key.second ^ seeds[2], key.third ^ seeds[3])
-    return Int(truncatingIfNeeded: fold(ends ^ more ^ key.fourth, seeds[4] | 1))
   }
 
   /// Counts a packet to its flow; closes what it finds over on the way.
@@ -106,7 +89,7 @@ public struct FlowTable: ~Copyable {
   ) {
     counts.packets &+= 1
     counts.bytes &+= UInt64(byteCount)
-    let home = hash(key)
+    let home = seeds.hash(key)
     var offset = 0
     while offset < FlowTable.window {
       let index = home &+ offset

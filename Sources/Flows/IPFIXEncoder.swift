@@ -1,8 +1,8 @@
 /// Flow records → IPFIX messages (RFC 7011), for one stream to one collector.
 ///
-/// Add records with ``append(_:_:realtimeOffset:)`` until it refuses or time is up, then ``takeMessage(exportSeconds:)``. Ask
-/// ``takeTemplates(exportSeconds:now:)`` before every message: without templates a collector understands nothing, and
-/// over UDP they may be lost. One thread owns this value.
+/// Add records with ``append(_:_:realtimeOffset:)`` until it refuses or time is up, then
+/// ``takeMessage(exportSeconds:)``. Ask ``takeTemplates(exportSeconds:now:)`` before every message: without templates a
+/// collector understands nothing, and over UDP they may be lost. One thread owns this value.
 public struct IPFIXEncoder: Sendable {
   public struct Options: Hashable, Sendable {
     /// Tells apart observers behind one address.
@@ -132,6 +132,9 @@ public struct IPFIXEncoder: Sendable {
     return message
   }
 
+  /// Makes the templates due, because the collector may not have them.
+  public mutating func forgetTemplates() { templatesSent = nil }
+
   /// Of the next message, with what is pending.
   private var messageByteCount: Int {
     [ipv4Records, ipv6Records].reduce(Self.headerByteCount) {
@@ -182,7 +185,7 @@ public struct IPFIXEncoder: Sendable {
     bytes.appendNetworkOrder(key.vlanID ?? 0)
     bytes.appendNetworkOrder(UInt16(record.tcpFlags))
     bytes.append(key.protocolNumber)
-    bytes.append(record.reason)
+    bytes.append(record.endReason.rawValue)
     bytes.appendNetworkOrder(interfaces.ingress)
     bytes.appendNetworkOrder(interfaces.egress)
     bytes.appendNetworkOrder(record.bytes)

@@ -5,6 +5,7 @@ import Synchronization
 final class Gate: Sendable {
   private let isOpen = Atomic<Bool>(false)
 
+  var isOpened: Bool { isOpen.load(ordering: .acquiring) }
   func open() { isOpen.store(true, ordering: .releasing) }
   var isPassed: Bool { isOpen.load(ordering: .acquiring) }
   func wait() { while !isOpen.load(ordering: .acquiring) { usleep(500) } }

@@ -6,7 +6,10 @@ import Testing
 @Suite("The reader of flows")
 struct ReaderTests {
   private func read(_ bytes: [UInt8], whole: Int? = nil, port: UInt16 = 3) -> FlowReading {
-    FlowReader.read(bytes.span.bytes, packetByteCount: whole ?? bytes.count, ingressPort: port)
+    var copy = bytes
+    var span = copy.mutableSpan
+    let frame = span.mutableBytes
+    return FlowReader.read(frame, packetByteCount: whole ?? bytes.count, ingressPort: port)
   }
 
   /// Where the reader and the reference parser say different things of a frame.
