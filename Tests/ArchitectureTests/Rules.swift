@@ -1,7 +1,7 @@
 /// The rules of the house. Each gives what breaks it, in words for who broke it; nothing if nobody did.
 enum Rule {
   /// Modules that give neither I/O beyond system calls nor a runtime of their own.
-  private static let packetSideModules: Set = ["Glibc", "Synchronization", "Swift", "CLinuxShims", "CSluiceABI"]
+  private static let packetSideModules: Set = ["Glibc", "Synchronization", "Swift", "CLinuxShims", "CXDP", "CSluiceABI"]
   private static let concurrencyWords: Set = [
     "async", "await", "Task", "TaskGroup", "actor", "AsyncStream", "AsyncSequence", "MainActor",
   ]

@@ -77,7 +77,7 @@ struct ConversionTests {
     Fault(path: "rule_set.malformed_exceptions[\"bad_tcp\"]", mentions: "FATE_PASS") {
       $0.malformedExceptions = ["bad_tcp": .unspecified]
     },
-    Fault(path: "rule_set.rules", mentions: "1000") {
+    Fault(path: "rule_set.rules", mentions: "\(Limits.rulesMax)") {
       $0.rules = Array(repeating: $0.rules[0], count: Limits.rulesMax + 1)
     },
   ]

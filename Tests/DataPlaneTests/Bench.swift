@@ -39,7 +39,7 @@ struct Bench: ~Copyable {
     for number in 0..<count {
       try sender.send(testFrame(slot: slot(number), number: UInt32(sent), byteCount: byteCount))
       sent += 1
-      if sent % 128 == 0 || number == count - 1 {
+      if sent % 32 == 0 || number == count - 1 {
         let target = sent
         guard eventually({ received >= target }) else {
           throw ShellFailure(description: "sent \(target), received \(received), \(workers.map { $0.counters() })")
