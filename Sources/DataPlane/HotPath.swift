@@ -218,8 +218,23 @@ func refill(_ queue: inout QueueState) {
   queue.socket.refill(from: &queue.pool)
 }
 
-/// What every packet of a wire goes through. A mirror also gets what a capture keeps.
-typealias WirePipeline = Chain<Sampler, Chain<MirrorMark, WireCapture>>
+/// Accounts packets to flows where that is wanted.
+struct OptionalFlows: PacketStage, ~Copyable {
+  var stage: FlowStage?
+  private let isOn: Bool
+
+  init(_ stage: consuming FlowStage?) {
+    isOn = stage != nil
+    self.stage = stage
+  }
+
+  mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
+    isOn ? stage!.process(&packet, &context) : .proceed
+  }
+}
+
+/// What every packet of a wire goes through. Flows and mirror also get what a capture keeps.
+typealias WirePipeline = Chain<Sampler, Chain<OptionalFlows, Chain<MirrorMark, WireCapture>>>
 
 /// Packets of one side between receiving and transmitting: the thread holds their frames.
 struct WireBatch: ~Copyable {

@@ -38,7 +38,9 @@ public struct WireConfiguration: Hashable, Sendable {
   public var live: LiveMode
   /// Where copies go: its queue 0 must have no AF_XDP socket.
   public var mirror: NetworkInterface?
-  /// One of so many packets is mirrored; 0 and 1: all.
+  /// Nil: no flows are accounted.
+  public var flows: FlowAccountingConfiguration?
+  /// One of so many packets is mirrored and accounted; 0 and 1: all.
   public var sampleEvery: UInt32
   public var captureFallback: CaptureFallback
 
@@ -46,7 +48,8 @@ public struct WireConfiguration: Hashable, Sendable {
     sides: [NetworkInterface], queue: UInt32 = 0, cpu: Int? = nil, wait: WaitMode = .adaptive, batchLimit: UInt32 = 256,
     ringEntryCount: UInt32 = 4096, transmitEntryCount: UInt32 = 2048, usesFragments: Bool = false,
     zeroCopy: XDPSocket.ZeroCopyMode = .auto, isProgramNative: Bool = true, wantsHugePages: Bool = true,
-    live: LiveMode = .auto, mirror: NetworkInterface? = nil, sampleEvery: UInt32 = 1,
+    live: LiveMode = .auto, mirror: NetworkInterface? = nil,
+    flows: FlowAccountingConfiguration? = nil, sampleEvery: UInt32 = 1,
     captureFallback: CaptureFallback = .pass
   ) {
     self.sides = sides
@@ -64,6 +67,7 @@ public struct WireConfiguration: Hashable, Sendable {
     self.wantsHugePages = wantsHugePages
     self.live = live
     self.mirror = mirror
+    self.flows = flows
     self.sampleEvery = sampleEvery
     self.captureFallback = captureFallback
   }

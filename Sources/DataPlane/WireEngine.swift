@@ -38,7 +38,7 @@ struct WireEngine: PacketEngine, ~Copyable {
       core.send(&first, from: 1, to: 0)
       core.refill(&second!)
     }
-    core.finishTurn()
+    core.finishTurn(now: now)
     assert(areFramesConserved(), "frames got lost or appeared")
   }
 
@@ -62,7 +62,7 @@ struct WireEngine: PacketEngine, ~Copyable {
     if !isReflector, core.settle(&second!, to: 1) { isPending = true }
     publish()
     // A ring that the kernel left packets in tells nobody when it may go on.
-    return isPending ? 10 : PacketLoop.sleepMilliseconds
+    return core.advanceFlows(isPending ? 10 : PacketLoop.sleepMilliseconds)
   }
 
   /// Frames where they are, for readers of the counters.
@@ -72,6 +72,7 @@ struct WireEngine: PacketEngine, ~Copyable {
   mutating func close() {
     _ = prepareToSleep()
     core.closeTaps()
+    core.finishFlows()
     core.countAbandoned(&first, sentTo: 0)
     if !isReflector { core.countAbandoned(&second!, sentTo: 1) }
     publish()
@@ -93,6 +94,7 @@ struct WireCore: ~Copyable {
   private var batch: WireBatch
   private var transmitter: Transmitter
   private var size: BatchSize
+  private let hasFlows: Bool
   private let shared: WireShared
   /// Of the side sockets.
   let descriptors: [CInt]
@@ -109,19 +111,22 @@ struct WireCore: ~Copyable {
     self.shared = shared
     pipeline = WirePipeline(
       Sampler(every: configuration.sampleEvery),
-      Chain(MirrorMark(isOn: configuration.mirror != nil), WireCapture(fallback: configuration.captureFallback)))
+      Chain(
+        OptionalFlows(shared.flows.map { FlowStage($0) }),
+        Chain(MirrorMark(isOn: configuration.mirror != nil), WireCapture(fallback: configuration.captureFallback))))
+    hasFlows = shared.flows != nil
     batch = WireBatch(capacity: configuration.batchLimit)
     size = BatchSize(most: configuration.batchLimit)
   }
 
   mutating func refreshTaps() {
-    shared.boards[0].refresh(&pipeline.second.second.first)
-    if shared.boards.count > 1 { shared.boards[1].refresh(&pipeline.second.second.second) }
+    shared.boards[0].refresh(&pipeline.second.second.second.first)
+    if shared.boards.count > 1 { shared.boards[1].refresh(&pipeline.second.second.second.second) }
   }
 
   mutating func closeTaps() {
-    shared.boards[0].close(&pipeline.second.second.first)
-    if shared.boards.count > 1 { shared.boards[1].close(&pipeline.second.second.second) }
+    shared.boards[0].close(&pipeline.second.second.second.first)
+    if shared.boards.count > 1 { shared.boards[1].close(&pipeline.second.second.second.second) }
   }
 
   /// One batch into hand. Returns its packets.
@@ -134,17 +139,17 @@ struct WireCore: ~Copyable {
     let lane = shared.lanes[side]
     lane.add(UInt64(batch.packets), .receivedPackets)
     lane.add(batch.bytes, .receivedBytes)
-    if batch.outgoingPackets < batch.packets || pipeline.second.second.passed > 0 { countCaptures(lane) }
+    if batch.outgoingPackets < batch.packets || pipeline.second.second.second.passed > 0 { countCaptures(lane) }
     return batch.packets
   }
 
   private mutating func countCaptures(_ lane: WireLane) {
-    lane.add(pipeline.second.second.captured, .captured)
-    lane.add(pipeline.second.second.passed, .capturePassed)
-    lane.add(pipeline.second.second.dropped, .captureDropped)
-    pipeline.second.second.captured = 0
-    pipeline.second.second.passed = 0
-    pipeline.second.second.dropped = 0
+    lane.add(pipeline.second.second.second.captured, .captured)
+    lane.add(pipeline.second.second.second.passed, .capturePassed)
+    lane.add(pipeline.second.second.second.dropped, .captureDropped)
+    pipeline.second.second.second.captured = 0
+    pipeline.second.second.second.passed = 0
+    pipeline.second.second.second.dropped = 0
   }
 
   /// The batch in hand leaves by the socket's interface, or as live frames to it.
@@ -159,10 +164,20 @@ struct WireCore: ~Copyable {
   }
 
   /// After the batches of one turn.
-  mutating func finishTurn() {
-    pipeline.second.second.first.wakeConsumers()
-    pipeline.second.second.second.wakeConsumers()
+  mutating func finishTurn(now: UInt64) {
+    if hasFlows { _ = pipeline.second.first.stage!.advance(now: now, isIdle: false) }
+    pipeline.second.second.second.first.wakeConsumers()
+    pipeline.second.second.second.second.wakeConsumers()
   }
+
+  /// Closes flows that are over. Returns how long a sleep may last: `timeout` at most, 0 while a snapshot is copied.
+  mutating func advanceFlows(_ timeout: CInt) -> CInt {
+    if !hasFlows { return timeout }
+    let isCopying = pipeline.second.first.stage!.advance(now: SystemClock.monotonicNanoseconds(), isIdle: true)
+    return isCopying ? 0 : min(timeout, FlowStage.idleMilliseconds)
+  }
+
+  mutating func finishFlows() { if hasFlows { pipeline.second.first.stage!.finish() } }
 
   /// Sends on what the kernel left in the rings. True: something is still there.
   mutating func settle(_ socket: inout XDPSocket, to other: Int) -> Bool {

@@ -8,6 +8,8 @@ final class WireShared: Sendable {
   /// Of each side.
   let boards: [TapBoard]
   let lanes: [WireLane]
+  /// Nil: no flows are accounted.
+  let flows: FlowAccount?
   /// Bit i: the interface of port i takes live frames. The mirror's port is the last.
   private let ableBits: Atomic<UInt32>
   private let mirrorPort: UInt16
@@ -15,9 +17,15 @@ final class WireShared: Sendable {
   private let frameCells = CounterBlock(count: 2)
   private let sockets: Mutex<(descriptors: [CInt], last: [XDPStatistics], failure: SystemError?)>
 
-  init(_ configuration: WireConfiguration) throws(SystemError) {
+  init(_ configuration: WireConfiguration, exporter: FlowExporter?) throws(SystemError) {
     let count = configuration.sides.count
-    control = try LoopControl()
+    let control = try LoopControl()
+    self.control = control
+    if let wanted = configuration.flows {
+      flows = try FlowAccount(wanted, exporter: exporter) { control.wake.signal() }
+    } else {
+      flows = nil
+    }
     boards = configuration.sides.map { _ in TapBoard() }
     let cells = CounterBlock(count: count * WireLane.cellCount)
     lanes = (0..<count).map { WireLane(cells, side: $0) }

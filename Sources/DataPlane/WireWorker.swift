@@ -18,9 +18,13 @@ public final class WireWorker: Sendable {
   /// Throws what ``XDPSocket`` and ``UMEM`` throw, with the remedy; where live frames are required, also why they cannot
   /// be had. Call it on a thread in the interfaces' network namespace. No device takes live frames until
   /// ``setLiveAble(_:side:)`` says so.
-  public static func start(_ configuration: WireConfiguration) throws(SystemError) -> WireWorker {
+  ///
+  /// - Parameter exporter: Takes the flow records, where ``WireConfiguration/flows`` are accounted.
+  public static func start(
+    _ configuration: WireConfiguration, exporter: FlowExporter? = nil
+  ) throws(SystemError) -> WireWorker {
     try configuration.validate()
-    let shared = try WireShared(configuration)
+    let shared = try WireShared(configuration, exporter: exporter)
     let started = Handoff<Result<WireStart, SystemError>>()
     let name = "wire-\(configuration.queue)-\(configuration.sides[0].name)"
     let thread = try PinnedThread.spawn(name: name, cpu: configuration.cpu) {
@@ -64,6 +68,9 @@ public final class WireWorker: Sendable {
   public func captureSource(side: Int) -> any CaptureSource {
     WireCaptureSource(side: side, shared: shared, queue: configuration.queue)
   }
+
+  /// The flows that the wire accounts; nil: none.
+  public var flows: FlowAccount? { shared.flows }
 
   /// Carries what is in the receive rings already, closes the sockets and joins the thread. Blocks some milliseconds; any
   /// number of times.

@@ -60,7 +60,8 @@ struct FlowTests {
       os.closerange(3, 256)
       signal.pthread_sigmask(signal.SIG_SETMASK, [])
       os.execvp(sys.argv[1], sys.argv[1:])' "$@"; }
-      (clean nfcapd -D -p 9995 -b \(address) -l \(folder)/flows -t 3600 -P \(folder)/pid >/dev/null 2>&1)
+      clean nfcapd -p 9995 -b \(address) -l \(folder)/flows -t 3600 >/dev/null 2>&1 &
+      echo $! >\(folder)/pid
       until ss -Hlun | grep -q 9995; do sleep 0.02; done
       clean tcpdump -i lo -U -w \(folder)/flows.pcap udp port 9995 >\(folder)/tcpdump.log 2>&1 &
       echo $! >\(folder)/tcpdump.pid
@@ -106,7 +107,7 @@ struct FlowTests {
     // And what another program makes of the messages.
     let decoded = try network.run(
       """
-      tshark -n -r \(folder)/flows.pcap -d udp.port==9995,cflow -T fields -e cflow.packets64 -e cflow.packets \
+      tshark -n -r \(folder)/flows.pcap -d udp.port==9995,cflow -T fields -e cflow.packets \
         2>/dev/null
       echo faults: $(tshark -n -r \(folder)/flows.pcap -d udp.port==9995,cflow \
         -Y '_ws.malformed || _ws.expert.severity >= 0x600000 || cflow.sequence_analysis.unexpected_sequence' \
