@@ -54,3 +54,16 @@ public struct OutputFile: ~Copyable, Sendable {
     }
   }
 }
+
+/// Standard output, for bytes that are no text. EPIPE where nobody reads any more; the caller ignores SIGPIPE.
+public enum StandardOutput {
+  /// Writes all the bytes. Blocks while a pipe is full.
+  public static func write(_ bytes: [UInt8]) throws(SystemError) {
+    var done = 0
+    while done < bytes.count {
+      done += try check("write", "standard output") {
+        bytes.withUnsafeBytes { Glibc.write(STDOUT_FILENO, $0.baseAddress.map { $0 + done }, $0.count - done) }
+      }
+    }
+  }
+}
