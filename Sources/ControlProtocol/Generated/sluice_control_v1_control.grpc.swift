@@ -171,6 +171,71 @@ public enum Sluice_Control_V1_Control: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "StreamCapture" metadata.
+        public enum StreamCapture: Sendable {
+            /// Request type for "StreamCapture".
+            public typealias Input = Sluice_Control_V1_StreamCaptureRequest
+            /// Response type for "StreamCapture".
+            public typealias Output = Sluice_Control_V1_StreamCaptureResponse
+            /// Descriptor for "StreamCapture".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "StreamCapture",
+                type: .serverStreaming
+            )
+        }
+        /// Namespace for "CreateWire" metadata.
+        public enum CreateWire: Sendable {
+            /// Request type for "CreateWire".
+            public typealias Input = Sluice_Control_V1_CreateWireRequest
+            /// Response type for "CreateWire".
+            public typealias Output = Sluice_Control_V1_CreateWireResponse
+            /// Descriptor for "CreateWire".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "CreateWire",
+                type: .unary
+            )
+        }
+        /// Namespace for "DeleteWire" metadata.
+        public enum DeleteWire: Sendable {
+            /// Request type for "DeleteWire".
+            public typealias Input = Sluice_Control_V1_DeleteWireRequest
+            /// Response type for "DeleteWire".
+            public typealias Output = Sluice_Control_V1_DeleteWireResponse
+            /// Descriptor for "DeleteWire".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "DeleteWire",
+                type: .unary
+            )
+        }
+        /// Namespace for "ListWires" metadata.
+        public enum ListWires: Sendable {
+            /// Request type for "ListWires".
+            public typealias Input = Sluice_Control_V1_ListWiresRequest
+            /// Response type for "ListWires".
+            public typealias Output = Sluice_Control_V1_ListWiresResponse
+            /// Descriptor for "ListWires".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "ListWires",
+                type: .unary
+            )
+        }
+        /// Namespace for "TopFlows" metadata.
+        public enum TopFlows: Sendable {
+            /// Request type for "TopFlows".
+            public typealias Input = Sluice_Control_V1_TopFlowsRequest
+            /// Response type for "TopFlows".
+            public typealias Output = Sluice_Control_V1_TopFlowsResponse
+            /// Descriptor for "TopFlows".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "TopFlows",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "sluice.control.v1.Control" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             GetStatus.descriptor,
@@ -183,7 +248,12 @@ public enum Sluice_Control_V1_Control: Sendable {
             StreamEvents.descriptor,
             StartCapture.descriptor,
             StopCapture.descriptor,
-            ListCaptures.descriptor
+            ListCaptures.descriptor,
+            StreamCapture.descriptor,
+            CreateWire.descriptor,
+            DeleteWire.descriptor,
+            ListWires.descriptor,
+            TopFlows.descriptor
         ]
     }
 }
@@ -400,6 +470,94 @@ extension Sluice_Control_V1_Control {
             request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ListCapturesRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ListCapturesResponse>
+
+        /// Handle the "StreamCapture" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A capture whose file goes to the caller while it comes into being. It ends at a limit, with StopCapture, or when the
+        /// > caller leaves.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_StreamCaptureRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_StreamCaptureResponse` messages.
+        func streamCapture(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_StreamCaptureRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_StreamCaptureResponse>
+
+        /// Handle the "CreateWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Joins two attached interfaces: what the rules of one pass leaves by the other, both ways. The same interface twice
+        /// > makes a reflector. Again with the same options: changes nothing and succeeds.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_CreateWireRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_CreateWireResponse` messages.
+        func createWire(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_CreateWireRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_CreateWireResponse>
+
+        /// Handle the "DeleteWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the wire away: what the rules pass goes to the kernel's stack again.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_DeleteWireRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_DeleteWireResponse` messages.
+        func deleteWire(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_DeleteWireRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_DeleteWireResponse>
+
+        /// Handle the "ListWires" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_ListWiresRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_ListWiresResponse` messages.
+        func listWires(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ListWiresRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ListWiresResponse>
+
+        /// Handle the "TopFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The greatest flows of a wire that accounts for flows, as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_TopFlowsRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_TopFlowsResponse` messages.
+        func topFlows(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_TopFlowsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_TopFlowsResponse>
     }
 
     /// Service protocol for the "sluice.control.v1.Control" service.
@@ -600,6 +758,94 @@ extension Sluice_Control_V1_Control {
             request: GRPCCore.ServerRequest<Sluice_Control_V1_ListCapturesRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ListCapturesResponse>
+
+        /// Handle the "StreamCapture" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A capture whose file goes to the caller while it comes into being. It ends at a limit, with StopCapture, or when the
+        /// > caller leaves.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_StreamCaptureRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_StreamCaptureResponse` messages.
+        func streamCapture(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_StreamCaptureRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_StreamCaptureResponse>
+
+        /// Handle the "CreateWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Joins two attached interfaces: what the rules of one pass leaves by the other, both ways. The same interface twice
+        /// > makes a reflector. Again with the same options: changes nothing and succeeds.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_CreateWireRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_CreateWireResponse` message.
+        func createWire(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_CreateWireRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_CreateWireResponse>
+
+        /// Handle the "DeleteWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the wire away: what the rules pass goes to the kernel's stack again.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_DeleteWireRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_DeleteWireResponse` message.
+        func deleteWire(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_DeleteWireRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_DeleteWireResponse>
+
+        /// Handle the "ListWires" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ListWiresRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_ListWiresResponse` message.
+        func listWires(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_ListWiresRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ListWiresResponse>
+
+        /// Handle the "TopFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The greatest flows of a wire that accounts for flows, as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_TopFlowsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_TopFlowsResponse` message.
+        func topFlows(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_TopFlowsRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_TopFlowsResponse>
     }
 
     /// Simple service protocol for the "sluice.control.v1.Control" service.
@@ -799,6 +1045,95 @@ extension Sluice_Control_V1_Control {
             request: Sluice_Control_V1_ListCapturesRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Sluice_Control_V1_ListCapturesResponse
+
+        /// Handle the "StreamCapture" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A capture whose file goes to the caller while it comes into being. It ends at a limit, with StopCapture, or when the
+        /// > caller leaves.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_StreamCaptureRequest` message.
+        ///   - response: A response stream of `Sluice_Control_V1_StreamCaptureResponse` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        func streamCapture(
+            request: Sluice_Control_V1_StreamCaptureRequest,
+            response: GRPCCore.RPCWriter<Sluice_Control_V1_StreamCaptureResponse>,
+            context: GRPCCore.ServerContext
+        ) async throws
+
+        /// Handle the "CreateWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Joins two attached interfaces: what the rules of one pass leaves by the other, both ways. The same interface twice
+        /// > makes a reflector. Again with the same options: changes nothing and succeeds.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_CreateWireRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_CreateWireResponse` to respond with.
+        func createWire(
+            request: Sluice_Control_V1_CreateWireRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_CreateWireResponse
+
+        /// Handle the "DeleteWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the wire away: what the rules pass goes to the kernel's stack again.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_DeleteWireRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_DeleteWireResponse` to respond with.
+        func deleteWire(
+            request: Sluice_Control_V1_DeleteWireRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_DeleteWireResponse
+
+        /// Handle the "ListWires" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_ListWiresRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_ListWiresResponse` to respond with.
+        func listWires(
+            request: Sluice_Control_V1_ListWiresRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_ListWiresResponse
+
+        /// Handle the "TopFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The greatest flows of a wire that accounts for flows, as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_TopFlowsRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_TopFlowsResponse` to respond with.
+        func topFlows(
+            request: Sluice_Control_V1_TopFlowsRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_TopFlowsResponse
     }
 }
 
@@ -927,6 +1262,61 @@ extension Sluice_Control_V1_Control.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.StreamCapture.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_StreamCaptureRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_StreamCaptureResponse>(),
+            handler: { request, context in
+                try await self.streamCapture(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.CreateWire.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_CreateWireRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_CreateWireResponse>(),
+            handler: { request, context in
+                try await self.createWire(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.DeleteWire.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_DeleteWireRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_DeleteWireResponse>(),
+            handler: { request, context in
+                try await self.deleteWire(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.ListWires.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ListWiresRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ListWiresResponse>(),
+            handler: { request, context in
+                try await self.listWires(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.TopFlows.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_TopFlowsRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_TopFlowsResponse>(),
+            handler: { request, context in
+                try await self.topFlows(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -1048,6 +1438,61 @@ extension Sluice_Control_V1_Control.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ListCapturesResponse> {
         let response = try await self.listCaptures(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func streamCapture(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_StreamCaptureRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_StreamCaptureResponse> {
+        let response = try await self.streamCapture(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return response
+    }
+
+    public func createWire(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_CreateWireRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_CreateWireResponse> {
+        let response = try await self.createWire(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func deleteWire(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_DeleteWireRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_DeleteWireResponse> {
+        let response = try await self.deleteWire(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func listWires(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ListWiresRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ListWiresResponse> {
+        let response = try await self.listWires(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func topFlows(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_TopFlowsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_TopFlowsResponse> {
+        let response = try await self.topFlows(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -1198,6 +1643,75 @@ extension Sluice_Control_V1_Control.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ListCapturesResponse> {
         return GRPCCore.ServerResponse<Sluice_Control_V1_ListCapturesResponse>(
             message: try await self.listCaptures(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func streamCapture(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_StreamCaptureRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_StreamCaptureResponse> {
+        return GRPCCore.StreamingServerResponse<Sluice_Control_V1_StreamCaptureResponse>(
+            metadata: [:],
+            producer: { writer in
+                try await self.streamCapture(
+                    request: request.message,
+                    response: writer,
+                    context: context
+                )
+                return [:]
+            }
+        )
+    }
+
+    public func createWire(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_CreateWireRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_CreateWireResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_CreateWireResponse>(
+            message: try await self.createWire(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func deleteWire(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_DeleteWireRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_DeleteWireResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_DeleteWireResponse>(
+            message: try await self.deleteWire(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func listWires(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_ListWiresRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ListWiresResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_ListWiresResponse>(
+            message: try await self.listWires(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func topFlows(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_TopFlowsRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_TopFlowsResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_TopFlowsResponse>(
+            message: try await self.topFlows(
                 request: request.message,
                 context: context
             ),
@@ -1459,6 +1973,119 @@ extension Sluice_Control_V1_Control {
             deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ListCapturesResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ListCapturesResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "StreamCapture" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A capture whose file goes to the caller while it comes into being. It ends at a limit, with StopCapture, or when the
+        /// > caller leaves.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_StreamCaptureRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_StreamCaptureRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_StreamCaptureResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func streamCapture<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_StreamCaptureRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_StreamCaptureRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_StreamCaptureResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Sluice_Control_V1_StreamCaptureResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "CreateWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Joins two attached interfaces: what the rules of one pass leaves by the other, both ways. The same interface twice
+        /// > makes a reflector. Again with the same options: changes nothing and succeeds.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_CreateWireRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_CreateWireRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_CreateWireResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func createWire<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_CreateWireRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_CreateWireRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_CreateWireResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_CreateWireResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "DeleteWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the wire away: what the rules pass goes to the kernel's stack again.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_DeleteWireRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_DeleteWireRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_DeleteWireResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func deleteWire<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_DeleteWireRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_DeleteWireRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_DeleteWireResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_DeleteWireResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListWires" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ListWiresRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ListWiresRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ListWiresResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listWires<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ListWiresRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ListWiresRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ListWiresResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ListWiresResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "TopFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The greatest flows of a wire that accounts for flows, as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_TopFlowsRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_TopFlowsRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_TopFlowsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func topFlows<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_TopFlowsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_TopFlowsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_TopFlowsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_TopFlowsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -1842,6 +2469,172 @@ extension Sluice_Control_V1_Control {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "StreamCapture" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > A capture whose file goes to the caller while it comes into being. It ends at a limit, with StopCapture, or when the
+        /// > caller leaves.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_StreamCaptureRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_StreamCaptureRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_StreamCaptureResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func streamCapture<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_StreamCaptureRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_StreamCaptureRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_StreamCaptureResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Sluice_Control_V1_StreamCaptureResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.serverStreaming(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.StreamCapture.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "CreateWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Joins two attached interfaces: what the rules of one pass leaves by the other, both ways. The same interface twice
+        /// > makes a reflector. Again with the same options: changes nothing and succeeds.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_CreateWireRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_CreateWireRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_CreateWireResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func createWire<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_CreateWireRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_CreateWireRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_CreateWireResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_CreateWireResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.CreateWire.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "DeleteWire" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Takes the wire away: what the rules pass goes to the kernel's stack again.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_DeleteWireRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_DeleteWireRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_DeleteWireResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func deleteWire<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_DeleteWireRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_DeleteWireRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_DeleteWireResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_DeleteWireResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.DeleteWire.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListWires" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ListWiresRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ListWiresRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ListWiresResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func listWires<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ListWiresRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ListWiresRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ListWiresResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ListWiresResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.ListWires.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "TopFlows" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The greatest flows of a wire that accounts for flows, as they are now.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_TopFlowsRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_TopFlowsRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_TopFlowsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func topFlows<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_TopFlowsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_TopFlowsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_TopFlowsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_TopFlowsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.TopFlows.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -2153,6 +2946,147 @@ extension Sluice_Control_V1_Control.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ListCapturesRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ListCapturesResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "StreamCapture" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A capture whose file goes to the caller while it comes into being. It ends at a limit, with StopCapture, or when the
+    /// > caller leaves.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_StreamCaptureRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func streamCapture<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_StreamCaptureRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Sluice_Control_V1_StreamCaptureResponse>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        try await self.streamCapture(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_StreamCaptureRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_StreamCaptureResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "CreateWire" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Joins two attached interfaces: what the rules of one pass leaves by the other, both ways. The same interface twice
+    /// > makes a reflector. Again with the same options: changes nothing and succeeds.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_CreateWireRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func createWire<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_CreateWireRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_CreateWireResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.createWire(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_CreateWireRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_CreateWireResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "DeleteWire" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Takes the wire away: what the rules pass goes to the kernel's stack again.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_DeleteWireRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func deleteWire<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_DeleteWireRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_DeleteWireResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.deleteWire(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_DeleteWireRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_DeleteWireResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListWires" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_ListWiresRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func listWires<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_ListWiresRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ListWiresResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listWires(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ListWiresRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ListWiresResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "TopFlows" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The greatest flows of a wire that accounts for flows, as they are now.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_TopFlowsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func topFlows<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_TopFlowsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_TopFlowsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.topFlows(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_TopFlowsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_TopFlowsResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -2510,6 +3444,167 @@ extension Sluice_Control_V1_Control.ClientProtocol {
             metadata: metadata
         )
         return try await self.listCaptures(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "StreamCapture" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > A capture whose file goes to the caller while it comes into being. It ends at a limit, with StopCapture, or when the
+    /// > caller leaves.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func streamCapture<Result>(
+        _ message: Sluice_Control_V1_StreamCaptureRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.StreamingClientResponse<Sluice_Control_V1_StreamCaptureResponse>) async throws -> Result
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_StreamCaptureRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.streamCapture(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "CreateWire" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Joins two attached interfaces: what the rules of one pass leaves by the other, both ways. The same interface twice
+    /// > makes a reflector. Again with the same options: changes nothing and succeeds.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func createWire<Result>(
+        _ message: Sluice_Control_V1_CreateWireRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_CreateWireResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_CreateWireRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.createWire(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "DeleteWire" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Takes the wire away: what the rules pass goes to the kernel's stack again.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func deleteWire<Result>(
+        _ message: Sluice_Control_V1_DeleteWireRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_DeleteWireResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_DeleteWireRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.deleteWire(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListWires" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func listWires<Result>(
+        _ message: Sluice_Control_V1_ListWiresRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ListWiresResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_ListWiresRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listWires(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "TopFlows" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The greatest flows of a wire that accounts for flows, as they are now.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func topFlows<Result>(
+        _ message: Sluice_Control_V1_TopFlowsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_TopFlowsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_TopFlowsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.topFlows(
             request: request,
             options: options,
             onResponse: handleResponse

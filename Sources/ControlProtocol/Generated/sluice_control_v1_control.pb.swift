@@ -16,6 +16,11 @@
 /// XDP program, no capability, no kernel feature; the message names the remedy), RESOURCE_EXHAUSTED (a named limit),
 /// UNAVAILABLE (the daemon is shutting down).
 
+#if canImport(FoundationEssentials)
+public import FoundationEssentials
+#else
+public import Foundation
+#endif
 public import SwiftProtobuf
 
 // If the compiler emits an error on this type, it is because this file
@@ -405,9 +410,21 @@ public nonisolated struct Sluice_Control_V1_AttachOptions: Sendable {
   /// Stay attached, deciding by the last generation, when the daemon stops.
   public var keepOnExit: Bool = false
 
+  /// Of the threads that receive captured packets.
+  public var worker: Sluice_Control_V1_WorkerOptions {
+    get {_worker ?? Sluice_Control_V1_WorkerOptions()}
+    set {_worker = newValue}
+  }
+  /// Returns true if `worker` has been explicitly set.
+  public var hasWorker: Bool {self._worker != nil}
+  /// Clears the value of `worker`. Subsequent reads from it will return its default value.
+  public mutating func clearWorker() {self._worker = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _worker: Sluice_Control_V1_WorkerOptions? = nil
 }
 
 public nonisolated struct Sluice_Control_V1_QueueState: Sendable {
@@ -453,122 +470,125 @@ public nonisolated struct Sluice_Control_V1_QueueState: Sendable {
   public init() {}
 }
 
-public nonisolated struct Sluice_Control_V1_Attachment: Sendable {
+public nonisolated struct Sluice_Control_V1_Attachment: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  public var interface: String = String()
+  public var interface: String {
+    get {_storage._interface}
+    set {_uniqueStorage()._interface = newValue}
+  }
 
   public var options: Sluice_Control_V1_AttachOptions {
-    get {_options ?? Sluice_Control_V1_AttachOptions()}
-    set {_options = newValue}
+    get {_storage._options ?? Sluice_Control_V1_AttachOptions()}
+    set {_uniqueStorage()._options = newValue}
   }
   /// Returns true if `options` has been explicitly set.
-  public var hasOptions: Bool {self._options != nil}
+  public var hasOptions: Bool {_storage._options != nil}
   /// Clears the value of `options`. Subsequent reads from it will return its default value.
-  public mutating func clearOptions() {self._options = nil}
+  public mutating func clearOptions() {_uniqueStorage()._options = nil}
 
   /// what it is: NATIVE or GENERIC
-  public var mode: Sluice_Control_V1_AttachMode = .unspecified
+  public var mode: Sluice_Control_V1_AttachMode {
+    get {_storage._mode}
+    set {_uniqueStorage()._mode = newValue}
+  }
 
   /// why not native; empty if native or asked for generic
-  public var fallbackReason: String = String()
+  public var fallbackReason: String {
+    get {_storage._fallbackReason}
+    set {_uniqueStorage()._fallbackReason = newValue}
+  }
 
   /// attached through libxdp's dispatcher
-  public var dispatcher: Bool = false
-
-  public var programID: UInt32 = 0
-
-  public var generation: UInt64 = 0
-
-  public var ruleSet: String = String()
-
-  public var revision: UInt64 = 0
-
-  public var queues: [Sluice_Control_V1_QueueState] = []
-
-  public var warnings: [String] = []
-
-  public var attachedAtUnixNanos: UInt64 = 0
-
-  public var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  public init() {}
-
-  fileprivate var _options: Sluice_Control_V1_AttachOptions? = nil
-}
-
-public nonisolated struct Sluice_Control_V1_Interface: @unchecked Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  public var name: String {
-    get {_storage._name}
-    set {_uniqueStorage()._name = newValue}
+  public var dispatcher: Bool {
+    get {_storage._dispatcher}
+    set {_uniqueStorage()._dispatcher = newValue}
   }
 
-  public var index: UInt32 {
-    get {_storage._index}
-    set {_uniqueStorage()._index = newValue}
+  public var programID: UInt32 {
+    get {_storage._programID}
+    set {_uniqueStorage()._programID = newValue}
   }
 
-  public var mac: String {
-    get {_storage._mac}
-    set {_uniqueStorage()._mac = newValue}
+  public var generation: UInt64 {
+    get {_storage._generation}
+    set {_uniqueStorage()._generation = newValue}
   }
 
-  public var mtu: UInt32 {
-    get {_storage._mtu}
-    set {_uniqueStorage()._mtu = newValue}
+  public var ruleSet: String {
+    get {_storage._ruleSet}
+    set {_uniqueStorage()._ruleSet = newValue}
   }
 
-  public var up: Bool {
-    get {_storage._up}
-    set {_uniqueStorage()._up = newValue}
+  public var revision: UInt64 {
+    get {_storage._revision}
+    set {_uniqueStorage()._revision = newValue}
   }
 
-  public var carrier: Bool {
-    get {_storage._carrier}
-    set {_uniqueStorage()._carrier = newValue}
+  public var queues: [Sluice_Control_V1_QueueState] {
+    get {_storage._queues}
+    set {_uniqueStorage()._queues = newValue}
   }
 
-  public var rxQueues: UInt32 {
-    get {_storage._rxQueues}
-    set {_uniqueStorage()._rxQueues = newValue}
+  public var warnings: [String] {
+    get {_storage._warnings}
+    set {_uniqueStorage()._warnings = newValue}
   }
 
-  public var driver: String {
-    get {_storage._driver}
-    set {_uniqueStorage()._driver = newValue}
+  public var attachedAtUnixNanos: UInt64 {
+    get {_storage._attachedAtUnixNanos}
+    set {_uniqueStorage()._attachedAtUnixNanos = newValue}
   }
-
-  public var numaNode: Int32 {
-    get {_storage._numaNode}
-    set {_uniqueStorage()._numaNode = newValue}
-  }
-
-  /// Id of an XDP program that is not Sluice's, 0 if there is none.
-  public var foreignProgramID: UInt32 {
-    get {_storage._foreignProgramID}
-    set {_uniqueStorage()._foreignProgramID = newValue}
-  }
-
-  public var attachment: Sluice_Control_V1_Attachment {
-    get {_storage._attachment ?? Sluice_Control_V1_Attachment()}
-    set {_uniqueStorage()._attachment = newValue}
-  }
-  /// Returns true if `attachment` has been explicitly set.
-  public var hasAttachment: Bool {_storage._attachment != nil}
-  /// Clears the value of `attachment`. Subsequent reads from it will return its default value.
-  public mutating func clearAttachment() {_uniqueStorage()._attachment = nil}
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct Sluice_Control_V1_Interface: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var name: String = String()
+
+  public var index: UInt32 = 0
+
+  public var mac: String = String()
+
+  public var mtu: UInt32 = 0
+
+  public var up: Bool = false
+
+  public var carrier: Bool = false
+
+  public var rxQueues: UInt32 = 0
+
+  public var driver: String = String()
+
+  public var numaNode: Int32 = 0
+
+  /// Id of an XDP program that is not Sluice's, 0 if there is none.
+  public var foreignProgramID: UInt32 = 0
+
+  public var attachment: Sluice_Control_V1_Attachment {
+    get {_attachment ?? Sluice_Control_V1_Attachment()}
+    set {_attachment = newValue}
+  }
+  /// Returns true if `attachment` has been explicitly set.
+  public var hasAttachment: Bool {self._attachment != nil}
+  /// Clears the value of `attachment`. Subsequent reads from it will return its default value.
+  public mutating func clearAttachment() {self._attachment = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _attachment: Sluice_Control_V1_Attachment? = nil
 }
 
 public nonisolated struct Sluice_Control_V1_GetStatusRequest: Sendable {
@@ -605,6 +625,8 @@ public nonisolated struct Sluice_Control_V1_GetStatusResponse: Sendable {
 
   /// Probed kernel features: "xdp_frags" → "yes", or why not.
   public var features: Dictionary<String,String> = [:]
+
+  public var wires: [Sluice_Control_V1_Wire] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -795,20 +817,6 @@ public nonisolated struct Sluice_Control_V1_GetRuleSetResponse: Sendable {
   fileprivate var _ruleSet: Sluice_Control_V1_RuleSet? = nil
 }
 
-public nonisolated struct Sluice_Control_V1_Counter: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  public var packets: UInt64 = 0
-
-  public var bytes: UInt64 = 0
-
-  public var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  public init() {}
-}
-
 public nonisolated struct Sluice_Control_V1_RuleCounter: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -850,10 +858,10 @@ public nonisolated struct Sluice_Control_V1_InterfaceCounters: Sendable {
 
   public var rules: [Sluice_Control_V1_RuleCounter] = []
 
-  /// "pass", "drop", "capture", "redirect": every packet is in exactly one.
+  /// "pass", "drop", "capture", "redirect", "forward": every packet is in exactly one.
   public var actions: Dictionary<String,Sluice_Control_V1_Counter> = [:]
 
-  /// "capture_fallback", "redirect_failed", "no_generation".
+  /// "capture_fallback", "redirect_failed", "no_generation", "forward_failed", "forward_fallback".
   public var events: Dictionary<String,Sluice_Control_V1_Counter> = [:]
 
   /// By reason, for example "truncated_ipv4".
@@ -1038,11 +1046,70 @@ public nonisolated struct Sluice_Control_V1_Capture: @unchecked Sendable {
     set {_uniqueStorage()._files = newValue}
   }
 
+  /// Lost before they came to the capture: the socket had no free frame or no room. Not among the received ones.
+  public var packetsLostByKernel: UInt64 {
+    get {_storage._packetsLostByKernel}
+    set {_uniqueStorage()._packetsLostByKernel = newValue}
+  }
+
+  /// It goes to the caller of StreamCapture, and has no files.
+  public var stream: Bool {
+    get {_storage._stream}
+    set {_uniqueStorage()._stream = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+public nonisolated struct Sluice_Control_V1_StreamCaptureRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// Without path, file_byte_limit and file_count.
+  public var capture: Sluice_Control_V1_StartCaptureRequest {
+    get {_capture ?? Sluice_Control_V1_StartCaptureRequest()}
+    set {_capture = newValue}
+  }
+  /// Returns true if `capture` has been explicitly set.
+  public var hasCapture: Bool {self._capture != nil}
+  /// Clears the value of `capture`. Subsequent reads from it will return its default value.
+  public mutating func clearCapture() {self._capture = nil}
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _capture: Sluice_Control_V1_StartCaptureRequest? = nil
+}
+
+public nonisolated struct Sluice_Control_V1_StreamCaptureResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// First of all, and once more at the end: how it fares.
+  public var capture: Sluice_Control_V1_Capture {
+    get {_capture ?? Sluice_Control_V1_Capture()}
+    set {_capture = newValue}
+  }
+  /// Returns true if `capture` has been explicitly set.
+  public var hasCapture: Bool {self._capture != nil}
+  /// Clears the value of `capture`. Subsequent reads from it will return its default value.
+  public mutating func clearCapture() {self._capture = nil}
+
+  /// Whole blocks of pcapng; all of them, one after another, are the file.
+  public var data: Data = Data()
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _capture: Sluice_Control_V1_Capture? = nil
 }
 
 public nonisolated struct Sluice_Control_V1_StartCaptureResponse: Sendable {
@@ -1315,7 +1382,7 @@ nonisolated extension Sluice_Control_V1_RuleSet: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Sluice_Control_V1_AttachOptions: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".AttachOptions"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}mode\0\u{3}zero_copy\0\u{1}coexistence\0\u{3}capture_fallback\0\u{3}keep_on_exit\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}mode\0\u{3}zero_copy\0\u{1}coexistence\0\u{3}capture_fallback\0\u{3}keep_on_exit\0\u{1}worker\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1328,12 +1395,17 @@ nonisolated extension Sluice_Control_V1_AttachOptions: SwiftProtobuf.Message, Sw
       case 3: try { try decoder.decodeSingularEnumField(value: &self.coexistence) }()
       case 4: try { try decoder.decodeSingularEnumField(value: &self.captureFallback) }()
       case 5: try { try decoder.decodeSingularBoolField(value: &self.keepOnExit) }()
+      case 6: try { try decoder.decodeSingularMessageField(value: &self._worker) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if self.mode != .unspecified {
       try visitor.visitSingularEnumField(value: self.mode, fieldNumber: 1)
     }
@@ -1349,6 +1421,9 @@ nonisolated extension Sluice_Control_V1_AttachOptions: SwiftProtobuf.Message, Sw
     if self.keepOnExit != false {
       try visitor.visitSingularBoolField(value: self.keepOnExit, fieldNumber: 5)
     }
+    try { if let v = self._worker {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1358,6 +1433,7 @@ nonisolated extension Sluice_Control_V1_AttachOptions: SwiftProtobuf.Message, Sw
     if lhs.coexistence != rhs.coexistence {return false}
     if lhs.captureFallback != rhs.captureFallback {return false}
     if lhs.keepOnExit != rhs.keepOnExit {return false}
+    if lhs._worker != rhs._worker {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1467,107 +1543,19 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
   public static let protoMessageName: String = _protobuf_package + ".Attachment"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}options\0\u{1}mode\0\u{3}fallback_reason\0\u{1}dispatcher\0\u{3}program_id\0\u{1}generation\0\u{3}rule_set\0\u{1}revision\0\u{1}queues\0\u{1}warnings\0\u{3}attached_at_unix_nanos\0")
 
-  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.interface) }()
-      case 2: try { try decoder.decodeSingularMessageField(value: &self._options) }()
-      case 3: try { try decoder.decodeSingularEnumField(value: &self.mode) }()
-      case 4: try { try decoder.decodeSingularStringField(value: &self.fallbackReason) }()
-      case 5: try { try decoder.decodeSingularBoolField(value: &self.dispatcher) }()
-      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.programID) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.generation) }()
-      case 8: try { try decoder.decodeSingularStringField(value: &self.ruleSet) }()
-      case 9: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
-      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.queues) }()
-      case 11: try { try decoder.decodeRepeatedStringField(value: &self.warnings) }()
-      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.attachedAtUnixNanos) }()
-      default: break
-      }
-    }
-  }
-
-  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    // The use of inline closures is to circumvent an issue where the compiler
-    // allocates stack space for every if/case branch local when no optimizations
-    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
-    // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.interface.isEmpty {
-      try visitor.visitSingularStringField(value: self.interface, fieldNumber: 1)
-    }
-    try { if let v = self._options {
-      try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
-    } }()
-    if self.mode != .unspecified {
-      try visitor.visitSingularEnumField(value: self.mode, fieldNumber: 3)
-    }
-    if !self.fallbackReason.isEmpty {
-      try visitor.visitSingularStringField(value: self.fallbackReason, fieldNumber: 4)
-    }
-    if self.dispatcher != false {
-      try visitor.visitSingularBoolField(value: self.dispatcher, fieldNumber: 5)
-    }
-    if self.programID != 0 {
-      try visitor.visitSingularUInt32Field(value: self.programID, fieldNumber: 6)
-    }
-    if self.generation != 0 {
-      try visitor.visitSingularUInt64Field(value: self.generation, fieldNumber: 7)
-    }
-    if !self.ruleSet.isEmpty {
-      try visitor.visitSingularStringField(value: self.ruleSet, fieldNumber: 8)
-    }
-    if self.revision != 0 {
-      try visitor.visitSingularUInt64Field(value: self.revision, fieldNumber: 9)
-    }
-    if !self.queues.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.queues, fieldNumber: 10)
-    }
-    if !self.warnings.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.warnings, fieldNumber: 11)
-    }
-    if self.attachedAtUnixNanos != 0 {
-      try visitor.visitSingularUInt64Field(value: self.attachedAtUnixNanos, fieldNumber: 12)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  public static func ==(lhs: Sluice_Control_V1_Attachment, rhs: Sluice_Control_V1_Attachment) -> Bool {
-    if lhs.interface != rhs.interface {return false}
-    if lhs._options != rhs._options {return false}
-    if lhs.mode != rhs.mode {return false}
-    if lhs.fallbackReason != rhs.fallbackReason {return false}
-    if lhs.dispatcher != rhs.dispatcher {return false}
-    if lhs.programID != rhs.programID {return false}
-    if lhs.generation != rhs.generation {return false}
-    if lhs.ruleSet != rhs.ruleSet {return false}
-    if lhs.revision != rhs.revision {return false}
-    if lhs.queues != rhs.queues {return false}
-    if lhs.warnings != rhs.warnings {return false}
-    if lhs.attachedAtUnixNanos != rhs.attachedAtUnixNanos {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension Sluice_Control_V1_Interface: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  public static let protoMessageName: String = _protobuf_package + ".Interface"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}index\0\u{1}mac\0\u{1}mtu\0\u{1}up\0\u{1}carrier\0\u{3}rx_queues\0\u{1}driver\0\u{3}numa_node\0\u{3}foreign_program_id\0\u{1}attachment\0")
-
   fileprivate class _StorageClass {
-    var _name: String = String()
-    var _index: UInt32 = 0
-    var _mac: String = String()
-    var _mtu: UInt32 = 0
-    var _up: Bool = false
-    var _carrier: Bool = false
-    var _rxQueues: UInt32 = 0
-    var _driver: String = String()
-    var _numaNode: Int32 = 0
-    var _foreignProgramID: UInt32 = 0
-    var _attachment: Sluice_Control_V1_Attachment? = nil
+    var _interface: String = String()
+    var _options: Sluice_Control_V1_AttachOptions? = nil
+    var _mode: Sluice_Control_V1_AttachMode = .unspecified
+    var _fallbackReason: String = String()
+    var _dispatcher: Bool = false
+    var _programID: UInt32 = 0
+    var _generation: UInt64 = 0
+    var _ruleSet: String = String()
+    var _revision: UInt64 = 0
+    var _queues: [Sluice_Control_V1_QueueState] = []
+    var _warnings: [String] = []
+    var _attachedAtUnixNanos: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1578,17 +1566,18 @@ nonisolated extension Sluice_Control_V1_Interface: SwiftProtobuf.Message, SwiftP
     private init() {}
 
     init(copying source: _StorageClass) {
-      _name = source._name
-      _index = source._index
-      _mac = source._mac
-      _mtu = source._mtu
-      _up = source._up
-      _carrier = source._carrier
-      _rxQueues = source._rxQueues
-      _driver = source._driver
-      _numaNode = source._numaNode
-      _foreignProgramID = source._foreignProgramID
-      _attachment = source._attachment
+      _interface = source._interface
+      _options = source._options
+      _mode = source._mode
+      _fallbackReason = source._fallbackReason
+      _dispatcher = source._dispatcher
+      _programID = source._programID
+      _generation = source._generation
+      _ruleSet = source._ruleSet
+      _revision = source._revision
+      _queues = source._queues
+      _warnings = source._warnings
+      _attachedAtUnixNanos = source._attachedAtUnixNanos
     }
   }
 
@@ -1607,17 +1596,18 @@ nonisolated extension Sluice_Control_V1_Interface: SwiftProtobuf.Message, SwiftP
         // allocates stack space for every case branch when no optimizations are
         // enabled. https://github.com/apple/swift-protobuf/issues/1034
         switch fieldNumber {
-        case 1: try { try decoder.decodeSingularStringField(value: &_storage._name) }()
-        case 2: try { try decoder.decodeSingularUInt32Field(value: &_storage._index) }()
-        case 3: try { try decoder.decodeSingularStringField(value: &_storage._mac) }()
-        case 4: try { try decoder.decodeSingularUInt32Field(value: &_storage._mtu) }()
-        case 5: try { try decoder.decodeSingularBoolField(value: &_storage._up) }()
-        case 6: try { try decoder.decodeSingularBoolField(value: &_storage._carrier) }()
-        case 7: try { try decoder.decodeSingularUInt32Field(value: &_storage._rxQueues) }()
-        case 8: try { try decoder.decodeSingularStringField(value: &_storage._driver) }()
-        case 9: try { try decoder.decodeSingularInt32Field(value: &_storage._numaNode) }()
-        case 10: try { try decoder.decodeSingularUInt32Field(value: &_storage._foreignProgramID) }()
-        case 11: try { try decoder.decodeSingularMessageField(value: &_storage._attachment) }()
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._interface) }()
+        case 2: try { try decoder.decodeSingularMessageField(value: &_storage._options) }()
+        case 3: try { try decoder.decodeSingularEnumField(value: &_storage._mode) }()
+        case 4: try { try decoder.decodeSingularStringField(value: &_storage._fallbackReason) }()
+        case 5: try { try decoder.decodeSingularBoolField(value: &_storage._dispatcher) }()
+        case 6: try { try decoder.decodeSingularUInt32Field(value: &_storage._programID) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._generation) }()
+        case 8: try { try decoder.decodeSingularStringField(value: &_storage._ruleSet) }()
+        case 9: try { try decoder.decodeSingularUInt64Field(value: &_storage._revision) }()
+        case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._queues) }()
+        case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._warnings) }()
+        case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._attachedAtUnixNanos) }()
         default: break
         }
       }
@@ -1630,63 +1620,151 @@ nonisolated extension Sluice_Control_V1_Interface: SwiftProtobuf.Message, SwiftP
       // allocates stack space for every if/case branch local when no optimizations
       // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
       // https://github.com/apple/swift-protobuf/issues/1182
-      if !_storage._name.isEmpty {
-        try visitor.visitSingularStringField(value: _storage._name, fieldNumber: 1)
+      if !_storage._interface.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._interface, fieldNumber: 1)
       }
-      if _storage._index != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._index, fieldNumber: 2)
-      }
-      if !_storage._mac.isEmpty {
-        try visitor.visitSingularStringField(value: _storage._mac, fieldNumber: 3)
-      }
-      if _storage._mtu != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._mtu, fieldNumber: 4)
-      }
-      if _storage._up != false {
-        try visitor.visitSingularBoolField(value: _storage._up, fieldNumber: 5)
-      }
-      if _storage._carrier != false {
-        try visitor.visitSingularBoolField(value: _storage._carrier, fieldNumber: 6)
-      }
-      if _storage._rxQueues != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._rxQueues, fieldNumber: 7)
-      }
-      if !_storage._driver.isEmpty {
-        try visitor.visitSingularStringField(value: _storage._driver, fieldNumber: 8)
-      }
-      if _storage._numaNode != 0 {
-        try visitor.visitSingularInt32Field(value: _storage._numaNode, fieldNumber: 9)
-      }
-      if _storage._foreignProgramID != 0 {
-        try visitor.visitSingularUInt32Field(value: _storage._foreignProgramID, fieldNumber: 10)
-      }
-      try { if let v = _storage._attachment {
-        try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+      try { if let v = _storage._options {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 2)
       } }()
+      if _storage._mode != .unspecified {
+        try visitor.visitSingularEnumField(value: _storage._mode, fieldNumber: 3)
+      }
+      if !_storage._fallbackReason.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._fallbackReason, fieldNumber: 4)
+      }
+      if _storage._dispatcher != false {
+        try visitor.visitSingularBoolField(value: _storage._dispatcher, fieldNumber: 5)
+      }
+      if _storage._programID != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._programID, fieldNumber: 6)
+      }
+      if _storage._generation != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._generation, fieldNumber: 7)
+      }
+      if !_storage._ruleSet.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._ruleSet, fieldNumber: 8)
+      }
+      if _storage._revision != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._revision, fieldNumber: 9)
+      }
+      if !_storage._queues.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._queues, fieldNumber: 10)
+      }
+      if !_storage._warnings.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._warnings, fieldNumber: 11)
+      }
+      if _storage._attachedAtUnixNanos != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._attachedAtUnixNanos, fieldNumber: 12)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  public static func ==(lhs: Sluice_Control_V1_Interface, rhs: Sluice_Control_V1_Interface) -> Bool {
+  public static func ==(lhs: Sluice_Control_V1_Attachment, rhs: Sluice_Control_V1_Attachment) -> Bool {
     if lhs._storage !== rhs._storage {
       let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
         let _storage = _args.0
         let rhs_storage = _args.1
-        if _storage._name != rhs_storage._name {return false}
-        if _storage._index != rhs_storage._index {return false}
-        if _storage._mac != rhs_storage._mac {return false}
-        if _storage._mtu != rhs_storage._mtu {return false}
-        if _storage._up != rhs_storage._up {return false}
-        if _storage._carrier != rhs_storage._carrier {return false}
-        if _storage._rxQueues != rhs_storage._rxQueues {return false}
-        if _storage._driver != rhs_storage._driver {return false}
-        if _storage._numaNode != rhs_storage._numaNode {return false}
-        if _storage._foreignProgramID != rhs_storage._foreignProgramID {return false}
-        if _storage._attachment != rhs_storage._attachment {return false}
+        if _storage._interface != rhs_storage._interface {return false}
+        if _storage._options != rhs_storage._options {return false}
+        if _storage._mode != rhs_storage._mode {return false}
+        if _storage._fallbackReason != rhs_storage._fallbackReason {return false}
+        if _storage._dispatcher != rhs_storage._dispatcher {return false}
+        if _storage._programID != rhs_storage._programID {return false}
+        if _storage._generation != rhs_storage._generation {return false}
+        if _storage._ruleSet != rhs_storage._ruleSet {return false}
+        if _storage._revision != rhs_storage._revision {return false}
+        if _storage._queues != rhs_storage._queues {return false}
+        if _storage._warnings != rhs_storage._warnings {return false}
+        if _storage._attachedAtUnixNanos != rhs_storage._attachedAtUnixNanos {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_Interface: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Interface"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}index\0\u{1}mac\0\u{1}mtu\0\u{1}up\0\u{1}carrier\0\u{3}rx_queues\0\u{1}driver\0\u{3}numa_node\0\u{3}foreign_program_id\0\u{1}attachment\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularUInt32Field(value: &self.index) }()
+      case 3: try { try decoder.decodeSingularStringField(value: &self.mac) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.mtu) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.up) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.carrier) }()
+      case 7: try { try decoder.decodeSingularUInt32Field(value: &self.rxQueues) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.driver) }()
+      case 9: try { try decoder.decodeSingularInt32Field(value: &self.numaNode) }()
+      case 10: try { try decoder.decodeSingularUInt32Field(value: &self.foreignProgramID) }()
+      case 11: try { try decoder.decodeSingularMessageField(value: &self._attachment) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.index != 0 {
+      try visitor.visitSingularUInt32Field(value: self.index, fieldNumber: 2)
+    }
+    if !self.mac.isEmpty {
+      try visitor.visitSingularStringField(value: self.mac, fieldNumber: 3)
+    }
+    if self.mtu != 0 {
+      try visitor.visitSingularUInt32Field(value: self.mtu, fieldNumber: 4)
+    }
+    if self.up != false {
+      try visitor.visitSingularBoolField(value: self.up, fieldNumber: 5)
+    }
+    if self.carrier != false {
+      try visitor.visitSingularBoolField(value: self.carrier, fieldNumber: 6)
+    }
+    if self.rxQueues != 0 {
+      try visitor.visitSingularUInt32Field(value: self.rxQueues, fieldNumber: 7)
+    }
+    if !self.driver.isEmpty {
+      try visitor.visitSingularStringField(value: self.driver, fieldNumber: 8)
+    }
+    if self.numaNode != 0 {
+      try visitor.visitSingularInt32Field(value: self.numaNode, fieldNumber: 9)
+    }
+    if self.foreignProgramID != 0 {
+      try visitor.visitSingularUInt32Field(value: self.foreignProgramID, fieldNumber: 10)
+    }
+    try { if let v = self._attachment {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_Interface, rhs: Sluice_Control_V1_Interface) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.index != rhs.index {return false}
+    if lhs.mac != rhs.mac {return false}
+    if lhs.mtu != rhs.mtu {return false}
+    if lhs.up != rhs.up {return false}
+    if lhs.carrier != rhs.carrier {return false}
+    if lhs.rxQueues != rhs.rxQueues {return false}
+    if lhs.driver != rhs.driver {return false}
+    if lhs.numaNode != rhs.numaNode {return false}
+    if lhs.foreignProgramID != rhs.foreignProgramID {return false}
+    if lhs._attachment != rhs._attachment {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1713,7 +1791,7 @@ nonisolated extension Sluice_Control_V1_GetStatusRequest: SwiftProtobuf.Message,
 
 nonisolated extension Sluice_Control_V1_GetStatusResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetStatusResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}started_at_unix_nanos\0\u{1}kernel\0\u{3}state_directory\0\u{1}bpffs\0\u{1}attachments\0\u{1}captures\0\u{1}limits\0\u{1}features\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}version\0\u{3}started_at_unix_nanos\0\u{1}kernel\0\u{3}state_directory\0\u{1}bpffs\0\u{1}attachments\0\u{1}captures\0\u{1}limits\0\u{1}features\0\u{1}wires\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1730,6 +1808,7 @@ nonisolated extension Sluice_Control_V1_GetStatusResponse: SwiftProtobuf.Message
       case 7: try { try decoder.decodeRepeatedMessageField(value: &self.captures) }()
       case 8: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.limits) }()
       case 9: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.features) }()
+      case 10: try { try decoder.decodeRepeatedMessageField(value: &self.wires) }()
       default: break
       }
     }
@@ -1763,6 +1842,9 @@ nonisolated extension Sluice_Control_V1_GetStatusResponse: SwiftProtobuf.Message
     if !self.features.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.features, fieldNumber: 9)
     }
+    if !self.wires.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.wires, fieldNumber: 10)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1776,6 +1858,7 @@ nonisolated extension Sluice_Control_V1_GetStatusResponse: SwiftProtobuf.Message
     if lhs.captures != rhs.captures {return false}
     if lhs.limits != rhs.limits {return false}
     if lhs.features != rhs.features {return false}
+    if lhs.wires != rhs.wires {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2150,41 +2233,6 @@ nonisolated extension Sluice_Control_V1_GetRuleSetResponse: SwiftProtobuf.Messag
   }
 }
 
-nonisolated extension Sluice_Control_V1_Counter: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  public static let protoMessageName: String = _protobuf_package + ".Counter"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}packets\0\u{1}bytes\0")
-
-  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.packets) }()
-      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
-      default: break
-      }
-    }
-  }
-
-  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if self.packets != 0 {
-      try visitor.visitSingularUInt64Field(value: self.packets, fieldNumber: 1)
-    }
-    if self.bytes != 0 {
-      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 2)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  public static func ==(lhs: Sluice_Control_V1_Counter, rhs: Sluice_Control_V1_Counter) -> Bool {
-    if lhs.packets != rhs.packets {return false}
-    if lhs.bytes != rhs.bytes {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
 nonisolated extension Sluice_Control_V1_RuleCounter: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".RuleCounter"
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}rule\0\u{1}action\0\u{1}counter\0")
@@ -2516,7 +2564,7 @@ nonisolated extension Sluice_Control_V1_StartCaptureRequest: SwiftProtobuf.Messa
 
 nonisolated extension Sluice_Control_V1_Capture: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Capture"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}request\0\u{1}state\0\u{1}error\0\u{3}started_at_unix_nanos\0\u{3}finished_at_unix_nanos\0\u{3}packets_received\0\u{3}packets_written\0\u{3}packets_sampled_out\0\u{3}packets_filtered_out\0\u{3}packets_dropped\0\u{3}bytes_written\0\u{1}files\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}request\0\u{1}state\0\u{1}error\0\u{3}started_at_unix_nanos\0\u{3}finished_at_unix_nanos\0\u{3}packets_received\0\u{3}packets_written\0\u{3}packets_sampled_out\0\u{3}packets_filtered_out\0\u{3}packets_dropped\0\u{3}bytes_written\0\u{1}files\0\u{3}packets_lost_by_kernel\0\u{1}stream\0")
 
   fileprivate class _StorageClass {
     var _id: String = String()
@@ -2532,6 +2580,8 @@ nonisolated extension Sluice_Control_V1_Capture: SwiftProtobuf.Message, SwiftPro
     var _packetsDropped: UInt64 = 0
     var _bytesWritten: UInt64 = 0
     var _files: [String] = []
+    var _packetsLostByKernel: UInt64 = 0
+    var _stream: Bool = false
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -2555,6 +2605,8 @@ nonisolated extension Sluice_Control_V1_Capture: SwiftProtobuf.Message, SwiftPro
       _packetsDropped = source._packetsDropped
       _bytesWritten = source._bytesWritten
       _files = source._files
+      _packetsLostByKernel = source._packetsLostByKernel
+      _stream = source._stream
     }
   }
 
@@ -2586,6 +2638,8 @@ nonisolated extension Sluice_Control_V1_Capture: SwiftProtobuf.Message, SwiftPro
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._packetsDropped) }()
         case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._bytesWritten) }()
         case 13: try { try decoder.decodeRepeatedStringField(value: &_storage._files) }()
+        case 14: try { try decoder.decodeSingularUInt64Field(value: &_storage._packetsLostByKernel) }()
+        case 15: try { try decoder.decodeSingularBoolField(value: &_storage._stream) }()
         default: break
         }
       }
@@ -2637,6 +2691,12 @@ nonisolated extension Sluice_Control_V1_Capture: SwiftProtobuf.Message, SwiftPro
       if !_storage._files.isEmpty {
         try visitor.visitRepeatedStringField(value: _storage._files, fieldNumber: 13)
       }
+      if _storage._packetsLostByKernel != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._packetsLostByKernel, fieldNumber: 14)
+      }
+      if _storage._stream != false {
+        try visitor.visitSingularBoolField(value: _storage._stream, fieldNumber: 15)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -2659,10 +2719,85 @@ nonisolated extension Sluice_Control_V1_Capture: SwiftProtobuf.Message, SwiftPro
         if _storage._packetsDropped != rhs_storage._packetsDropped {return false}
         if _storage._bytesWritten != rhs_storage._bytesWritten {return false}
         if _storage._files != rhs_storage._files {return false}
+        if _storage._packetsLostByKernel != rhs_storage._packetsLostByKernel {return false}
+        if _storage._stream != rhs_storage._stream {return false}
         return true
       }
       if !storagesAreEqual {return false}
     }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_StreamCaptureRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".StreamCaptureRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}capture\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._capture) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._capture {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_StreamCaptureRequest, rhs: Sluice_Control_V1_StreamCaptureRequest) -> Bool {
+    if lhs._capture != rhs._capture {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_StreamCaptureResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".StreamCaptureResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}capture\0\u{1}data\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._capture) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.data) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._capture {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.data.isEmpty {
+      try visitor.visitSingularBytesField(value: self.data, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_StreamCaptureResponse, rhs: Sluice_Control_V1_StreamCaptureResponse) -> Bool {
+    if lhs._capture != rhs._capture {return false}
+    if lhs.data != rhs.data {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
