@@ -101,6 +101,47 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
     try await call(timeout: timeout) { try await rpc.listCaptures(.init(), options: $0).captures }
   }
 
+  public func createWire(_ options: Sluice_Control_V1_WireOptions) async throws(ControlError) -> Sluice_Control_V1_Wire {
+    try await call(timeout: changeTimeout) { call in
+      try await rpc.createWire(.with { $0.options = options }, options: call).wire
+    }
+  }
+
+  public func deleteWire(_ name: String) async throws(ControlError) {
+    try await call(timeout: changeTimeout) { options in
+      _ = try await rpc.deleteWire(.with { $0.name = name }, options: options)
+    }
+  }
+
+  public func wires() async throws(ControlError) -> [Sluice_Control_V1_Wire] {
+    try await call(timeout: timeout) { try await rpc.listWires(.init(), options: $0).wires }
+  }
+
+  /// - Parameter limit: 0: the daemon's choice.
+  public func topFlows(
+    of wire: String, limit: UInt32 = 0, by order: Sluice_Control_V1_FlowOrder = .unspecified
+  ) async throws(ControlError) -> Sluice_Control_V1_TopFlowsResponse {
+    let request = Sluice_Control_V1_TopFlowsRequest.with {
+      $0.wire = wire
+      $0.limit = limit
+      $0.order = order
+    }
+    return try await call(timeout: changeTimeout) { try await rpc.topFlows(request, options: $0) }
+  }
+
+  /// Gives `body` the parts of a capture's stream until the capture is over, `body` throws or the task is cancelled; then
+  /// the daemon ends the capture.
+  public func streamCapture(
+    _ request: Sluice_Control_V1_StartCaptureRequest,
+    _ body: @escaping @Sendable (Sluice_Control_V1_StreamCaptureResponse) async throws -> Void
+  ) async throws(ControlError) {
+    try await call(timeout: nil) { options in
+      try await rpc.streamCapture(.with { $0.capture = request }, options: options) { response in
+        for try await part in response.messages { try await body(part) }
+      }
+    }
+  }
+
   /// Gives `body` every event until the daemon ends the stream, `body` throws or the task is cancelled.
   public func events(
     kinds: [String] = [], _ body: @escaping @Sendable (Sluice_Control_V1_Event) async throws -> Void

@@ -151,28 +151,10 @@ struct Attach: AsyncParsableCommand {
   }
 
   private var message: Sluice_Control_V1_AttachOptions {
-    .with {
-      $0.mode =
-        switch mode ?? .auto {
-        case .auto: .auto
-        case .native: .native
-        case .generic: .generic
-        }
-      $0.zeroCopy =
-        switch zeroCopy ?? .auto {
-        case .auto: .auto
-        case .required: .required
-        case .off: .off
-        }
-      $0.coexistence =
-        switch coexistence ?? .auto {
-        case .auto: .auto
-        case .exclusive: .exclusive
-        case .dispatcher: .dispatcher
-        }
-      $0.captureFallback = captureFallback == .drop ? .drop : .pass
-      $0.keepOnExit = keepOnExit ?? false
-    }
+    Sluice_Control_V1_AttachOptions(
+      mode: mode?.rawValue ?? "auto", zeroCopy: zeroCopy?.rawValue ?? "auto",
+      coexistence: coexistence?.rawValue ?? "auto", captureFallback: captureFallback == .drop ? .drop : .pass,
+      keepOnExit: keepOnExit ?? false)
   }
 
   static func text(_ attachment: JSON) -> String {

@@ -123,17 +123,21 @@ struct ReflectionServiceTests {
       ("sluice.control.v1.ApplyResponse.Result", "sluice/control/v1/control.proto"),
       ("sluice.control.v1.Rule.name", "sluice/control/v1/control.proto"),
       ("sluice.control.v1.FATE_DROP", "sluice/control/v1/control.proto"),
+      ("sluice.control.v1.WireSide.received", "sluice/control/v1/wire.proto"),
       ("grpc.health.v1.HealthCheckResponse.ServingStatus", "grpc/health/v1/health.proto"),
       ("grpc.reflection.v1.ServerReflectionRequest.message_request", "grpc/reflection/v1/reflection.proto"),
     ])
   func symbol(_ symbol: String, _ file: String) async throws {
     let answers = try await answers([.fileContainingSymbol(symbol), .fileByFilename(file)])
-    let names = try answers.map { answer in
-      try answer.fileDescriptorResponse.fileDescriptorProto.map {
-        try Google_Protobuf_FileDescriptorProto(serializedBytes: $0).name
+    for answer in answers {
+      let files = try answer.fileDescriptorResponse.fileDescriptorProto.map {
+        try Google_Protobuf_FileDescriptorProto(serializedBytes: $0)
       }
+      // The file itself first, then everything that it imports, once each.
+      #expect(files.first?.name == file)
+      #expect(Set(files.map(\.name)).count == files.count)
+      for imported in files.flatMap(\.dependency) { #expect(files.contains { $0.name == imported }) }
     }
-    #expect(names == [[file], [file]])
   }
 
   @Test(

@@ -1,3 +1,4 @@
+import ControlProtocol
 import DatabaseSupport
 import Foundation
 import Rules

@@ -1,3 +1,4 @@
+import ControlProtocol
 import Hummingbird
 
 /// Every way in which a request can fail; the raw value is the `code` of the answer.

@@ -1,3 +1,5 @@
+import ControlProtocol
+
 /// The shape of a JSON value: requests are checked against it, and the OpenAPI document is written from it.
 public indirect enum Schema: Sendable {
   case boolean

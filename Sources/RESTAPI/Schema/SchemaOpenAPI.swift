@@ -1,3 +1,5 @@
+import ControlProtocol
+
 extension Schema {
   /// The JSON Schema (2020-12, as OpenAPI 3.1 has it); named shapes become references and are put into `components`.
   func openAPI(components: inout [String: JSONValue]) -> JSONValue {

@@ -1,3 +1,5 @@
+import ControlProtocol
+
 /// One thing that is wrong with a request, and where.
 public struct Problem: Hashable, Sendable {
   /// `rules[3].match.sources[0]`; empty for the body itself.
