@@ -92,7 +92,7 @@ let package = Package(
     .target(
       name: "Control",
       dependencies: [
-        "Packets", "Rules", "RuleCompiler", "XDPPrograms", "XSK", "DataPlane", "LinuxSystem", "CSluiceABI", logging,
+        "Packets", "Rules", "RuleCompiler", "XDPPrograms", "XSK", "DataPlane", "Flows", "LinuxSystem", "CSluiceABI", logging,
       ]),
     .target(
       name: "ControlProtocol", dependencies: ["Packets", "Rules", grpcCore, grpcProtobuf, protobuf],
@@ -101,7 +101,7 @@ let package = Package(
     .target(
       name: "ControlService",
       dependencies: [
-        "Control", "ControlProtocol", "DataPlane", "LinuxSystem", "Rules", "Telemetry", "XDPPrograms", grpcCore,
+        "Control", "ControlProtocol", "DataPlane", "Flows", "LinuxSystem", "Rules", "Telemetry", "XDPPrograms", grpcCore,
         grpcTransport, hummingbird, nioCore, lifecycle, logging,
       ]),
     .target(name: "Storage", dependencies: ["Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto]),
@@ -154,7 +154,7 @@ let package = Package(
       dependencies: [
         "DataPlane", "Flows", "Packets", "XSK", "LinuxSystem", "CLinuxShims", "XSKSupport", "NetworkSupport",
       ]),
-    .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport"]),
+    .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport", "XDPPrograms"]),
     .testTarget(
       name: "EndToEndTests",
       dependencies: [

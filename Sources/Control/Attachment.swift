@@ -80,6 +80,15 @@ final class Attachment {
       attachedAtNanoseconds: attachedAtNanoseconds)
   }
 
+  /// Of packets that followed the interface's path; zeros where they can't be read.
+  var forwardedCounters: ForwardedCounters {
+    guard let all = try? program.interfaceCounters() else { return ForwardedCounters() }
+    return ForwardedCounters(
+      forwarded: all[Int(SLUICE_COUNTER_FORWARD.rawValue)],
+      fallback: all[Int(SLUICE_COUNTER_FORWARD_FALLBACK.rawValue)],
+      failed: all[Int(SLUICE_COUNTER_FORWARD_FAILED.rawValue)])
+  }
+
   func counters() throws(ControlError) -> CountersReport {
     try translating { () throws(ProgramError) in
       let all = try program.interfaceCounters()

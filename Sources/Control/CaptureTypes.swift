@@ -43,6 +43,8 @@ public struct CaptureReport: Hashable, Sendable {
   /// With the path as it was resolved.
   public var options: CaptureOptions
   public var summary: CaptureSummary
+  /// It went to its caller, and has no files.
+  public var isStream = false
 }
 
 /// The captures that run, and the last ones that have finished.
@@ -53,6 +55,7 @@ struct CaptureTable {
   struct Running {
     let options: CaptureOptions
     let session: CaptureSession
+    var isStream = false
   }
 
   private(set) var running: [String: Running] = [:]
@@ -73,7 +76,7 @@ struct CaptureTable {
     guard let capture = running.removeValue(forKey: identifier) else {
       return finished.first { $0.identifier == identifier }
     }
-    let report = CaptureReport(identifier: identifier, options: capture.options, summary: summary)
+    let report = CaptureReport(identifier: identifier, options: capture.options, summary: summary, isStream: capture.isStream)
     finishedTotals.add(summary)
     finished.append(report)
     if finished.count > CaptureTable.finishedMax { finished.removeFirst() }
@@ -88,7 +91,10 @@ struct CaptureTable {
   func isRunning(on interface: String) -> Bool { running.values.contains { $0.options.interface == interface } }
 
   var reports: [CaptureReport] {
-    let live = running.map { CaptureReport(identifier: $0.key, options: $0.value.options, summary: $0.value.session.summary) }
+    let live = running.map {
+      CaptureReport(
+        identifier: $0.key, options: $0.value.options, summary: $0.value.session.summary, isStream: $0.value.isStream)
+    }
     return (finished + live).sorted { $0.summary.startedAt < $1.summary.startedAt }
   }
 }

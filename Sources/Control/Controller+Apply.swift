@@ -52,7 +52,10 @@ extension Controller {
     let warnings = ruleSet.validate().map(\.description) + redirectWarnings(ruleSet)
     if !dryRun {
       if plan.contains(where: { $0.next.needsSockets }) {
-        for step in plan where step.next.needsSockets { try openQueues(of: step.attachment) }
+        for step in plan where step.next.needsSockets {
+          // The threads of a wire have their sockets open.
+          if userPath(of: step.attachment) == nil { try openQueues(of: step.attachment) }
+        }
       }
       try save(after: plan)
       try publish(plan)
@@ -87,7 +90,7 @@ extension Controller {
     }
     for step in plan {
       if !step.next.needsSockets, step.attachment.options.zeroCopy != .required { closeQueuesIfIdle(of: step.attachment) }
-      step.attachment.queues?.slotNames.set(step.attachment.slots)
+      updateSlotNames(of: step.attachment)
     }
   }
 

@@ -7,7 +7,11 @@ import XDPPrograms
 extension Controller {
   /// Starts to write what capture rules of an attached interface match. While at least one capture runs there, these
   /// packets come to it instead of taking the capture fallback.
-  public func startCapture(_ options: CaptureOptions) throws(ControlError) -> CaptureReport {
+  ///
+  /// - Parameter stream: Gets the capture instead of a file; the options have no path then.
+  public func startCapture(
+    _ options: CaptureOptions, stream: CaptureStream? = nil
+  ) throws(ControlError) -> CaptureReport {
     try checkRunning()
     guard let attachment = attachments[options.interface] else { throw notAttached(options.interface) }
     guard attachment.live.needsSockets else {
@@ -20,16 +24,20 @@ extension Controller {
         .resourceExhausted, "\(CaptureTable.runningMax) captures run (captures_max): stop one first")
     }
     var options = options
-    options.path = try resolve(options.path, interface: options.interface)
+    if stream == nil {
+      options.path = try resolve(options.path, interface: options.interface)
+    } else if !options.path.isEmpty || options.fileCount != 0 {
+      throw ControlError(.invalidArgument, "path, file_count: a capture that is streamed has no files")
+    }
     let slots = try slots(of: options.rules, on: attachment)
-    let queues = try openQueues(of: attachment)
+    let feed = try openFeed(of: attachment)
 
     let identifier = captures.nextIdentifier()
-    let names = queues.slotNames
+    let names = feed.slotNames
     let session: CaptureSession
     do throws(CaptureError) {
       session = try CaptureSession.start(
-        request(options, slots: slots), interface: options.interface, workers: queues.workers,
+        request(options, slots: slots, stream), interface: options.interface, workers: feed.sources,
         slotName: { names.name(of: $0) },
         onFinish: { [weak self] summary in
           guard let self else { return }
@@ -38,18 +46,18 @@ extension Controller {
     } catch {
       throw ControlError(error)
     }
-    captures.start(identifier, .init(options: options, session: session))
+    captures.start(identifier, .init(options: options, session: session, isStream: stream != nil))
     do throws(ControlError) {
-      try queues.deliver(from: attachment.program)
+      if let queues = feed.queues { try queues.deliver(from: attachment.program) }
     } catch {
       end(identifier)
       throw error
     }
+    let goal = stream == nil ? options.path : "its caller"
     logger.notice(
-      "capture started", metadata: ["capture": "\(identifier)", "interface": "\(options.interface)", "path": "\(options.path)"])
-    events.publish(
-      .captureStarted, interface: options.interface, "capture to \(options.path)", fields: ["capture": identifier])
-    return CaptureReport(identifier: identifier, options: options, summary: session.summary)
+      "capture started", metadata: ["capture": "\(identifier)", "interface": "\(options.interface)", "to": "\(goal)"])
+    events.publish(.captureStarted, interface: options.interface, "capture to \(goal)", fields: ["capture": identifier])
+    return CaptureReport(identifier: identifier, options: options, summary: session.summary, isStream: stream != nil)
   }
 
   /// Ends a capture and waits until its files are complete. A finished one: reports it again.
@@ -73,9 +81,7 @@ extension Controller {
   private func end(_ identifier: String) -> CaptureReport? {
     guard let capture = captures.running[identifier] else { return nil }
     let others = captures.running.contains { $0.key != identifier && $0.value.options.interface == capture.options.interface }
-    if !others, let attachment = attachments[capture.options.interface] {
-      attachment.queues?.stopDelivering(from: attachment.program)
-    }
+    if !others, let attachment = attachments[capture.options.interface] { stopDelivering(to: attachment) }
     return finish(identifier, capture.session.stop())
   }
 
@@ -84,9 +90,7 @@ extension Controller {
     guard let capture = captures.running[identifier] else { return }
     finish(identifier, summary)
     let interface = capture.options.interface
-    if !captures.isRunning(on: interface), let attachment = attachments[interface] {
-      attachment.queues?.stopDelivering(from: attachment.program)
-    }
+    if !captures.isRunning(on: interface), let attachment = attachments[interface] { stopDelivering(to: attachment) }
   }
 
   @discardableResult
@@ -114,13 +118,41 @@ extension Controller {
 
   // MARK: Queues
 
-  /// Opens the interface's sockets, if they aren't open.
+  /// Where the captured packets of an attachment come from: the threads of its wire, or sockets of its own.
+  private struct Feed {
+    var sources: [any CaptureSource]
+    var slotNames: SlotNames
+    /// Nil: a wire's threads, which get the packets in any case.
+    var queues: QueueSet?
+  }
+
+  private func openFeed(of attachment: Attachment) throws(ControlError) -> Feed {
+    if let (threads, side) = userPath(of: attachment) {
+      return Feed(sources: threads.captureSources(side: side), slotNames: threads.slotNames[side], queues: nil)
+    }
+    let queues = try openQueues(of: attachment)
+    return Feed(sources: queues.workers, slotNames: queues.slotNames, queues: queues)
+  }
+
+  /// Returns when what was captured until now is with the captures.
+  private func stopDelivering(to attachment: Attachment) {
+    attachment.queues?.stopDelivering(from: attachment.program)
+    userPath(of: attachment)?.threads.settle()
+  }
+
+  /// The rules of an attachment have changed: their names, for captures.
+  func updateSlotNames(of attachment: Attachment) {
+    attachment.queues?.slotNames.set(attachment.slots)
+    if let (threads, side) = userPath(of: attachment) { threads.slotNames[side].set(attachment.slots) }
+  }
+
+  /// Opens the interface's sockets, if they aren't open. Not for a side of a wire on the user path, whose threads have them.
   @discardableResult
   func openQueues(of attachment: Attachment) throws(ControlError) -> QueueSet {
     if let queues = attachment.queues { return queues }
     let queues = try QueueSet(
       interface: try findInterface(attachment.interface), zeroCopy: attachment.options.zeroCopy,
-      isNative: attachment.program.isNative)
+      isNative: attachment.program.isNative, worker: attachment.options.worker.over(settings.worker))
     queues.slotNames.set(attachment.slots)
     attachment.queues = queues
     for warning in queues.warnings {
@@ -148,9 +180,9 @@ extension Controller {
     return slots
   }
 
-  private func request(_ options: CaptureOptions, slots: Set<UInt32>?) -> CaptureRequest {
+  private func request(_ options: CaptureOptions, slots: Set<UInt32>?, _ stream: CaptureStream?) -> CaptureRequest {
     CaptureRequest(
-      path: options.path, snapByteCount: options.snapLength, sampleEvery: max(1, options.sampleEvery),
+      to: stream.map(CaptureDestination.stream) ?? .file(options.path), snapByteCount: options.snapLength, sampleEvery: max(1, options.sampleEvery),
       packetLimit: options.packetLimit, byteLimit: options.byteLimit,
       durationMilliseconds: options.durationMilliseconds, fileByteLimit: options.fileByteLimit,
       fileCount: options.fileCount, slots: slots)

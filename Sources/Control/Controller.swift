@@ -12,11 +12,17 @@ public struct ControlSettings: Hashable, Sendable {
   public var captureDirectory: String
   /// Mount point of the BPF file system for pins.
   public var bpffs: String
+  /// Of packet threads whose attachment or wire doesn't say otherwise.
+  public var worker: WorkerOptions
 
-  public init(stateDirectory: String, captureDirectory: String, bpffs: String = "/sys/fs/bpf") {
+  public init(
+    stateDirectory: String, captureDirectory: String, bpffs: String = "/sys/fs/bpf",
+    worker: WorkerOptions = WorkerOptions(wait: .adaptive)
+  ) {
     self.stateDirectory = stateDirectory
     self.captureDirectory = captureDirectory
     self.bpffs = bpffs
+    self.worker = worker
   }
 }
 
@@ -35,6 +41,7 @@ public actor Controller {
   var captures = CaptureTable()
   /// Attachments in the state file whose interface is not there (yet).
   var dormant: [String: DaemonState.Attachment] = [:]
+  var wires: [String: Wire] = [:]
   var selfTestProgram: SelfTestProgram?
   private let lock: FileLock
   public private(set) var isShuttingDown = false
@@ -75,19 +82,21 @@ public actor Controller {
       logger.warning(
         "pins of an attachment that is not in the state file", metadata: ["interface": "\(interface)"])
     }
+    restoreWires(state.wires)
   }
 
   private func restore(_ saved: DaemonState.Attachment) throws(ControlError) {
     let attachment = try makeAttachment(
       saved.interface, saved.options, ruleSet: saved.ruleSet, slots: saved.slots, generation: saved.generation,
       attachedAtNanoseconds: saved.attachedAtNanoseconds)
-    attachments[saved.interface] = attachment
-    dormant[saved.interface] = nil
     if attachment.program.wasAdopted {
       // The pins may hold a generation with redirect targets or an ABI detail of the earlier daemon: publish ours.
       try attachment.goBack(to: attachment.live)
     }
     if attachment.live.needsSockets { try openQueues(of: attachment) }
+    // Only now: what can't be restored whole stays in the state once, and its pins go on deciding.
+    attachments[saved.interface] = attachment
+    dormant[saved.interface] = nil
     logger.notice(
       "restored", metadata: [
         "interface": "\(saved.interface)", "rule_set": "\(saved.ruleSet?.name ?? "")",
@@ -110,10 +119,20 @@ public actor Controller {
       }
       return attachment.report
     }
+    if let saved = dormant[name] {
+      guard saved.options == options else {
+        throw ControlError(
+          .alreadyExists, "\(name) was attached with other options and waits for its interface; detach it first, then attach "
+            + "it with the new ones")
+      }
+      try restore(saved)
+      reviewWires()
+      if let report = attachments[name]?.report { return report }
+    }
+    try options.worker.check("options.worker.")
     let attachment = try makeAttachment(
       name, options, ruleSet: nil, slots: SlotTable(), generation: 1,
       attachedAtNanoseconds: SystemClock.realtimeNanoseconds())
-    dormant[name] = nil
     attachments[name] = attachment
     do throws(ControlError) {
       if options.zeroCopy == .required { try openQueues(of: attachment) }
@@ -139,8 +158,14 @@ public actor Controller {
   /// Takes the program off. From the next packet on the kernel's stack sees everything; the counters are gone.
   public func detach(_ name: String) throws(ControlError) {
     try checkRunning()
-    if dormant.removeValue(forKey: name) != nil {
-      try save()
+    try checkNotWired(name)
+    if let saved = dormant.removeValue(forKey: name) {
+      do throws(ControlError) {
+        try save()
+      } catch {
+        dormant[name] = saved
+        throw error
+      }
       PinDirectory(bpffs: settings.bpffs, interface: name).remove()
       return
     }
@@ -212,6 +237,7 @@ public actor Controller {
           "cannot attach again", metadata: ["interface": "\(saved.interface)", "error": "\(error)"])
       }
     }
+    reviewWires()
   }
 
   // MARK: Shutdown
@@ -222,6 +248,7 @@ public actor Controller {
     guard !isShuttingDown else { return }
     isShuttingDown = true
     events.publish(.shutdown, "the daemon stops")
+    stopWires()
     for attachment in attachments.values.sorted(by: { $0.interface < $1.interface }) {
       endCaptures(on: attachment.interface)
       attachment.queues = nil
@@ -260,40 +287,8 @@ public actor Controller {
 
   private func save(_ live: [DaemonState.Attachment]) throws(ControlError) {
     let all = (live + dormant.values).sorted { $0.interface < $1.interface }
-    try store.save(DaemonState(attachments: all))
-  }
-
-  func findInterface(_ name: String) throws(ControlError) -> NetworkInterface {
-    if let fault = interfaceNameFault(name) {
-      throw ControlError(.invalidArgument, "\"\(name.prefix(64))\" is no interface name: \(fault)")
-    }
-    do throws(SystemError) {
-      return try NetworkInterface.named(name)
-    } catch {
-      guard error.code == ENODEV else { throw ControlError(error) }
-      let names = ((try? NetworkInterface.all()) ?? []).map(\.name).filter { $0 != "lo" }
-      throw ControlError(.notFound, "there is no interface \(name); there are: \(names.joined(separator: ", "))")
-    }
-  }
-
-  func interfaceIndices() throws(ControlError) -> [String: UInt32] {
-    do throws(SystemError) {
-      return Dictionary(
-        try NetworkInterface.all().map { ($0.name, $0.index) }, uniquingKeysWith: { first, _ in first })
-    } catch {
-      throw ControlError(error)
-    }
-  }
-
-  private func checkCapabilities() throws(ControlError) {
-    guard let effective = try? Capabilities.effective() else { return }
-    let missing = effective.missing(of: [.bpf, .netAdmin, .perfmon]).filter { _ in !effective.has(.sysAdmin) }
-    guard missing.isEmpty else {
-      throw ControlError(
-        .failedPrecondition,
-        "the daemon lacks \(missing.map(\.name).joined(separator: " and ")): run it as root, or grant them in its unit "
-          + "(AmbientCapabilities=)")
-    }
+    try store.save(
+      DaemonState(attachments: all, wires: wires.values.map(\.state).sorted { $0.options.name < $1.options.name }))
   }
 }
 

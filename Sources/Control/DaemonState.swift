@@ -4,8 +4,8 @@ import Rules
 
 /// What the daemon restores at start: everything that was applied.
 struct DaemonState: Hashable, Sendable, Codable {
-  /// Of this format.
-  static let version = 1
+  /// Of this format. Those before are read, too: 1 had no wires.
+  static let version = 2
 
   struct Attachment: Hashable, Sendable, Codable {
     var interface: String
@@ -17,8 +17,26 @@ struct DaemonState: Hashable, Sendable, Codable {
     var attachedAtNanoseconds: UInt64
   }
 
+  struct Wire: Hashable, Sendable, Codable {
+    var options: WireOptions
+    var createdAtNanoseconds: UInt64
+  }
+
   var version = DaemonState.version
   var attachments: [Attachment] = []
+  var wires: [Wire] = []
+
+  init(attachments: [Attachment] = [], wires: [Wire] = []) {
+    self.attachments = attachments
+    self.wires = wires
+  }
+
+  init(from decoder: any Decoder) throws {
+    let members = try decoder.container(keyedBy: CodingKeys.self)
+    version = try members.decode(Int.self, forKey: .version)
+    attachments = try members.decode([Attachment].self, forKey: .attachments)
+    wires = version < 2 ? [] : try members.decode([Wire].self, forKey: .wires)
+  }
 }
 
 /// The state file: JSON, replaced whole, readable by its owner alone.
@@ -40,7 +58,7 @@ struct StateStore: Sendable {
     }
     do {
       let state = try JSONDecoder().decode(DaemonState.self, from: Data(bytes))
-      guard state.version == DaemonState.version else {
+      guard (1...DaemonState.version).contains(state.version) else {
         throw ControlError(
           .failedPrecondition, "\(path) has format \(state.version), and this daemon knows \(DaemonState.version)")
       }

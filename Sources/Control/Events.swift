@@ -9,6 +9,10 @@ public struct ControlEvent: Hashable, Sendable {
     case attachLost = "attach_lost"
     case captureStarted = "capture_started"
     case captureFinished = "capture_finished"
+    case wireCreated = "wire_created"
+    case wireDeleted = "wire_deleted"
+    /// A wire's packets go another way than before, or none.
+    case wirePathChanged = "wire_path_changed"
   }
 
   /// Without gaps since the daemon's start: a gap in what a subscriber reads is what it was too slow for.

@@ -14,7 +14,9 @@ final class QueueSet {
   let slotNames = SlotNames()
 
   /// Opens one socket per queue in use. Either all or none.
-  init(interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool) throws(ControlError) {
+  init(
+    interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool, worker: WorkerOptions
+  ) throws(ControlError) {
     if zeroCopy == .required, !isNative {
       throw ControlError(
         .failedPrecondition, "zero-copy on \(interface.name) needs native XDP, and the program is attached in generic mode")
@@ -24,11 +26,13 @@ final class QueueSet {
       let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interface.numaNode())
       var workers: [QueueWorker] = []
       for queue in 0..<count {
-        workers.append(
-          try QueueWorker.start(
-            QueueConfiguration(
-              interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue)],
-              zeroCopy: QueueSet.mode(zeroCopy), isProgramNative: isNative)))
+        var configuration = QueueConfiguration(
+          interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue)],
+          zeroCopy: QueueSet.mode(zeroCopy), isProgramNative: isNative)
+        if let wait = worker.wait { configuration.wait = wait.mode }
+        if worker.batch > 0 { configuration.batchLimit = worker.batch }
+        if worker.ringEntries > 0 { configuration.geometry.frameCount = worker.ringEntries }
+        workers.append(try QueueWorker.start(configuration))
       }
       self.workers = workers
     } catch {
@@ -93,4 +97,15 @@ final class SlotNames: Sendable {
   }
 
   func name(of slot: UInt32) -> String? { names.withLock { $0[slot] } }
+}
+
+extension WorkerOptions.Wait {
+  /// As packet threads say it.
+  var mode: WaitMode {
+    switch self {
+    case .adaptive: .adaptive
+    case .spin: .spin
+    case .block: .block
+    }
+  }
 }

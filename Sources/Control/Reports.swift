@@ -107,6 +107,8 @@ public struct ControlStatistics: Hashable, Sendable {
   public var refused: UInt64 = 0
   public var lastApplySeconds: Double = 0
   public var attachmentsLost: UInt64 = 0
+  /// User paths that failed, so that the kernel took over.
+  public var wireFallbacks: UInt64 = 0
   public var capturesRunning = 0
   /// Of running and finished captures.
   public var capture = Capture()

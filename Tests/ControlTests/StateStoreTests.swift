@@ -23,8 +23,14 @@ struct StateStoreTests {
         ruleSet: RuleSet(name: "edge", revision: 7, defaultAction: .drop, rules: rules),
         slots: SlotTable().assigning(["drop-nine"]).table, generation: 12, attachedAtNanoseconds: 1_795_000_000_000_000_001),
       .init(
-        interface: "eth1", options: AttachmentOptions(), ruleSet: nil, slots: SlotTable(), generation: 1,
-        attachedAtNanoseconds: 2),
+        interface: "eth1", options: AttachmentOptions(worker: WorkerOptions(wait: .spin)), ruleSet: nil, slots: SlotTable(),
+        generation: 1, attachedAtNanoseconds: 2),
+    ], wires: [
+      .init(
+        options: WireOptions(
+          name: "bump", a: "eth0.100", b: "eth1", path: .user, worker: WorkerOptions(batch: 64), live: .off,
+          flows: FlowOptions(collector: "192.0.2.7:4739", flowsMax: 4096), mirror: "eth2", mirrorSampleEvery: 10),
+        createdAtNanoseconds: 3)
     ])
   }
 
@@ -41,12 +47,27 @@ struct StateStoreTests {
 
   @Test(
     "A file that can't be understood is an error that names it: nobody's filters vanish",
-    arguments: ["", "{", "null", #"{"version":1}"#, #"{"version":2,"attachments":[]}"#, #"{"version":1,"attachments":[{}]}"#])
+    arguments: ["", "{", "null", #"{"version":1}"#, #"{"version":3,"attachments":[],"wires":[]}"#, #"{"version":2,"attachments":[]}"#, #"{"version":1,"attachments":[{}]}"#])
   func refusesDamage(_ text: String) throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try text.write(toFile: store.path, atomically: true, encoding: .utf8)
     let error = try #require(throws: ControlError.self) { try store.load() }
     #expect(error.kind == .failedPrecondition && error.message.contains(store.path), "\(error)")
+  }
+
+  @Test("A file of format 1, which had no wires and no worker options, is read")
+  func readsFormerFormat() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let former = """
+      {"attachments":[{"attachedAtNanoseconds":2,"generation":1,"interface":"eth1","options":{"captureFallback":"pass",\
+      "coexistence":"auto","keepOnExit":true,"mode":"native","zeroCopy":"off"},"slots":{"cursor":0,"slots":{}}}],"version":1}
+      """
+    try former.write(toFile: store.path, atomically: true, encoding: .utf8)
+    let state = try store.load()
+    #expect(state.wires == [])
+    #expect(state.attachments.map(\.options) == [AttachmentOptions(mode: .native, zeroCopy: .off, keepOnExit: true)])
+    try store.save(DaemonState(attachments: state.attachments))
+    #expect(try store.load() == DaemonState(attachments: state.attachments))
   }
 
   @Test("A state cut at any byte is refused whole")

@@ -91,6 +91,23 @@ struct ResilienceTests {
     #expect(count.trimmingCharacters(in: .whitespacesAndNewlines) == "1000")
   }
 
+  @Test("What can't be restored whole stands in the state once, and is restored later")
+  func restoresOnce() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack, rule: "rule look-nine: udp dport 9 capture")
+    stack.stopDaemon(SIGTERM)
+    // Without CAP_NET_RAW there are no AF_XDP sockets, which a rule that captures needs.
+    try stack.startDaemon(prefix: ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw"])
+    _ = try stack.sluice("attach lan1 --socket \(stack.socket)")
+    let state = JSON(try String(contentsOfFile: "\(stack.folder)/state/state.json", encoding: .utf8))
+    #expect(state["attachments"].array.map { $0["interface"].string } == ["lan0", "lan1"])
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    #expect(try stack.metric("sluice_attachment_revision", #"interface="lan0""#, #"rule_set="edge""#) == 0)
+    #expect(try stack.sluice("status --socket \(stack.socket)").contains("edge"))
+  }
+
   @Test("keep_on_exit leaves the program deciding after SIGTERM")
   func keepsOnExit() throws {
     let stack = try Stack()
