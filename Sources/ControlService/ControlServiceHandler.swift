@@ -1,5 +1,6 @@
 import Control
 import ControlProtocol
+import Flows
 import GRPCCore
 import LinuxSystem
 import Rules
@@ -14,7 +15,9 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
   ) async throws -> Sluice_Control_V1_GetStatusResponse {
     let attachments = await controller.attachmentReports()
     let captures = await controller.captureReports()
+    let wires = await controller.wireStatuses()
     return .with {
+      $0.wires = wires.map(Sluice_Control_V1_Wire.init)
       $0.version = version
       $0.startedAtUnixNanos = controller.startedAtNanoseconds
       $0.kernel = Kernel.release()
@@ -143,8 +146,45 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
     return .with { $0.captures = reports.map(Sluice_Control_V1_Capture.init) }
   }
 
+  func createWire(
+    request: Sluice_Control_V1_CreateWireRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_CreateWireResponse {
+    let options = try WireOptions(request.options)
+    let status = try await answering { try await controller.createWire(options) }
+    return .with { $0.wire = Sluice_Control_V1_Wire(status) }
+  }
+
+  func deleteWire(
+    request: Sluice_Control_V1_DeleteWireRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_DeleteWireResponse {
+    try await answering { try await controller.deleteWire(request.name) }
+    return Sluice_Control_V1_DeleteWireResponse()
+  }
+
+  func listWires(
+    request: Sluice_Control_V1_ListWiresRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListWiresResponse {
+    let wires = await controller.wireStatuses()
+    return .with { $0.wires = wires.map(Sluice_Control_V1_Wire.init) }
+  }
+
+  func topFlows(
+    request: Sluice_Control_V1_TopFlowsRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_TopFlowsResponse {
+    let order: TopFlows.Order =
+      switch request.order {
+      case .unspecified, .bytes: .bytes
+      case .packets: .packets
+      case .UNRECOGNIZED(let number): throw FieldError(path: "order", reason: "\(number) is no order that this version knows")
+      }
+    let report = try await answering {
+      try await controller.topFlows(of: request.wire, limit: Int(request.limit), by: order)
+    }
+    return Sluice_Control_V1_TopFlowsResponse(report)
+  }
+
   /// Speaks of a controller's refusal in the terms of gRPC.
-  private func answering<Value>(_ body: () async throws -> Value) async throws -> Value {
+  func answering<Value>(_ body: () async throws -> Value) async throws -> Value {
     do {
       return try await body()
     } catch let error as Control.ControlError {

@@ -9,7 +9,7 @@ import XDPPrograms
 extension AttachmentOptions {
   /// UNSPECIFIED has the field's default.
   init(_ message: Sluice_Control_V1_AttachOptions) throws(FieldError) {
-    self.init(keepOnExit: message.keepOnExit)
+    self.init(keepOnExit: message.keepOnExit, worker: try WorkerOptions(message.worker))
     switch message.mode {
     case .unspecified, .auto: mode = .auto
     case .native: mode = .native
@@ -59,6 +59,7 @@ extension Sluice_Control_V1_AttachOptions {
       }
     captureFallback = Sluice_Control_V1_Fate(options.captureFallback)
     keepOnExit = options.keepOnExit
+    if options.worker != WorkerOptions() { worker = Sluice_Control_V1_WorkerOptions(options.worker) }
   }
 }
 
@@ -210,5 +211,7 @@ extension Sluice_Control_V1_Capture {
     packetsDropped = summary.dropped
     bytesWritten = summary.bytesWritten
     files = summary.files
+    packetsLostByKernel = summary.lostByKernel
+    stream = report.isStream
   }
 }

@@ -15,6 +15,7 @@ public enum MetricsCollector {
       add(attachments, to: &exposition)
       add(attachments.flatMap { attachment in attachment.queues.map { (attachment.interface, $0) } }, to: &exposition)
       add(statistics, to: &exposition)
+      WireMetrics.add(await controller.wireStatuses(), fallbacks: statistics.wireFallbacks, to: &exposition)
     }
   }
 

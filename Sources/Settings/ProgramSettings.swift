@@ -44,6 +44,23 @@ public struct LogSettings: Hashable, Sendable {
   }
 }
 
+/// Packet threads whose attachment or wire says nothing else.
+public struct WorkerSettings: Hashable, Sendable {
+  public enum Wait: String, Sendable, CaseIterable {
+    case adaptive, spin, block
+  }
+  public var wait: Wait
+  public var batch: Int
+  /// A power of two; 0: what suits the thread.
+  public var ringEntries: Int
+
+  init(_ reader: inout SettingsReader) {
+    wait = reader.choice(.workerWait)
+    batch = reader.integer(.workerBatch, 32...1024)
+    ringEntries = reader.powerOfTwo(.workerRingEntries, 256...65_536)
+  }
+}
+
 /// Bytes in the path of a unix socket: sun_path without its final zero.
 private let socketPathByteCountMax = 107
 
@@ -56,6 +73,7 @@ public struct DaemonSettings: Hashable, Sendable {
   public var stateDirectory: String
   public var captureDirectory: String
   public var bpffs: String
+  public var worker: WorkerSettings
   public var metrics: ListenAddress
   public var log: LogSettings
   public var isReleaseMode: Bool
@@ -81,6 +99,7 @@ public struct DaemonSettings: Hashable, Sendable {
     stateDirectory = reader.path(.stateDirectory)
     captureDirectory = reader.path(.captureDirectory)
     bpffs = reader.path(.bpffs)
+    worker = WorkerSettings(&reader)
     metrics = ListenAddress(host: reader.host(.metricsHost), port: reader.port(.metricsPort))
     log = LogSettings(&reader)
     isReleaseMode = reader.bool(.releaseMode)

@@ -55,6 +55,14 @@ extension Setting {
   static let bpffs = Setting(
     "daemon.bpffs", "SLUICE_BPFFS", "/sys/fs/bpf", for: [.daemon],
     "Mount point of the BPF file system, where programs and maps outlive the daemon.")
+  static let workerWait = Setting(
+    "worker.wait", "SLUICE_WORKER_WAIT", "adaptive", for: [.daemon],
+    "Packet threads without packets: adaptive (an idle one uses no CPU), spin (lowest latency, a whole CPU) or block.")
+  static let workerBatch = Setting(
+    "worker.batch", "SLUICE_WORKER_BATCH", "256", for: [.daemon], "Packets that they take at a time, at most: 32 to 1024.")
+  static let workerRingEntries = Setting(
+    "worker.ring_entries", "SLUICE_WORKER_RING_ENTRIES", "0", for: [.daemon],
+    "Entries of their rings, a power of two, 256 to 65536: more bridge longer pauses, and take memory. 0: what suits.")
   static let metricsHost = Setting(
     "metrics.host", "METRICS_HOST", "127.0.0.1", for: [.daemon],
     "Address of /metrics, /healthz and /readyz of sluiced. sluice-api serves its own on its port.")
@@ -106,7 +114,8 @@ extension Setting {
 
   /// Every setting, in the order of the file.
   public static let all: [Setting] = [
-    socket, socketGroup, grpcEnabled, grpcPort, stateDirectory, captureDirectory, bpffs, metricsHost, metricsPort,
+    socket, socketGroup, grpcEnabled, grpcPort, stateDirectory, captureDirectory, bpffs, workerWait, workerBatch,
+    workerRingEntries, metricsHost, metricsPort,
     httpHost, httpPort, http2Enabled, jwtSecretFile, databaseType, databasePath, databaseHost, databasePort,
     databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,

@@ -64,6 +64,13 @@ struct SettingsReader {
     }
   }
 
+  /// Or 0, for none of its own.
+  mutating func powerOfTwo(_ setting: Setting, _ range: ClosedRange<Int>) -> Int {
+    value(setting, "is neither 0 nor a power of two from \(range.lowerBound) to \(range.upperBound)") { text in
+      Int(text).flatMap { $0 == 0 || range.contains($0) && $0.nonzeroBitCount == 1 ? $0 : nil }
+    }
+  }
+
   mutating func port(_ setting: Setting, from lowest: Int = 0) -> Int { integer(setting, lowest...65_535) }
 
   /// A setting that this version accepts at its default alone.

@@ -39,7 +39,10 @@ struct Daemon {
 
     let controller = try Controller(
       settings: ControlSettings(
-        stateDirectory: settings.stateDirectory, captureDirectory: settings.captureDirectory, bpffs: settings.bpffs),
+        stateDirectory: settings.stateDirectory, captureDirectory: settings.captureDirectory, bpffs: settings.bpffs,
+        worker: WorkerOptions(
+          wait: WorkerOptions.Wait(rawValue: settings.worker.wait.rawValue), batch: UInt32(settings.worker.batch),
+          ringEntries: UInt32(settings.worker.ringEntries))),
       logger: Logger(label: "control"))
     MetricsCollector.add(controller, to: registry)
     try await controller.restore()
