@@ -1,3 +1,4 @@
+import ControlProtocol
 import Foundation
 import HTTPTypes
 import Hummingbird
@@ -13,6 +14,8 @@ public struct Reply: Sendable {
     case page([JSONValue], PageInfo)
     /// As it is, without an envelope.
     case text(String, contentType: String)
+    /// As they come, without an envelope.
+    case bytes(contentType: String, @Sendable (inout any ResponseBodyWriter) async throws -> Void)
   }
 
   public var content: Content
@@ -89,6 +92,13 @@ enum Envelope {
       return Response(
         status: reply.status, headers: reply.headers.with(.contentType, contentType),
         body: .init(byteBuffer: ByteBuffer(string: text)))
+    case .bytes(let contentType, let produce):
+      return Response(
+        status: reply.status, headers: reply.headers.with(.contentType, contentType),
+        body: ResponseBody { writer in
+          try await produce(&writer)
+          try await writer.finish(nil)
+        })
     case .data(let value): data = value
     case .page(let elements, let page):
       data = .array(elements)

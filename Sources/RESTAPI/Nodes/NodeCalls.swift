@@ -53,6 +53,34 @@ extension NodeClients {
     try await call(node) { client throws(ControlError) in try await client.stopCapture(id) }
   }
 
+  func createWire(
+    _ node: Node, _ options: Sluice_Control_V1_WireOptions
+  ) async throws(NodeCallError) -> Sluice_Control_V1_Wire {
+    try await call(node) { client throws(ControlError) in try await client.createWire(options) }
+  }
+
+  func deleteWire(_ node: Node, name: String) async throws(NodeCallError) {
+    try await call(node) { client throws(ControlError) in try await client.deleteWire(name) }
+  }
+
+  func wires(_ node: Node) async throws(NodeCallError) -> [Sluice_Control_V1_Wire] {
+    try await call(node) { client throws(ControlError) in try await client.wires() }
+  }
+
+  func topFlows(
+    _ node: Node, wire: String, limit: UInt32, order: Sluice_Control_V1_FlowOrder
+  ) async throws(NodeCallError) -> Sluice_Control_V1_TopFlowsResponse {
+    try await call(node) { client throws(ControlError) in try await client.topFlows(of: wire, limit: limit, by: order) }
+  }
+
+  /// Until the capture is over, or the task is cancelled; then the daemon ends it.
+  func streamCapture(
+    _ node: Node, _ request: Sluice_Control_V1_StartCaptureRequest,
+    _ body: @escaping @Sendable (Sluice_Control_V1_StreamCaptureResponse) async throws -> Void
+  ) async throws(NodeCallError) {
+    try await call(node) { client throws(ControlError) in try await client.streamCapture(request, body) }
+  }
+
   func captures(_ node: Node) async throws(NodeCallError) -> [Sluice_Control_V1_Capture] {
     try await call(node) { client throws(ControlError) in try await client.captures() }
   }
@@ -60,27 +88,9 @@ extension NodeClients {
 
 extension Sluice_Control_V1_AttachOptions {
   init(_ options: AttachmentOptions) {
-    self.init()
-    mode =
-      switch options.mode {
-      case .auto: .auto
-      case .native: .native
-      case .generic: .generic
-      }
-    zeroCopy =
-      switch options.zeroCopy {
-      case .auto: .auto
-      case .required: .required
-      case .off: .off
-      }
-    coexistence =
-      switch options.coexistence {
-      case .auto: .auto
-      case .exclusive: .exclusive
-      case .dispatcher: .dispatcher
-      }
-    captureFallback = .init(options.captureFallback)
-    keepOnExit = options.keepOnExit
+    self.init(
+      mode: options.mode.rawValue, zeroCopy: options.zeroCopy.rawValue, coexistence: options.coexistence.rawValue,
+      captureFallback: options.captureFallback, keepOnExit: options.keepOnExit)
   }
 }
 

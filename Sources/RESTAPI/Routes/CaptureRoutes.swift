@@ -20,6 +20,11 @@ enum CaptureRoutes {
       access: .scope(.capturesWrite), body: newCapture, answer: .created(capture),
       errors: [.notFound] + NodeRoutes.daemonErrors, handler: start),
     Route(
+      .post, base + "/stream", "streamCapture", tag: "captures",
+      "Start a capture whose pcapng file is the answer, while it comes into being; it ends when the caller leaves.",
+      access: .scope(.capturesWrite), body: newStream, answer: .text(contentType: CaptureStreamRoute.contentType),
+      errors: [.notFound] + NodeRoutes.daemonErrors, handler: CaptureStreamRoute.start),
+    Route(
       .get, base + "/{id}", "getCapture", tag: "captures", "One capture.", access: .scope(.capturesRead),
       answer: .data(capture)
     ) { call, services in
@@ -71,6 +76,12 @@ enum CaptureRoutes {
     "NewCapture",
     .object([.optional("node", Shapes.name, default: "local"), .required("interface", Shapes.interface)] + limits))
 
+  private static let newStream = Schema.named(
+    "NewCaptureStream",
+    .object(
+      [.optional("node", Shapes.name, default: "local"), .required("interface", Shapes.interface)]
+        + limits.filter { !["path", "file_byte_limit", "file_count"].contains($0.name) }))
+
   private static let capture = Schema.named(
     "Capture",
     .object(
@@ -106,7 +117,7 @@ enum CaptureRoutes {
     ]
   }
 
-  private static func request(_ body: JSONValue) -> CaptureRequest {
+  static func request(_ body: JSONValue) -> CaptureRequest {
     func number(_ name: String) -> UInt64 { UInt64(body[name]?.integer ?? 0) }
     return CaptureRequest(
       path: body.present("path")?.string, snapLength: UInt32(number("snap_length")),
