@@ -54,6 +54,35 @@ struct APIClient {
     }
   }
 
+  /// One request whose good answer is no envelope but bytes, given to `body` as they come, for as long as it takes.
+  func download(
+    _ method: Method, _ path: String, body content: JSON, _ body: (ByteBufferView) throws -> Void
+  ) async throws {
+    // The session is checked, and renewed where it has to be, by a small call.
+    _ = try await call(.get, "/auth/me")
+    guard let credentials = try store.credentials(for: base) else {
+      throw CommandError(.notAuthenticated, "unauthenticated", "you are not signed in to \(base): run `sluice login`")
+    }
+    var request = HTTPClientRequest(url: "\(base)/api/v1\(path)")
+    request.method = .RAW(value: method.rawValue)
+    request.headers.add(name: "User-Agent", value: "sluice")
+    request.headers.add(name: "Authorization", value: "Bearer \(credentials.accessToken)")
+    request.headers.add(name: "Content-Type", value: "application/json")
+    request.body = .bytes(ByteBuffer(string: content.text(pretty: false)))
+    let response: HTTPClientResponse
+    do {
+      response = try await http.execute(request, deadline: .distantFuture)
+    } catch {
+      throw CommandError(.unavailable, "api_unavailable", "cannot reach the API at \(base): \(Self.reason(error))")
+    }
+    guard response.status.code == 200 else {
+      let answer = try await response.body.collect(upTo: Self.answerByteCountMax)
+      throw CommandError(
+        httpStatus: Int(response.status.code), body: JSON.parse(answer.readableBytesView) ?? .null, apiURL: base)
+    }
+    for try await piece in response.body { try body(piece.readableBytesView) }
+  }
+
   /// All pages of a list.
   func list(_ path: String, query: [(String, String)] = []) async throws -> [JSON] {
     var elements: [JSON] = []

@@ -5,7 +5,13 @@ import Foundation
 struct CaptureCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "capture", abstract: "Packets that capture rules catch, written to pcapng files.",
-    subcommands: [Start.self, Stop.self, List.self])
+    discussion: """
+      EXAMPLES
+        sluice capture eth0 -w - | wireshark -k -i -
+        sluice capture start eth0 --packets 10000
+        sluice capture list
+      """,
+    subcommands: [Start.self, Stop.self, List.self], defaultSubcommand: Start.self)
 
   struct Start: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -15,11 +21,16 @@ struct CaptureCommand: AsyncParsableCommand {
           sluice capture start eth0 --packets 10000
           sluice capture start eth0 --duration 5m --snap-length 128 --sample 100
           sluice capture start eth0 --rule look --path look.pcapng --file-bytes 100000000 --files 10
+          sluice capture start eth0 -w - | tshark -r -
         """)
     @Argument(help: "The interface.")
     var interface: String
     @Option(help: "A file name in the daemon's capture directory; it chooses one where this is left out.")
     var path: String?
+    @Option(
+      name: [.short, .customLong("write")],
+      help: "Bring the capture here while it runs, to a new file or (-) to standard output; it ends when nobody reads any more.")
+    var write: String?
     @Option(help: "Bytes kept of each packet; all where this is left out.")
     var snapLength: UInt32 = 0
     @Option(name: .customLong("sample"), help: "Write one packet of so many.")
@@ -38,9 +49,16 @@ struct CaptureCommand: AsyncParsableCommand {
     var rules: [String] = []
     @OptionGroup var options: TargetOptions
 
+    func validate() throws {
+      if write != nil, path != nil || fileByteLimit > 0 || fileCount > 0 {
+        throw ValidationError("--write excludes --path, --file-bytes and --files: those are files of the daemon")
+      }
+    }
+
     func run() async throws {
       let output = options.output
       let milliseconds = try duration.map { text throws(CommandError) in try Quantity.milliseconds(text) } ?? 0
+      if let write { return try await stream(to: write, UInt64(milliseconds)) }
       try await options.run { api in
         let body: JSON = [
           "node": .string(options.node), "interface": .string(interface), "path": .optional(path),

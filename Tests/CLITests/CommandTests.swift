@@ -216,3 +216,40 @@ struct CommandTests {
     #expect(stop.status == 1 && stop.errors == "error: capture c1 cannot be stopped\n")
   }
 }
+
+extension SmallDaemon {
+  func createWire(
+    request: Sluice_Control_V1_CreateWireRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_CreateWireResponse {
+    .with { $0.wire.options = request.options }
+  }
+
+  func deleteWire(
+    request: Sluice_Control_V1_DeleteWireRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_DeleteWireResponse {
+    throw RPCError(code: .notFound, message: "there is no wire \(request.name)")
+  }
+
+  func listWires(
+    request: Sluice_Control_V1_ListWiresRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ListWiresResponse {
+    .with { $0.wires = [.with { $0.options.name = "bump"; $0.path = .kernel; $0.reason = "asked for" }] }
+  }
+
+  func topFlows(
+    request: Sluice_Control_V1_TopFlowsRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_TopFlowsResponse {
+    .with {
+      $0.complete = true
+      $0.flows = [.with { $0.source = "192.0.2.1"; $0.protocol = "udp"; $0.packets = 7; $0.bytes = UInt64(request.limit) }]
+    }
+  }
+
+  func streamCapture(
+    request: Sluice_Control_V1_StreamCaptureRequest, response: RPCWriter<Sluice_Control_V1_StreamCaptureResponse>,
+    context: ServerContext
+  ) async throws {
+    try await response.write(.with { $0.capture.id = "c1" })
+    try await response.write(.with { $0.data = .init([0x0a, 0x0d, 0x0d, 0x0a]) })
+  }
+}
