@@ -19,7 +19,12 @@ extension WireOptions {
     }
     if !mirror.isEmpty, sides.contains(mirror) { throw refuse("mirror: \(mirror) is a side of the wire") }
     try worker.check("")
-    if let flows { try flows.check() }
+    if let flows {
+      try flows.check()
+      if !mirror.isEmpty, max(1, flows.sampleEvery) != max(1, mirrorSampleEvery) {
+        throw refuse("mirror_sample_every: flows and the mirror take the same samples: give both the same rate")
+      }
+    }
     guard path == .kernel, let need = userSpaceNeed else { return }
     throw refuse("path: kernel, but \(need): leave that out, or the path to the daemon (auto)")
   }

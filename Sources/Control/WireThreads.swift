@@ -6,9 +6,11 @@ import Synchronization
 import XDPPrograms
 import XSK
 
-/// The packet threads of a wire's user path, one per queue. Ended when released.
+/// The packet threads of a wire's user path, one per queue, and what sends their flows away. Ended when released.
 final class WireThreads {
   private let workers: [WireWorker]
+  /// Nil: no flows are exported.
+  private let exporter: FlowExporter?
   private let mirror: String?
   /// The rule of each slot, by side, for capture threads to read.
   let slotNames: [SlotNames]
@@ -18,15 +20,20 @@ final class WireThreads {
     _ options: WireOptions, worker: WorkerOptions, sides: [Attachment], interfaces: [NetworkInterface],
     mirror: NetworkInterface?
   ) throws(ControlError) {
-    if options.flows != nil {
-      throw ControlError(
-        .failedPrecondition, "the wire \(options.name) wants its flows accounted for, which this daemon's packet threads can't")
+    let collector = try options.flows.flatMap { (flows) throws(ControlError) -> FlowCollector? in
+      if flows.collector.isEmpty { return nil }
+      let (address, port) = try flows.collectorAddress()
+      return FlowCollector(address: address, port: port)
     }
     let zeroCopy = sides.contains { $0.options.zeroCopy == .off } ? XDPSocket.ZeroCopyMode.off
       : sides.contains { $0.options.zeroCopy == .required } ? .required : .auto
     do throws(SystemError) {
       let count = try interfaces[0].receiveQueueCount()
       let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interfaces[0].numaNode())
+      let sampleEvery = max(1, options.flows?.sampleEvery ?? 0, options.mirrorSampleEvery)
+      let exporter = try collector.map { (collector) throws(SystemError) in
+        try FlowExporter.start(collector, .init(sampleEvery: options.flows?.sampleEvery ?? 1))
+      }
       var workers: [WireWorker] = []
       for queue in 0..<count {
         var configuration = WireConfiguration(
@@ -38,10 +45,12 @@ final class WireThreads {
         if worker.batch > 0 { configuration.batchLimit = worker.batch }
         if worker.ringEntries > 0 { configuration.ringEntryCount = worker.ringEntries }
         configuration.live = WireConfiguration.LiveMode(rawValue: options.live.rawValue) ?? .auto
-        configuration.sampleEvery = max(1, options.mirrorSampleEvery)
-        workers.append(try WireWorker.start(configuration))
+        configuration.sampleEvery = sampleEvery
+        configuration.flows = options.flows.map { WireThreads.accounting($0, interfaces) }
+        workers.append(try WireWorker.start(configuration, exporter: exporter))
       }
       self.workers = workers
+      self.exporter = exporter
     } catch {
       throw ControlError(.failedPrecondition, "AF_XDP on \(interfaces.map(\.name).joined(separator: " and ")): \(error)")
     }
@@ -53,6 +62,16 @@ final class WireThreads {
     }
     setLiveAble(interfaces.map(WireThreads.isLiveAble))
     reviewMirror()
+  }
+
+  private static func accounting(_ flows: FlowOptions, _ sides: [NetworkInterface]) -> FlowAccountingConfiguration {
+    var timeouts = FlowTimeouts()
+    if flows.activeTimeoutMilliseconds > 0 { timeouts.active = flows.activeTimeoutMilliseconds * 1_000_000 }
+    if flows.idleTimeoutMilliseconds > 0 { timeouts.idle = flows.idleTimeoutMilliseconds * 1_000_000 }
+    return FlowAccountingConfiguration(
+      flowCount: Int(flows.flowsMax == 0 ? FlowOptions.flowsMaxDefault : flows.flowsMax), timeouts: timeouts,
+      interfaces: sides.indices.map { .init(ingress: sides[$0].index, egress: sides[sides.count - 1 - $0].index) },
+      sampleEvery: flows.sampleEvery)
   }
 
   private static func isLiveAble(_ interface: NetworkInterface) -> Bool {
@@ -83,6 +102,7 @@ final class WireThreads {
       worker.settle()
       worker.stop()
     }
+    exporter?.stop()
   }
 
   /// By side: whether its device takes live frames.
@@ -176,10 +196,50 @@ final class WireThreads {
     }
   }
 
-  /// Of the flow accounting; nil: there is none.
-  var flowStatus: FlowStatus? { nil }
+  // MARK: Flows
 
+  /// Over all packet threads; nil: flows are not accounted for.
+  var flowStatus: FlowStatus? {
+    let accounts = workers.compactMap(\.flows)
+    if accounts.isEmpty { return nil }
+    var status = FlowStatus()
+    for account in accounts {
+      let counters = account.counters()
+      status.capacity += UInt64(account.configuration.flowCount)
+      status.packets += counters.packets
+      status.notIP += counters.notIP
+      status.malformed += counters.malformed
+      status.active += counters.active
+      status.closed += counters.closed
+      status.evicted += counters.evicted
+      status.lost += counters.lost
+    }
+    if let counters = exporter?.counters() {
+      status.exportedRecords = counters.records
+      status.unsentRecords = counters.unsentRecords
+      status.messages = counters.messages
+    }
+    return status
+  }
+
+  /// Blocks for milliseconds, at most two seconds a thread; packets don't wait.
+  ///
+  /// - Parameter sides: Names of the interfaces that packets come in by.
   func topFlows(limit: Int, by order: TopFlows.Order, sides: [String]) throws(ControlError) -> TopFlowsReport {
-    throw ControlError(.failedPrecondition, "no flows are accounted for")
+    let snapshot: FlowSnapshot
+    do throws(SystemError) {
+      snapshot = try FlowSnapshot.take(of: workers.compactMap(\.flows), limit: limit, by: order)
+    } catch {
+      throw ControlError(error)
+    }
+    let offset = SystemClock.realtimeOffsetNanoseconds()
+    func wall(_ monotonic: UInt64) -> UInt64 { UInt64(clamping: Int64(clamping: monotonic) &+ offset) }
+    return TopFlowsReport(
+      flows: snapshot.entries.map { entry in
+        let port = Int(entry.record.key.ingressPort)
+        return TopFlowsReport.Flow(
+          entry: entry, interface: sides.indices.contains(port) ? sides[port] : "",
+          firstNanoseconds: wall(entry.record.firstNanoseconds), lastNanoseconds: wall(entry.record.lastNanoseconds))
+      }, flowCount: snapshot.flowCount, takenNanoseconds: wall(snapshot.takenNanoseconds), isComplete: snapshot.isComplete)
   }
 }

@@ -71,6 +71,10 @@ struct WireRulesTests {
       ("b:", WireOptions(name: "w", a: "a", b: "0123456789abcdef")),
       ("mirror", WireOptions(name: "w", a: "a", b: "b", mirror: "b")),
       ("mirror", WireOptions(name: "w", a: "a", b: "b", mirror: "a b")),
+      (
+        "mirror_sample_every",
+        WireOptions(name: "w", a: "a", b: "b", flows: FlowOptions(sampleEvery: 10), mirror: "c", mirrorSampleEvery: 2)
+      ),
       ("path", WireOptions(name: "w", a: "a", b: "a", path: .kernel)),
       ("path", WireOptions(name: "w", a: "a", b: "b", path: .kernel, flows: FlowOptions())),
       ("batch", WireOptions(name: "w", a: "a", b: "b", worker: WorkerOptions(batch: 31))),

@@ -150,6 +150,44 @@ struct WireTests {
     try stack.wait("they come back") { try arrived(stack, "lan1") - before == 2000 }
   }
 
+  @Test("Flows: records that a real collector reads sum to the packets sent; the greatest are shown while they run")
+  func flows() throws {
+    let stack = try start()
+    // A file every two seconds, so that it need not be ended to be read.
+    try stack.namespace.run("mkdir \(stack.folder)/flows")
+    // It rotates its files by SIGALRM, which a child of Foundation's would have blocked.
+    let collector = try ChildProcess(
+      [
+        "ip", "netns", "exec", stack.namespace.name, "nfcapd", "-p", "9995", "-b", "127.0.0.1", "-l",
+        "\(stack.folder)/flows", "-t", "2",
+      ], output: .file("/dev/null"), errors: .file("\(stack.folder)/nfcapd.log"))
+    defer { collector.signal(SIGTERM) }
+    try stack.wait("the collector listens") { try stack.namespace.run("ss -Hlun").contains(":9995") }
+    let wire = JSON(
+      try stack.sluice(
+        "wire create watched lan0 wan0 --collector 127.0.0.1:9995 --idle-timeout 2s --json --socket \(stack.socket)"))
+    #expect(wire["current_path"].string == "user" && wire["reason"].string?.contains("flows") == true)
+    let before = try arrived(stack)
+    try stack.send(2000, ports: [9, 10, 11, 12])
+    try stack.wait("they arrive") { try arrived(stack) - before == 2000 }
+    let top = JSON(try stack.sluice("flows top watched --by packets --json --socket \(stack.socket)"))
+    #expect(top["flow_count"].int == 4 && top["flows"].array.map { $0["packets"].int } == [500, 500, 500, 500])
+    #expect(Set(top["flows"].array.map { $0["destination_port"].int }) == [9, 10, 11, 12])
+    #expect(top["flows"][0]["interface"].string == "lan0" && top["flows"][0]["source"].string == "192.0.2.1")
+    #expect(try stack.sluice("flows top watched --socket \(stack.socket)").contains("198.51.100.7:"))
+    try stack.wait("the records are there") {
+      let text = try Shell.run(
+        """
+        nfdump -R \(stack.folder)/flows -q -N -o 'fmt:row %pkt' 2>/dev/null | awk '/row/ {s += $2} END {print s + 0}'
+        """)
+      return text.trimmingCharacters(in: .whitespacesAndNewlines) == "2000"
+    }
+    #expect(try stack.metric("sluice_flow_packets_total") == 2000)
+    #expect(try stack.metric("sluice_flow_export_records_total") == 4)
+    #expect(try stack.metric("sluice_flow_records_lost_total") == 0)
+    #expect(try stack.metric("sluice_flow_export_unsent_records_total") == 0)
+  }
+
   @Test("A mirror gets a copy of every packet, and the packets go on")
   func mirror() throws {
     let stack = try start()
