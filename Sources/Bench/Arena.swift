@@ -10,20 +10,31 @@ struct Arena {
   let ownPath: String
 
   /// For what moves at first only: pages touched, caches filled, clocks up.
-  private static let warmUpMicroseconds: UInt32 = 300_000
+  static let warmUpMicroseconds: UInt32 = 300_000
 
   func measure(_ name: String) throws -> Sample {
-    let first = try Cable(0)
-    defer { withExtendedLifetime(first) {} }
-    guard let contestant = work.contestants(farMAC: try Cable.mac(first.far)).first(where: { $0.name == name }) else {
-      throw BenchError("\(work.rawValue) has no \(name)")
-    }
+    let first = try Cable(0, queues: work == .transmitOnTwoCores ? 2 : 1)
+    let second = work.usesTwoCables ? try Cable(1) : nil
+    defer { withExtendedLifetime((first, second)) {} }
+    let contestant = try contestant(name, farMAC: try Cable.mac(first.far))
     switch work {
     case .receive: return try rate(contestant, sinkAt: nil, loadAt: first.far) { try Arena.received(first) }
-    case .transmitWithoutLiveFrames, .generate:
+    case .transmit, .transmitOnTwoCores, .transmitWithoutLiveFrames, .generate:
       return try rate(contestant, sinkAt: first.far, loadAt: nil) { try Cable.statistics(first.far).rxPackets }
+    case .forward, .forwardInKernel, .latency:
+      return try rate(contestant, sinkAt: "far1", loadAt: first.far) { try Cable.statistics("far1").rxPackets }
+    case .reflect:
+      return try rate(contestant, sinkAt: first.far, loadAt: first.far) { try Cable.statistics(first.far).rxPackets }
     case .capture, .captureLarge: throw BenchError("captures are searched, not measured once")
+    case .idle: return try idle(contestant)
     }
+  }
+
+  func contestant(_ name: String, farMAC: String = "") throws(BenchError) -> Contestant {
+    guard let contestant = work.contestants(farMAC: farMAC).first(where: { $0.name == name }) else {
+      throw BenchError("\(work.rawValue) has no \(name)")
+    }
+    return contestant
   }
 
   func start(_ contestant: Contestant) throws(BenchError) -> Child {
@@ -102,5 +113,15 @@ struct Arena {
     return PacketAccount(
       attempted: attempted, refused: refused, notTaken: notTaken, droppedInside: droppedInside,
       refusedBehind: out.txDropped, delivered: delivered)
+  }
+
+  private func idle(_ contestant: Contestant) throws -> Sample {
+    let child = try start(contestant)
+    usleep(1_000_000)
+    let start = (time: SystemClock.monotonicNanoseconds(), cpu: try child.cpuNanoseconds())
+    usleep(UInt32(max(seconds, 10) * 1e6))
+    let end = (time: SystemClock.monotonicNanoseconds(), cpu: try child.cpuNanoseconds())
+    child.stop()
+    return Sample(["cpu": Double(end.cpu - start.cpu) / Double(end.time - start.time)])
   }
 }

@@ -54,6 +54,19 @@ final class Child {
   var lastWords: String {
     (output + errors).split(separator: "\n").suffix(8).map { "    " + String($0.prefix(160)) }.joined(separator: "\n")
   }
+
+  /// CPU time of all its threads so far.
+  func cpuNanoseconds() throws(BenchError) -> UInt64 {
+    let folder = "/proc/\(process.identifier)/task"
+    guard let threads = try? FileManager.default.contentsOfDirectory(atPath: folder), !threads.isEmpty else {
+      throw BenchError("\(name) is gone:\n\(lastWords)")
+    }
+    // A thread that ends meanwhile takes its time with it; a silent program starts and ends none.
+    return threads.reduce(0) { sum, thread in
+      let text = try? SmallFile.readText("\(folder)/\(thread)/schedstat")
+      return sum + (text?.split(separator: " ").first.flatMap { UInt64($0) } ?? 0)
+    }
+  }
 }
 
 /// Asks every five milliseconds; false if it is never true.

@@ -45,6 +45,7 @@ public struct Contest {
 
   private func run(_ work: Work) throws -> WorkResult {
     let arena = Arena(work: work, peers: peers, seconds: plan.seconds, ownPath: ownPath)
+    let load = work == .latency ? try latencyLoad(arena) : nil
     let all = work.contestants(farMAC: "02:00:00:00:00:01")
     var result = WorkResult(work: work)
     for contestant in all {
@@ -57,13 +58,19 @@ public struct Contest {
     for round in 0..<plan.rounds {
       let order = round % 2 == 0 ? Array(all.indices) : all.indices.reversed()
       for index in order where result.programs[index].reason == nil {
-        try measure(arena, &result.programs[index], round: round)
+        try measure(arena, &result.programs[index], round: round, load: load)
       }
     }
     return result
   }
 
-  private func measure(_ arena: Arena, _ program: inout ProgramResult, round: Int) throws {
+  /// What is offered where delay is measured: a tenth of what ours carries. The same for all.
+  private func latencyLoad(_ arena: Arena) throws -> Double? {
+    let most = try arena.measure(ProgramResult.ownName).values["rate"]
+    return most.map { ($0 / 10 / 1000).rounded() * 1000 }
+  }
+
+  private func measure(_ arena: Arena, _ program: inout ProgramResult, round: Int, load: Double?) throws {
     let head = "\(arena.work.rawValue) \(round + 1)/\(plan.rounds)"
     do {
       let sample: Sample
@@ -71,6 +78,7 @@ public struct Contest {
       case .capture, .captureLarge:
         let guess = program.samples.last?.values["rate"]
         sample = try arena.capture(program.name, guess: guess) { progress("\(head) \($0)") }
+      case .latency: sample = try arena.latency(program.name, packetsPerSecond: load ?? 0)
       default: sample = try arena.measure(program.name)
       }
       program.samples.append(sample)

@@ -67,23 +67,62 @@ public struct Contestant: Hashable, Sendable {
   }
 }
 
+extension Contestant {
+  fileprivate static func xskForward(_ first: String, _ second: String) -> Contestant {
+    Contestant(
+      "xsk_fwd", .peer(.xskForward), ["-c", "1", "-i", first, "-i", second], cpu: nil, attachesTo: [first, second])
+  }
+
+  fileprivate static func trafficGenerator(_ farMAC: String, _ interface: String) -> Contestant {
+    Contestant("xdp-trafficgen", .peer(.trafficGenerator), ["udp", "-m", farMAC, interface])
+  }
+
+  /// What the kernel can do without anybody's help: two bare programs.
+  fileprivate static func devmap(_ first: String, _ second: String) -> Contestant {
+    .own(["kernel-wire", first, second], name: "devmap")
+  }
+}
+
 extension Work {
   /// Ours, first, then those it is compared with.
   ///
   /// - Parameter farMAC: Of the device behind near0, for who asks for a destination.
   func contestants(farMAC: String) -> [Contestant] {
-    let first = "near0"
+    let (first, second) = ("near0", "near1")
     switch self {
     case .receive:
       return [
         .own(["receive", first]),
+        .own(["receive", first, "--rules"], name: "sluice, rules"),
         Contestant("xdpsock", .peer(.xdpsock), ["-r", "-i", first, "-q", "0"], attachesTo: [first]),
         .testpmd("rxonly", first),
       ]
+    case .transmit:
+      return [
+        .own(["transmit", first, "--cpu", "1"]),
+        Contestant("xdpsock", .peer(.xdpsock), ["-t", "-i", first, "-q", "0", "-s", "68"]),
+        .testpmd("txonly", first),
+        .trafficGenerator(farMAC, first),
+      ]
+    case .transmitOnTwoCores: return [.own(["transmit", first, "--cpu", "0", "--cpu", "1"])]
     case .transmitWithoutLiveFrames:
       return [
         .own(["transmit-afxdp", first]),
         Contestant("xdpsock", .peer(.xdpsock), ["-t", "-i", first, "-q", "0", "-s", "68"]),
+      ]
+    case .forward:
+      return [
+        .own(["wire", first, second]),
+        .own(["wire", first, second, "--rules"], name: "sluice, rules"),
+        .xskForward(first, second), .testpmd("io", first, second), .devmap(first, second),
+      ]
+    case .forwardInKernel:
+      return [.own(["kernel-wire", first, second, "--rules"]), .devmap(first, second)]
+    case .reflect:
+      return [
+        .own(["wire", first, first]),
+        Contestant("xdpsock", .peer(.xdpsock), ["-l", "-i", first, "-q", "0"], attachesTo: [first]),
+        .testpmd("macswap", first),
       ]
     case .capture, .captureLarge:
       let folder = Enclosure.folder
@@ -97,10 +136,13 @@ extension Work {
           "dumpcap", .peer(.dumpcap), ["-i", first, "-q", "-B", "128", "-w", "\(folder)/dumpcap.pcapng"],
           readyText: "File: ", capturePath: "\(folder)/dumpcap.pcapng"),
       ]
+    case .latency:
+      return [.own(["wire", first, second]), .xskForward(first, second), .devmap(first, second)]
+    case .idle: return [.own(["wire", first, second, "--wait", "adaptive", "--rules"])]
     case .generate:
       return [
         Contestant("sluice", .own, ["generate", "--interface", first, "--size", "64"]),
-        Contestant("xdp-trafficgen", .peer(.trafficGenerator), ["udp", "-m", farMAC, first]),
+        .trafficGenerator(farMAC, first),
       ]
     }
   }

@@ -9,12 +9,16 @@ extension Subject {
   /// - Parameters:
   ///   - packetsPerSecond: Nil: as fast as it goes.
   ///   - batch: Most frames a call; fewer when fewer are due.
+  ///   - hasStamps: Each tells when it left; a ``TrafficSink`` measures how long it took.
   public static func load(
-    _ interface: String, frameByteCount: Int, packetsPerSecond: Double?, seconds: Double?, batch: UInt32
+    _ interface: String, frameByteCount: Int, packetsPerSecond: Double?, seconds: Double?, batch: UInt32,
+    hasStamps: Bool
   ) throws {
     StopFlag.install()
+    let plan = try plan(byteCount: frameByteCount, hasStamps: hasStamps)
     let generator = try TrafficGenerator(
-      interfaceIndex: try NetworkInterface.named(interface).index, frames: try frames(byteCount: frameByteCount))
+      interfaceIndex: try NetworkInterface.named(interface).index, frames: plan.flows.flatMap(\.frames),
+      stampOffset: plan.stampOffset)
     tell(readyText)
     let start = SystemClock.monotonicNanoseconds()
     let end = seconds.map { start + UInt64($0 * 1e9) } ?? .max
@@ -37,12 +41,14 @@ extension Subject {
   }
 
   /// UDP to port 9 in 16 flows, by source port.
-  static func frames(byteCount: Int) throws -> [[UInt8]] {
+  static func plan(byteCount: Int, hasStamps: Bool = false) throws -> TrafficPlan {
     var options = TrafficPlan.Options()
     options.sourcePortCount = 16
-    let plan = try TrafficPlan([try FlowSpecification(parsing: "protocol=udp,size=\(byteCount)")], options: options)
-    return plan.flows.flatMap(\.frames)
+    if hasStamps { options.stampByteCount = TrafficGenerator.stampByteCount }
+    return try TrafficPlan([try FlowSpecification(parsing: "protocol=udp,size=\(byteCount)")], options: options)
   }
+
+  static func frames(byteCount: Int) throws -> [[UInt8]] { try plan(byteCount: byteCount).flows.flatMap(\.frames) }
 
   /// A line at once, also into a file.
   static func tell(_ line: String) {

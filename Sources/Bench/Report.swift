@@ -48,7 +48,9 @@ public struct ProgramResult: Sendable {
     self.command = command
   }
 
-  var isOwn: Bool { name == "sluice" }
+  static let ownName = "sluice"
+
+  var isOwn: Bool { name == ProgramResult.ownName }
 
   func series(_ metric: String) -> Series { Series(samples.compactMap { $0.values[metric] }) }
 }

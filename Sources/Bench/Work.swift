@@ -1,36 +1,63 @@
 /// What `sluice bench` can measure.
 public enum Work: String, CaseIterable, Hashable, Sendable {
   case receive = "rx-drop"
+  case transmit = "tx"
+  case transmitOnTwoCores = "tx-2cores"
   case transmitWithoutLiveFrames = "tx-afxdp"
+  case forward
+  case forwardInKernel = "forward-kernel"
+  case reflect
   case capture
   case captureLarge = "capture-1518"
+  case latency
+  case idle
   case generate
 
   public var summary: String {
     switch self {
     case .receive: "receive 64-byte frames by AF_XDP and drop them"
-    case .transmitWithoutLiveFrames: "transmit 64-byte frames by AF_XDP, delivered at the peer"
+    case .transmit: "transmit 64-byte frames out of user space's memory, delivered at the peer"
+    case .transmitOnTwoCores: "the same by two threads on two cores"
+    case .transmitWithoutLiveFrames: "the same by AF_XDP transmit, one core"
+    case .forward: "forward 64-byte frames between two interfaces in user space, delivered behind the second"
+    case .forwardInKernel: "the same in the kernel, after the rules; beside a bare redirect"
+    case .reflect: "send 64-byte frames back where they came from, MAC addresses swapped, delivered at the sender"
     case .capture: "capture 64-byte frames to a file: highest rate without loss"
     case .captureLarge: "capture 1518-byte frames to a file: highest rate without loss"
+    case .latency: "how long forwarding takes at a tenth of the rate that ours reaches, from sender to receiver"
+    case .idle: "CPU of a wire in adaptive mode without packets"
     case .generate: "`sluice generate` at full speed, delivered at the peer"
     }
   }
 
-  /// What it gives, and what that must be.
+  /// What one measurement gives.
   public var metrics: [Metric] {
     switch self {
-    case .receive:
-      [rate([Goal(.ratio(to: "xdpsock"), limit: 1, aim: 1.05), Goal(.ratio(to: "testpmd"), limit: 1.3, aim: 1.5)])]
-    case .transmitWithoutLiveFrames: [rate([Goal(.ratio(to: "xdpsock"), limit: 0.97, aim: 1.05)])]
-    case .capture:
-      [rate([Goal(.ratio(to: "tcpdump"), limit: 3, aim: 3.5), Goal(.ratio(to: "dumpcap"), limit: 3, aim: 3.5)])]
-    case .captureLarge:
-      [rate([Goal(.ratio(to: "tcpdump"), limit: 1, aim: 1.3), Goal(.ratio(to: "dumpcap"), limit: 1, aim: 1.3)])]
-    case .generate: [rate([Goal(.ratio(to: "xdp-trafficgen"), limit: 1.5, aim: 2)])]
+    case .receive: [rate([beside("xdpsock", 1, aim: 1.05), beside("testpmd", 1.3, aim: 1.5)])]
+    case .transmit:
+      [rate([beside("xdpsock", 5, aim: 6), beside("testpmd", 5, aim: 6), beside("xdp-trafficgen", 1.5, aim: 2)])]
+    case .transmitOnTwoCores: [rate([Goal(.value, limit: 10e6, aim: 14e6)])]
+    case .transmitWithoutLiveFrames: [rate([beside("xdpsock", 0.97, aim: 1.05)])]
+    case .forward:
+      [rate([beside("xsk_fwd", 4, aim: 5), beside("testpmd", 4, aim: 5), beside("devmap", 0.95, aim: 1)])]
+    case .forwardInKernel: [rate([])]
+    case .reflect: [rate([beside("xdpsock", 4, aim: 5), beside("testpmd", 4, aim: 5)])]
+    case .capture: [rate([beside("tcpdump", 3, aim: 3.5), beside("dumpcap", 3, aim: 3.5)])]
+    case .captureLarge: [rate([beside("tcpdump", 1, aim: 1.3), beside("dumpcap", 1, aim: 1.3)])]
+    case .latency: ["p50", "p99"].map { Metric($0, .nanoseconds, goals: [beside("xsk_fwd", 1, aim: 0.8)]) }
+    case .idle: [Metric("cpu", .share, goals: [Goal(.value, limit: 0.01, aim: 0.002)])]
+    case .generate: [rate([beside("xdp-trafficgen", 1.5, aim: 2)])]
     }
   }
 
   private func rate(_ goals: [Goal]) -> Metric { Metric("rate", .packetsPerSecond, goals: goals) }
+
+  private func beside(_ name: String, _ limit: Double, aim: Double) -> Goal {
+    Goal(.ratio(to: name), limit: limit, aim: aim)
+  }
+
+  /// Packets go through near0 and near1, not in and out by near0.
+  var usesTwoCables: Bool { [.forward, .forwardInKernel, .latency, .idle].contains(self) }
 
   /// Bytes of the frames, without check sequence.
   var frameByteCount: Int { self == .captureLarge ? 1518 : 64 }

@@ -5,7 +5,7 @@ import Bench
 struct BenchSubject: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "subject", shouldDisplay: false,
-    subcommands: [Load.self, Receive.self, Capture.self, TransmitByAFXDP.self])
+    subcommands: [Load.self, Receive.self, Capture.self, KernelWire.self, Wire.self, Transmit.self, TransmitByAFXDP.self])
 
   struct Load: ParsableCommand {
     @Argument var interface: String
@@ -13,17 +13,23 @@ struct BenchSubject: ParsableCommand {
     @Option var rate: Double?
     @Option var seconds: Double?
     @Option var batch: UInt32 = 1024
+    @Flag var stamps = false
 
     func run() throws {
-      try Subject.load(interface, frameByteCount: size, packetsPerSecond: rate, seconds: seconds, batch: batch)
+      try Subject.load(
+        interface, frameByteCount: size, packetsPerSecond: rate, seconds: seconds, batch: batch, hasStamps: stamps)
     }
   }
 
   struct Receive: ParsableCommand {
     @Argument var interface: String
+    @Option var batch: UInt32 = 64
     @Option var cpu = 1
+    @Flag var rules = false
 
-    func run() throws { try Subject.receive(interface, cpu: cpu) }
+    func run() throws {
+      if rules { try Subject.receiveAsDaemon(interface, cpu: cpu) } else { try Subject.receive(interface, batch: batch) }
+    }
   }
 
   struct Capture: ParsableCommand {
@@ -34,6 +40,15 @@ struct BenchSubject: ParsableCommand {
     func run() throws { try Subject.capture(interface, path: path, cpu: cpu) }
   }
 
+  struct KernelWire: ParsableCommand {
+    @Argument var first: String
+    @Argument var second: String
+
+    @Flag var rules = false
+
+    func run() throws { try Subject.kernelWire(first, second, classifies: rules) }
+  }
+
   struct TransmitByAFXDP: ParsableCommand {
     static let configuration = CommandConfiguration(commandName: "transmit-afxdp")
 
@@ -42,5 +57,24 @@ struct BenchSubject: ParsableCommand {
     @Option var batch: UInt32 = 256
 
     func run() throws { try Subject.transmitByAFXDP(interface, frameByteCount: size, batch: batch) }
+  }
+
+  struct Transmit: ParsableCommand {
+    @Argument var interface: String
+    @Option var size = 64
+    @Option var batch: UInt32 = 4096
+    @Option var cpu: [Int] = [1]
+
+    func run() throws { try Subject.transmit(interface, frameByteCount: size, batch: batch, cpus: cpu) }
+  }
+
+  struct Wire: ParsableCommand {
+    @Argument var first: String
+    @Argument var second: String
+    @Option var wait = "spin"
+    @Option var cpu = 1
+    @Flag var rules = false
+
+    func run() throws { try Subject.wire(first, second, wait: wait, cpu: cpu, classifies: rules) }
   }
 }

@@ -1,0 +1,36 @@
+import LinuxSystem
+import XDPPrograms
+
+/// An XDP program that leads all packets of an interface to one place: a bare one, as other engines attach it, or
+/// Sluice's, which looks each packet up in its rules first. Attached while the value lives.
+enum LeadingProgram {
+  case bare(BareProgram)
+  case classifying(InterfaceProgram)
+
+  /// To the AF_XDP socket of queue 0.
+  static func toSocket(
+    _ descriptor: CInt, from interface: NetworkInterface, classifies: Bool
+  ) throws -> LeadingProgram {
+    if classifies {
+      let program = try OwnProgram.attach(to: interface)
+      try program.setSocket(descriptor, queue: 0)
+      try program.setPath(.user(peer: 0))
+      return .classifying(program)
+    }
+    let program = try BareProgram(interfaceIndex: interface.index, purpose: .socket)
+    try program.setSocket(descriptor, queue: 0)
+    return .bare(program)
+  }
+
+  /// Out of `target`, in the kernel.
+  static func forward(
+    from interface: NetworkInterface, to target: NetworkInterface, classifies: Bool
+  ) throws -> LeadingProgram {
+    if classifies {
+      let program = try OwnProgram.attach(to: interface)
+      try program.setPath(.forward(peer: target.index))
+      return .classifying(program)
+    }
+    return .bare(try BareProgram(interfaceIndex: interface.index, purpose: .forward(to: target.index)))
+  }
+}
