@@ -152,7 +152,8 @@ let package = Package(
     .testTarget(
       name: "DataPlaneTests",
       dependencies: [
-        "DataPlane", "Flows", "Packets", "XSK", "LinuxSystem", "CLinuxShims", "XSKSupport", "NetworkSupport",
+        "DataPlane", "Flows", "Packets", "XSK", "XDPPrograms", "LinuxSystem", "CLinuxShims", "XSKSupport", "NetworkSupport",
+        "TestSupport",
       ]),
     .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport", "XDPPrograms"]),
     .testTarget(

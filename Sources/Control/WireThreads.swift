@@ -148,8 +148,8 @@ final class WireThreads {
       for (reason, count) in [
         ("capture_fallback", counters.captureDropped), ("live_refused", counters.liveRefused),
         ("transmit_ring_full", counters.transmitRingFull), ("transmit_abandoned", counters.transmitAbandoned),
+        // The second has those that found the fill ring empty.
         ("rx_ring_full", counters.statistics.rxRingFull), ("rx_dropped", counters.statistics.rxDropped),
-        ("rx_fill_ring_empty", counters.statistics.rxFillRingEmpty),
       ] { status.dropped[reason, default: 0] += count }
       status.captured += counters.captured
       status.mirrored += counters.mirrored

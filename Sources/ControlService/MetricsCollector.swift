@@ -97,9 +97,10 @@ public enum MetricsCollector {
     family("rx_dropped_total", .counter, "xdp_statistics.rx_dropped.") { $0.rxDropped }
     family("rx_invalid_descs_total", .counter, "xdp_statistics.rx_invalid_descs.") { $0.rxInvalidDescriptors }
     family("rx_ring_full_total", .counter, "xdp_statistics.rx_ring_full: the thread was too slow.") { $0.rxRingFull }
-    family("rx_fill_ring_empty_descs_total", .counter, "xdp_statistics.rx_fill_ring_empty_descs: no free frame.") {
-      $0.rxFillRingEmpty
-    }
+    family(
+      "rx_fill_ring_empty_descs_total", .counter,
+      "xdp_statistics.rx_fill_ring_empty_descs: looks for a free frame, in vain. Packets lost by it are in rx_dropped."
+    ) { $0.rxFillRingEmpty }
     exposition.family("sluice_xsk_frames", .gauge, help: "Frames of the pool by where they are; their sum is constant.") {
       family in
       for (interface, report) in queues {

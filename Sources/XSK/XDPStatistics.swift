@@ -3,12 +3,13 @@ import LinuxSystem
 
 /// `struct xdp_statistics`: why packets to or from the socket were lost.
 public struct XDPStatistics: Hashable, Sendable {
-  /// Dropped for other reasons, for example longer than a frame.
+  /// Dropped for other reasons than ``rxRingFull``: longer than a frame, or, copying, no frame in the fill ring.
   public var rxDropped: UInt64 = 0
   public var rxInvalidDescriptors: UInt64 = 0
-  /// We were too slow.
+  /// Packets for which the receive ring had no room: we were too slow.
   public var rxRingFull: UInt64 = 0
-  /// There was no frame to put a packet into.
+  /// The kernel looked for a frame to put a packet into, and found none. No count of packets: copying, the packet is in
+  /// ``rxDropped``; with zero-copy, the driver looks again.
   public var rxFillRingEmpty: UInt64 = 0
   /// Transmit descriptors that the kernel refused. Their frames come back through no ring.
   public var txInvalidDescriptors: UInt64 = 0

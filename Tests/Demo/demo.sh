@@ -133,8 +133,7 @@ comments=$(tshark -r "$out/capture.pcapng" -T fields -e frame.comment 2>/dev/nul
 sent=$(jq '.sent' "$out/generate.json")
 counted() { metric sluice_interface_packets_total "action=\"$1\"" <"$out/metrics.prom"; }
 rule() { metric sluice_rule_packets_total "rule=\"$1\"" <"$out/metrics.prom"; }
-lost=$(($(metric sluice_xsk_rx_dropped_total <"$out/metrics.prom") + $(metric sluice_xsk_rx_ring_full_total <"$out/metrics.prom") \
-  + $(metric sluice_xsk_rx_fill_ring_empty_descs_total <"$out/metrics.prom")))
+lost=$(($(metric sluice_xsk_rx_dropped_total <"$out/metrics.prom") + $(metric sluice_xsk_rx_ring_full_total <"$out/metrics.prom")))
 jq -n --argjson sent "$sent" --argjson passed "$(counted pass)" --argjson dropped "$(counted drop)" \
   --argjson captured "$(counted capture)" --argjson redirected "$(counted redirect)" --argjson lost_in_rings "$lost" \
   --slurpfile capture "$out/capture.json" --slurpfile counters "$out/counters.json" --slurpfile generate "$out/generate.json" \
