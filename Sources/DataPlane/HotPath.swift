@@ -291,7 +291,7 @@ struct WireBatch: ~Copyable {
 /// - Parameters:
 ///   - now: CLOCK_MONOTONIC, for packets without a time of their own.
 ///   - reflects: Source and destination address change places.
-@_noAllocation @_noLocks
+@_noAllocation @_noLocks @inline(never)
 func receiveBatch(
   _ socket: inout XDPSocket, side: UInt8, _ pipeline: inout WirePipeline, into batch: inout WireBatch, limit: UInt32,
   now: UInt64, reflects: Bool
@@ -304,7 +304,9 @@ func receiveBatch(
     var byteCount = first.byteCount
     if first.isContinued {
       last = lastBuffer(of: index, available, &socket, &byteCount)
-      if last == available { break }  // its end is not among them: in the next batch
+      // Its end is not among them: in the next batch, which has room for it. A packet has 18 buffers at most
+      // (MAX_SKB_FRAGS + 1), the smallest batch 32.
+      if last == available { break }
       batch.hasSeveralFrames = true
     }
     let metadata = socket.takeMetadata(of: first)

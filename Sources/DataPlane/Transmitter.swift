@@ -202,7 +202,7 @@ struct Transmitter: ~Copyable {
 }
 
 /// Queues all of the list for one port, in order. There must be room.
-@_noAllocation @_noLocks
+@_noAllocation @_noLocks @inline(never)
 func enqueueLive(_ live: inout LiveTransmitter, _ list: borrowing PacketList, port: UInt16) {
   var index: UInt32 = 0
   while index < list.count {

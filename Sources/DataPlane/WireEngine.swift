@@ -204,5 +204,5 @@ struct WireCore: ~Copyable {
 }
 
 /// Gives the free frames to the kernel.
-@_noAllocation @_noLocks
+@_noAllocation @_noLocks @inline(never)
 func refillSocket(_ socket: inout XDPSocket, _ pool: inout FramePool) { socket.refill(from: &pool) }
