@@ -139,20 +139,20 @@ let package = Package(
       path: "Tests/GuestProbe"),
     .executableTarget(name: "ring-cost", dependencies: ["XSK", "LinuxSystem"], path: "Tests/RingCost"),
     .target(name: "TestSupport", dependencies: ["Packets", "Rules"], path: "Tests/TestSupport"),
-    .target(name: "NetworkSupport", path: "Tests/NetworkSupport"),
+    .target(
+      name: "NetworkSupport", dependencies: ["LinuxSystem", "CLinuxShims", "CXDP"], path: "Tests/NetworkSupport"),
     .testTarget(
       name: "XDPProgramsTests",
       dependencies: [
         "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CLinuxShims", "CSluiceABI", "TestSupport",
         "NetworkSupport",
       ]),
-    .target(name: "XSKSupport", dependencies: ["LinuxSystem", "CLinuxShims", "CXDP"], path: "Tests/XSKSupport"),
-    .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "XSKSupport"]),
-    .testTarget(name: "XSKTests", dependencies: ["XSK", "LinuxSystem", "XSKSupport"]),
+    .testTarget(name: "LinuxSystemTests", dependencies: ["LinuxSystem", "CLinuxShims", "NetworkSupport"]),
+    .testTarget(name: "XSKTests", dependencies: ["XSK", "LinuxSystem", "NetworkSupport", "TestSupport"]),
     .testTarget(
       name: "DataPlaneTests",
       dependencies: [
-        "DataPlane", "Flows", "Packets", "XSK", "XDPPrograms", "LinuxSystem", "CLinuxShims", "XSKSupport", "NetworkSupport",
+        "DataPlane", "Flows", "Packets", "XSK", "XDPPrograms", "LinuxSystem", "CLinuxShims", "NetworkSupport",
         "TestSupport",
       ]),
     .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport", "XDPPrograms"]),

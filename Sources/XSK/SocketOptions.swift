@@ -54,7 +54,7 @@ extension XDPSocket {
       zeroCopy: ZeroCopyMode = .auto, fillEntryCount: UInt32? = nil, receiveEntryCount: UInt32? = nil,
       transmitEntryCount: UInt32 = 0, completionEntryCount: UInt32? = nil, usesFragments: Bool = false,
       usesNeedWakeup: Bool = true, busyPoll: BusyPoll? = nil, transmitBudget: UInt32? = nil,
-      bindTimeoutMilliseconds: UInt32 = 500, isProgramNative: Bool = true
+      bindTimeoutMilliseconds: UInt32 = 3000, isProgramNative: Bool = true
     ) {
       self.zeroCopy = zeroCopy
       self.fillEntryCount = fillEntryCount

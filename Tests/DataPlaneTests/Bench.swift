@@ -1,9 +1,9 @@
 import DataPlane
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Synchronization
 import XSK
-import XSKSupport
 
 /// A veth pair whose near end is received by one worker per queue, and a sender at the far end.
 struct Bench: ~Copyable {
@@ -42,7 +42,7 @@ struct Bench: ~Copyable {
       if sent % 32 == 0 || number == count - 1 {
         let target = sent
         guard eventually({ received >= target }) else {
-          throw ShellFailure(description: "sent \(target), received \(received), \(workers.map { $0.counters() })")
+          throw TestFailure("sent \(target), received \(received), \(workers.map { $0.counters() })")
         }
       }
     }
@@ -61,7 +61,7 @@ struct Bench: ~Copyable {
     }
     let target = sent
     let isComplete = eventually { received + workers.reduce(0) { $0 + $1.lossCount } == target }
-    guard isComplete else { throw ShellFailure(description: "sent \(target), \(workers.map { $0.counters() })") }
+    guard isComplete else { throw TestFailure("sent \(target), \(workers.map { $0.counters() })") }
     return sent - before
   }
 
@@ -97,7 +97,7 @@ extension Bench {
 /// Fields of every packet of a capture file, as tshark reads them.
 func tshark(_ path: String, _ fields: [String]) throws -> [[String]] {
   let options = fields.map { "-e \($0)" }.joined(separator: " ")
-  return try run("tshark -n -r \(path) -T fields \(options) 2>/dev/null").split(
+  return try Shell.run("tshark -n -r \(path) -T fields \(options) 2>/dev/null").split(
     separator: "\n", omittingEmptySubsequences: true
   )
   .map { $0.split(separator: "\t", omittingEmptySubsequences: false).map(String.init) }

@@ -1,10 +1,10 @@
 import DataPlane
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Synchronization
 import Testing
 import XSK
-import XSKSupport
 
 /// Reads a stream on a thread of its own, into a file that tshark can read.
 private final class Reader: Sendable {
@@ -57,7 +57,7 @@ struct CaptureStreamTests {
         try reader.write(to: path)
         let packets = try tshark(path, ["frame.comment"])
         #expect(packets == (0..<1200).map { ["rule=rule-\($0 % 100 % 3)"] })
-        let text = try run("capinfos -c \(path)")
+        let text = try Shell.run("capinfos -c \(path)")
         #expect(text.contains("1200"))
         #expect(try statistics(of: path).count >= 2)
         #expect(try statistics(of: path).last == [4: 1200, 5: 0, 6: 1200, 7: 0, 8: 1200])
@@ -167,7 +167,7 @@ struct CaptureStreamTests {
   /// Counters of the file's interface statistics blocks by option code: 4 received, 5 dropped, 6 accepted, 7 dropped by
   /// the system, 8 delivered.
   private func statistics(of path: String) throws -> [[UInt16: UInt64]] {
-    let hex = try run("xxd -p \(path)").filter { !$0.isNewline }.utf8.map { $0 }
+    let hex = try Shell.run("xxd -p \(path)").filter { !$0.isNewline }.utf8.map { $0 }
     let digit = { (byte: UInt8) in UInt64(byte > 0x60 ? byte - 0x57 : byte - 0x30) }
     let bytes = stride(from: 0, to: hex.count, by: 2).map { digit(hex[$0]) << 4 | digit(hex[$0 + 1]) }
     let number = { (offset: Int, count: Int) in

@@ -1,9 +1,9 @@
 import DataPlane
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
 import XSK
-import XSKSupport
 
 @Suite("Capture over veth", .serialized)
 struct CaptureTests {
@@ -22,7 +22,7 @@ struct CaptureTests {
         #expect(summary.state == .finished(.stopped) && summary.isAccountedFor)
         #expect(summary.received == 2000 && summary.written == 2000 && summary.dropped == 0)
         #expect(outcome.all == [summary] && summary.files == [path])
-        #expect(try run("stat -c %s \(path)").dropLast() == "\(summary.bytesWritten)")
+        #expect(try Shell.run("stat -c %s \(path)").dropLast() == "\(summary.bytesWritten)")
         let packets = try tshark(
           path, ["frame.comment", "frame.len", "frame.time_epoch", "frame.interface_name", "data.data"])
         #expect(packets.count == 2000)
@@ -100,7 +100,7 @@ struct CaptureTests {
         #expect(total.waitUntilFinished().state == .finished(.byteLimit))
         #expect(file.waitUntilFinished().state == .finished(.fileFull))
         for (name, summary) in [("total", total.summary), ("file", file.summary)] {
-          let size = UInt64(try run("stat -c %s \(directory)/\(name).pcapng").dropLast()) ?? 0
+          let size = UInt64(try Shell.run("stat -c %s \(directory)/\(name).pcapng").dropLast()) ?? 0
           #expect(size <= limit && size > limit - 300 && size == summary.bytesWritten && summary.isAccountedFor)
           #expect(try tshark("\(directory)/\(name).pcapng", ["frame.number"]).count == Int(summary.written))
         }
@@ -125,7 +125,7 @@ struct CaptureTests {
         #expect(counts.reduce(0, +) == 1000)
         let kept = ring.stop()
         #expect(kept.written == 1000 && kept.files.count == 3 && kept.files[2].hasPrefix("\(directory)/short.000"))
-        #expect(try run("ls \(directory)/short* | wc -l").dropLast() == "3")
+        #expect(try Shell.run("ls \(directory)/short* | wc -l").dropLast() == "3")
         let last = try tshark(kept.files[2], ["data.data"]).last?.first
         #expect(last?.dropFirst(2).prefix(8) == "000003e7")
         bench.stop()
@@ -153,8 +153,8 @@ struct CaptureTests {
   func fullDisk() throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
-        try run("mount -t tmpfs -o size=64k tmpfs \(directory)")
-        defer { _ = shell("umount \(directory)") }
+        try Shell.run("mount -t tmpfs -o size=64k tmpfs \(directory)")
+        defer { _ = try? Shell.run("umount \(directory)") }
         var bench = try Bench(network)
         let outcome = Outcome()
         let session = try bench.capture(.init(path: "\(directory)/x.pcapng"), onFinish: outcome.callback)
@@ -204,7 +204,7 @@ struct CaptureTests {
   func paths() throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
-        try run("touch \(directory)/there; ln -s /nowhere/x \(directory)/link")
+        try Shell.run("touch \(directory)/there; ln -s /nowhere/x \(directory)/link")
         let bench = try Bench(network)
         for (path, code) in [
           ("\(directory)/none/x.pcapng", ENOENT), ("\(directory)/there", EEXIST), ("\(directory)/link", EEXIST),

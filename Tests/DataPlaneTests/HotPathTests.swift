@@ -1,13 +1,13 @@
 import Glibc
+import NetworkSupport
 import Testing
-import XSKSupport
 
 @Suite("Hot path")
 struct HotPathTests {
   /// Who calls whom among the functions of DataPlane and XSK in this very executable, by mangled name.
   private func calls() throws -> [Substring: Set<Substring>] {
     // Swift's mangling keeps identifiers in clear. One line per call: caller, callee.
-    let edges = try run(
+    let edges = try Shell.run(
       """
       objdump -d --no-show-raw-insn /proc/\(getpid())/exe | awk '
         /^[0-9a-f]+ <.*>:$/ { name = $2; gsub(/[<>:]/, "", name); keep = name ~ /3XSK|9DataPlane/; next }

@@ -1,11 +1,11 @@
 import DataPlane
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
 import TestSupport
 import XDPPrograms
 import XSK
-import XSKSupport
 
 @Suite("Wire on veth by live frames", .serialized)
 struct LiveWireTests {
@@ -43,7 +43,7 @@ struct LiveWireTests {
     var random = SeededGenerator(announcing: "keepsOrder")
     try withTestNetwork { network in
       try WireBench.addInterfaces(mtu: 3450)
-      try run("ethtool -K far gro on; ethtool -K beyond gro on")
+      try Shell.run("ethtool -K far gro on; ethtool -K beyond gro on")
       let bench = try WireBench {
         $0.wait = wait
         $0.live = .required
@@ -94,7 +94,7 @@ struct LiveWireTests {
     var random = SeededGenerator(announcing: "reflects")
     try withTestNetwork { network in
       try WireBench.addInterfaces()
-      try run("ethtool -K far gro on")
+      try Shell.run("ethtool -K far gro on")
       let bench = try WireBench(sides: 1) { $0.live = .required }
       bench.worker.setLiveAble(true, side: 0)
       let far = try FrameEnd("far")
@@ -114,7 +114,7 @@ struct LiveWireTests {
     var random = SeededGenerator(announcing: "mirrors")
     try withTestNetwork { network in
       try WireBench.addInterfaces()
-      try run("for name in far beyond watch; do ethtool -K $name gro on; done")
+      try Shell.run("for name in far beyond watch; do ethtool -K $name gro on; done")
       let bench = try WireBench {
         $0.live = .required
         $0.mirror = try NetworkInterface.named("copies")

@@ -1,9 +1,9 @@
 import DataPlane
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
 import XSK
-import XSKSupport
 
 @Suite("Queue worker on veth", .serialized)
 struct QueueWorkerTests {
@@ -95,7 +95,7 @@ struct QueueWorkerTests {
     try withTestNetwork { network in
       var bench = try Bench(network, wait: wait)
       try bench.send(10)
-      try run("ip link del near")
+      try Shell.run("ip link del near")
       #expect(eventually { bench.workers[0].counters().failure?.code == ENETDOWN })
       let start = SystemClock.monotonicNanoseconds()
       bench.stop()
@@ -106,7 +106,7 @@ struct QueueWorkerTests {
 
   /// User and system time of the thread of that name, in clock ticks.
   private func threadTime(_ name: String) throws -> Int {
-    let identifiers = try run("ls /proc/\(getpid())/task").split(separator: "\n")
+    let identifiers = try Shell.run("ls /proc/\(getpid())/task").split(separator: "\n")
     for identifier in identifiers {
       guard let stat = try? SmallFile.readText("/proc/self/task/\(identifier)/stat"), stat.contains("(\(name))") else {
         continue
@@ -114,6 +114,6 @@ struct QueueWorkerTests {
       let fields = stat[(stat.lastIndex(of: ")") ?? stat.startIndex)...].split(separator: " ")
       return (Int(fields[12]) ?? 0) + (Int(fields[13]) ?? 0)
     }
-    throw ShellFailure(description: "no thread \(name)")
+    throw TestFailure("no thread \(name)")
   }
 }

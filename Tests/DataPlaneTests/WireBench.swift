@@ -2,8 +2,8 @@ import CLinuxShims
 import DataPlane
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import XSK
-import XSKSupport
 
 /// A wire between `near` and `other`. What is sent into `far`, near's veth peer, is expected at `beyond`, other's, and the
 /// other way round. With one side: a reflector at `near`.
@@ -15,7 +15,7 @@ struct WireBench: ~Copyable {
 
   /// Adds `other`, `beyond` and, as a mirror, `copies` with its peer `watch` to the test network.
   static func addInterfaces(mtu: Int = 1500) throws {
-    try run(
+    try Shell.run(
       """
       ip link add other type veth peer name beyond; ip link add copies type veth peer name watch
       for name in other beyond copies watch; do ip link set $name mtu \(mtu) up; done

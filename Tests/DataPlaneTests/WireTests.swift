@@ -1,9 +1,9 @@
 import DataPlane
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
 import XSK
-import XSKSupport
 
 @Suite("Wire on veth by AF_XDP", .serialized)
 struct WireTests {
@@ -162,7 +162,7 @@ struct WireTests {
       let bench = try WireBench { $0.wait = wait }
       let far = try FrameEnd("far")
       for number in 0..<100 as Range<UInt32> { try far.send(testFrame(slot: 1, number: number)) }
-      try run("ip link del other")
+      try Shell.run("ip link del other")
       let hasFailed = eventually {
         // Traffic goes on from the side that is left.
         for number in 0..<20 as Range<UInt32> { try? far.send(testFrame(slot: 1, number: number)) }

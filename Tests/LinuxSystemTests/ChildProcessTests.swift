@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
-import XSKSupport
 
 @Suite("Child processes")
 struct ChildProcessTests {

@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
-import XSKSupport
 
 @Suite("Files")
 struct FileTests {
@@ -13,22 +13,22 @@ struct FileTests {
       let bytes = (0..<byteCount).map { UInt8(truncatingIfNeeded: $0) }
       try SmallFile.replace(path, with: bytes, mode: 0o640)
       #expect(try SmallFile.read(path) == bytes)
-      #expect(try run("ls -A \(directory); stat -c %a \(path)") == "state\n640\n")
+      #expect(try Shell.run("ls -A \(directory); stat -c %a \(path)") == "state\n640\n")
     }
   }
 
   @Test("A replacement that fails leaves the old file")
   func replaceFails() throws {
     try withTemporaryDirectory { directory in
-      try run("mount -t tmpfs -o size=64k tmpfs \(directory)")
-      defer { _ = shell("umount \(directory)") }
+      try Shell.run("mount -t tmpfs -o size=64k tmpfs \(directory)")
+      defer { _ = try? Shell.run("umount \(directory)") }
       try SmallFile.replace("\(directory)/state", with: [1])
       let error = #expect(throws: SystemError.self) {
         try SmallFile.replace("\(directory)/state", with: [UInt8](repeating: 0, count: 100_000))
       }
       #expect(error?.code == ENOSPC)
       #expect(try SmallFile.read("\(directory)/state") == [1])
-      #expect(try run("ls -A \(directory)") == "state\n")
+      #expect(try Shell.run("ls -A \(directory)") == "state\n")
     }
   }
 
@@ -49,13 +49,13 @@ struct FileTests {
   @Test("A write that fails halfway can keep a beginning")
   func outputFileKeeps() throws {
     try withTemporaryDirectory { directory in
-      try run("mount -t tmpfs -o size=64k tmpfs \(directory)")
-      defer { _ = shell("umount \(directory)") }
+      try Shell.run("mount -t tmpfs -o size=64k tmpfs \(directory)")
+      defer { _ = try? Shell.run("umount \(directory)") }
       var file = try OutputFile(creating: "\(directory)/out")
       let bytes = [UInt8](repeating: 2, count: 200_000)
       #expect(throws: SystemError.self) { try file.append(bytes.span.bytes) { $0 / 1000 * 1000 } }
       #expect(file.byteCount == 65_000)
-      #expect(try run("stat -c %s \(directory)/out") == "65000\n")
+      #expect(try Shell.run("stat -c %s \(directory)/out") == "65000\n")
       #expect(throws: SystemError.self) { try file.append(bytes.span.bytes) { _ in .max } }
       #expect(file.byteCount == 65_536)
     }
@@ -75,8 +75,8 @@ struct FileTests {
   @Test("A write that fails halfway leaves no trace in an output file")
   func outputFile() throws {
     try withTemporaryDirectory { directory in
-      try run("mount -t tmpfs -o size=64k tmpfs \(directory)")
-      defer { _ = shell("umount \(directory)") }
+      try Shell.run("mount -t tmpfs -o size=64k tmpfs \(directory)")
+      defer { _ = try? Shell.run("umount \(directory)") }
       var file = try OutputFile(creating: "\(directory)/out")
       try file.append([UInt8](repeating: 1, count: 5000))
       var failure: SystemError?
@@ -111,14 +111,14 @@ struct FileTests {
       #expect(!BPFFileSystem.isPresent(at: path))
       let first = try BPFFileSystem.ensure(at: path)
       #expect(first == .mountedNow)
-      defer { _ = shell("umount \(path)") }
+      defer { _ = try? Shell.run("umount \(path)") }
       #expect(try BPFFileSystem.ensure(at: path) == .wasMounted)
-      #expect(try run("stat -f -c %T \(path)") == "bpf_fs\n")
+      #expect(try Shell.run("stat -f -c %T \(path)") == "bpf_fs\n")
       let error = #expect(throws: SystemError.self) { try BPFFileSystem.ensure(at: "\(directory)/none/bpf") }
       #expect(error?.code == ENOENT && error?.remedy?.contains("mount -t bpf") == true)
     }
   }
 
   @Test("The kernel has a release")
-  func kernel() throws { #expect(Kernel.release() == (try run("uname -r")).dropLast()) }
+  func kernel() throws { #expect(Kernel.release() == (try Shell.run("uname -r")).dropLast()) }
 }

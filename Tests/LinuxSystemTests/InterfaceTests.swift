@@ -1,14 +1,14 @@
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
-import XSKSupport
 
 @Suite("Network interfaces", .serialized)
 struct InterfaceTests {
   @Test("A new namespace shows loopback and the pair, as ip does")
   func list() throws {
     try withTestNetwork(queues: 3) { network in
-      try run("ip link set near address 02:00:00:00:ab:0c mtu 1400")
+      try Shell.run("ip link set near address 02:00:00:00:ab:0c mtu 1400")
       let all = try NetworkInterface.all()
       #expect(Set(all.map(\.name)).isSuperset(of: ["lo", "near", "far"]))
       let near = try network.near()
@@ -17,10 +17,11 @@ struct InterfaceTests {
       #expect(near.mac == "02:00:00:00:ab:0c" && near.mtu == 1400 && near.isUp && near.hasCarrier && !near.isLoopback)
       #expect(near.rxQueueCount == 3 && near.txQueueCount == 3 && near.kind == "veth" && near.operationalState == .up)
       #expect(try near.driver() == "veth" && near.receiveQueueCount() == 3 && near.numaNode() == -1)
+      try Shell.run("ip link set lo down")
       let loopback = try NetworkInterface.named("lo")
       #expect(loopback.isLoopback && !loopback.isUp && loopback.xdp == nil)
       #expect(try loopback.driver() == nil && loopback.receiveQueueCount() == 1)
-      try run("ip link set far down")
+      try Shell.run("ip link set far down")
       #expect(try !network.near().hasCarrier)
     }
   }
@@ -88,9 +89,9 @@ struct InterfaceTests {
         try find(monitor) {
           if case .changed(let link) = $0 { link.index == near.index && link.xdp == nil } else { false }
         })
-      try run("ip link set near down && ip link set near name renamed")
+      try Shell.run("ip link set near down && ip link set near name renamed")
       #expect(try find(monitor) { if case .changed(let link) = $0 { link.name == "renamed" } else { false } })
-      try run("ip link del renamed")
+      try Shell.run("ip link del renamed")
       #expect(try find(monitor) { if case .removed(let link) = $0 { link.index == near.index } else { false } })
       let stopper = try PinnedThread.spawn(name: "stopper") { monitor.stop() }
       var news: [LinkEvent]? = []

@@ -1,7 +1,7 @@
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
-import XSKSupport
 
 @Suite("Interface tuning and carrier", .serialized)
 struct TuningTests {
@@ -10,8 +10,8 @@ struct TuningTests {
     try withTestNetwork { network in
       try withTemporaryDirectory { root in
         // sysfs shows the interfaces of the namespace it was mounted in.
-        try run("mount -t sysfs sysfs \(root)")
-        defer { _ = shell("umount \(root)") }
+        try Shell.run("mount -t sysfs sysfs \(root)")
+        defer { _ = try? Shell.run("umount \(root)") }
         let near = try network.near()
         let read = { (name: String) in try SmallFile.readText("\(root)/class/net/near/\(name)") }
         let before = (try read("napi_defer_hard_irqs"), try read("gro_flush_timeout"))
@@ -31,7 +31,7 @@ struct TuningTests {
     try withTestNetwork { network in
       let near = try network.near()
       #expect(try near.awaitCarrier(timeoutMilliseconds: 0).hasCarrier)
-      try run("ip link set far down")
+      try Shell.run("ip link set far down")
       do throws(SystemError) {
         _ = try near.awaitCarrier(timeoutMilliseconds: 50)
         Issue.record("there was a carrier")
@@ -39,7 +39,7 @@ struct TuningTests {
         #expect(error.code == ETIMEDOUT && error.remedy?.contains("other end") == true)
       }
       // Comes back on another thread of this namespace, while this one waits.
-      let riser = try PinnedThread.spawn(name: "riser") { _ = shell("ip link set far up") }
+      let riser = try PinnedThread.spawn(name: "riser") { _ = try? Shell.run("ip link set far up") }
       #expect(try near.awaitCarrier(timeoutMilliseconds: 10_000).hasCarrier)
       riser.join()
     }

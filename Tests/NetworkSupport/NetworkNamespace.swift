@@ -1,5 +1,7 @@
+import CLinuxShims
 import Foundation
 import Glibc
+import LinuxSystem
 
 /// A network namespace for one test, removed when the test is done with it; those of killed test processes are removed
 /// when the next one starts.
@@ -70,39 +72,13 @@ public final class NetworkNamespace: Sendable {
       """)
   }
 
-  /// Runs `body` on a thread of its own inside the namespace and waits for it. Blocks the caller.
-  public func perform<Value>(_ body: @escaping () throws -> Value) throws -> Value {
-    // The closure and its result cross to the thread and back with a join between: no two threads touch them at once.
-    nonisolated(unsafe) let body = body
-    nonisolated(unsafe) var result: Result<Value, any Error>?
-    let name = name
-    let done = DispatchSemaphore(value: 0)
-    let thread = Thread {
-      result = Result {
-        try NetworkNamespace.enter(name)
-        return try body()
-      }
-      done.signal()
-    }
-    thread.stackSize = 8 << 20
-    thread.start()
-    done.wait()
-    return try result!.get()
-  }
-
-  /// Puts the calling thread into a namespace, for good.
-  static func enter(_ name: String) throws {
-    let descriptor = open("/run/netns/\(name)", O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw ShellError(command: "open namespace \(name)", status: errno, output: "") }
-    defer { close(descriptor) }
-    // Glibc's module hides setns(2), which needs _GNU_SOURCE.
-    typealias SetNamespace = @convention(c) (CInt, CInt) -> CInt
-    guard let symbol = dlsym(nil, "setns") else {
-      throw ShellError(command: "find setns", status: 0, output: "")
-    }
-    guard unsafeBitCast(symbol, to: SetNamespace.self)(descriptor, 0x4000_0000) == 0 else {
-      throw ShellError(command: "setns \(name)", status: errno, output: "")
-    }
+  /// Runs `body` on the calling thread, which is inside meanwhile; so are threads and processes that `body` starts.
+  public func perform<Value>(_ body: () throws -> Value) throws -> Value {
+    let home = try OwnedDescriptor.open("/proc/thread-self/ns/net", flags: O_RDONLY)
+    let inside = try OwnedDescriptor.open("/run/netns/\(name)", flags: O_RDONLY)
+    try check("enter network namespace", name, needs: .sysAdmin) { sluice_enter_network_namespace(inside.rawValue) }
+    defer { precondition(sluice_enter_network_namespace(home.rawValue) == 0, "a thread gets back to where it was") }
+    return try body()
   }
 }
 

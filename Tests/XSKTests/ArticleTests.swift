@@ -1,8 +1,8 @@
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
 import XSK
-import XSKSupport
 
 @Suite("The article's example", .serialized)
 struct ArticleTests {

@@ -1,8 +1,8 @@
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
 import XSK
-import XSKSupport
 
 private func open(
   _ interface: NetworkInterface, queue: UInt32 = 0, pool: inout FramePool, geometry: UMEM.Geometry,
@@ -62,7 +62,7 @@ struct SocketTests {
   @Test("A frame too long for the UMEM's frames is dropped and counted")
   func tooLong() throws {
     try withTestNetwork { network in
-      try run("ip link set near mtu 3000 && ip link set far mtu 3000")
+      try Shell.run("ip link set near mtu 3000 && ip link set far mtu 3000")
       let near = try network.near()
       var pool = FramePool(frameCount: small.frameCount, frameByteCount: small.frameByteCount)
       var socket = try open(near, pool: &pool, geometry: small)

@@ -1,8 +1,8 @@
 import Glibc
 import LinuxSystem
+import NetworkSupport
 import Testing
 import XSK
-import XSKSupport
 
 private func frames(_ count: Int, byteCount: (Int) -> Int = { 60 + $0 % 1400 }) -> [[UInt8]] {
   (0..<count).map { testFrame(slot: UInt8($0 % 256), number: UInt32($0), byteCount: byteCount($0)) }
@@ -108,7 +108,7 @@ struct TransmitTests {
   @Test("A packet of 8,000 bytes comes in several buffers, is handed over whole, and goes out again in several")
   func severalBuffers() throws {
     try withTestNetwork { network in
-      try run("ip link set near mtu 9000 && ip link set far mtu 9000")
+      try Shell.run("ip link set near mtu 9000 && ip link set far mtu 9000")
       let near = try network.near()
       let far = try network.far()
       let geometry = UMEM.Geometry(frameCount: 256, frameByteCount: 4096)

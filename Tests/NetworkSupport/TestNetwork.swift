@@ -2,20 +2,23 @@ import CLinuxShims
 import Glibc
 import LinuxSystem
 
-/// A network namespace of the calling thread with a veth pair in it. It has no name and goes with its last user, also
-/// when
-/// the process is killed.
-///
-/// `body` runs on this thread and must not suspend; threads that it starts live in the namespace too.
+/// A network namespace with a veth pair in it, for the calling thread while `body` runs; threads that `body` starts live in
+/// it too. No neighbour discovery among the packets of the test.
 public func withTestNetwork<R>(queues: Int = 1, _ body: (TestNetwork) throws -> R) throws -> R {
-  let home = try OwnedDescriptor.open("/proc/thread-self/ns/net", flags: O_RDONLY)
-  try check("unshare", "network namespace", needs: .sysAdmin) { sluice_enter_new_network_namespace() }
-  defer { _ = sluice_enter_network_namespace(home.rawValue) }
-  // No neighbour discovery among the packets of the test.
-  try run("echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
-  let size = "numrxqueues \(queues) numtxqueues \(queues)"
-  try run("ip link add near \(size) type veth peer name far \(size) && ip link set near up && ip link set far up")
-  return try body(TestNetwork())
+  let namespace = try NetworkNamespace()
+  try namespace.run("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")
+  try namespace.makePair("near", "far", options: "numrxqueues \(queues) numtxqueues \(queues)")
+  return try namespace.perform { try body(TestNetwork()) }
+}
+
+/// Waits until the condition holds. False: it still doesn't after the deadline.
+public func eventually(seconds: Double = 10, _ condition: () -> Bool) -> Bool {
+  let deadline = SystemClock.monotonicNanoseconds() + UInt64(seconds * 1e9)
+  while !condition() {
+    if SystemClock.monotonicNanoseconds() > deadline { return false }
+    usleep(500)
+  }
+  return true
 }
 
 public struct TestNetwork: Sendable {
@@ -58,4 +61,11 @@ public func testFrame(slot: UInt8, number: UInt32, byteCount: Int = 64) -> [UInt
   for shift in [24, 16, 8, 0] as [UInt32] { frame.append(UInt8(truncatingIfNeeded: number >> shift)) }
   while frame.count < byteCount { frame.append(UInt8(truncatingIfNeeded: frame.count)) }
   return frame
+}
+
+/// What a test waited for in vain, in words.
+public struct TestFailure: Error, CustomStringConvertible {
+  public let description: String
+
+  public init(_ description: String) { self.description = description }
 }
