@@ -73,7 +73,8 @@ final class QueueSet {
         framesInFlight: UInt64(counters.framesInFlight),
         received: PacketCount(packets: counters.receivedPackets, bytes: counters.receivedBytes),
         rxDropped: counters.statistics.rxDropped, rxInvalidDescriptors: counters.statistics.rxInvalidDescriptors,
-        rxRingFull: counters.statistics.rxRingFull, rxFillRingEmpty: counters.statistics.rxFillRingEmpty)
+        rxRingFull: counters.statistics.rxRingFull, rxFillRingEmpty: counters.statistics.rxFillRingEmpty,
+        thread: ThreadReport(counters.loop))
     }
   }
 

@@ -1,3 +1,4 @@
+import DataPlane
 import Rules
 import XDPPrograms
 
@@ -37,6 +38,27 @@ public struct QueueReport: Hashable, Sendable {
   public var rxInvalidDescriptors: UInt64
   public var rxRingFull: UInt64
   public var rxFillRingEmpty: UInt64
+  public var thread: ThreadReport
+}
+
+/// What a packet thread did with its time, and in how large batches.
+public struct ThreadReport: Hashable, Sendable {
+  /// Element i: batches of 2^i up to 2^(i+1)−1 packets; the last one: also larger ones.
+  public var batches: [UInt64]
+  /// In all batches together.
+  public var packets: UInt64
+  public var busySeconds: Double
+  /// Awake, without packets.
+  public var idleSeconds: Double
+  public var asleepSeconds: Double
+
+  init(_ loop: LoopHistogram) {
+    batches = loop.batches
+    packets = loop.packets
+    busySeconds = Double(loop.busyNanoseconds) / 1e9
+    idleSeconds = Double(loop.idleNanoseconds) / 1e9
+    asleepSeconds = Double(loop.asleepNanoseconds) / 1e9
+  }
 }
 
 /// A network interface of the daemon's network namespace.

@@ -56,11 +56,7 @@ public struct WireQueueStatus: Hashable, Sendable {
   public var liveReason: String?
   public var framesTotal: UInt64
   public var framesPool: UInt64
-  /// Element i: batches of 2^i up to 2^(i+1)−1 packets.
-  public var batches: [UInt64]
-  public var busySeconds: Double
-  public var idleSeconds: Double
-  public var asleepSeconds: Double
+  public var thread: ThreadReport
 }
 
 /// What a wire's flow accounting did, over all its packet threads.

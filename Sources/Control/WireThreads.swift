@@ -174,13 +174,11 @@ final class WireThreads {
   var queueStatuses: [WireQueueStatus] {
     workers.map { worker in
       let (report, counters) = (worker.report, worker.counters())
-      let seconds = { (nanoseconds: UInt64) in Double(nanoseconds) / 1e9 }
       return WireQueueStatus(
         queue: worker.configuration.queue, cpu: report.sides[0].cpu, isZeroCopy: report.sides.allSatisfy(\.isZeroCopy),
         copyReason: report.sides.lazy.compactMap(\.copyReason).first, hasLiveFrames: report.isLiveOpen,
         liveReason: report.liveReason, framesTotal: UInt64(counters.framesTotal), framesPool: UInt64(counters.framesPool),
-        batches: counters.loop.batches, busySeconds: seconds(counters.loop.busyNanoseconds),
-        idleSeconds: seconds(counters.loop.idleNanoseconds), asleepSeconds: seconds(counters.loop.asleepNanoseconds))
+        thread: ThreadReport(counters.loop))
     }
   }
 

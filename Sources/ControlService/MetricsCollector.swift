@@ -111,6 +111,9 @@ public enum MetricsCollector {
         }
       }
     }
+    ThreadMetrics.add(
+      queues.map { ([("interface", $0.interface), ("queue", "\($0.report.queue)")], $0.report.thread) },
+      prefix: "sluice_xsk", to: &exposition)
   }
 
   private static func add(_ statistics: ControlStatistics, to exposition: inout Exposition) {

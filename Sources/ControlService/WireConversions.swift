@@ -139,8 +139,9 @@ extension Sluice_Control_V1_WireQueue {
     liveReason = status.liveReason ?? ""
     framesTotal = status.framesTotal
     framesPool = status.framesPool
-    batches = status.batches
-    (busySeconds, idleSeconds, asleepSeconds) = (status.busySeconds, status.idleSeconds, status.asleepSeconds)
+    batches = status.thread.batches
+    let thread = status.thread
+    (busySeconds, idleSeconds, asleepSeconds) = (thread.busySeconds, thread.idleSeconds, thread.asleepSeconds)
   }
 }
 

@@ -60,22 +60,7 @@ enum WireMetrics {
     exposition.family("sluice_wire_live_frames", .gauge, help: "1: live frames are set up.") { family in
       for (labels, queue) in queues { family.sample(labels, queue.hasLiveFrames ? UInt64(1) : 0) }
     }
-    exposition.family("sluice_wire_batches_total", .counter, help: "Batches by size: packets is the least of the bucket.") {
-      family in
-      for (labels, queue) in queues {
-        for (index, count) in queue.batches.enumerated() {
-          family.sample(labels + [("packets", "\(1 << index)")], count)
-        }
-      }
-    }
-    exposition.family("sluice_wire_thread_seconds_total", .counter, help: "What the packet thread did with its time.") {
-      family in
-      for (labels, queue) in queues {
-        for (state, seconds) in [("busy", queue.busySeconds), ("idle", queue.idleSeconds), ("asleep", queue.asleepSeconds)] {
-          family.sample(labels + [("state", state)], seconds)
-        }
-      }
-    }
+    ThreadMetrics.add(queues.map { ($0.0, $0.1.thread) }, prefix: "sluice_wire", to: &exposition)
   }
 
   private static func addFlows(_ wires: [WireStatus], to exposition: inout Exposition) {
@@ -96,5 +81,29 @@ enum WireMetrics {
     family("_export_records_total", .counter, "Records that the exporter took.") { $0.exportedRecords }
     family("_export_unsent_records_total", .counter, "Of these, in messages that could not be sent.") { $0.unsentRecords }
     family("_export_messages_total", .counter, "IPFIX messages sent.") { $0.messages }
+  }
+}
+
+/// What packet threads did, as metrics.
+enum ThreadMetrics {
+  static func add(
+    _ threads: [(labels: [(String, String)], report: ThreadReport)], prefix: String, to exposition: inout Exposition
+  ) {
+    exposition.family("\(prefix)_batch_packets", .histogram, help: "Packets that the packet thread took at a time.") {
+      family in
+      for (labels, report) in threads {
+        let bounds = (1..<report.batches.count).map { Double(1 << $0 - 1) }
+        family.histogram(labels, bounds: bounds, counts: report.batches, sum: Double(report.packets))
+      }
+    }
+    exposition.family(
+      "\(prefix)_thread_seconds_total", .counter, help: "What the packet thread did with its time; idle: awake for nothing."
+    ) { family in
+      for (labels, report) in threads {
+        for (state, seconds) in [
+          ("busy", report.busySeconds), ("idle", report.idleSeconds), ("asleep", report.asleepSeconds),
+        ] { family.sample(labels + [("state", state)], seconds) }
+      }
+    }
   }
 }

@@ -4,6 +4,8 @@ import LinuxSystem
 public struct LoopHistogram: Hashable, Sendable {
   /// Element i: batches of 2^i up to 2^(i+1)−1 packets; the last one: also larger ones.
   public var batches = [UInt64](repeating: 0, count: LoopHistogram.bucketCount)
+  /// In all batches together.
+  public var packets: UInt64 = 0
   public var busyNanoseconds: UInt64 = 0
   /// Awake, without packets.
   public var idleNanoseconds: UInt64 = 0
@@ -23,6 +25,7 @@ public struct LoopHistogram: Hashable, Sendable {
   public static func + (left: LoopHistogram, right: LoopHistogram) -> LoopHistogram {
     var sum = left
     for index in sum.batches.indices { sum.batches[index] += right.batches[index] }
+    sum.packets += right.packets
     sum.busyNanoseconds += right.busyNanoseconds
     sum.idleNanoseconds += right.idleNanoseconds
     sum.asleepNanoseconds += right.asleepNanoseconds
@@ -38,9 +41,10 @@ public struct LoopHistogram: Hashable, Sendable {
 final class LoopMeter: Sendable {
   enum Phase: Int { case busy, idle, asleep }
 
-  private let cells = CounterBlock(count: LoopMeter.sleepsCell + 1)
+  private let cells = CounterBlock(count: LoopMeter.packetsCell + 1)
   private static var phaseCell: Int { LoopHistogram.bucketCount }
   private static var sleepsCell: Int { phaseCell + 3 }
+  private static var packetsCell: Int { sleepsCell + 1 }
 
   init() {}
 
@@ -63,7 +67,10 @@ final class LoopMeter: Sendable {
       phase = next
     }
 
-    mutating func count(_ packets: UInt32) { meter.cells.add(1, at: LoopHistogram.bucket(packets)) }
+    mutating func count(_ packets: UInt32) {
+      meter.cells.add(1, at: LoopHistogram.bucket(packets))
+      meter.cells.add(UInt64(packets), at: LoopMeter.packetsCell)
+    }
   }
 
   func histogram() -> LoopHistogram {
@@ -73,6 +80,7 @@ final class LoopMeter: Sendable {
     histogram.idleNanoseconds = cells.load(LoopMeter.phaseCell + Phase.idle.rawValue)
     histogram.asleepNanoseconds = cells.load(LoopMeter.phaseCell + Phase.asleep.rawValue)
     histogram.sleeps = cells.load(LoopMeter.sleepsCell)
+    histogram.packets = cells.load(LoopMeter.packetsCell)
     return histogram
   }
 }

@@ -183,6 +183,7 @@ struct WireTests {
       return text.trimmingCharacters(in: .whitespacesAndNewlines) == "2000"
     }
     #expect(try stack.metric("sluice_flow_packets_total") == 2000)
+    #expect(try stack.metric("sluice_wire_batch_packets_sum") == 2000)
     #expect(try stack.metric("sluice_flow_export_records_total") == 4)
     #expect(try stack.metric("sluice_flow_records_lost_total") == 0)
     #expect(try stack.metric("sluice_flow_export_unsent_records_total") == 0)
