@@ -40,7 +40,7 @@ static __always_inline int stamp(struct xdp_md *ctx)
 
 	if ((void *)(s + 1) > (void *)(long)ctx->data_end)
 		return -1;
-	s->magic = SLUICE_STAMP_MAGIC;
+	s->magic = SLUICE_STAMP_MAGIC + constants.stream;
 	s->sequence = state.sequence++;
 	s->timestamp = bpf_ktime_get_ns();
 	return 0;

@@ -20,6 +20,18 @@ struct {
 	__type(value, __u64);
 } latencies SEC(".maps");
 
+/*
+ * Not by CPU: a stream of one sending CPU comes through one receive queue, but where several CPUs fill that queue, now one
+ * of them empties it, now another; never two at a time.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SLUICE_STREAMS_MAX);
+	__type(key, __u32);
+	__type(value, struct sluice_stream);
+} streams SEC(".maps");
+
 const volatile struct sluice_sink_constants constants SEC(".rodata.sluice") = {};
 
 /* The place of the highest bit of a number that isn't 0. BPF has no instruction for it. */
@@ -47,13 +59,33 @@ static __always_inline __u32 bucket(__u64 value)
 	return 32 * shift + (value >> shift);
 }
 
+static __always_inline void follow(__u32 number, __u32 sequence)
+{
+	struct sluice_stream *stream = bpf_map_lookup_elem(&streams, &number);
+
+	if (!stream)
+		return;
+	if (stream->is_known) {
+		__s32 ahead = sequence - stream->next_sequence;
+
+		if (ahead > 0)
+			stream->missing += ahead;
+		if (ahead < 0) { /* late, and was counted missing */
+			stream->late++;
+			return;
+		}
+	}
+	stream->is_known = 1;
+	stream->next_sequence = sequence + 1;
+}
+
 static __always_inline void measure(const struct xdp_md *ctx, struct sluice_sink_counters *c)
 {
 	const struct sluice_stamp *s = (void *)(long)ctx->data + (constants.stamp_offset & 0xfff);
 	__u64 latency, *count;
 	__u32 key;
 
-	if ((void *)(s + 1) > (void *)(long)ctx->data_end || s->magic != SLUICE_STAMP_MAGIC) {
+	if ((void *)(s + 1) > (void *)(long)ctx->data_end || s->magic - SLUICE_STAMP_MAGIC >= SLUICE_STREAMS_MAX) {
 		c->unstamped++;
 		return;
 	}
@@ -67,17 +99,8 @@ static __always_inline void measure(const struct xdp_md *ctx, struct sluice_sink
 		c->latency_least = latency;
 	if (latency > c->latency_greatest)
 		c->latency_greatest = latency;
-	if (c->stamped++) {
-		__s32 ahead = s->sequence - c->next_sequence;
-
-		if (ahead > 0)
-			c->missing += ahead;
-		if (ahead < 0) { /* late, and was counted missing */
-			c->late++;
-			return;
-		}
-	}
-	c->next_sequence = s->sequence + 1;
+	c->stamped++;
+	follow(s->magic - SLUICE_STAMP_MAGIC, s->sequence);
 }
 
 SEC("xdp")

@@ -13,6 +13,8 @@ public final class TrafficGenerator {
   public static let frameCountMax = Int(SLUICE_GENERATOR_FRAMES_MAX)
   /// Bytes of a stamp in a frame.
   public static let stampByteCount = MemoryLayout<sluice_stamp>.size
+  /// Streams that a sink tells apart.
+  public static let streamCountMax = Int(SLUICE_STREAMS_MAX)
 
   /// What became of the frames so far.
   public struct State: Hashable, Sendable {
@@ -36,7 +38,11 @@ public final class TrafficGenerator {
   ///   - frames: Sent in turn; 14 ... ``frameByteCountMax`` bytes each, at most ``frameCountMax``.
   ///   - stampOffset: Where a `struct sluice_stamp` is written into every frame, over what is there; it must fit in each.
   ///     nil: frames leave as they are.
-  public init(interfaceIndex: UInt32, frames: [[UInt8]], stampOffset: Int? = nil) throws(ProgramError) {
+  ///   - stream: In its stamps, below ``streamCountMax``: its own among generators whose frames one sink measures.
+  public init(
+    interfaceIndex: UInt32, frames: [[UInt8]], stampOffset: Int? = nil, stream: Int = 0
+  ) throws(ProgramError) {
+    precondition(0..<TrafficGenerator.streamCountMax ~= stream, "a stream that a sink can tell apart")
     precondition(!frames.isEmpty && frames.count <= TrafficGenerator.frameCountMax, "1 ... frameCountMax frames")
     let least = max(14, (stampOffset ?? 0) + (stampOffset == nil ? 0 : TrafficGenerator.stampByteCount))
     precondition(
@@ -47,7 +53,7 @@ public final class TrafficGenerator {
       PackageResources.sluice_generator_bpf_o, programName: "sluice_generate",
       constants: sluice_generator_constants(
         byte_count: UInt32(memory.byteCount), frame_count: UInt32(frames.count), stamp_offset: UInt32(stampOffset ?? 0),
-        has_stamp: stampOffset == nil ? 0 : 1))
+        has_stamp: stampOffset == nil ? 0 : 1, stream: UInt32(stream)))
     try object.setFrameByteCount(memory.byteCount)
     try object.setMaxEntries(UInt32(frames.count), of: "frames")
     try object.setFragsSupport()

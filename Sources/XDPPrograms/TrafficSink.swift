@@ -6,7 +6,8 @@ import LinuxSystem
 /// Counts what an interface receives, in its driver, and takes it off the network; with stamps also how long packets took,
 /// and how many are missing. Attached from creation to the end of the value.
 ///
-/// One generator's stamps on each receiving CPU: sequence numbers are followed per CPU. Not for sharing between threads.
+/// Sequence numbers are followed by stream, exactly where each stream comes through one receive queue: on a veth, where
+/// its sender stays on one CPU. Not for sharing between threads.
 public final class TrafficSink {
   /// What arrived, all CPUs together.
   public struct Counts: Hashable, Sendable {
@@ -32,6 +33,8 @@ public final class TrafficSink {
 
   private let counters: BPFMap
   private let latencies: BPFMap
+  private let streams: UnsafePointer<sluice_stream>
+  private let streamRegion: MappedRegion
   private let link: OwnedDescriptor
   private let cpuCount: Int
 
@@ -50,6 +53,9 @@ public final class TrafficSink {
     try object.load()
     let counters = try object.map("counters")
     let latencies = try object.map("latencies")
+    let region = try object.map("streams").share(Int(SLUICE_STREAMS_MAX) * MemoryLayout<sluice_stream>.stride)
+    streams = UnsafePointer(region.base.assumingMemoryBound(to: sluice_stream.self))  // the map's values, side by side
+    streamRegion = region
     let program = try object.program()
     cpuCount = Int(try checkBPF("count possible CPUs", "") { libbpf_num_possible_cpus() })
     let raw = program.rawValue
@@ -62,14 +68,18 @@ public final class TrafficSink {
   }
 
   public func counts() throws(ProgramError) -> Counts {
-    try counters.values(UInt32(0), cpuCount: cpuCount, of: sluice_sink_counters.self).reduce(into: Counts()) { sum, cpu in
+    var sum = Counts()
+    for cpu in try counters.values(UInt32(0), cpuCount: cpuCount, of: sluice_sink_counters.self) {
       sum.packets &+= cpu.packets
       sum.bytes &+= cpu.bytes
       sum.stamped &+= cpu.stamped
       sum.unstamped &+= cpu.unstamped
-      sum.missing &+= cpu.missing
-      sum.late &+= cpu.late
     }
+    for stream in 0..<Int(SLUICE_STREAMS_MAX) {
+      sum.missing &+= streams[stream].missing
+      sum.late &+= streams[stream].late
+    }
+    return sum
   }
 
   /// Of stamped packets so far; all 0 before the first.

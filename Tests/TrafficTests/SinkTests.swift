@@ -2,9 +2,9 @@ import CSluiceABI
 import LinuxSystem
 import NetworkSupport
 import Testing
-import XDPPrograms
 
 @testable import Traffic
+@testable import XDPPrograms
 
 /// The sink's measurements against stamps of a known age, and of a generator.
 @Suite("What a sink measures", .serialized)
@@ -55,6 +55,38 @@ struct SinkTests {
       #expect(all.least >= ages[0] && all.least < ages[0] + slack)
       #expect(all.greatest >= ages[3])
       try expectAllStamped(sink, count: 400)
+    }
+  }
+
+  @Test("Numbers that are skipped are missing, those that come after all are late; each stream is followed alone")
+  func followsStreams() throws {
+    try namespace.perform {
+      let sink = try TrafficSink(interfaceIndex: try index("two"), stampOffset: 40)
+      var transmitter = try LiveTransmitter(frameCount: 1, frameByteCount: 2048, ports: [try index("one")])
+      let memory = try transmitter.mapFrames()
+      func send(_ stream: UInt32, _ sequence: UInt32) throws {
+        let stamp = sluice_stamp(
+          magic: UInt32(SLUICE_STAMP_MAGIC) &+ stream, sequence: sequence,
+          timestamp: SystemClock.monotonicNanoseconds())
+        memory.base.storeBytes(of: stamp, toByteOffset: 40, as: sluice_stamp.self)
+        transmitter.enqueue(address: 0, byteCount: 64, port: 0)
+        try transmitter.flush()
+      }
+      // One that wraps, one that begins anywhere, the last that there is; in turn, so that each disturbs the others.
+      for step in 0..<10 as Range<UInt32> {
+        for (stream, first) in [(0, 0xffff_fffb), (1, 7), (255, 0)] as [(UInt32, UInt32)] {
+          try send(stream, first &+ step)
+        }
+      }
+      var expected = TrafficSink.Counts(packets: 30, bytes: 30 * 64, stamped: 30)
+      #expect(try sink.counts() == expected)
+      for sequence in [20, 24, 22, 25] as [UInt32] { try send(1, sequence) }  // 17...19 and 21...23 skipped, 22 late
+      (expected.packets, expected.bytes, expected.stamped) = (34, 34 * 64, 34)
+      (expected.missing, expected.late) = (6, 1)
+      #expect(try sink.counts() == expected)
+      try send(256, 0)  // another magic number
+      (expected.packets, expected.bytes, expected.unstamped) = (35, 35 * 64, 1)
+      #expect(try sink.counts() == expected)
     }
   }
 

@@ -260,6 +260,7 @@ struct sluice_generator_constants {
 	__u32 frame_count;
 	__u32 stamp_offset; /* where struct sluice_stamp is written into each frame */
 	__u32 has_stamp; /* boolean */
+	__u32 stream; /* in its stamps: below SLUICE_STREAMS_MAX */
 };
 
 /* What the traffic generator counts, in `.bss`. */
@@ -273,10 +274,11 @@ struct sluice_generator_state {
 #define SLUICE_GENERATOR_FRAMES_MAX 65536
 
 /* In a frame, at any offset: numbers in host order. */
-#define SLUICE_STAMP_MAGIC 0x706d7473u
+#define SLUICE_STAMP_MAGIC 0x706d7400u
+#define SLUICE_STREAMS_MAX 256
 struct sluice_stamp {
-	__u32 magic;
-	__u32 sequence; /* counts the frames of one generator, wrapping */
+	__u32 magic; /* SLUICE_STAMP_MAGIC + stream */
+	__u32 sequence; /* counts the frames of the stream, wrapping */
 	__u64 timestamp; /* CLOCK_MONOTONIC, nanoseconds, when the frame was built */
 };
 
@@ -290,7 +292,7 @@ struct sluice_sink_constants {
 /* Latency buckets that hold any 64-bit value. */
 #define SLUICE_LATENCY_BUCKETS 1920
 
-/* What one CPU counts in the traffic sink; the last five are about stamped frames. */
+/* What one CPU counts in the traffic sink; the last four are about stamped frames. */
 struct sluice_sink_counters {
 	__u64 packets;
 	__u64 bytes;
@@ -299,10 +301,15 @@ struct sluice_sink_counters {
 	__u64 latency_sum; /* nanoseconds */
 	__u64 latency_least;
 	__u64 latency_greatest;
+};
+
+/* One stream at the traffic sink, on a cache line of its own. */
+struct sluice_stream {
 	__u64 missing; /* sequence numbers skipped; those that come after all are in `late` too */
 	__u64 late; /* behind a frame that was sent after them */
 	__u32 next_sequence;
-	__u32 reserved;
+	__u32 is_known; /* boolean: a frame of it came */
+	__u64 reserved[5];
 };
 
 _Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
@@ -314,6 +321,7 @@ _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_path) == 8, "ABI");
 _Static_assert(sizeof(struct sluice_decision) == 24, "ABI");
 _Static_assert(sizeof(struct sluice_stamp) == 16, "ABI");
+_Static_assert(sizeof(struct sluice_stream) == 64, "ABI");
 _Static_assert(__builtin_offsetof(struct sluice_transmit, queue) == 128, "ABI");
 
 #endif
