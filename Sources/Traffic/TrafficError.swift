@@ -8,7 +8,7 @@ public struct TrafficError: Error, Hashable, Sendable, CustomStringConvertible {
 /// Bounds of what the generator takes.
 public enum TrafficLimits {
   /// Bytes of a frame, Ethernet header included, frame check sequence not. The engine's limit.
-  public static let frameByteCountMax = 2044
+  public static let frameByteCountMax = 3400
   /// Ethernet's least frame without its check sequence.
   public static let frameByteCountMin = 60
   /// Different frames of one run, and entries of one table. The engine's limit.
