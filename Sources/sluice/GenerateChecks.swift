@@ -7,7 +7,7 @@ enum GenerateChecks {
   /// Bytes of a routing table.
   private static let tableByteCountMax = 64 << 20
 
-  /// The interface, up and able to take XDP frames.
+  /// The interface, up and free to send.
   static func interface(_ name: String, force: Bool) throws(CommandError) -> NetworkInterface {
     let interface = try find(name)
     if interface.isLoopback {
@@ -28,7 +28,6 @@ enum GenerateChecks {
       throw CommandError(.failure, "no_carrier", "\(name) has no carrier: \(peer)")
     }
     try checkPrivileges()
-    try checkFeatures(interface)
     return interface
   }
 
@@ -43,7 +42,7 @@ enum GenerateChecks {
     }
   }
 
-  private static func find(_ name: String) throws(CommandError) -> NetworkInterface {
+  static func find(_ name: String) throws(CommandError) -> NetworkInterface {
     do throws(SystemError) {
       return try NetworkInterface.named(name)
     } catch {
@@ -64,7 +63,8 @@ enum GenerateChecks {
     }
   }
 
-  private static func checkFeatures(_ interface: NetworkInterface) throws(CommandError) {
+  /// That the interface takes XDP frames now.
+  static func features(_ interface: NetworkInterface) throws(CommandError) {
     // Kernels before 6.3 don't tell; then the transmit statistics will.
     guard let features = (try? interface.xdpFeatures()) ?? nil, !features.contains(.transmitRedirected) else { return }
     let remedy =

@@ -1,6 +1,7 @@
 import LinuxSystem
 import Packets
 import Traffic
+import XDPPrograms
 
 /// What one run of `sluice generate` is to do, checked.
 struct GenerateJob {
@@ -18,6 +19,10 @@ extension Generate {
   /// - Parameter hardwareAddress: Of the interface; nil where it is not known.
   func job(hardwareAddress: [UInt8]?) throws -> GenerateJob {
     try checkNumbers()
+    if latency && receive == nil {
+      throw CommandError.usage("--latency needs --receive: the interface where frames arrive")
+    }
+    if latency && pcap != nil { throw CommandError.usage("--latency writes into payloads: --pcap excludes it") }
     let cpus = try threadCPUs()
     let rate = try rate.flatMap { $0 == "max" ? nil : $0 }.map { text in try parse("--rate", text, TrafficRate.init) }
     let ramp = try ramp.map { text in
@@ -94,7 +99,13 @@ extension Generate {
     if let threads, !(1...TrafficLimits.threadCountMax).contains(threads) {
       throw .usage("--threads \(threads) is out of range: 1 to \(TrafficLimits.threadCountMax)")
     }
-    guard let cpus else { return Array(repeating: nil, count: threads ?? 1) }
+    guard let cpus else {
+      let count = threads ?? 1
+      guard latency, let allowed = try? Topology.allowedCPUs(), !allowed.isEmpty else {
+        return Array(repeating: nil, count: count)
+      }
+      return (0..<count).map { allowed[$0 % allowed.count] }
+    }
     guard let numbers = Topology.parseList(cpus), !numbers.isEmpty, numbers.count <= TrafficLimits.threadCountMax else {
       throw .usage("--cpus \(ValueTextError.excerpt(cpus)): write 0,1 or 2-5, at most \(TrafficLimits.threadCountMax)")
     }
@@ -121,6 +132,7 @@ extension Generate {
       options.sourcePortCount = flows
       options.packetCount = count
       options.seed = seed
+      if latency { options.stampByteCount = TrafficGenerator.stampByteCount }
       return try TrafficPlan(try flowTexts.map(FlowSpecification.init(parsing:)), options: options)
     } catch let error as TrafficError {
       throw CommandError.usage(error.description)

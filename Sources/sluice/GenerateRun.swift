@@ -2,6 +2,7 @@ import Foundation
 import LinuxSystem
 import Synchronization
 import Traffic
+import XDPPrograms
 
 /// What a run came to.
 struct GenerateOutcome {
@@ -9,6 +10,8 @@ struct GenerateOutcome {
   var threadCount: Int
   /// Why every call was slow; nil if none was.
   var slowReason: String?
+  /// nil without a receiver.
+  var received: GenerateReceiver.Received?
 }
 
 /// One run: starts the senders together, watches them, stops them on SIGINT and SIGTERM. Blocks the calling thread.
@@ -17,6 +20,7 @@ struct GenerateRun {
   let job: GenerateJob
   let output: Output
   let progress: GenerateProgress
+  let receiver: GenerateReceiver?
 
   /// From the moment that all are loaded to the first packet: every thread is awake by then.
   private static let startDelayNanoseconds: UInt64 = 2_000_000
@@ -31,7 +35,10 @@ struct GenerateRun {
       if let slowReason { output.note("warning: every call costs tens of milliseconds: \(slowReason)") }
       StopSignal.install()
       let report = try send(senders, control)
-      return GenerateOutcome(report: report, threadCount: senders.count, slowReason: slowReason)
+      let streamCount = senders.reduce(0) { $0 + $1.streamCount }
+      let received = try receiver?.result(
+        of: report.attempted, isSequenceWhole: streamCount <= TrafficGenerator.streamCountMax)
+      return GenerateOutcome(report: report, threadCount: senders.count, slowReason: slowReason, received: received)
     } catch let error as SystemError {
       throw CommandError(.failure, "send_failed", error.description)
     }
@@ -40,9 +47,13 @@ struct GenerateRun {
   /// No more than have something to send.
   private func makeSenders(_ control: GenerateControl) -> [GenerateSender] {
     let schedules = job.plan.schedule.split(into: job.cpus.count).filter { !$0.phases.isEmpty }
+    var streamCount = 0
     return schedules.enumerated().map { index, schedule in
       let pace = schedules.count == 1 ? job.pace : job.pace.dealt(index, of: schedules.count)
-      return GenerateSender(job, schedule: schedule, pace: pace, interfaceIndex: interface.index, control: control)
+      defer { streamCount += schedule.phases.count }
+      return GenerateSender(
+        job, schedule: schedule, pace: pace, interfaceIndex: interface.index, firstStream: streamCount,
+        control: control)
     }
   }
 
@@ -92,7 +103,9 @@ struct GenerateRun {
       stop: sent.contains { $0.stop == .signal } ? .signal : sent.contains { $0.stop == .duration } ? .duration : .count,
       due: sent[0].due.map { _ in sent.reduce(0) { $0 + ($1.due ?? 0) } })
     for part in sent { report.lateness.merge(part.lateness) }
-    steps.finish(elapsedNanoseconds: report.nanoseconds, attempted: report.attempted, dropped: transmitDropped)
+    steps.finish(
+      elapsedNanoseconds: report.nanoseconds, attempted: report.attempted, dropped: transmitDropped,
+      received: try receiver?.settledCount(of: report.attempted))
     report.steps = steps.rows
     return report
   }
@@ -111,7 +124,10 @@ struct GenerateRun {
       if isStep || progress.isDue(elapsed) {
         let attempted = senders.reduce(0) { $0 + $1.attempted.load(ordering: .relaxed) }
         let dropped = try dropped() &- droppedBefore
-        if isStep { steps.record(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped) }
+        if isStep {
+          steps.record(
+            elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped, received: try receiver?.count())
+        }
         progress.show(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped)
       }
       let next = min(steps.next, progress.next)
@@ -128,47 +144,62 @@ struct GenerateRun {
 struct GenerateSteps {
   private let steps: [TrafficPace.Step]
   private(set) var rows: [TrafficReport.Step] = []
-  private var last: (elapsed: UInt64, attempted: UInt64, dropped: UInt64) = (0, 0, 0)
+  private var last: (elapsed: UInt64, attempted: UInt64, dropped: UInt64, received: UInt64) = (0, 0, 0, 0)
 
   /// One step is a rate, not a ramp: nothing is recorded.
   init(_ steps: [TrafficPace.Step]) { self.steps = steps.count > 1 ? steps : [] }
 
-  /// When the next step ends.
-  var next: UInt64 { rows.count < steps.count ? steps[rows.count].end ?? .max : .max }
+  /// When the next step ends; the last one only with the run, which still sends what was due just before.
+  var next: UInt64 { rows.count + 1 < steps.count ? steps[rows.count].end ?? .max : .max }
 
   func isDue(_ elapsed: UInt64) -> Bool { elapsed >= next }
 
-  mutating func record(elapsedNanoseconds elapsed: UInt64, attempted: UInt64, dropped: UInt64) {
+  mutating func record(elapsedNanoseconds elapsed: UInt64, attempted: UInt64, dropped: UInt64, received: UInt64?) {
     guard rows.count < steps.count, elapsed > last.elapsed else { return }
     rows.append(
       TrafficReport.Step(
         asked: steps[rows.count].rate.perSecond, nanoseconds: elapsed - last.elapsed,
-        attempted: attempted - min(last.attempted, attempted), transmitDropped: dropped &- last.dropped, received: nil))
-    last = (elapsed, attempted, dropped)
+        attempted: attempted - min(last.attempted, attempted), transmitDropped: dropped &- last.dropped,
+        received: received.map { $0 &- last.received }))
+    last = (elapsed, attempted, dropped, received ?? 0)
   }
 
   /// What came after the last record, if anything did.
-  mutating func finish(elapsedNanoseconds elapsed: UInt64, attempted: UInt64, dropped: UInt64) {
+  mutating func finish(elapsedNanoseconds elapsed: UInt64, attempted: UInt64, dropped: UInt64, received: UInt64?) {
     if attempted > last.attempted || rows.isEmpty {
-      record(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped)
+      record(elapsedNanoseconds: elapsed, attempted: attempted, dropped: dropped, received: received)
     }
   }
 }
 
-/// SIGINT or SIGTERM: the run ends and reports; a second one ends the process as ever.
+/// SIGINT or SIGTERM: the run ends and reports; one more, half a second later or after, ends the process.
 enum StopSignal {
-  private static let received = Atomic(false)
+  /// When the first came; 0: none did.
+  private static let first = Atomic<UInt64>(0)
+  /// timeout(1) sends its signal twice at once, to the process and to its group: that is one wish.
+  private static let graceNanoseconds: UInt64 = 500_000_000
 
-  static var isReceived: Bool { received.load(ordering: .relaxed) }
+  static var isReceived: Bool { first.load(ordering: .relaxed) != 0 }
 
   static func install() {
-    received.store(false, ordering: .relaxed)  // also initialises it: a handler must not
+    first.store(0, ordering: .relaxed)  // also initialises it: a handler must not
+    var wanted = sigset_t()
+    sigemptyset(&wanted)
     for number in [SIGINT, SIGTERM] {
       var action = sigaction()
-      action.__sigaction_handler.sa_handler = { _ in StopSignal.received.store(true, ordering: .relaxed) }
-      action.sa_flags = CInt(bitPattern: UInt32(SA_RESETHAND))
+      action.__sigaction_handler.sa_handler = { StopSignal.receive($0) }
       sigaction(number, &action, nil)
+      sigaddset(&wanted, number)
     }
+    // Whoever started the process may have blocked them, and it would inherit that.
+    pthread_sigmask(SIG_UNBLOCK, &wanted, nil)
+  }
+
+  /// In the handler: nothing that isn't async-signal-safe.
+  private static func receive(_ number: CInt) {
+    let now = SystemClock.monotonicNanoseconds()
+    let (isFirst, time) = first.compareExchange(expected: 0, desired: now, ordering: .relaxed)
+    if !isFirst, now - min(time, now) > graceNanoseconds { _exit(128 + number) }
   }
 }
 

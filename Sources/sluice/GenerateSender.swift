@@ -44,6 +44,7 @@ final class GenerateSender: Sendable {
   private let schedule: TrafficSchedule
   private let pace: TrafficPace
   private let interfaceIndex: UInt32
+  private let firstStream: Int
   private let control: GenerateControl
   /// Why calls are slow, or why it can't send.
   private let loaded = Handoff<Result<String?, CommandError>>()
@@ -60,15 +61,21 @@ final class GenerateSender: Sendable {
   /// - Parameters:
   ///   - schedule: Its part of the plan's.
   ///   - pace: Its part of the job's.
+  ///   - firstStream: Of its stamps: each of its tables has one, from this on, beginning again after the last.
   init(
-    _ job: GenerateJob, schedule: TrafficSchedule, pace: TrafficPace, interfaceIndex: UInt32, control: GenerateControl
+    _ job: GenerateJob, schedule: TrafficSchedule, pace: TrafficPace, interfaceIndex: UInt32, firstStream: Int,
+    control: GenerateControl
   ) {
     self.job = job
     self.schedule = schedule
     self.pace = pace
     self.interfaceIndex = interfaceIndex
+    self.firstStream = firstStream
     self.control = control
   }
+
+  /// Streams of stamps: one for each table.
+  var streamCount: Int { schedule.phases.count }
 
   /// Starts the thread, which loads its tables and waits.
   func spawn(name: String, cpu: Int?) throws(SystemError) {
@@ -90,8 +97,11 @@ final class GenerateSender: Sendable {
     let generators: [TrafficGenerator]
     do throws(ProgramError) {
       var made: [TrafficGenerator] = []
-      for phase in schedule.phases {
-        made.append(try TrafficGenerator(interfaceIndex: interfaceIndex, frames: job.plan.table(phase)))
+      for (index, phase) in schedule.phases.enumerated() {
+        made.append(
+          try TrafficGenerator(
+            interfaceIndex: interfaceIndex, frames: job.plan.table(phase), stampOffset: job.plan.stampOffset,
+            stream: (firstStream + index) % TrafficGenerator.streamCountMax))
       }
       generators = made
       loaded.put(.success(generators.lazy.compactMap(\.slowReason).first))

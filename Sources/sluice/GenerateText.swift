@@ -118,8 +118,18 @@ enum GenerateText {
       "bits_per_second_l1": .number(report.bitsPerSecond(.l1).rounded()),
       "due": report.due.map(JSON.count) ?? .null, "shortfall": .count(report.shortfall),
       "lateness_ns": quantiles(report.lateness), "steps": .array(report.steps.map(json)),
+      "received": outcome.received.map(json) ?? .null,
+      "latency_ns": outcome.received?.latency.map(quantiles) ?? .null,
       "threads": .count(outcome.threadCount), "slow_reason": .optional(outcome.slowReason),
       "stopped_by": .string(report.stop.rawValue),
+    ]
+  }
+
+  private static func json(_ received: GenerateReceiver.Received) -> JSON {
+    [
+      "interface": .string(received.interface), "packets": .count(received.packets), "bytes": .count(received.bytes),
+      "lost": .count(received.lost), "missing": received.missing.map(JSON.count) ?? .null,
+      "late": received.late.map(JSON.count) ?? .null,
     ]
   }
 
@@ -175,18 +185,40 @@ enum GenerateText {
       lines.append(
         "late              p50 \(time(p50)), p99 \(time(p99)), at most \(time(report.lateness.greatest))")
     }
+    if let received = outcome.received { lines += text(received, of: report.attempted) }
     if outcome.threadCount > 1 { lines.append("threads           \(outcome.threadCount)") }
     if !report.steps.isEmpty { lines += ["", table(report.steps)] }
     if let slowReason = outcome.slowReason { lines.append("slow because      \(slowReason)") }
     return lines.joined(separator: "\n")
   }
 
+  private static func text(_ received: GenerateReceiver.Received, of attempted: UInt64) -> [String] {
+    let share = attempted == 0 ? 0 : Double(received.lost) / Double(attempted) * 100
+    var lines = [
+      "received          \(received.packets) at \(received.interface), lost \(received.lost) "
+        + "(\(String(format: "%.4f", share)) %)"
+    ]
+    if let missing = received.missing, let late = received.late {
+      lines.append("sequence          \(missing) skipped, \(late) behind a later one")
+    }
+    guard let latency = received.latency, latency.count > 0 else { return lines }
+    let shares: [(String, Double)] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)]
+    let quantiles = shares.map { "\($0.0) \(time(latency.quantile($0.1) ?? 0))" }
+    lines.append(
+      "latency           min \(time(latency.least)), \(quantiles.joined(separator: ", ")), "
+        + "max \(time(latency.greatest))")
+    return lines
+  }
+
   private static func table(_ steps: [TrafficReport.Step]) -> String {
-    var table = Table(">STEP", ">ASKED/S", ">SENT/S", ">SECONDS", ">ATTEMPTED", ">DROPPED")
+    let hasReceiver = steps.contains { $0.received != nil }
+    var table = Table(
+      ">STEP", ">ASKED/S", ">SENT/S", ">SECONDS", ">ATTEMPTED", ">DROPPED", hasReceiver ? ">RECEIVED" : "")
     for (index, step) in steps.enumerated() {
       table.add(
         "\(index + 1)", Quantity.short(step.asked), Quantity.short(step.packetsPerSecond),
-        String(format: "%.3f", Double(step.nanoseconds) / 1e9), "\(step.attempted)", "\(step.transmitDropped)")
+        String(format: "%.3f", Double(step.nanoseconds) / 1e9), "\(step.attempted)", "\(step.transmitDropped)",
+        step.received.map(String.init) ?? "")
     }
     return table.text
   }
