@@ -193,8 +193,8 @@ let package = Package(
     .testTarget(
       name: "CLITests",
       dependencies: [
-        "sluice", "ControlProtocol", "Rules", hummingbird, arguments, httpClient, grpcCore, grpcTransport,
-        .product(name: "HummingbirdTesting", package: "hummingbird"),
+        "sluice", "ControlProtocol", "Rules", "Traffic", "Packets", "NetworkSupport", hummingbird, arguments, httpClient,
+        grpcCore, grpcTransport, .product(name: "HummingbirdTesting", package: "hummingbird"),
       ]),
     .testTarget(name: "ArchitectureTests"),
     .target(name: "DatabaseSupport", path: "Tests/DatabaseSupport"),

@@ -12,17 +12,17 @@ struct Run {
 let executable = URL(filePath: "/proc/self/exe").resolvingSymlinksInPath().deletingLastPathComponent()
   .appending(path: "sluice")
 
-/// Runs the built command with a home of its own.
+/// Runs the built command with a home of its own, in a network namespace if one is named.
 func sluice(
-  _ arguments: [String], home: URL, input: String = "", environment: [String: String] = [:]
+  _ arguments: [String], home: URL, input: String = "", environment: [String: String] = [:], namespace: String? = nil
 ) async throws -> Run {
   try await withCheckedThrowingContinuation { done in
     Thread.detachNewThread {
       done.resume(
         with: Result {
           let process = Process()
-          process.executableURL = executable
-          process.arguments = arguments
+          process.executableURL = namespace == nil ? executable : URL(filePath: "/bin/ip")
+          process.arguments = (namespace.map { ["netns", "exec", $0, executable.path] } ?? []) + arguments
           process.environment = ["HOME": home.path, "PATH": "/usr/bin:/bin", "TERM": "dumb"]
             .merging(environment) { _, own in own }
           let (standardInput, output, errors) = (Pipe(), Pipe(), Pipe())
