@@ -7,7 +7,7 @@ import XSK
 public struct PacketContext: BitwiseCopyable, Hashable, Sendable {
   /// Counter slot of the rule that sent it here; ``unknownSlot`` if the program didn't say.
   public var slot: UInt32
-  /// Of the whole packet. A stage sees its first frame; the rest of a longer packet lies in further ones.
+  /// Of the whole packet.
   public var byteCount: UInt32
   /// CLOCK_MONOTONIC, when the XDP program saw it, or when its batch was received if the program didn't say.
   public var timestampNanoseconds: UInt64
@@ -50,6 +50,17 @@ public protocol PacketStage: ~Copyable {
   /// A stage in another file than its chain carries `@_noAllocation @_noLocks` itself, so that the compiler's proof
   /// about the chain holds file by file.
   mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict
+
+  /// A packet in several buffers, of which `packet` is the first. A stage without this sees the first one only.
+  mutating func process(
+    _ packet: inout MutableRawSpan, followedBy rest: FollowingBuffers, _ context: inout PacketContext
+  ) -> Verdict
+}
+
+extension PacketStage where Self: ~Copyable {
+  @inlinable public mutating func process(
+    _ packet: inout MutableRawSpan, followedBy rest: FollowingBuffers, _ context: inout PacketContext
+  ) -> Verdict { process(&packet, &context) }
 }
 
 /// Two stages, one after the other.
@@ -66,6 +77,13 @@ public protocol PacketStage: ~Copyable {
     guard first.process(&packet, &context) == .proceed else { return .finish }
     return second.process(&packet, &context)
   }
+
+  @inlinable public mutating func process(
+    _ packet: inout MutableRawSpan, followedBy rest: FollowingBuffers, _ context: inout PacketContext
+  ) -> Verdict {
+    guard first.process(&packet, followedBy: rest, &context) == .proceed else { return .finish }
+    return second.process(&packet, followedBy: rest, &context)
+  }
 }
 
 /// Counts packets and bytes.
@@ -77,7 +95,7 @@ public struct TrafficCount: PacketStage, ~Copyable {
 
   @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
     packets &+= 1
-    bytes &+= UInt64(truncatingIfNeeded: packet.byteCount)
+    bytes &+= UInt64(context.byteCount)
     return .proceed
   }
 }
@@ -90,6 +108,14 @@ public struct CaptureTap: PacketStage, ~Copyable {
 
   @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
     taps.append(packet, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
+    return .proceed
+  }
+
+  @inlinable public mutating func process(
+    _ packet: inout MutableRawSpan, followedBy rest: FollowingBuffers, _ context: inout PacketContext
+  ) -> Verdict {
+    taps.append(
+      packet, followedBy: rest, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
     return .proceed
   }
 }
@@ -130,21 +156,39 @@ public struct WireCapture: PacketStage, ~Copyable {
   public init(fallback: CaptureFallback) { self.fallback = fallback }
 
   @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
-    if !context.isCaptured { return .proceed }
-    if context.side == 0 ? first.isEmpty : second.isEmpty {
-      if fallback == .pass {
-        passed &+= 1
-        return .proceed
-      }
-      dropped &+= 1
-      return .finish
-    }
+    if let verdict = verdictWithoutCapture(context) { return verdict }
     if context.side == 0 {
       first.append(packet, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
     } else {
       second.append(packet, slot: context.slot, timestampNanoseconds: context.timestampNanoseconds)
     }
     captured &+= 1
+    return .finish
+  }
+
+  @inlinable public mutating func process(
+    _ packet: inout MutableRawSpan, followedBy rest: FollowingBuffers, _ context: inout PacketContext
+  ) -> Verdict {
+    if let verdict = verdictWithoutCapture(context) { return verdict }
+    let (slot, time) = (context.slot, context.timestampNanoseconds)
+    if context.side == 0 {
+      first.append(packet, followedBy: rest, slot: slot, timestampNanoseconds: time)
+    } else {
+      second.append(packet, followedBy: rest, slot: slot, timestampNanoseconds: time)
+    }
+    captured &+= 1
+    return .finish
+  }
+
+  /// Nil: a capture wants the packet.
+  @inlinable mutating func verdictWithoutCapture(_ context: PacketContext) -> Verdict? {
+    if !context.isCaptured { return .proceed }
+    guard context.side == 0 ? first.isEmpty : second.isEmpty else { return nil }
+    if fallback == .pass {
+      passed &+= 1
+      return .proceed
+    }
+    dropped &+= 1
     return .finish
   }
 }
@@ -172,23 +216,24 @@ struct PipelineEntry: FrameHandler, ~Copyable {
 
   @inline(__always)
   mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame) {
-    handle(&packet, in: frame, byteCount: UInt32(truncatingIfNeeded: packet.byteCount))
+    var context = context(of: frame, byteCount: UInt32(truncatingIfNeeded: packet.byteCount))
+    _ = pipeline.process(&packet, &context)
   }
 
-  /// The stages see the first buffer, and the length of the whole packet.
-  @inline(__always)
+  // Long packets are rare, and the code for them apart leaves that for the others small.
+  @inline(never)
   mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, followedBy rest: FollowingBuffers) {
-    handle(&packet, in: frame, byteCount: UInt32(truncatingIfNeeded: packet.byteCount) &+ rest.byteCount)
+    var context = context(of: frame, byteCount: UInt32(truncatingIfNeeded: packet.byteCount) &+ rest.byteCount)
+    _ = pipeline.process(&packet, followedBy: rest, &context)
   }
 
   @inline(__always)
-  private mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, byteCount: UInt32) {
+  private func context(of frame: ReceivedFrame, byteCount: UInt32) -> PacketContext {
     let metadata = frame.takeMetadata()
     let isOurs = metadata.first == SLUICE_METADATA_MAGIC  // struct sluice_metadata: magic, slot, timestamp
-    var context = PacketContext(
+    return PacketContext(
       slot: isOurs ? metadata.second : PacketContext.unknownSlot, byteCount: byteCount,
       timestampNanoseconds: isOurs ? metadata.last : now)
-    _ = pipeline.process(&packet, &context)
   }
 }
 
@@ -300,15 +345,16 @@ func receiveBatch(
   var index: UInt32 = 0
   while index < available {
     let first = socket.received(index)
-    var last = index
-    var byteCount = first.byteCount
+    var rest: FollowingBuffers?
     if first.isContinued {
-      last = lastBuffer(of: index, available, &socket, &byteCount)
+      rest = socket.followingBuffers(of: index, available: available)
       // Its end is not among them: in the next batch, which has room for it. A packet has 18 buffers at most
       // (MAX_SKB_FRAGS + 1), the smallest batch 32.
-      if last == available { break }
+      if rest == nil { break }
       batch.hasSeveralFrames = true
     }
+    let last = index &+ (rest?.count ?? 0)
+    let byteCount = first.byteCount &+ (rest?.byteCount ?? 0)
     let metadata = socket.takeMetadata(of: first)
     let isCaptured = metadata.first == SLUICE_METADATA_MAGIC
     let isOurs = isCaptured || metadata.first == SLUICE_METADATA_FORWARD
@@ -316,7 +362,9 @@ func receiveBatch(
       slot: isOurs ? metadata.second : PacketContext.unknownSlot, byteCount: byteCount,
       timestampNanoseconds: isCaptured ? metadata.last : now, side: side, isCaptured: isCaptured)
     var packet = socket.bytes(of: first).mutableBytes
-    let goesOn = pipeline.process(&packet, &context) == .proceed
+    let verdict =
+      if let rest { processLong(&pipeline, &packet, rest, &context) } else { pipeline.process(&packet, &context) }
+    let goesOn = verdict == .proceed
     if reflects && goesOn { swapAddresses(&packet) }
     batch.count(byteCount: byteCount, goesOn: goesOn, wantsMirror: context.wantsMirror)
     batch.add(first, goesOn: goesOn, wantsMirror: context.wantsMirror)
@@ -329,18 +377,13 @@ func receiveBatch(
   socket.releaseReceived(index)
 }
 
-/// The last descriptor of the packet that begins at `first`, or `available` if that is not there.
-@_noAllocation @_noLocks
-func lastBuffer(
-  of first: UInt32, _ available: UInt32, _ socket: inout XDPSocket, _ byteCount: inout UInt32
-) -> UInt32 {
-  var index = first
-  while socket.received(index).isContinued {
-    index &+= 1
-    if index == available { return available }
-    byteCount &+= socket.received(index).byteCount
-  }
-  return index
+/// Long packets are rare: apart, so that the code for the others stays small.
+@_noAllocation @_noLocks @inline(never)
+func processLong(
+  _ pipeline: inout WirePipeline, _ packet: inout MutableRawSpan, _ rest: FollowingBuffers,
+  _ context: inout PacketContext
+) -> Verdict {
+  pipeline.process(&packet, followedBy: rest, &context)
 }
 
 /// Source and destination address of an Ethernet frame change places: one shuffle of sixteen bytes.

@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import XSK
 
@@ -9,21 +10,13 @@ enum QueueLoop {
     _ started: Handoff<Result<(report: QueueReport, descriptor: CInt), SystemError>>
   ) {
     do throws(SystemError) {
-      let subject = "UMEM of \(configuration.interface.name) queue \(configuration.queue)"
-      let memory = try UMEM(
-        geometry: configuration.geometry, numaNode: configuration.numaNode,
-        wantsHugePages: configuration.wantsHugePages, subject: subject)
-      var pool = memory.makePool()
-      let socket = try XDPSocket(
-        memory: memory, pool: &pool, interface: configuration.interface, queue: configuration.queue,
-        options: XDPSocket.Options(
-          zeroCopy: configuration.zeroCopy, isProgramNative: configuration.isProgramNative))
+      let opened = try open(configuration)
       var engine = QueueEngine(
-        queue: QueueState(socket: socket, pool: pool), shared: shared, batch: BatchSize(most: configuration.batchLimit))
+        queue: opened.queue, shared: shared, batch: BatchSize(most: configuration.batchLimit))
       let descriptor = engine.queue.socket.descriptor.rawValue
       shared.open(descriptor)
       shared.publish(engine.queue)
-      started.put(.success((report(configuration, engine.queue), descriptor)))
+      started.put(.success((report(configuration, engine.queue, opened.reason), descriptor)))
       let failure = PacketLoop.run(&engine, shared.control, wait: configuration.wait)
       shared.control.settle(isOver: true) {}
       shared.taps.close(&engine.queue.entry.pipeline.second.taps)
@@ -34,14 +27,51 @@ enum QueueLoop {
     }
   }
 
-  private static func report(_ configuration: QueueConfiguration, _ queue: borrowing QueueState) -> QueueReport {
+  private struct Opened: ~Copyable {
+    var queue: QueueState
+    /// Why long packets get lost.
+    let reason: String?
+  }
+
+  /// With fragments where they are wanted and the kernel takes them.
+  private static func open(_ configuration: QueueConfiguration) throws(SystemError) -> Opened {
+    guard configuration.usesFragments else {
+      return Opened(queue: try open(configuration, usesFragments: false), reason: nil)
+    }
+    do throws(SystemError) {
+      return Opened(queue: try open(configuration, usesFragments: true), reason: nil)
+    } catch {
+      // What else may be wrong with the arguments fails again.
+      guard error.code == EINVAL else { throw error }
+      return Opened(queue: try open(configuration, usesFragments: false), reason: error.description)
+    }
+  }
+
+  private static func open(
+    _ configuration: QueueConfiguration, usesFragments: Bool
+  ) throws(SystemError) -> QueueState {
+    let memory = try UMEM(
+      geometry: configuration.geometry, numaNode: configuration.numaNode, wantsHugePages: configuration.wantsHugePages,
+      subject: "UMEM of \(configuration.interface.name) queue \(configuration.queue)")
+    var pool = memory.makePool()
+    let socket = try XDPSocket(
+      memory: memory, pool: &pool, interface: configuration.interface, queue: configuration.queue,
+      options: XDPSocket.Options(
+        zeroCopy: configuration.zeroCopy, usesFragments: usesFragments,
+        isProgramNative: configuration.isProgramNative))
+    return QueueState(socket: socket, pool: pool)
+  }
+
+  private static func report(
+    _ configuration: QueueConfiguration, _ queue: borrowing QueueState, _ fragmentReason: String?
+  ) -> QueueReport {
     QueueReport(
       interface: configuration.interface.name, queue: configuration.queue, isZeroCopy: queue.socket.isZeroCopy,
       copyReason: queue.socket.copyReason, cpu: configuration.cpu ?? -1, placement: queue.socket.memory.placement,
       hasHugePages: queue.socket.memory.hasHugePages,
       hugePageReason: queue.socket.memory.hugePageRefusal.map { $0.description },
       frameCount: configuration.geometry.frameCount, frameByteCount: configuration.geometry.frameByteCount,
-      bindRetries: queue.socket.bindRetries)
+      usesFragments: queue.socket.usesFragments, fragmentReason: fragmentReason, bindRetries: queue.socket.bindRetries)
   }
 }
 

@@ -15,6 +15,9 @@ public struct QueueConfiguration: Hashable, Sendable {
   /// The XDP program is attached in native mode; under a generic one packets are copied.
   public var isProgramNative: Bool
   public var wantsHugePages: Bool
+  /// Packets longer than a frame are received, too, where the kernel can (Linux 6.6): jumbo frames, and what a veth
+  /// pair's stack didn't cut into segments.
+  public var usesFragments: Bool
   public var wait: WaitMode
   /// Packets taken at a time, at most.
   public var batchLimit: UInt32
@@ -24,7 +27,7 @@ public struct QueueConfiguration: Hashable, Sendable {
   public init(
     interface: NetworkInterface, queue: UInt32, cpu: Int? = nil, frameCount: UInt32 = 32_768,
     zeroCopy: XDPSocket.ZeroCopyMode = .auto, isProgramNative: Bool = true, wantsHugePages: Bool = true,
-    wait: WaitMode = .adaptive, batchLimit: UInt32 = 256
+    usesFragments: Bool = true, wait: WaitMode = .adaptive, batchLimit: UInt32 = 256
   ) {
     self.interface = interface
     self.queue = queue
@@ -35,6 +38,7 @@ public struct QueueConfiguration: Hashable, Sendable {
     self.zeroCopy = zeroCopy
     self.isProgramNative = isProgramNative
     self.wantsHugePages = wantsHugePages
+    self.usesFragments = usesFragments
     self.wait = wait
     self.batchLimit = batchLimit
   }
@@ -57,6 +61,9 @@ public struct QueueReport: Hashable, Sendable {
   public var hugePageReason: String?
   public var frameCount: UInt32
   public var frameByteCount: UInt32
+  public var usesFragments: Bool
+  /// Why packets longer than a frame get lost although they were wanted; nil: they don't, or were not.
+  public var fragmentReason: String?
   /// How often the queue was busy before the bind succeeded.
   public var bindRetries: Int
 }

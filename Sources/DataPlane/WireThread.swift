@@ -127,6 +127,6 @@ enum WireThread {
       copyReason: socket.copyReason, cpu: configuration.cpu ?? -1, placement: socket.memory.placement,
       hasHugePages: socket.memory.hasHugePages, hugePageReason: socket.memory.hugePageRefusal.map { $0.description },
       frameCount: configuration.frameCount, frameByteCount: configuration.frameByteCount,
-      bindRetries: socket.bindRetries)
+      usesFragments: socket.usesFragments, bindRetries: socket.bindRetries)
   }
 }

@@ -45,7 +45,9 @@ public struct FramePool: ~Copyable {
   }
 
   /// XSK_UNALIGNED_BUF_ADDR_MASK.
-  @inlinable static var unalignedMask: UInt64 { (1 << 48) - 1 }
+  @inlinable static var unalignedMask: UInt64 {
+    @_noAllocation @_noLocks get { (1 << 48) - 1 }
+  }
 
   /// The offset of a free frame, now the caller's. The pool must not be empty.
   @inlinable public mutating func take() -> UInt64 {

@@ -23,7 +23,7 @@ public struct PacketDescriptor: BitwiseCopyable, Hashable, Sendable {
 
   /// Offset in the memory of the byte that an address means: the frame's, plus what unaligned frames keep in the upper
   /// 16 bits. Aligned ones have zero there; a branch that tells them apart costs as much as the addition.
-  @inlinable static func offset(of address: UInt64) -> Int {
+  @inlinable @_noAllocation @_noLocks static func offset(of address: UInt64) -> Int {
     Int(truncatingIfNeeded: (address & FramePool.unalignedMask) &+ (address &>> 48))
   }
 }

@@ -83,6 +83,32 @@ public struct RecordProducer: BitwiseCopyable {
     return true
   }
 
+  /// As above, of a packet in several buffers: `packet` is the first, `rest` has the others.
+  @inlinable @_noAllocation @_noLocks
+  public func append(
+    _ packet: borrowing MutableRawSpan, followedBy rest: FollowingBuffers, slot: UInt32, timestampNanoseconds: UInt64
+  ) -> Bool {
+    guard admits(slot: slot) else { return false }
+    let original = UInt32(truncatingIfNeeded: packet.byteCount) &+ rest.byteCount
+    guard
+      let place = open(slot: slot, original: original, timestampNanoseconds: timestampNanoseconds)
+    else { return false }
+    var done = min(packet.byteCount, place.captured)
+    packet.withUnsafeBytes {
+      if let source = $0.baseAddress { ByteCopy.copy(source, to: place.bytes, byteCount: done) }
+    }
+    var index: UInt32 = 0
+    while done < place.captured, index < rest.count {
+      let bytes = rest[index]
+      let count = min(bytes.count, place.captured &- done)
+      if let source = bytes.baseAddress { ByteCopy.copy(source, to: place.bytes + done, byteCount: count) }
+      done &+= count
+      index &+= 1
+    }
+    close(place)
+    return true
+  }
+
   /// Counts a packet; true if filter and sampling want it.
   @inlinable @inline(__always)
   func admits(slot: UInt32) -> Bool {

@@ -176,6 +176,22 @@ public struct Taps: ~Copyable {
     }
   }
 
+  /// As above, a packet in several buffers: whole.
+  @inlinable @_noAllocation @_noLocks
+  public mutating func append(
+    _ packet: borrowing MutableRawSpan, followedBy rest: FollowingBuffers, slot: UInt32, timestampNanoseconds: UInt64
+  ) {
+    var index = 0
+    while index < count {
+      if let producer = producers[index],
+        producer.append(packet, followedBy: rest, slot: slot, timestampNanoseconds: timestampNanoseconds)
+      {
+        hasNewRecords = true
+      }
+      index &+= 1
+    }
+  }
+
   /// Wakes sleeping consumers of rings that got records since the last call.
   public mutating func wakeConsumers() {
     if !hasNewRecords { return }

@@ -15,7 +15,7 @@ struct Bench: ~Copyable {
 
   init(
     _ network: TestNetwork, queues: UInt32 = 1, frameCount: UInt32 = 1024, withMetadata: Bool = true,
-    wait: WaitMode = .adaptive
+    wait: WaitMode = .adaptive, takesFragments: Bool = false
   ) throws {
     let near = try network.near()
     var workers: [QueueWorker] = []
@@ -24,7 +24,8 @@ struct Bench: ~Copyable {
         try QueueWorker.start(
           .init(interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false, wait: wait)))
     }
-    let program = try RedirectProgram(interface: near, withMetadata: withMetadata)
+    let program = try RedirectProgram(
+      interface: near, withMetadata: withMetadata, takesFragments: takesFragments)
     for worker in workers { try program.insert(queue: worker.report.queue, socket: worker.socketDescriptor) }
     sender = try FrameSender(interface: try network.far())
     self.near = near
@@ -33,6 +34,8 @@ struct Bench: ~Copyable {
   }
 
   var received: UInt64 { workers.reduce(0) { $0 + $1.counters().receivedPackets } }
+
+  var receivedBytes: UInt64 { workers.reduce(0) { $0 + $1.counters().receivedBytes } }
 
   /// Sends so many packets and waits until the workers have them all. Not faster than they receive: nothing is lost.
   mutating func send(_ count: Int, byteCount: Int = 64, slot: (Int) -> UInt8 = { _ in 1 }) throws {
@@ -50,11 +53,11 @@ struct Bench: ~Copyable {
 
   /// Sends bursts that the workers' few frames don't hold, until the kernel has lost packets, and waits until what it
   /// didn't lose has been received. Returns how many were sent.
-  mutating func flood() throws -> UInt64 {
+  mutating func flood(byteCount: Int = 64) throws -> UInt64 {
     let before = sent
     for _ in 0..<200 where workers.allSatisfy({ $0.lossCount == 0 }) {
       for _ in 0..<500 {
-        try sender.send(testFrame(slot: 1, number: UInt32(sent)))
+        try sender.send(testFrame(slot: 1, number: UInt32(sent), byteCount: byteCount))
         sent += 1
       }
       usleep(5000)  // the workers go to sleep
