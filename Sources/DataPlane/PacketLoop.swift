@@ -28,10 +28,12 @@ enum PacketLoop {
   static var sleepMilliseconds: CInt { 1000 }
 
   /// Runs until told to stop (nil), or until a socket breaks; then receives what is there.
+  ///
+  /// - Parameter dozes: Packets may wait some 100 microseconds: an adaptive thread leaves its CPU to others meanwhile.
   static func run<Engine: PacketEngine & ~Copyable>(
-    _ engine: inout Engine, _ control: LoopControl, wait: WaitMode
+    _ engine: inout Engine, _ control: LoopControl, wait: WaitMode, dozes: Bool = false
   ) -> SystemError? {
-    var policy = WaitPolicy(wait)
+    var policy = WaitPolicy(wait, dozes: dozes)
     var meter = LoopMeter.Writer(control.meter, now: SystemClock.monotonicNanoseconds())
     var sources = PollSet()
     sources.add(control.wake.descriptor.rawValue)
@@ -50,6 +52,12 @@ enum PacketLoop {
         step = policy.sawNothing()
       }
       if step == .again { continue }
+      if step == .doze {
+        meter.enter(.asleep, now: SystemClock.monotonicNanoseconds())
+        SystemClock.pause(nanoseconds: WaitPolicy.dozeNanoseconds)
+        meter.enter(.idle, now: SystemClock.monotonicNanoseconds())
+        continue
+      }
       do throws(SystemError) {
         try look(step, &engine, control, &sources, &meter)
       } catch { failure = error }

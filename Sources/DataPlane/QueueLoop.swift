@@ -17,7 +17,8 @@ enum QueueLoop {
       shared.open(descriptor)
       shared.publish(engine.queue)
       started.put(.success((report(configuration, engine.queue, opened.reason), descriptor)))
-      let failure = PacketLoop.run(&engine, shared.control, wait: configuration.wait)
+      // Nothing waits for these packets, and the captures' writers may share the CPU.
+      let failure = PacketLoop.run(&engine, shared.control, wait: configuration.wait, dozes: true)
       shared.control.settle(isOver: true) {}
       shared.taps.close(&engine.queue.entry.pipeline.second.taps)
       shared.publish(engine.queue)

@@ -21,6 +21,12 @@ public enum SystemClock {
     return best.offset
   }
 
+  /// Blocks the thread; shorter where a signal comes.
+  public static func pause(nanoseconds: UInt64) {
+    var time = timespec(tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+    nanosleep(&time, nil)
+  }
+
   private static func read(_ clock: clockid_t) -> UInt64 {
     var time = timespec()
     clock_gettime(clock, &time)

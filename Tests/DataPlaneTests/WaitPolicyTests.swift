@@ -46,6 +46,31 @@ struct WaitPolicyTests {
     #expect(before == WaitPolicy.patienceMax)
   }
 
+  @Test("Where packets may wait, an adaptive thread dozes instead of looking; fewer times while that is in vain")
+  func dozes() {
+    var policy = WaitPolicy(.adaptive, dozes: true)
+    func dozesToSleep() -> UInt32 {
+      var count: UInt32 = 0
+      while true {
+        switch policy.sawNothing() {
+        case .doze: count += 1
+        case .sleep: return count
+        case .again, .check: Issue.record("it looks without end")
+        }
+      }
+    }
+    for expected in [32, 16, 8, 4, 2, 1, 1] as [UInt32] { #expect(dozesToSleep() == expected) }
+    // Packets after a doze: it paid.
+    _ = policy.sawPackets()
+    for _ in 0..<10 {
+      #expect(policy.sawNothing() == .doze)
+      _ = policy.sawPackets()
+    }
+    #expect(dozesToSleep() == WaitPolicy.dozesMax)
+    var spin = WaitPolicy(.spin, dozes: true)
+    #expect((0..<1000).allSatisfy { _ in spin.sawNothing() == .again })
+  }
+
   @Test("Under traffic sockets are asked after once in a thousand batches, in every mode", arguments: WaitMode.allCases)
   func checksUnderTraffic(mode: WaitMode) {
     var policy = WaitPolicy(mode)
