@@ -25,8 +25,13 @@ public struct TrafficRun: Sendable {
     public init() {}
   }
 
-  /// Packets in one call at most, so that the caller looks at clock and signals every few milliseconds.
+  /// Packets in one call at most of a paced run, so that the caller looks at clock and signals every few milliseconds.
   public static let sliceMax: UInt32 = 16384
+  /// Packets in one call at most of a run without pace.
+  public static let unpacedSliceMax: UInt32 = 1 << 20
+  /// How long a call of a run without pace is to take. Each waits for whoever changes an XDP program anywhere on the
+  /// machine, tens of milliseconds: better seldom than often.
+  private static let unpacedNanoseconds: UInt64 = 20_000_000
   /// Packets in one call at most of a run that has to catch up: what was late leaves in bursts, not in one.
   public static let catchUpMax: UInt32 = 256
   /// Longest sleep.
@@ -62,7 +67,9 @@ public struct TrafficRun: Sendable {
   public func step(elapsedNanoseconds elapsed: UInt64) -> Step {
     guard phase < schedule.phases.count else { return .finished(.count) }
     let isOver = durationNanoseconds.map { elapsed >= $0 } ?? false
-    if pace.isUnlimited { return isOver ? .finished(.duration) : .send(phase: phase, packetCount: slice(.max)) }
+    if pace.isUnlimited {
+      return isOver ? .finished(.duration) : .send(phase: phase, packetCount: slice(unpaced(elapsed)))
+    }
     if isOver, let end = durationNanoseconds {
       // What was due just before the end; not what a slow machine has left behind for long.
       let backlog = pace.due(before: end) - min(attempted, pace.due(before: end))
@@ -102,9 +109,16 @@ public struct TrafficRun: Sendable {
     if attemptedByPhase[phase] == all { phase += 1 }
   }
 
+  /// What the engine has taken in such a time so far, or takes until the end if that is nearer.
+  private func unpaced(_ elapsed: UInt64) -> UInt64 {
+    let time = min(TrafficRun.unpacedNanoseconds, durationNanoseconds.map { $0 - min($0, elapsed) } ?? .max)
+    let packets = UInt128(attempted) * UInt128(time) / UInt128(max(1, elapsed))
+    return max(UInt64(TrafficRun.sliceMax), min(UInt64(clamping: packets), UInt64(TrafficRun.unpacedSliceMax)))
+  }
+
   private func slice(_ allowed: UInt64) -> UInt32 {
     let rest = schedule.phases[phase].packetCount.map { $0 - attemptedByPhase[phase] } ?? .max
-    let limit = pace.isUnlimited ? UInt64(TrafficRun.sliceMax) : max(burst, UInt64(TrafficRun.catchUpMax))
+    let limit = pace.isUnlimited ? UInt64(TrafficRun.unpacedSliceMax) : max(burst, UInt64(TrafficRun.catchUpMax))
     return UInt32(min(allowed, rest, limit))
   }
 

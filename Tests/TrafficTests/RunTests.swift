@@ -19,7 +19,7 @@ struct RunTests {
         greatestWait = max(greatestWait, until - min(now, until))
         now = max(now, until) + oversleeps
       case .send(_, let count):
-        precondition(count > 0 && count <= TrafficRun.sliceMax)
+        precondition(count > 0 && count <= (run.pace.isUnlimited ? TrafficRun.unpacedSliceMax : TrafficRun.sliceMax))
         now += UInt64(count) * costPerPacket
         calls += 1
         run.record(attempted: count)
@@ -35,12 +35,23 @@ struct RunTests {
   }
   private let endless = TrafficSchedule(endless: [.init(frameCount: 1, weight: 1)])
 
-  @Test("Unpaced: everything, at once", arguments: [1, 64, 16384, 16385, 1_000_003] as [UInt64])
-  func sendsAll(_ packets: UInt64) {
+  @Test(
+    "Unpaced: everything, at once, in calls of 20 ms once the speed is known",
+    arguments: [(1, 1), (64, 1), (16384, 1), (16385, 2), (216_384, 2), (216_385, 3), (1_000_003, 6)] as [(UInt64, Int)])
+  func sendsAll(_ packets: UInt64, _ calls: Int) {
     var state = TrafficRun(one(packets))
     let result = run(&state)
     #expect(state.attempted == packets && result.stop == .count && result.greatestWait == 0)
-    #expect(result.calls == Int((packets + 16383) / 16384))
+    #expect(result.calls == calls)
+  }
+
+  @Test("Unpaced, a run ends with its duration, whatever the speed", arguments: [1, 100, 1000] as [UInt64])
+  func endsUnpaced(_ costPerPacket: UInt64) {
+    var state = TrafficRun(endless, durationNanoseconds: 1_000_000_000)
+    let result = run(&state, costPerPacket: costPerPacket)
+    let late = result.elapsed - 1_000_000_000
+    #expect(result.stop == .duration && late <= 16384 * costPerPacket, "\(late)")
+    #expect(state.attempted == result.elapsed / costPerPacket)
   }
 
   @Test(
