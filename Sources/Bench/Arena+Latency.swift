@@ -16,7 +16,7 @@ extension Arena {
     let sink = try TrafficSink(
       interfaceIndex: try NetworkInterface.named(cables[1].far).index, stampOffset: offset)
     let child = try start(try contestant(name))
-    let load = try startLoad(cables[0].far, ["--rate", "\(packetsPerSecond)", "--stamps"])
+    let load = try startLoad(cables[0].far, ["--rate", "\(packetsPerSecond)", "--stamps", "--batch", "64"])
     try child.wait(for: "packets arrived") { (try? sink.counts().stamped) ?? 0 > 0 }
     usleep(Arena.warmUpMicroseconds)
     let start = try sink.latency().buckets

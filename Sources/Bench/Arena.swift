@@ -42,12 +42,13 @@ struct Arena {
     switch contestant.executable {
     case .own:
       child = try Child(
-        contestant.name, [ownPath] + contestant.arguments, cpu: contestant.cpu, folder: Enclosure.folder)
+        contestant.name, [ownPath] + contestant.arguments, cpu: contestant.cpu, folder: Enclosure.folder,
+        isRealTime: work.isRealTime)
     case .peer(let tool):
       guard let path = peers.paths[tool] else { throw BenchError("\(tool.rawValue) is missing") }
       child = try Child(
         contestant.name, [path] + contestant.arguments, cpu: contestant.cpu, folder: Enclosure.folder,
-        preload: peers.preload)
+        isRealTime: work.isRealTime, preload: peers.preload)
     }
     if let text = contestant.readyText {
       try child.wait(for: "it was ready") { child.output.contains(text) || child.errors.contains(text) }
@@ -61,7 +62,7 @@ struct Arena {
   func startLoad(_ interface: String, _ options: [String]) throws(BenchError) -> Child {
     let child = try Child(
       "load", [ownPath, "bench", "subject", "load", interface, "--size", "\(work.frameByteCount)"] + options,
-      cpu: Contestant.generatorCPU, folder: Enclosure.folder)
+      cpu: Contestant.generatorCPU, folder: Enclosure.folder, isRealTime: work.isRealTime)
     try child.wait(for: "it was ready") { child.output.contains(Subject.readyText) }
     return child
   }

@@ -13,15 +13,17 @@ final class Child {
   /// - Parameters:
   ///   - cpu: What to pin it to; nil: it does that itself.
   ///   - folder: For its output.
+  ///   - isRealTime: It runs before all that is not: see ``Enclosure/realTime``.
   init(
-    _ name: String, _ command: [String], cpu: Int?, folder: String, preload: String? = nil
+    _ name: String, _ command: [String], cpu: Int?, folder: String, isRealTime: Bool, preload: String? = nil
   ) throws(BenchError) {
     self.name = name
     logPath = "\(folder)/\(name).out"
     errorPath = "\(folder)/\(name).err"
-    // setpriv, taskset and env replace themselves: the process is the program's.
+    // setpriv, chrt, taskset and env replace themselves: the process is the program's.
     let arguments =
-      ["setpriv", "--pdeathsig", "KILL"] + (cpu.map { ["taskset", "-c", "\($0)"] } ?? [])
+      ["setpriv", "--pdeathsig", "KILL"] + (isRealTime ? Enclosure.realTime : [])
+      + (cpu.map { ["taskset", "-c", "\($0)"] } ?? [])
       + (preload.map { ["env", "LD_PRELOAD=\($0)"] } ?? []) + command
     do throws(SystemError) {
       process = try ChildProcess(arguments, output: .file(logPath), errors: .file(errorPath))

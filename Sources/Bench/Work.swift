@@ -56,6 +56,9 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
     Goal(.ratio(to: name), limit: limit, aim: aim)
   }
 
+  /// Nothing else of the machine may take a CPU meanwhile. Not where the disk must keep up, or nothing happens.
+  var isRealTime: Bool { ![.capture, .captureLarge, .idle].contains(self) }
+
   /// Packets go through near0 and near1, not in and out by near0.
   var usesTwoCables: Bool { [.forward, .forwardInKernel, .latency, .idle].contains(self) }
 

@@ -9,8 +9,9 @@ struct BenchCommand: ParsableCommand {
     discussion: """
       Makes network namespaces and veth pairs of its own, which go with it, and measures by the devices' counters what \
       arrives, not what a program says. The sender runs on CPU 0, the measured program on CPU 1. Every program runs in \
-      every round, in turning order; the table shows medians, and ratios within rounds. Needs root and two CPUs that \
-      have nothing else to do; takes minutes.
+      every round, in turning order; the table shows medians, and ratios within rounds. Programs that nothing but the \
+      CPU slows run in the real-time class, before all else on the machine. Needs root and two CPUs that have nothing \
+      else to do; takes minutes.
 
       Other programs are measured beside it where they are installed or in the folder --peers; --list tells which are \
       here and where the others come from. A `preload.so` in that folder is loaded into them.

@@ -12,7 +12,7 @@ struct BenchSubject: ParsableCommand {
     @Option var size = 64
     @Option var rate: Double?
     @Option var seconds: Double?
-    @Option var batch: UInt32 = 1024
+    @Option var batch: UInt32 = 16384
     @Flag var stamps = false
 
     func run() throws {
@@ -23,7 +23,7 @@ struct BenchSubject: ParsableCommand {
 
   struct Receive: ParsableCommand {
     @Argument var interface: String
-    @Option var batch: UInt32 = 64
+    @Option var batch: UInt32 = 256
     @Option var cpu = 1
     @Flag var rules = false
 
