@@ -124,7 +124,8 @@ demo-keep: release
 
 # PEERS: a folder of programs to measure beside ours, as `sluice bench --list` names them.
 PEERS ?=
-BENCH_FLAGS ?=
+# Rounds of a second each: about ten minutes in all, and as long again for the captures.
+BENCH_FLAGS ?= --seconds 1
 
 bench: release
 	@BIN='$(scratch)/release' Tests/Demo/bench.sh

@@ -55,7 +55,7 @@ public struct Contest {
         result.programs[result.programs.count - 1].reason = "\(tool.rawValue) is not installed (\(tool.origin))"
       }
     }
-    for round in 0..<plan.rounds {
+    for round in 0..<work.rounds(of: plan.rounds) {
       let order = round % 2 == 0 ? Array(all.indices) : all.indices.reversed()
       for index in order where result.programs[index].reason == nil {
         try measure(arena, &result.programs[index], round: round, load: load)
@@ -71,7 +71,7 @@ public struct Contest {
   }
 
   private func measure(_ arena: Arena, _ program: inout ProgramResult, round: Int, load: Double?) throws {
-    let head = "\(arena.work.rawValue) \(round + 1)/\(plan.rounds)"
+    let head = "\(arena.work.rawValue) \(round + 1)/\(arena.work.rounds(of: plan.rounds))"
     do {
       let sample: Sample
       switch arena.work {

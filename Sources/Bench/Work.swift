@@ -56,6 +56,12 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
     Goal(.ratio(to: name), limit: limit, aim: aim)
   }
 
+  /// How often it is measured. One round of a capture is a search of many measurements, and idleness varies little and
+  /// takes long: half as often.
+  func rounds(of asked: Int) -> Int {
+    [.capture, .captureLarge, .idle].contains(self) ? (asked + 1) / 2 : asked
+  }
+
   /// Nothing else of the machine may take a CPU meanwhile. Not where the disk must keep up, or nothing happens.
   var isRealTime: Bool { ![.capture, .captureLarge, .idle].contains(self) }
 

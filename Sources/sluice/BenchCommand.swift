@@ -31,7 +31,7 @@ struct BenchRun: ParsableCommand {
   @Argument(help: "What to measure; --list shows the names. [all]")
   var works: [String] = []
 
-  @Option(help: "How often each program runs, 1 to 100.")
+  @Option(help: "How often each program runs, 1 to 100; captures, which are searches, and idle half as often.")
   var rounds = 5
 
   @Option(help: "How long each measurement lasts, 0.1 to 60.")
