@@ -31,7 +31,7 @@ extension BenchReport {
       row.spread = "\(metric.unit.text(least)) - \(metric.unit.text(greatest))"
     }
     if !program.isOwn, let ratio = result.result(Goal(.ratio(to: program.name), limit: 0, aim: 0), metric.name) {
-      row.ratio = String(format: "%.2fx", ratio)
+      row.ratio = String(format: ratio < 0.1 ? "%.4fx" : "%.2fx", ratio)
     }
     let measure: Goal.Measure = program.isOwn ? .value : .ratio(to: program.name)
     if let goal = metric.goals.first(where: { $0.measure == measure }) {

@@ -39,6 +39,8 @@ struct ReportTests {
     report.results[0].programs[1].samples = [Sample(["rate": 8e6])]
     #expect(report.rows[1].wanted == ">= 1x, aim 1.05x MISSED")
     #expect(report.rows[1].ratio == "0.38x")
+    report.results[0].programs[1].samples = [Sample(["rate": 1.5e9])]
+    #expect(report.rows[1].ratio == "0.0020x")
   }
 
   @Test("Reasons and unexplained losses are told")
@@ -73,6 +75,12 @@ struct ReportTests {
     for document in others {
       #expect(MarkedPlace.replace(in: document, with: "new") == nil, "\(document)")
     }
+  }
+
+  @Test("Captures and idleness are measured half as often, and at least once", arguments: Work.allCases)
+  func rounds(work: Work) {
+    let isLong = [.capture, .captureLarge, .idle].contains(work)
+    #expect([1, 2, 5].map(work.rounds(of:)) == (isLong ? [1, 1, 3] : [1, 2, 5]))
   }
 
   @Test("Every work has a metric, its own program first, and goals for programs that run")
