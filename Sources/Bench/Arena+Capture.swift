@@ -2,21 +2,54 @@ import Foundation
 import LinuxSystem
 
 extension Arena {
-  /// Searches the highest rate of which all packets are in the file.
+  /// A search asks a dozen times: each question is short.
+  private static let searchSeconds = 2.0
+  private static let confirmationsMax = 12
+  private static let confirmationStep = 0.96
+  /// Of a file for each packet, at most.
+  private static let recordOverhead = 40
+
+  /// Searches the highest rate of which all packets are in the file, in short trials, and then one that lasts as long as
+  /// asked.
   ///
   /// - Parameter guess: The last round's result.
   func capture(_ name: String, guess: Double?, progress: (String) -> Void) throws -> Sample {
-    let range: ClosedRange<Double> = work == .captureLarge ? 50e3...2e6 : 200e3...8e6
-    var search = CaptureSearch(range, guess: guess)
+    var search = CaptureSearch(captureRates, guess: guess)
     while let rate = search.next {
-      let trial = try captureTrial(name, packetsPerSecond: rate)
+      let trial = try captureTrial(name, packetsPerSecond: rate, seconds: min(seconds, Arena.searchSeconds))
       progress("\(name): \(Int(trial.offered)) packets/s, \(trial.lost) lost")
       search.record(offered: trial.offered, lost: trial.lost)
     }
-    return Sample(["rate": search.best])
+    if seconds <= Arena.searchSeconds { return Sample(["rate": search.best]) }
+    return Sample(["rate": try confirm(name, search.best, progress: progress)])
   }
 
-  private func captureTrial(_ name: String, packetsPerSecond: Double) throws -> (offered: Double, lost: UInt64) {
+  private var captureRates: ClosedRange<Double> { work == .captureLarge ? 50e3...2e6 : 200e3...8e6 }
+
+  /// Of memory for the largest file: always the same, so that none is free for long.
+  private var reserveByteCount: UInt64 {
+    if seconds > Arena.searchSeconds { return CaptureReserve.byteCountMax }
+    return UInt64(captureRates.upperBound * seconds * Double(work.frameByteCount + Arena.recordOverhead))
+  }
+
+  /// What holds for two seconds need not hold for thirty: the highest rate from the searched one down that does.
+  private func confirm(_ name: String, _ found: Double, progress: (String) -> Void) throws -> Double {
+    var rate = found
+    for _ in 0..<Arena.confirmationsMax {
+      // As long as there is memory for the file.
+      let longest = Double(CaptureReserve.byteCountMax) / (rate * Double(work.frameByteCount + Arena.recordOverhead))
+      let duration = min(seconds, longest)
+      let trial = try captureTrial(name, packetsPerSecond: rate, seconds: duration)
+      progress("\(name): \(Int(trial.offered)) packets/s for \(Int(duration)) s, \(trial.lost) lost")
+      if trial.lost == 0 { return trial.offered }
+      rate = min(rate, trial.offered) * Arena.confirmationStep
+    }
+    throw BenchError("\(name) lost packets at every rate down to \(Int(rate)) packets/s")
+  }
+
+  private func captureTrial(
+    _ name: String, packetsPerSecond: Double, seconds: Double
+  ) throws -> (offered: Double, lost: UInt64) {
     let cable = try Cable(0)
     defer { withExtendedLifetime(cable) {} }
     // A veth takes live frames while its peer has an XDP program or GRO; for the programs that read from the stack.
@@ -26,10 +59,16 @@ extension Arena {
       let path = contestant.capturePath
     else { throw BenchError("\(work.rawValue) has no \(name)") }
     defer { try? FileManager.default.removeItem(atPath: path) }
+    let reserve = try CaptureReserve(byteCount: reserveByteCount)
     let child = try start(contestant)
+    reserve.follow(path)
     let load = try startLoad(cable.far, ["--rate", "\(packetsPerSecond)", "--seconds", "\(seconds)", "--batch", "1024"])
-    guard load.waitUntilEnded(seconds: seconds + 10), let sent = Subject.Account(output: load.output) else {
-      throw BenchError("the load did not end:\n\(load.lastWords)")
+    try load.wait(seconds: seconds + 10, for: "its time was over") {
+      reserve.follow(path)
+      return !load.isRunning
+    }
+    guard let sent = Subject.Account(output: load.output) else {
+      throw BenchError("the load did not tell what it sent:\n\(load.lastWords)")
     }
     try waitUntilWritten(path, by: child)
     child.stop(SIGINT)

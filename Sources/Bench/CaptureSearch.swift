@@ -2,8 +2,8 @@ import Foundation
 
 /// Finds the highest offered rate of which nothing is lost, on a grid of rates 5 % apart.
 ///
-/// Pure: it says what to try and is told what became of it. A rate that loses is tried a second time, so that one
-/// disturbance of the machine does not decide.
+/// Pure: it says what to try and is told what became of it. A rate that loses, or that the sender does not reach, is
+/// tried a second time, so that one disturbance of the machine does not decide.
 struct CaptureSearch: Hashable {
   private static let step = 1.05
 
@@ -42,10 +42,15 @@ struct CaptureSearch: Hashable {
   mutating func record(offered: Double, lost: UInt64) {
     guard let asked = next else { return }
     if lost == 0 {
-      good = place
       best = max(best, offered)
+      let isShort = offered < asked * 0.97
+      if isShort, !hasFailedHere {
+        hasFailedHere = true
+        return
+      }
+      good = place
       // More than the sender can do need not be tried.
-      if offered < asked * 0.97 { bad = good + 1 }
+      if isShort { bad = good + 1 }
       if isBounded { stride = nil }
       place = min(good + (stride ?? max(1, (bad - good) / 2)), bad - 1)
     } else if !hasFailedHere {

@@ -45,6 +45,20 @@ struct CaptureSearchTests {
     #expect((search.next ?? .infinity) < second)
   }
 
+  @Test("A sender that is slow once does not end the search; twice at one rate does")
+  func toleratesSlowSender() {
+    var search = CaptureSearch(100...10_000)
+    let first = search.next ?? 0
+    search.record(offered: first / 2, lost: 0)
+    #expect(search.next == first)
+    search.record(offered: first, lost: 0)
+    let second = search.next ?? 0
+    #expect(second > first)
+    search.record(offered: first, lost: 0)
+    search.record(offered: first, lost: 0)
+    #expect(search.next == nil && search.best == first)
+  }
+
   @Test("Where everything is lost, nothing is found")
   func everythingIsLost() { #expect(search(limit: 0).0 == 0) }
 
