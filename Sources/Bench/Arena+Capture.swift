@@ -62,7 +62,7 @@ extension Arena {
     let reserve = try CaptureReserve(byteCount: reserveByteCount)
     let child = try start(contestant)
     reserve.follow(path)
-    let load = try startLoad(cable.far, ["--rate", "\(packetsPerSecond)", "--seconds", "\(seconds)", "--batch", "1024"])
+    let load = try startLoad(cable.far, ["--rate", "\(packetsPerSecond)", "--seconds", "\(seconds)"])
     try load.wait(seconds: seconds + 10, for: "its time was over") {
       reserve.follow(path)
       return !load.isRunning

@@ -26,7 +26,9 @@ final class CaptureReserve {
   /// first.
   init(byteCount: UInt64) throws {
     let path = CaptureReserve.path
-    if !FileManager.default.fileExists(atPath: path) { FileManager.default.createFile(atPath: path, contents: nil) }
+    if !FileManager.default.fileExists(atPath: path) {
+      _ = FileManager.default.createFile(atPath: path, contents: nil)
+    }
     guard let file = FileHandle(forWritingAtPath: path) else { throw BenchError("cannot write \(path)") }
     let wanted = min(byteCount, CaptureReserve.byteCountMax)
     // Memory that is allocated without being written is not touched.

@@ -126,9 +126,13 @@ extension Work {
       ]
     case .capture, .captureLarge:
       let folder = Enclosure.folder
+      let byRules = Contestant.own(
+        ["capture", first, "--path", "\(folder)/rules.pcapng", "--rules"], name: "sluice, rules",
+        capturePath: "\(folder)/rules.pcapng")
       return [
-        .own(["capture", first, "--path", "\(folder)/sluice.pcapng"], capturePath: "\(folder)/sluice.pcapng"),
-        // 128 MiB of kernel buffer each, as much as ours has in all.
+        .own(["capture", first, "--path", "\(folder)/sluice.pcapng"], capturePath: "\(folder)/sluice.pcapng")
+      ] + (self == .capture ? [byRules] : []) + [
+        // 128 MiB of kernel buffer each; ours has 96 in all.
         Contestant(
           "tcpdump", .peer(.tcpdump), ["-i", first, "-n", "-B", "131072", "-w", "\(folder)/tcpdump.pcap"],
           readyText: "listening on", capturePath: "\(folder)/tcpdump.pcap"),

@@ -22,6 +22,16 @@ enum LeadingProgram {
     return .bare(program)
   }
 
+  /// The same for captures: in Sluice's program a rule says so, of every packet.
+  static func toCapture(
+    _ descriptor: CInt, from interface: NetworkInterface, classifies: Bool
+  ) throws -> LeadingProgram {
+    guard classifies else { return try toSocket(descriptor, from: interface, classifies: false) }
+    let program = try OwnProgram.attach(to: interface, rules: OwnProgram.captureAll)
+    try program.setSocket(descriptor, queue: 0)
+    return .classifying(program)
+  }
+
   /// Out of `target`, in the kernel.
   static func forward(
     from interface: NetworkInterface, to target: NetworkInterface, classifies: Bool

@@ -29,7 +29,11 @@ public final class CaptureSession: Sendable {
     do throws(CaptureError) {
       try writer.attach()
       do throws(SystemError) {
-        let thread = try PinnedThread.spawn(name: "capture") { onFinish(writer.run()) }
+        let thread = try PinnedThread.spawn(name: "capture") {
+          // It has the whole ring's time; a packet thread on the same CPU has its socket's ring alone.
+          PinnedThread.giveWay()
+          onFinish(writer.run())
+        }
         return CaptureSession(request: request, interface: interface, writer: writer, thread: thread)
       } catch { throw .system(error) }
     } catch {

@@ -9,6 +9,9 @@ public struct PinnedThread: ~Copyable, Sendable {
   /// The CPU it is pinned to; nil if it roams.
   public let cpu: Int?
 
+  /// The calling thread runs when others of this CPU don't, mostly: nice 10 (on Linux a thread has its own, sched(7)).
+  public static func giveWay() { setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10) }
+
   /// Starts a thread and returns once it runs where it should.
   ///
   /// - Parameters:

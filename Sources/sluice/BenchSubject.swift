@@ -36,8 +36,9 @@ struct BenchSubject: ParsableCommand {
     @Argument var interface: String
     @Option var path: String
     @Option var cpu = 1
+    @Flag var rules = false
 
-    func run() throws { try Subject.capture(interface, path: path, cpu: cpu) }
+    func run() throws { try Subject.capture(interface, path: path, cpu: cpu, classifies: rules) }
   }
 
   struct KernelWire: ParsableCommand {
