@@ -88,6 +88,8 @@ let package = Package(
     // The control side.
     .target(name: "Telemetry", dependencies: [coreMetrics]),
     .target(name: "Logs", dependencies: [logging]),
+    .target(name: "JSONValues"),
+    .target(name: "Audit", dependencies: ["JSONValues", crypto]),
     .target(name: "Settings", dependencies: [configuration]),
     .target(
       name: "Control",
@@ -95,7 +97,7 @@ let package = Package(
         "Packets", "Rules", "RuleCompiler", "XDPPrograms", "XSK", "DataPlane", "Flows", "LinuxSystem", "CSluiceABI", logging,
       ]),
     .target(
-      name: "ControlProtocol", dependencies: ["Packets", "Rules", grpcCore, grpcProtobuf, protobuf],
+      name: "ControlProtocol", dependencies: ["JSONValues", "Packets", "Rules", grpcCore, grpcProtobuf, protobuf],
       exclude: ["Protos"],
       resources: [.embedInCode("descriptors.pb")]),
     .target(
@@ -104,13 +106,15 @@ let package = Package(
         "Control", "ControlProtocol", "DataPlane", "Flows", "LinuxSystem", "Rules", "Telemetry", "XDPPrograms", grpcCore,
         grpcTransport, hummingbird, nioCore, lifecycle, logging,
       ]),
-    .target(name: "Storage", dependencies: ["Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto]),
+    .target(
+      name: "Storage",
+      dependencies: ["Audit", "JSONValues", "Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto]),
     .target(name: "Identity", dependencies: ["CSodium", crypto, jwt]),
     .target(
       name: "RESTAPI",
       dependencies: [
-        "Identity", "Storage", "Packets", "Rules", "ControlProtocol", "Telemetry", hummingbird, hummingbirdCore, httpTypes,
-        grpcCore, grpcTransport, nioCore, nioPosix, logging, metrics, lifecycle,
+        "Audit", "Identity", "Storage", "Packets", "Rules", "ControlProtocol", "Telemetry", hummingbird, hummingbirdCore,
+        httpTypes, grpcCore, grpcTransport, nioCore, nioPosix, logging, metrics, lifecycle,
       ]),
 
     // Executables: wiring only.
@@ -129,8 +133,8 @@ let package = Package(
     .executableTarget(
       name: "sluice",
       dependencies: [
-        "Rules", "Packets", "Traffic", "Bench", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments, httpClient,
-        grpcCore, grpcTransport, nioCore,
+        "Audit", "Rules", "Packets", "Traffic", "Bench", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments,
+        httpClient, grpcCore, grpcTransport, nioCore,
       ]),
 
     // In the virtual machines of Tests/Guest.
@@ -165,8 +169,8 @@ let package = Package(
     .testTarget(
       name: "RESTAPITests",
       dependencies: [
-        "RESTAPI", "sluice-api", "DatabaseSupport", "Storage", "Identity", "Rules", "ControlProtocol", "Telemetry",
-        hummingbird, .product(name: "HummingbirdTesting", package: "hummingbird"), httpTypes, grpcCore, grpcTransport,
+        "Audit", "RESTAPI", "sluice-api", "DatabaseSupport", "Storage", "Identity", "Rules", "ControlProtocol",
+        "Telemetry", hummingbird, .product(name: "HummingbirdTesting", package: "hummingbird"), httpTypes, grpcCore, grpcTransport,
         nioCore, logging,
       ]),
     .testTarget(name: "PacketsTests", dependencies: ["Packets", "TestSupport"]),
@@ -193,14 +197,15 @@ let package = Package(
     .testTarget(
       name: "CLITests",
       dependencies: [
-        "sluice", "ControlProtocol", "Rules", "Traffic", "Packets", "NetworkSupport", hummingbird, arguments, httpClient,
-        grpcCore, grpcTransport, .product(name: "HummingbirdTesting", package: "hummingbird"),
+        "sluice", "Audit", "JSONValues", "ControlProtocol", "Rules", "Traffic", "Packets", "NetworkSupport", hummingbird,
+        arguments, httpClient, grpcCore, grpcTransport, .product(name: "HummingbirdTesting", package: "hummingbird"),
       ]),
     .testTarget(name: "ArchitectureTests"),
     .target(name: "DatabaseSupport", path: "Tests/DatabaseSupport"),
     .testTarget(
       name: "StorageTests",
-      dependencies: ["Storage", "Identity", "Rules", "Packets", "DatabaseSupport", logging]),
+      dependencies: ["Audit", "JSONValues", "Storage", "Identity", "Rules", "Packets", "DatabaseSupport", logging]),
+    .testTarget(name: "AuditTests", dependencies: ["Audit", "JSONValues"]),
     .testTarget(name: "IdentityTests", dependencies: ["Identity", crypto]),
   ],
   swiftLanguageModes: [.v6]

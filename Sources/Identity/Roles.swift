@@ -13,6 +13,7 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
   case countersRead = "counters:read"
   case capturesRead = "captures:read"
   case capturesWrite = "captures:write"
+  case auditRead = "audit:read"
 
   /// What holding this scope grants besides itself: who may write may read.
   public var implied: Set<Scope> {
@@ -22,7 +23,9 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
     case .attachmentsWrite: [.attachmentsRead]
     case .rulesWrite, .rulesApply: [.rulesRead]
     case .capturesWrite: [.capturesRead]
-    case .usersRead, .nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead: []
+    case .usersRead, .nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead,
+      .auditRead:
+      []
     }
   }
 

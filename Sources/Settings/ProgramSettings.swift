@@ -142,6 +142,8 @@ public struct APISettings: Hashable, Sendable {
   /// Of the daemon on this machine.
   public var socketPath: String
   public var jwtSecretFile: String
+  /// 0: for ever.
+  public var auditRetentionDays: Int
   public var database: DatabaseSettings
   /// Tries after the first, at the start.
   public var databaseMaxRetries: Int
@@ -166,6 +168,7 @@ public struct APISettings: Hashable, Sendable {
       .http2Enabled, "is not possible: HTTP/2 needs TLS, which this version leaves to a proxy in front; use false")
     socketPath = reader.path(.socket, limit: socketPathByteCountMax)
     jwtSecretFile = reader.path(.jwtSecretFile)
+    auditRetentionDays = reader.integer(.auditRetentionDays, 0...36_500)
     // Both are read, so that a mistake doesn't hide until the day the type is changed.
     let path = reader.path(.databasePath)
     let server = PostgreSQLSettings(&reader)

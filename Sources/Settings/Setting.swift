@@ -79,6 +79,9 @@ extension Setting {
   static let jwtSecretFile = Setting(
     "api.jwt_secret_file", "SLUICE_JWT_SECRET_FILE", "/var/lib/sluice-api/jwt.secret", for: [.api],
     "File with the key that signs access tokens. Made at the first start if it is missing.")
+  static let auditRetentionDays = Setting(
+    "api.audit_retention_days", "SLUICE_AUDIT_RETENTION_DAYS", "0", for: [.api],
+    "Days that records of the audit log are kept, 0 to 36500; what goes leaves a checkpoint. 0: for ever.")
   static let databaseType = Setting(
     "database.type", "DB_TYPE", "sqlite", for: [.api], "sqlite or postgresql.")
   static let databasePath = Setting(
@@ -116,7 +119,7 @@ extension Setting {
   public static let all: [Setting] = [
     socket, socketGroup, grpcEnabled, grpcPort, stateDirectory, captureDirectory, bpffs, workerWait, workerBatch,
     workerRingEntries, metricsHost, metricsPort,
-    httpHost, httpPort, http2Enabled, jwtSecretFile, databaseType, databasePath, databaseHost, databasePort,
+    httpHost, httpPort, http2Enabled, jwtSecretFile, auditRetentionDays, databaseType, databasePath, databaseHost, databasePort,
     databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,
   ]

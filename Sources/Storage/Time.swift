@@ -8,4 +8,7 @@ extension Date {
 
   /// This moment as it comes back from the database.
   var wholeMilliseconds: Date { Date(unixMilliseconds: unixMilliseconds) }
+
+  /// RFC 3339, UTC, milliseconds.
+  var rfc3339: String { formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)) }
 }

@@ -94,6 +94,10 @@ struct APIProcess {
         + "(api.host), change the password of \(SeededAdmin.emailText) (sluice login), then start again")
   }
 
+  private func housekeeping(_ store: any Store, _ logger: Logger) -> Housekeeping {
+    Housekeeping(store: store, logger: logger, auditRetentionDays: settings.auditRetentionDays)
+  }
+
   private func serve(_ services: RESTAPI.Services, _ store: any Store, _ logger: Logger) async throws {
     let notifier = ServiceNotifier.fromEnvironment()
     let application = RESTApplication.make(
@@ -109,7 +113,7 @@ struct APIProcess {
     // Shut down in reverse: no new requests first, then the connections that requests use.
     var group = ServiceGroupConfiguration(
       services: [
-        .init(service: services.nodes), .init(service: Housekeeping(store: store, logger: logger)),
+        .init(service: services.nodes), .init(service: housekeeping(store, logger)),
         .init(service: application),
       ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = Self.drainMax
@@ -128,10 +132,12 @@ struct StartError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-/// Removes expired refresh tokens and old sign-ins, once an hour.
+/// Removes expired refresh tokens, old sign-ins and what the audit log need not keep, once an hour.
 struct Housekeeping: Service {
   let store: any Store
   let logger: Logger
+  /// 0: for ever.
+  let auditRetentionDays: Int
 
   private static let period = Duration.seconds(3600)
   private static let historySeconds: TimeInterval = 90 * 86_400
@@ -142,11 +148,19 @@ struct Housekeeping: Service {
         do {
           let count = try await store.purgeHistory(before: Date(timeIntervalSinceNow: -Self.historySeconds))
           if count > 0 { logger.info("history purged", metadata: ["rows": "\(count)"]) }
+          try await removeAuditLog()
         } catch {
           logger.warning("history not purged", metadata: ["error": "\(error)"])
         }
         try await Task.sleep(for: Self.period)
       }
     }
+  }
+
+  private func removeAuditLog() async throws {
+    guard auditRetentionDays > 0 else { return }
+    let before = Date(timeIntervalSinceNow: -TimeInterval(auditRetentionDays) * 86_400)
+    guard let last = try await store.removeAuditLog(before: before) else { return }
+    logger.notice("old records of the audit log removed", metadata: ["checkpoint": "\(last)"])
   }
 }

@@ -18,13 +18,15 @@ enum Rule {
   }
 
   /// What each pure room may reach outside the package. Foundation in Identity: the dates that JWTKit's claims are
-  /// made of, and Base64; its words for files are refused below.
+  /// made of, and Base64; in Audit: what Crypto hashes; its words for files are refused below.
   private static let pureRooms: [String: Set<String>] = [
     "Packets": ["Swift"],
     "Rules": ["Swift", "Packets"],
     "Traffic": ["Swift", "Packets"],
     "Flows": ["Swift", "Packets"],
     "RuleCompiler": ["Swift", "Packets", "Rules", "CSluiceABI"],
+    "JSONValues": ["Swift"],
+    "Audit": ["Swift", "JSONValues", "Crypto", "Foundation"],
     "Identity": ["Swift", "CSodium", "Crypto", "JWTKit", "Foundation", "FoundationEssentials"],
   ]
   private static let inputOutputWords: Set = [
@@ -123,7 +125,7 @@ enum Rule {
   static let rooms = [
     "CLinuxShims", "CXDP", "CPostgres", "CSluiceABI", "LinuxSystem", "Packets", "Rules", "RuleCompiler",
     "Traffic", "Flows", "XSK", "XDPPrograms", "DataPlane", "Bench", "Control", "ControlProtocol", "Telemetry",
-    "Storage", "Identity", "RESTAPI", "sluiced", "sluice-api", "sluice",
+    "JSONValues", "Audit", "Storage", "Identity", "RESTAPI", "sluiced", "sluice-api", "sluice",
   ]
 
   /// Every room stands, and a room with Swift in it is not empty.

@@ -128,6 +128,23 @@ struct SessionTests {
     #expect(try stack.sluice("status --socket \(stack.socket)").contains("lan0"))
     _ = try stack.sluice("detach lan0")
     #expect(try stack.metric("sluice_interface_packets_total") == 0)
+    try auditSession(stack)
+  }
+
+  /// What the session before has left, proved by the command and, independently, with jq and sha256sum.
+  private func auditSession(_ stack: Stack) throws {
+    #expect(try stack.sluice("audit list --operation addRule").contains("rule_set edge"))
+    #expect(try stack.sluice("audit verify").contains("the log is whole"))
+    let file = "\(stack.folder)/audit.jsonl"
+    _ = try stack.sluice("audit export --output \(file)")
+    #expect(try stack.sluice("audit verify --file \(file)").contains("the log is whole"))
+    let record = #"jq -c 'select(.operation == "moveRule")' \#(file)"#
+    let own = try Shell.run("\(record) | jq -cS 'del(.hash)' | tr -d '\\n' | sha256sum | cut -d' ' -f1")
+    let stored = try Shell.run("\(record) | jq -r .hash")
+    #expect(own == stored)
+    try Shell.run("sed -i 's/drop-nine/drop-neun/' \(file)")
+    let broken = try stack.sluice("audit verify --file \(file) 2>&1 || echo status=$?")
+    #expect(broken.contains("was changed") && broken.contains("status=1"), "\(broken)")
   }
 
   @Test("A Python client made from the proto files attaches, applies and reads counters; health and reflection answer")

@@ -1,3 +1,4 @@
+import Audit
 import Foundation
 import Identity
 import Storage
@@ -13,6 +14,9 @@ public struct Principal: Sendable, Hashable {
 
   /// The id as it stands in logs and answers.
   var id: String { userID.uuidString.lowercased() }
+
+  /// As the audit log names him.
+  var actor: AuditActor { AuditActor(kind: .user, id: id, name: email) }
 }
 
 /// From the `Authorization` header to a ``Principal``.

@@ -37,14 +37,17 @@ public final class LoginThrottle: Sendable {
     }
   }
 
-  /// Remembers a failure.
-  public func failed(account: String, address: String, now: ContinuousClock.Instant = .now) {
+  /// Remembers a failure; true if it is the one that locks the pair out.
+  @discardableResult
+  public func failed(account: String, address: String, now: ContinuousClock.Instant = .now) -> Bool {
     let key = Key(account: account.lowercased(), address: address)
-    failures.withLock { failures in
+    return failures.withLock { failures in
       if failures[key] == nil, failures.count >= recordsMax { Self.forget(in: &failures, now: now, window: window) }
+      let before = failures[key]?.count ?? 0
       failures[key, default: []].append(now)
       // A pair that is locked out anyway needs no longer memory.
       if let count = failures[key]?.count, count > failuresMax { failures[key]?.removeFirst(count - failuresMax) }
+      return before == failuresMax - 1
     }
   }
 

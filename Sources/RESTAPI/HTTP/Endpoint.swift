@@ -3,6 +3,7 @@ import Foundation
 import Hummingbird
 import Identity
 import NIOCore
+import Storage
 
 /// Serves one route: who calls, may they, is the request well formed; only then the handler.
 struct Endpoint: Sendable {
@@ -11,24 +12,35 @@ struct Endpoint: Sendable {
 
   func respond(to request: Request, context: APIContext) async throws -> Response {
     context.notes.note(route: route.path)
+    let auditor = Auditor(route: route, services: services)
+    return try await auditor.audited(context) { call in
+      let reply = try await serve(request, context, &call)
+      return Envelope.response(reply, requestID: context.requestID)
+    }
+  }
+
+  /// - Parameter call: set once the request is well formed.
+  private func serve(_ request: Request, _ context: APIContext, _ call: inout Call?) async throws -> Reply {
     let principal = try await admit(request, context)
     if let principal { context.notes.note(userID: principal.id) }
     var warnings: [String] = []
     let query = try checkedQuery(request, &warnings)
     let path = try pathParameters(context)
     let body = try await checkedBody(request, &warnings)
-    let call = Call(
+    let checked = Call(
       principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: body, path: path,
       query: query, headers: request.headers)
-    var reply = try await route.handler(call, services)
+    call = checked
+    var reply = try await route.handler(checked, services)
     reply.warnings = warnings + reply.warnings
-    return Envelope.response(reply, requestID: context.requestID)
+    return reply
   }
 
   /// The caller, where the route wants one; throws where it may not call.
   private func admit(_ request: Request, _ context: APIContext) async throws -> Principal? {
     guard route.access != .open else { return nil }
     let principal = try await services.authenticator.principal(request.headers[.authorization])
+    AuditedRequest.current?.identify(as: principal.actor)
     guard case .scope(let scope) = route.access else { return principal }
     context.notes.note(userID: principal.id)
     if principal.mustChangePassword {

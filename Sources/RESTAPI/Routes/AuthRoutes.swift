@@ -1,3 +1,4 @@
+import Audit
 import ControlProtocol
 import Foundation
 import Hummingbird
@@ -62,9 +63,10 @@ enum AuthRoutes {
       if let user { hasher.verify(password, against: user.passwordHash) } else { hasher.verifyDummy(password) }
     }
     guard let user, isRight, user.isActive else {
-      services.throttle.failed(account: account, address: call.remoteAddress)
+      let locks = services.throttle.failed(account: account, address: call.remoteAddress)
       services.metrics.loginFailed(isRight ? .inactive : .credentials)
       try await record(account, user, succeeded: false, call, services)
+      if locks { try await recordLockOut(email, services) }
       throw APIError(.unauthenticated, "the email or the password is wrong")
     }
     services.throttle.succeeded(account: account, address: call.remoteAddress)
@@ -110,7 +112,9 @@ enum AuthRoutes {
     let new = Password(try call.body.text("new_password"))
     let hasher = services.hasher
     guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
-      services.throttle.failed(account: caller.email, address: call.remoteAddress)
+      if services.throttle.failed(account: caller.email, address: call.remoteAddress) {
+        try await recordLockOut(user.email, services)
+      }
       throw APIError.validation("current_password", "wrong", "is not the current password")
     }
     guard new != current else { throw APIError.validation("new_password", "unchanged", "is the current password") }
@@ -155,6 +159,14 @@ enum AuthRoutes {
       SignIn(
         email: account, userID: user?.id, succeeded: succeeded, address: call.remoteAddress,
         userAgent: (call.headers[.userAgent] ?? "").filter { $0.isASCII && !$0.isNewline }, at: Date()))
+  }
+
+  /// Once per lock-out, not for every attempt that it turns away: nobody fills the log with those.
+  private static func recordLockOut(_ account: Email?, _ services: Services) async throws {
+    try await services.store.recordAudit(
+      AuditEvent(
+        outcome: .refused, code: "locked_out",
+        subject: account.map { AuditSubject(kind: "account", id: $0.value) }))
   }
 
   private static func expiry(_ services: Services) -> Date {

@@ -70,6 +70,9 @@ public struct Route: Sendable {
     .optional("offset", .integer(0...Int64(Int32.max)), default: 0),
   ]
 
+  /// Whether a request may change something: then it leaves a record in the audit log, whatever comes of it.
+  var changes: Bool { method != .get }
+
   /// Segments of the template without the leading slash.
   var segments: [Substring] { path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) }
 

@@ -1,3 +1,4 @@
+import Foundation
 import Identity
 import Rules
 
@@ -25,6 +26,17 @@ enum Shapes {
   /// Name of a network interface: what the kernel allows.
   static let interface = Schema.string(
     StringShape(bytes: 1...Limits.interfaceNameByteCountMax, check: { interfaceNameFault($0) }))
+
+  /// A point in time, RFC 3339.
+  static let time = Schema.string(
+    StringShape(bytes: 1...40, format: "date-time") { text in
+      date(text) == nil ? "is no time: write 2026-01-31T12:00:00Z" : nil
+    })
+
+  static func date(_ text: String) -> Date? {
+    let fractional = Date.ISO8601FormatStyle(includingFractionalSeconds: true)
+    return (try? Date(text, strategy: .iso8601)) ?? (try? Date(text, strategy: fractional))
+  }
 
   static let fate = Schema.words(Fate.allCases.map(\.rawValue))
   static let uuid = Schema.string(format: "uuid")

@@ -13,6 +13,8 @@ public indirect enum Schema: Sendable {
   /// An object with free member names; `keys` nil means any name up to 64 bytes.
   case map(Schema, keys: [String]?)
   case nullable(Schema)
+  /// Whatever JSON there is; for answers.
+  case any
   /// A shape with a name of its own in the OpenAPI document.
   case named(String, Schema)
 

@@ -6,6 +6,7 @@ extension Schema {
     switch self {
     case .boolean: return ["type": "boolean"]
     case .number: return ["type": "number"]
+    case .any: return [:]
     case .integer(let range):
       var members: [String: JSONValue] = ["type": "integer", "minimum": .integer(range.lowerBound)]
       if range.upperBound != Int64.max { members["maximum"] = .integer(range.upperBound) }

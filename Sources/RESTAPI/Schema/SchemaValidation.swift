@@ -56,6 +56,7 @@ private struct SchemaChecker {
   mutating func check(_ value: JSONValue, _ schema: Schema, path: String) -> JSONValue {
     switch schema {
     case .named(_, let inner): return check(value, inner, path: path)
+    case .any: return value
     case .nullable(let inner): return value == .null ? .null : check(value, inner, path: path)
     case .boolean: return value.bool != nil ? value : wrongType(value, path, expected: "boolean")
     case .number:

@@ -7,10 +7,22 @@ struct Migration: Sendable {
   let name: String
   /// Run one at a time, in order.
   let statements: [String]
+  /// What the databases say each in its own way, such as triggers; run after the others.
+  let own: [SQLDialect: [String]]
 
-  /// SHA-256 of the statements, lower-case hexadecimal.
+  init(number: Int, name: String, statements: [String], sqlite: [String] = [], postgres: [String] = []) {
+    self.number = number
+    self.name = name
+    self.statements = statements
+    own = [.sqlite: sqlite, .postgres: postgres]
+  }
+
+  func statements(for dialect: SQLDialect) -> [String] { statements + (own[dialect] ?? []) }
+
+  /// SHA-256 of the statements for every database, lower-case hexadecimal: the same in each.
   var checksum: String {
-    SHA256.hash(data: Data(statements.joined(separator: ";\n").utf8))
+    let all = statements + (own[.sqlite] ?? []) + (own[.postgres] ?? [])
+    return SHA256.hash(data: Data(all.joined(separator: ";\n").utf8))
       .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }
 }
@@ -46,7 +58,7 @@ struct Migrator: Sendable {
         number BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)
       """)
     guard let migration = try firstPending(session) else { return nil }
-    for (index, statement) in migration.statements.enumerated() {
+    for (index, statement) in migration.statements(for: session.dialect).enumerated() {
       do throws(StorageError) { try session.define(statement) } catch {
         if error.canPass { throw error }
         throw .migration(

@@ -130,5 +130,6 @@ enum Schema {
         """,
         "CREATE INDEX captures_by_time ON captures (started_at)",
       ]),
+    AuditSchema.migration(number: 4),
   ]
 }

@@ -46,7 +46,7 @@ extension SQLStore {
   func createAttachment(_ attachment: NewAttachment) async throws -> Attachment {
     let at = timestamp
     let id = UUID()
-    return try await database.write { session in
+    return try await change { session, trail in
       let node = try NodeTable.find(attachment.node, session)
       let options = attachment.options
       do throws(StorageError) {
@@ -64,7 +64,9 @@ extension SQLStore {
       } catch StorageError.inUse {
         throw StorageError.notFound(kind: "node or rule set", key: attachment.node)  // deleted since it was looked up
       }
-      return try AttachmentTable.find(id, session)
+      let made = try AttachmentTable.find(id, session)
+      trail.created("attachment", made.audited)
+      return made
     }
   }
 
@@ -86,7 +88,7 @@ extension SQLStore {
 
   func updateAttachment(id: UUID, _ change: AttachmentChange) async throws -> Attachment {
     let at = timestamp
-    return try await database.write { session in
+    return try await self.change { session, trail in
       let old = try AttachmentTable.lock(id, session)
       let options = change.options ?? old.options
       try session.execute(
@@ -104,13 +106,16 @@ extension SQLStore {
           "UPDATE attachments SET rule_set_id = $2, applied_revision = NULL, applied_at = NULL WHERE id = $1",
           [SQLValue(id), try AttachmentTable.ruleSetID(ruleSet, session)])
       }
-      return try AttachmentTable.find(id, session)
+      let new = try AttachmentTable.find(id, session)
+      trail.changed("attachment", from: old.audited, to: new.audited)
+      return new
     }
   }
 
   func recordApplied(attachmentID: UUID, ruleSet: String, revision: UInt64) async throws -> Attachment {
     let at = timestamp
-    return try await database.write { session in
+    return try await change { session, trail in
+      let old = try AttachmentTable.lock(attachmentID, session)
       let ruleSetID = try AttachmentTable.ruleSetID(ruleSet, session)
       let exists = try session.count(
         "SELECT COUNT(*) FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
@@ -121,15 +126,17 @@ extension SQLStore {
         UPDATE attachments SET rule_set_id = $2, applied_revision = $3, applied_at = $4, updated_at = $4 WHERE id = $1
         """,
         [SQLValue(attachmentID), ruleSetID, SQLValue(revision: revision), SQLValue(at)])
-      return try AttachmentTable.find(attachmentID, session)
+      let new = try AttachmentTable.find(attachmentID, session)
+      trail.changed("attachment", from: old.audited, to: new.audited)
+      return new
     }
   }
 
   func deleteAttachment(id: UUID) async throws {
-    try await database.write { session in
-      guard try session.execute("DELETE FROM attachments WHERE id = $1", [SQLValue(id)]) > 0 else {
-        throw StorageError.notFound(kind: "attachment", key: SQLValue(id).plainText)
-      }
+    try await change { session, trail in
+      let old = try AttachmentTable.lock(id, session)
+      try session.execute("DELETE FROM attachments WHERE id = $1", [SQLValue(id)])
+      trail.deleted("attachment", old.audited)
     }
   }
 }

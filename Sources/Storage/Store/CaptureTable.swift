@@ -20,7 +20,7 @@ extension SQLStore {
       id: UUID(), node: capture.node, interface: capture.interface, daemonID: capture.daemonID,
       request: capture.request, progress: capture.progress, startedBy: capture.startedBy,
       startedAt: capture.startedAt.wholeMilliseconds, finishedAt: nil)
-    _ = try await database.write { session in
+    try await change { session, trail in
       try session.execute(
         """
         INSERT INTO captures (\(CaptureTable.columns), state)
@@ -31,6 +31,7 @@ extension SQLStore {
           try .json(record.request), try .json(record.progress), SQLValue(record.startedBy.userID),
           .text(record.startedBy.email), SQLValue(record.startedAt), .text(record.progress.state.rawValue),
         ])
+      trail.created("capture", try record.audited())
     }
     return record
   }
@@ -57,7 +58,7 @@ extension SQLStore {
   }
 
   func updateCapture(id: UUID, _ progress: CaptureProgress, finishedAt: Date?) async throws -> CaptureRecord {
-    try await database.write { session in
+    try await bookkeep("what the daemon reports; who starts and stops a capture is recorded") { session in
       let record = try session.first(
         """
         UPDATE captures SET progress = $2, state = $3, finished_at = COALESCE(finished_at, $4) WHERE id = $1

@@ -16,6 +16,12 @@ enum NodeTable {
     return node
   }
 
+  /// Until the transaction ends, nobody else changes the node.
+  static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> Node {
+    try session.execute("UPDATE nodes SET name = name WHERE name = $1", [.text(name)])
+    return try find(name, session)
+  }
+
   static func insert(_ new: NewNode, at: Date, _ session: any SQLSession) throws(StorageError) -> Node {
     try session.execute(
       "INSERT INTO nodes (\(columns)) VALUES ($1, $2, $3, $4, $5, $5)",
@@ -27,7 +33,11 @@ enum NodeTable {
 extension SQLStore {
   func createNode(_ node: NewNode) async throws -> Node {
     let at = timestamp
-    return try await database.write { try NodeTable.insert(node, at: at, $0) }
+    return try await change { session, trail in
+      let made = try NodeTable.insert(node, at: at, session)
+      trail.created("node", made.audited)
+      return made
+    }
   }
 
   func node(named name: String) async throws -> Node {
@@ -42,7 +52,8 @@ extension SQLStore {
 
   func updateNode(named name: String, _ change: NodeChange) async throws -> Node {
     let at = timestamp
-    return try await database.write { session in
+    return try await self.change { session, trail in
+      let old = try NodeTable.lock(name, session)
       let updated = try session.first(
         """
         UPDATE nodes SET name = COALESCE($2, name), address = COALESCE($3, address),
@@ -52,17 +63,18 @@ extension SQLStore {
           .text(name), SQLValue(change.name), SQLValue(change.address), SQLValue(change.description), SQLValue(at),
         ], NodeTable.read)
       guard let updated else { throw StorageError.notFound(kind: "node", key: name) }
+      trail.changed("node", from: old.audited, to: updated.audited)
       return updated
     }
   }
 
   func deleteNode(named name: String) async throws {
-    try await database.write { session in
+    try await change { session, trail in
+      let old = try NodeTable.lock(name, session)
       do throws(StorageError) {
-        guard try session.execute("DELETE FROM nodes WHERE name = $1", [.text(name)]) > 0 else {
-          throw .notFound(kind: "node", key: name)
-        }
+        try session.execute("DELETE FROM nodes WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "node", by: "attachments") }
+      trail.deleted("node", old.audited)
     }
   }
 }

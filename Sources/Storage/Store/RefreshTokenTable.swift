@@ -1,5 +1,7 @@
+import Audit
 import Foundation
 import Identity
+import JSONValues
 
 /// The rows of refresh tokens.
 enum RefreshTokenTable {
@@ -43,7 +45,7 @@ extension SQLStore {
     let record = RefreshTokenRecord(
       digest: digest, familyID: UUID(), userID: userID, createdAt: timestamp,
       state: RefreshTokenState(expiresAt: expiresAt.wholeMilliseconds))
-    try await database.write { session in
+    try await bookkeep("the sign-in that it belongs to is recorded") { session in
       guard try UserTable.lock(userID, session) != nil else {
         throw StorageError.notFound(kind: "user", key: SQLValue(userID).plainText)
       }
@@ -56,7 +58,7 @@ extension SQLStore {
     digest: String, successorDigest: String, successorExpiresAt: Date
   ) async throws -> RefreshTokenRotation {
     let at = timestamp
-    return try await database.write { session in
+    return try await change { session, trail in
       // The account's row is the lock of all its tokens: a rotation must not slip past a concurrent revocation, and two
       // rotations of one token must not both find it unused. Hence the second look.
       guard let userID = try RefreshTokenTable.find(digest, session)?.userID,
@@ -68,6 +70,10 @@ extension SQLStore {
       case .revoked: return .revoked
       case .reused:
         try RefreshTokenTable.revokeFamily(token.familyID, at: at, session)
+        trail.add(
+          AuditEvent(
+            outcome: .refused, code: "refresh_token_reused", subject: .session(token.familyID),
+            before: ["user_id": .string(SQLValue(userID).plainText)]))
         return .reused(userID: userID)
       case .rotate: break
       }
@@ -84,23 +90,27 @@ extension SQLStore {
 
   func revokeRefreshTokenFamily(digest: String) async throws {
     let at = timestamp
-    try await database.write { session in
+    try await change { session, trail in
       guard let token = try RefreshTokenTable.find(digest, session), try UserTable.lock(token.userID, session) != nil
       else { return }
       try RefreshTokenTable.revokeFamily(token.familyID, at: at, session)
+      trail.add(AuditEvent(subject: .session(token.familyID), after: ["revoked": true]))
     }
   }
 
   func revokeRefreshTokens(userID: UUID) async throws {
     let at = timestamp
-    try await database.write { session in
+    try await change { session, trail in
       guard try UserTable.lock(userID, session) != nil else { return }
       try RefreshTokenTable.revokeAll(of: userID, at: at, session)
+      trail.add(
+        AuditEvent(
+          subject: AuditSubject(kind: "user", id: SQLValue(userID).plainText), after: ["sessions_revoked": true]))
     }
   }
 
   func purgeHistory(before: Date) async throws -> Int {
-    try await database.write { session in
+    try await bookkeep("removal by age") { session in
       let tokens = try session.execute("DELETE FROM refresh_tokens WHERE expires_at < $1", [SQLValue(before)])
       let signIns = try session.execute("DELETE FROM sign_ins WHERE happened_at < $1", [SQLValue(before)])
       return tokens + signIns
@@ -114,13 +124,14 @@ extension SQLStore {
   private static let signInColumns = "id, email, user_id, succeeded, address, user_agent, happened_at"
 
   func recordSignIn(_ signIn: SignIn) async throws {
-    try await database.write { session in
+    try await change("login") { session, trail in
       try session.execute(
         "INSERT INTO sign_ins (\(Self.signInColumns)) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         [
           SQLValue(signIn.id), .text(signIn.email), SQLValue(signIn.userID), SQLValue(signIn.succeeded),
           .text(signIn.address), .text(signIn.userAgent), SQLValue(signIn.at),
         ])
+      trail.add(signIn.audited)
       guard signIn.succeeded, let userID = signIn.userID else { return }
       try session.execute(
         "UPDATE users SET last_sign_in_at = $2 WHERE id = $1", [SQLValue(userID), SQLValue(signIn.at)])
@@ -150,5 +161,12 @@ extension SQLStore {
           COALESCE((SELECT MAX(happened_at) FROM sign_ins WHERE email = $1 AND succeeded = 1), 0)
         """, [email, SQLValue(since)])
     }
+  }
+}
+
+extension AuditSubject {
+  /// A family of refresh tokens.
+  fileprivate static func session(_ familyID: UUID) -> AuditSubject {
+    AuditSubject(kind: "session", id: SQLValue(familyID).plainText)
   }
 }

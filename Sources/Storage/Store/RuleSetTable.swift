@@ -80,13 +80,15 @@ enum RuleSetTable {
 extension SQLStore {
   func createRuleSet(_ content: RuleSet, description: String, _ edit: RuleSetEdit) async throws -> StoredRuleSet {
     let head = RuleSetTable.Head(id: UUID(), revision: 1, createdAt: timestamp)
-    return try await database.write { session in
+    return try await change { session, trail in
       try session.execute(
         "INSERT INTO rule_sets (id, name, revision, created_at) VALUES ($1, $2, 1, $3)",
         [SQLValue(head.id), .text(content.name), SQLValue(head.createdAt)])
       let draft = RuleSetDraft(content: content, description: description)
       try RuleSetTable.insert(draft, number: 1, of: head.id, edit, at: head.createdAt, session)
-      return try RuleSetTable.stored(head, revision: 1, session)
+      let made = try RuleSetTable.stored(head, revision: 1, session)
+      trail.created("rule_set", try made.audited())
+      return made
     }
   }
 
@@ -118,7 +120,7 @@ extension SQLStore {
     named name: String, _ edit: RuleSetEdit, _ change: @escaping @Sendable (inout RuleSetDraft) throws -> Void
   ) async throws -> StoredRuleSet {
     let at = timestamp
-    return try await database.write { session in
+    return try await self.change { session, trail in
       let head = try RuleSetTable.lock(name, session)
       if let expected = edit.expectedRevision, expected != head.revision {
         throw StorageError.staleRevision(expected: expected, current: head.revision)
@@ -134,17 +136,20 @@ extension SQLStore {
         "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",
         [SQLValue(head.id), SQLValue(revision: next), .text(draft.content.name)])
       try RuleSetTable.insert(draft, number: next, of: head.id, edit, at: at, session)
-      return try RuleSetTable.stored(head, revision: next, session)
+      let new = try RuleSetTable.stored(head, revision: next, session)
+      trail.changed("rule_set", from: try old.audited(besides: new), to: try new.audited(besides: old))
+      return new
     }
   }
 
   func deleteRuleSet(named name: String) async throws {
-    try await database.write { session in
+    try await change { session, trail in
+      let head = try RuleSetTable.lock(name, session)
+      let old = try RuleSetTable.stored(head, revision: head.revision, session)
       do throws(StorageError) {
-        guard try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)]) > 0 else {
-          throw .notFound(kind: "rule set", key: name)
-        }
+        try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "rule set", by: "attachments") }
+      trail.deleted("rule_set", try old.audited())
     }
   }
 

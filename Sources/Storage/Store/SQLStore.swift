@@ -1,5 +1,7 @@
+import Audit
 import Foundation
 import Identity
+import JSONValues
 
 /// The store in SQL; the same text for every database.
 final class SQLStore: Store {
@@ -35,7 +37,7 @@ extension SQLStore {
 
   func seed(adminPasswordHash: String) async throws -> Bool {
     let at = timestamp
-    return try await database.write { session in
+    return try await change { session, trail in
       // Of several programs that start together, PostgreSQL lets the others wait here for the first one's commit.
       let marked = try session.rows(
         "INSERT INTO settings (key, value, updated_at) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING RETURNING key",
@@ -44,8 +46,8 @@ extension SQLStore {
       let admin = NewUser(
         email: SeededAdmin.email, name: SeededAdmin.name, passwordHash: adminPasswordHash, roles: [.admin],
         mustChangePassword: true)
-      _ = try UserTable.insert(admin, hasSeededPassword: true, at: at, session)
-      _ = try NodeTable.insert(.local, at: at, session)
+      trail.created("user", try UserTable.insert(admin, hasSeededPassword: true, at: at, session).audited)
+      trail.created("node", try NodeTable.insert(.local, at: at, session).audited)
       return true
     }
   }
@@ -81,7 +83,9 @@ extension SQLStore {
 
   func setSetting(_ key: String, to value: String?) async throws {
     let at = timestamp
-    try await database.write { session in
+    try await change { session, trail in
+      // A value may be a secret: only that it changed is told.
+      trail.add(AuditEvent(subject: AuditSubject(kind: "setting", id: key), after: ["is_set": .bool(value != nil)]))
       guard let value else {
         try session.execute("DELETE FROM settings WHERE key = $1", [.text(key)])
         return

@@ -1,5 +1,7 @@
+import Audit
 import Foundation
 import Identity
+import JSONValues
 import Rules
 
 /// The database of the control plane, in the words of the domain.
@@ -109,6 +111,22 @@ public protocol Store: Sendable {
   func captures(_ filter: CaptureFilter, _ page: Page) async throws -> Paged<CaptureRecord>
   /// `finishedAt` is kept where the capture has one.
   func updateCapture(id: UUID, _ progress: CaptureProgress, finishedAt: Date?) async throws -> CaptureRecord
+
+  // MARK: Audit log
+
+  // Every other call that changes something writes its records in its own transaction, in the name of
+  // ``AuditedRequest/current``.
+
+  /// Writes a record of something that changed nothing here: a refusal, or a change that a daemon made.
+  func recordAudit(_ event: AuditEvent) async throws
+  /// Records as they are exported, each with its `hash`; newest first unless the filter says otherwise.
+  func auditLog(_ filter: AuditFilter, _ page: Page) async throws -> Paged<JSONValue>
+  /// The last record; sequence 0 before the first.
+  func auditHead() async throws -> AuditAnchor
+  /// Removes the records before the time, from the start of the chain and never the last one, and leaves a checkpoint
+  /// in the chain. Returns the last one removed.
+  @discardableResult
+  func removeAuditLog(before: Date) async throws -> AuditAnchor?
 
   // MARK: Settings
 

@@ -90,7 +90,11 @@ extension SQLValue {
 extension SQLStore {
   func createUser(_ user: NewUser) async throws -> User {
     let at = timestamp
-    return try await database.write { try UserTable.insert(user, hasSeededPassword: false, at: at, $0) }
+    return try await change { session, trail in
+      let made = try UserTable.insert(user, hasSeededPassword: false, at: at, session)
+      trail.created("user", made.audited)
+      return made
+    }
   }
 
   func user(id: UUID) async throws -> User {
@@ -119,7 +123,7 @@ extension SQLStore {
 
   func updateUser(id: UUID, _ change: UserChange) async throws -> User {
     let at = timestamp
-    return try await database.write { session in
+    return try await self.change { session, trail in
       let mayRemoveAdmin = change.isActive == false || change.roles.map { !$0.contains(.admin) } ?? false
       if mayRemoveAdmin { try UserTable.lockAdministrators(session) }
       guard let old = try UserTable.lock(id, session) else {
@@ -147,18 +151,20 @@ extension SQLStore {
       if change.passwordHash != nil || new.roles != old.roles || (old.isActive && !new.isActive) {
         try RefreshTokenTable.revokeAll(of: id, at: at, session)
       }
+      trail.changed("user", from: old.audited, to: new.audited(passwordChanged: change.passwordHash != nil))
       return new
     }
   }
 
   func deleteUser(id: UUID) async throws {
-    try await database.write { session in
+    try await change { session, trail in
       try UserTable.lockAdministrators(session)
       guard let old = try UserTable.lock(id, session) else {
         throw StorageError.notFound(kind: "user", key: SQLValue(id).plainText)
       }
       try session.execute("DELETE FROM users WHERE id = $1", [SQLValue(id)])
       if old.isActiveAdmin { try UserTable.checkAdministrators(session) }
+      trail.deleted("user", old.audited)
     }
   }
 }

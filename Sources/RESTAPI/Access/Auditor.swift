@@ -1,0 +1,97 @@
+import Audit
+import ControlProtocol
+import Logging
+import Storage
+
+/// Puts a request under the audit log. What the store changes it records itself, in the same transaction, in the name
+/// of the request that this sets; here is only what the store cannot see: a change that a daemon made, and a refusal.
+///
+/// Every request of somebody who proved who he is leaves a record if its route may change something, whatever came of
+/// it, and if it was refused. Refused sign-ins are recorded where they are counted.
+struct Auditor: Sendable {
+  let route: Route
+  let services: Services
+
+  func audited<Result: Sendable>(
+    _ context: APIContext, _ serve: (inout Call?) async throws -> Result
+  ) async throws -> Result {
+    let request = AuditedRequest(
+      address: context.remoteAddress, requestID: context.requestID, operation: route.operation)
+    return try await AuditedRequest.$current.withValue(request) {
+      var call: Call?
+      do {
+        let result = try await serve(&call)
+        if route.changes, request.actor.kind != .anonymous, request.recordCount == 0 {
+          try await services.store.recordAudit(event(call, .succeeded, code: nil))
+        }
+        return result
+      } catch {
+        await recordFailure(error, call, request)
+        throw error
+      }
+    }
+  }
+
+  /// The caller gets his error either way; that the record is missing is for the log.
+  private func recordFailure(_ error: any Error, _ call: Call?, _ request: AuditedRequest) async {
+    guard request.actor.kind != .anonymous else { return }
+    let code = (error as? APIError ?? ErrorMapping.apiError(for: error))?.code ?? .internalError
+    let outcome: AuditOutcome = Self.refusals.contains(code) ? .refused : .failed
+    guard route.changes || outcome == .refused else { return }
+    do {
+      try await services.store.recordAudit(event(call, outcome, code: code.rawValue))
+    } catch {
+      services.logger.error(
+        "a record is missing in the audit log",
+        metadata: [
+          "request_id": "\(request.requestID)", "operation": "\(route.operation)", "code": "\(code.rawValue)",
+          "actor": "\(request.actor.name)", "error": "\(error)",
+        ])
+    }
+  }
+
+  private static let refusals: Set<ErrorCode> = [
+    .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .tooManyRequests,
+  ]
+
+  private func event(_ call: Call?, _ outcome: AuditOutcome, code: String?) -> AuditEvent {
+    let names = route.pathParameters.compactMap { call?.path[$0] }
+    return AuditEvent(
+      outcome: outcome, code: code,
+      subject: names.isEmpty ? nil : AuditSubject(kind: route.subject, id: names.joined(separator: "/")),
+      after: request(call))
+  }
+
+  /// What was asked for, without its secrets.
+  private func request(_ call: Call?) -> JSONValue {
+    guard let call, let schema = route.body, call.body != .null else { return .null }
+    return ["request": schema.redacted(call.body)]
+  }
+}
+
+extension Route {
+  /// The noun of the thing that the path names: of `/api/v1/nodes/{node}/wires/{wire}` it is `wire`.
+  fileprivate var subject: String {
+    let noun = segments.last { !$0.hasPrefix("{") && $0.hasSuffix("s") } ?? Substring(tag)
+    return String(noun.dropLast(noun.hasSuffix("s") ? 1 : 0)).replacing("-", with: "_")
+  }
+}
+
+extension Schema {
+  /// A checked value in which what must never be shown is replaced.
+  func redacted(_ value: JSONValue) -> JSONValue {
+    switch self {
+    case .named(_, let inner), .nullable(let inner): return value == .null ? .null : inner.redacted(value)
+    case .string(let shape): return shape.isSecret ? "<redacted>" : value
+    case .array(let element, _): return .array((value.array ?? []).map(element.redacted))
+    case .map(let element, _): return .object((value.object ?? [:]).mapValues(element.redacted))
+    case .object(let fields), .strictObject(let fields):
+      let members = value.object ?? [:]
+      return .object(
+        Dictionary(
+          fields.compactMap { field in members[field.name].map { (field.name, field.schema.redacted($0)) } },
+          uniquingKeysWith: { first, _ in first }))
+    case .boolean, .integer, .number, .any: return value
+    }
+  }
+}

@@ -1,0 +1,95 @@
+import Audit
+import Foundation
+import Identity
+import JSONValues
+import Rules
+
+// What the audit log shows of each thing: names as in the API, no secret.
+
+extension User {
+  var audited: AuditedState { audited(passwordChanged: false) }
+
+  func audited(passwordChanged: Bool) -> AuditedState {
+    var members: [String: JSONValue] = [
+      "email": .string(email.value), "name": .string(name), "roles": .strings(roles.sorted().map(\.rawValue)),
+      "is_active": .bool(isActive), "must_change_password": .bool(mustChangePassword),
+    ]
+    if passwordChanged { members["password_changed"] = true }
+    return AuditedState(id, .object(members))
+  }
+}
+
+extension Node {
+  var audited: AuditedState {
+    AuditedState(
+      id, ["name": .string(name), "address": .string(address), "description": .string(description)])
+  }
+}
+
+extension Attachment {
+  var audited: AuditedState {
+    AuditedState(
+      id,
+      [
+        "node": .string(node), "interface": .string(interface), "rule_set": .optional(ruleSet),
+        "applied_revision": appliedRevision.map { .count($0) } ?? .null, "mode": .string(options.mode.rawValue),
+        "zero_copy": .string(options.zeroCopy.rawValue), "coexistence": .string(options.coexistence.rawValue),
+        "capture_fallback": .string(options.captureFallback.rawValue), "keep_on_exit": .bool(options.keepOnExit),
+      ])
+  }
+}
+
+extension CaptureRecord {
+  func audited() throws -> AuditedState {
+    AuditedState(
+      id, ["node": .string(node), "interface": .string(interface), "request": try .encoding(request)])
+  }
+}
+
+extension StoredRuleSet {
+  /// Rules of one record; the others are counted. The revisions have them all.
+  private static let rulesMax = 32
+
+  /// With the rules that the other one has not.
+  func audited(besides other: StoredRuleSet) throws -> AuditedState {
+    let known = Set(other.content.rules)
+    return try audited(rules: content.rules.filter { !known.contains($0) })
+  }
+
+  func audited() throws -> AuditedState { try audited(rules: content.rules) }
+
+  private func audited(rules: [Rule]) throws -> AuditedState {
+    // The digest is that of the stored content, without the number that each revision has anew.
+    var plain = content
+    plain.revision = 0
+    let digest = AuditChain.digest(try JSONValue.encoding(plain).bytes())
+    var members: [String: JSONValue] = [
+      "name": .string(name), "revision": .count(revision), "description": .string(description),
+      "default_action": .string(content.defaultAction.rawValue), "rule_count": .count(content.rules.count),
+      "content_sha256": .string(digest), "rules": .array(try rules.prefix(Self.rulesMax).map { try .encoding($0) }),
+    ]
+    if rules.count > Self.rulesMax { members["rules_omitted"] = .count(rules.count - Self.rulesMax) }
+    if let reason = current.info.reason { members["reason"] = .string(reason) }
+    return AuditedState(id, .object(members))
+  }
+}
+
+extension SignIn {
+  /// Who fails to sign in may have typed a password for his address: only what is an address is written.
+  var audited: AuditEvent {
+    let address = (try? Email(email))?.value ?? ""
+    let id = userID.map { SQLValue($0).plainText }
+    return AuditEvent(
+      actor: succeeded
+        ? AuditActor(kind: .user, id: id, name: address) : AuditActor(kind: .anonymous, name: address),
+      outcome: succeeded ? .succeeded : .refused, code: succeeded ? nil : "unauthenticated",
+      subject: id.map { AuditSubject(kind: "user", id: $0) })
+  }
+}
+
+extension JSONValue {
+  /// A value in the form of its `Codable`.
+  static func encoding(_ value: some Encodable) throws -> JSONValue {
+    try JSONValue(parsing: Array(JSONEncoder().encode(value)))
+  }
+}
