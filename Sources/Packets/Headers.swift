@@ -27,6 +27,8 @@ public struct EthernetHeader: Hashable, Sendable {
 public struct IPv4Header: Hashable, Sendable {
   public static let byteCount = 20
   public var version: UInt8
+  /// DSCP and ECN: what was the type of service.
+  public var trafficClass: UInt8
   /// Header length in bytes, options included.
   public var headerByteCount: Int
   public var totalByteCount: Int
@@ -43,6 +45,7 @@ public struct IPv4Header: Hashable, Sendable {
     guard packet.byteCount - offset >= Self.byteCount else { return nil }
     let first = packet.byte(at: offset)
     version = first >> 4
+    trafficClass = packet.byte(at: offset + 1)
     headerByteCount = Int(first & 0xf) * 4
     totalByteCount = Int(packet.bigEndian(at: offset + 2, as: UInt16.self))
     let fragment: UInt16 = packet.bigEndian(at: offset + 6)
@@ -59,6 +62,10 @@ public struct IPv4Header: Hashable, Sendable {
 public struct IPv6Header: Hashable, Sendable {
   public static let byteCount = 40
   public var version: UInt8
+  /// DSCP and ECN.
+  public var trafficClass: UInt8
+  /// 20 bits.
+  public var flowLabel: UInt32
   public var payloadByteCount: Int
   public var nextHeader: IPProtocol
   public var hopLimit: UInt8
@@ -73,7 +80,10 @@ public struct IPv6Header: Hashable, Sendable {
       let low: UInt64 = packet.bigEndian(at: offset + 8)
       return IPv6Address(value: UInt128(high) << 64 | UInt128(low))
     }
-    version = packet.byte(at: offset) >> 4
+    let first: UInt32 = packet.bigEndian(at: offset)
+    version = UInt8(first >> 28)
+    trafficClass = UInt8(truncatingIfNeeded: first >> 20)
+    flowLabel = first & 0xf_ffff
     payloadByteCount = Int(packet.bigEndian(at: offset + 4, as: UInt16.self))
     nextHeader = IPProtocol(rawValue: packet.byte(at: offset + 6))
     hopLimit = packet.byte(at: offset + 7)

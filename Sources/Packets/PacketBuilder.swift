@@ -25,6 +25,8 @@ public struct PacketBuilder: Hashable, Sendable {
   public struct IPv4: Hashable, Sendable {
     public var source: IPv4Address
     public var destination: IPv4Address
+    /// DSCP and ECN.
+    public var trafficClass: UInt8 = 0
     public var timeToLive: UInt8 = 64
     public var identification: UInt16 = 0
     /// In units of 8 bytes, 13 bits.
@@ -42,6 +44,10 @@ public struct PacketBuilder: Hashable, Sendable {
   public struct IPv6: Hashable, Sendable {
     public var source: IPv6Address
     public var destination: IPv6Address
+    /// DSCP and ECN.
+    public var trafficClass: UInt8 = 0
+    /// 20 bits; bits beyond are cut off.
+    public var flowLabel: UInt32 = 0
     public var hopLimit: UInt8 = 64
     public var extensions: [IPv6Extension] = []
 
@@ -52,7 +58,8 @@ public struct PacketBuilder: Hashable, Sendable {
   }
 
   public enum Transport: Hashable, Sendable {
-    case tcp(source: UInt16, destination: UInt16, flags: UInt8 = 0x02)
+    /// Flags: the low nine bits, FIN the lowest, AE the highest.
+    case tcp(source: UInt16, destination: UInt16, flags: UInt16 = 0x02)
     case udp(source: UInt16, destination: UInt16)
     case icmp(type: UInt8 = 8, code: UInt8 = 0)
     case icmpv6(type: UInt8 = 128, code: UInt8 = 0)
@@ -161,7 +168,7 @@ extension PacketBuilder {
     while options.count % 4 != 0 { options.append(0) }
     precondition(options.count <= 40, "IPv4 has room for 40 bytes of options")
     let headerByteCount = 20 + options.count
-    var bytes: [UInt8] = [0x40 | UInt8(headerByteCount / 4), 0]
+    var bytes: [UInt8] = [0x40 | UInt8(headerByteCount / 4), header.trafficClass]
     bytes += networkOrder(UInt16(headerByteCount + payloadByteCount))
     bytes += networkOrder(header.identification)
     bytes += networkOrder((header.moreFragments ? 0x2000 : 0) | header.fragmentOffset & 0x1fff)
@@ -177,7 +184,8 @@ extension PacketBuilder {
     let final = `protocol` ?? transport.protocol
     let content = chain(header.extensions[...], then: final) + segment
     let next = header.extensions.first?.protocol ?? final
-    var bytes: [UInt8] = [0x60, 0, 0, 0]
+    let first = 0x6000_0000 | UInt32(header.trafficClass) << 20 | header.flowLabel & 0xf_ffff
+    var bytes: [UInt8] = [24, 16, 8, 0].map { UInt8(truncatingIfNeeded: first >> UInt32($0)) }
     bytes += networkOrder(UInt16(content.count))
     bytes += [next.rawValue, header.hopLimit]
     return bytes + header.source.bytes + header.destination.bytes + content
@@ -197,7 +205,7 @@ extension PacketBuilder {
     switch transport {
     case .tcp(let source, let destination, let flags):
       let header =
-        networkOrder(source) + networkOrder(destination) + [0, 0, 0, 1, 0, 0, 0, 0, 0x50, flags]
+        networkOrder(source) + networkOrder(destination) + [0, 0, 0, 1, 0, 0, 0, 0, 0x50 | UInt8(flags >> 8 & 1), UInt8(flags & 0xff)]
         + [0xff, 0xff, 0, 0, 0, 0]
       return withChecksum(header + payload, at: 16, pseudoHeader: true)
     case .udp(let source, let destination):

@@ -71,6 +71,8 @@ public enum PacketParser {
 
   private static func parseEthernet(_ frame: RawSpan, into packet: inout ParsedPacket) throws(Malformed) {
     guard let ethernet = EthernetHeader(frame) else { throw Malformed(.truncatedEthernet) }
+    packet.sourceMAC = ethernet.source
+    packet.destinationMAC = ethernet.destination
     var etherType = ethernet.etherType
     var offset = EthernetHeader.byteCount
     while etherType.isVLAN && packet.vlanTags.count < vlanTagsMax {
@@ -79,6 +81,7 @@ public enum PacketParser {
       etherType = EtherType(rawValue: frame.bigEndian(at: offset + 2))
       offset += 4
     }
+    packet.etherType = etherType
     if etherType == .ipv4 {
       packet.family = .ipv4
       try parseIPv4(frame.extracting(droppingFirst: offset), into: &packet)
@@ -98,6 +101,10 @@ public enum PacketParser {
     packet.source = .v4(header.source)
     packet.destination = .v4(header.destination)
     packet.protocol = header.protocol
+    packet.trafficClass = header.trafficClass
+    packet.hopLimit = header.timeToLive
+    packet.datagramByteCount = UInt16(header.totalByteCount)
+    packet.hasOptions = header.headerByteCount > IPv4Header.byteCount
     if header.fragmentOffset != 0 {
       packet.fragment = .later
       return
@@ -117,6 +124,11 @@ public enum PacketParser {
     guard header.payloadByteCount <= present else { throw Malformed(.badIPv6) }
     packet.source = .v6(header.source)
     packet.destination = .v6(header.destination)
+    packet.trafficClass = header.trafficClass
+    packet.hopLimit = header.hopLimit
+    packet.flowLabel = header.flowLabel
+    packet.datagramByteCount = isJumbogram ? .max : UInt16(clamping: IPv6Header.byteCount + header.payloadByteCount)
+    packet.hasOptions = false
 
     let end = IPv6Header.byteCount + (isJumbogram ? present : header.payloadByteCount)
     let datagram = bytes.extracting(first: end)
@@ -127,6 +139,7 @@ public enum PacketParser {
       guard walked < ipv6ExtensionsMax else { throw Malformed(.tooManyExtensions) }
       guard end - offset >= 8 else { throw Malformed(.truncatedExtension) }
       let current = next
+      if current != .fragment { packet.hasOptions = true }
       next = IPProtocol(rawValue: datagram.byte(at: offset))
       let length: Int
       switch current {
@@ -165,10 +178,12 @@ public enum PacketParser {
       guard length >= 8, length <= bytes.byteCount || packet.fragment == .first else { throw Malformed(.badUDP) }
     case .icmp, .icmpv6:
       guard bytes.byteCount >= 4 else { throw Malformed(.truncatedTransport) }
+      packet.icmp = .init(type: bytes.byte(at: 0), code: bytes.byte(at: 1))
       return
     default:
       return
     }
+    if `protocol` == .tcp { packet.tcpFlags = bytes.bigEndian(at: 12, as: UInt16.self) & 0x1ff }
     packet.ports = .init(source: bytes.bigEndian(at: 0), destination: bytes.bigEndian(at: 2))
   }
 }

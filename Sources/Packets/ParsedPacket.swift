@@ -27,8 +27,23 @@ public struct ParsedPacket: Hashable, Sendable {
     }
   }
 
+  /// Type and code of an ICMP or ICMPv6 message.
+  public struct ICMPMessage: Hashable, Sendable {
+    public var type: UInt8
+    public var code: UInt8
+    public init(type: UInt8, code: UInt8) {
+      self.type = type
+      self.code = code
+    }
+  }
+
+  /// Nil where the frame is too short for an Ethernet header.
+  public var sourceMAC: MACAddress?
+  public var destinationMAC: MACAddress?
   /// At most two, outermost first.
   public var vlanTags: [VLANTag] = []
+  /// Behind the tags; of a third tag, where there is one. Nil where the frame ends before it.
+  public var etherType: EtherType?
   public var family = Family.other
   /// Nil for ``Family/other`` and where the IP header is malformed.
   public var source: IPAddress?
@@ -36,8 +51,22 @@ public struct ParsedPacket: Hashable, Sendable {
   /// In IPv6 the header after the extensions. Nil where it wasn't reached.
   public var `protocol`: IPProtocol?
   public var fragment = Fragment.none
+  /// DSCP and ECN. Like the next three, nil where there is no well-formed IP header.
+  public var trafficClass: UInt8?
+  /// Time to live, or hop limit.
+  public var hopLimit: UInt8?
+  /// Bytes of the IP datagram with its header, as the header says; of a jumbogram 65535.
+  public var datagramByteCount: UInt16?
+  /// Whether the IPv4 header has options, or an IPv6 extension header was seen. A fragment header is none.
+  public var hasOptions: Bool?
+  /// IPv6's, 20 bits.
+  public var flowLabel: UInt32?
   /// Nil unless the packet shows a well-formed TCP or UDP header.
   public var ports: Ports?
+  /// The low 9 bits of the TCP header's bytes 12 and 13, FIN the lowest, AE the highest. Nil as the ports are.
+  public var tcpFlags: UInt16?
+  /// Nil unless the packet shows a well-formed ICMP or ICMPv6 header.
+  public var icmp: ICMPMessage?
   /// Why the packet is malformed; then no rule sees it.
   public var malformed: MalformedReason?
 
