@@ -19,42 +19,77 @@ private func refuseUnknownKeys(in decoder: any Decoder, of subject: String, know
 }
 
 extension Match {
-  private enum CodingKeys: String, CodingKey, CaseIterable {
-    case sources, destinations, protocols
-    case sourcePorts = "source_ports"
-    case destinationPorts = "destination_ports"
+  /// A condition is a list of texts or, negated, an object with the key `not` and that list.
+  private struct Elements: Codable {
+    var texts: [String]
+    var isNegated: Bool
+
+    private enum CodingKeys: String, CodingKey { case not }
+
+    init(_ form: ConditionForm) {
+      texts = form.elements
+      isNegated = form.isNegated
+    }
+
+    init(from decoder: any Decoder) throws {
+      if let fields = try? decoder.container(keyedBy: CodingKeys.self) {
+        try refuseUnknownKeys(in: decoder, of: "a condition", known: ["not"])
+        isNegated = true
+        var list = try fields.nestedUnkeyedContainer(forKey: .not)
+        texts = try Elements.read(&list)
+      } else {
+        isNegated = false
+        var list = try decoder.unkeyedContainer()
+        texts = try Elements.read(&list)
+      }
+    }
+
+    private static func read(_ list: inout any UnkeyedDecodingContainer) throws -> [String] {
+      var texts: [String] = []
+      while !list.isAtEnd {
+        if texts.count == Limits.elementsPerFieldMax {
+          throw DecodingError.dataCorruptedError(
+            in: list, debugDescription: "there are more than \(Limits.elementsPerFieldMax) elements; split the rule")
+        }
+        texts.append(try list.decode(String.self))
+      }
+      return texts
+    }
+
+    func encode(to encoder: any Encoder) throws {
+      if isNegated {
+        var fields = encoder.container(keyedBy: CodingKeys.self)
+        try fields.encode(texts, forKey: .not)
+      } else {
+        var list = encoder.singleValueContainer()
+        try list.encode(texts)
+      }
+    }
   }
 
   /// Missing fields are empty; an unknown field is an error.
   public init(from decoder: any Decoder) throws {
-    try refuseUnknownKeys(in: decoder, of: "a match", known: CodingKeys.allCases.map(\.rawValue))
-    let fields = try decoder.container(keyedBy: CodingKeys.self)
-    func list<Element: Decodable>(_ key: CodingKeys) throws -> [Element] {
-      guard fields.contains(key), try !fields.decodeNil(forKey: key) else { return [] }
-      var elements = try fields.nestedUnkeyedContainer(forKey: key)
-      var result: [Element] = []
-      while !elements.isAtEnd {
-        if result.count == Limits.elementsPerFieldMax {
-          throw DecodingError.dataCorruptedError(
-            in: elements,
-            debugDescription: "\(key.rawValue) has more than \(Limits.elementsPerFieldMax) elements; split the rule")
-        }
-        result.append(try elements.decode(Element.self))
+    try refuseUnknownKeys(in: decoder, of: "a match", known: Match.fieldNames)
+    let fields = try decoder.container(keyedBy: AnyKey.self)
+    self.init()
+    for name in Match.fieldNames {
+      let key = AnyKey(stringValue: name)
+      guard fields.contains(key), try !fields.decodeNil(forKey: key) else { continue }
+      let elements = try fields.decode(Elements.self, forKey: key)
+      do throws(ConditionError) {
+        try set(ConditionForm(field: name, elements: elements.texts, isNegated: elements.isNegated))
+      } catch {
+        throw DecodingError.dataCorruptedError(forKey: key, in: fields, debugDescription: error.description)
       }
-      return result
     }
-    self.init(
-      sources: try list(.sources), destinations: try list(.destinations), protocols: try list(.protocols),
-      sourcePorts: try list(.sourcePorts), destinationPorts: try list(.destinationPorts))
   }
 
+  /// Only fields that have a condition.
   public func encode(to encoder: any Encoder) throws {
-    var fields = encoder.container(keyedBy: CodingKeys.self)
-    try fields.encode(sources, forKey: .sources)
-    try fields.encode(destinations, forKey: .destinations)
-    try fields.encode(protocols, forKey: .protocols)
-    try fields.encode(sourcePorts, forKey: .sourcePorts)
-    try fields.encode(destinationPorts, forKey: .destinationPorts)
+    var fields = encoder.container(keyedBy: AnyKey.self)
+    for form in conditions {
+      try fields.encode(Elements(form), forKey: AnyKey(stringValue: form.field))
+    }
   }
 }
 

@@ -62,24 +62,47 @@ public struct Rule: Hashable, Sendable, Codable {
   }
 }
 
-/// What a packet must show: every field that isn't empty, any element of each.
+/// What a packet must show: each condition that isn't empty.
 public struct Match: Hashable, Sendable, Codable {
-  public var sources: [IPPrefix]
-  public var destinations: [IPPrefix]
-  public var protocols: [IPProtocol]
-  /// Ports need `protocols` to be non-empty and only TCP and UDP; a later fragment shows no ports and doesn't match.
-  public var sourcePorts: [PortRange]
-  public var destinationPorts: [PortRange]
+  /// Names of interfaces that the packet came in by.
+  public var interfaces: Condition<String>
+  public var sourceMACs: Condition<MACPattern>
+  public var destinationMACs: Condition<MACPattern>
+  /// No empty condition is in it.
+  public private(set) var numbers: [NumberField: Condition<NumberRange>]
+  public var sources: Condition<IPPrefix>
+  public var destinations: Condition<IPPrefix>
+  public var protocols: Condition<IPProtocol>
+  /// Ports need `protocols` to be non-empty and only TCP and UDP.
+  public var sourcePorts: Condition<PortRange>
+  public var destinationPorts: Condition<PortRange>
+  /// Needs `protocols` to be TCP alone.
+  public var tcpFlags: Condition<TCPFlagTest>
+  public var fragments: Condition<FragmentTest>
+  /// Whether the IPv4 header has options, or an IPv6 extension header other than Fragment was seen; nil: either way.
+  public var hasOptions: Bool?
 
   public init(
-    sources: [IPPrefix] = [], destinations: [IPPrefix] = [], protocols: [IPProtocol] = [],
-    sourcePorts: [PortRange] = [], destinationPorts: [PortRange] = []
+    sources: Condition<IPPrefix> = [], destinations: Condition<IPPrefix> = [], protocols: Condition<IPProtocol> = [],
+    sourcePorts: Condition<PortRange> = [], destinationPorts: Condition<PortRange> = []
   ) {
+    interfaces = []
+    sourceMACs = []
+    destinationMACs = []
+    numbers = [:]
     self.sources = sources
     self.destinations = destinations
     self.protocols = protocols
     self.sourcePorts = sourcePorts
     self.destinationPorts = destinationPorts
+    tcpFlags = []
+    fragments = []
+    hasOptions = nil
+  }
+
+  public subscript(field: NumberField) -> Condition<NumberRange> {
+    get { numbers[field] ?? [] }
+    set { numbers[field] = newValue.isEmpty ? nil : newValue }
   }
 }
 

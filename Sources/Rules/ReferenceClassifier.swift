@@ -22,16 +22,16 @@ public struct Decision: Hashable, Sendable {
 /// Decides by walking the rules one by one: slow and plainly right. What every faster way must agree with.
 public enum ReferenceClassifier {
   /// What `ruleSet` says about an Ethernet frame. Never traps, whatever the bytes.
-  public static func decide(_ frame: [UInt8], by ruleSet: RuleSet) -> Decision {
-    decide(PacketParser.parse(frame), by: ruleSet)
+  public static func decide(_ frame: [UInt8], by ruleSet: RuleSet, at arrival: Arrival = Arrival()) -> Decision {
+    decide(PacketParser.parse(frame), by: ruleSet, at: arrival)
   }
 
-  public static func decide(_ packet: ParsedPacket, by ruleSet: RuleSet) -> Decision {
+  public static func decide(_ packet: ParsedPacket, by ruleSet: RuleSet, at arrival: Arrival = Arrival()) -> Decision {
     if let reason = packet.malformed {
       return Decision(action: Action(ruleSet.malformed.fate(for: reason)), malformed: reason)
     }
     var counted: [String] = []
-    for rule in ruleSet.rules where rule.isEnabled && rule.match.matches(packet) {
+    for rule in ruleSet.rules where rule.isEnabled && rule.match.matches(packet, at: arrival) {
       if rule.action != .count { return Decision(action: rule.action, ruleName: rule.name, counted: counted) }
       counted.append(rule.name)
     }
@@ -39,20 +39,35 @@ public enum ReferenceClassifier {
   }
 }
 
+/// Where a packet came in.
+public struct Arrival: Hashable, Sendable {
+  public var interface: String
+  public var queue: UInt8
+
+  public init(interface: String = "", queue: UInt8 = 0) {
+    self.interface = interface
+    self.queue = queue
+  }
+}
+
 extension Match {
-  /// Whether the packet shows every field that isn't empty. What a packet doesn't have (ports of a later fragment,
-  /// addresses of ARP) it doesn't show. For packets that aren't malformed.
-  public func matches(_ packet: ParsedPacket) -> Bool {
-    func shows<Element, Value>(_ elements: [Element], _ value: Value?, _ test: (Element, Value) -> Bool) -> Bool {
-      if elements.isEmpty { return true }
-      guard let value else { return false }
-      return elements.contains { test($0, value) }
-    }
-    return shows(sources, packet.source) { $0.contains($1) }
-      && shows(destinations, packet.destination) { $0.contains($1) }
-      && shows(protocols, packet.protocol) { $0 == $1 }
-      && shows(sourcePorts, packet.ports?.source) { $0.contains($1) }
-      && shows(destinationPorts, packet.ports?.destination) { $0.contains($1) }
+  /// Whether the packet shows what every condition asks for. For packets that aren't malformed.
+  public func matches(_ packet: ParsedPacket, at arrival: Arrival = Arrival()) -> Bool {
+    let isIP = packet.family != .other
+    return interfaces.matches(arrival.interface) { $0 == $1 }
+      && sourceMACs.matches(packet.sourceMAC) { $0.contains($1) }
+      && destinationMACs.matches(packet.destinationMAC) { $0.contains($1) }
+      && numbers.allSatisfy { field, condition in
+        condition.matches(field.value(of: packet, queue: arrival.queue)) { $0.contains($1) }
+      }
+      && sources.matches(packet.source) { $0.contains($1) }
+      && destinations.matches(packet.destination) { $0.contains($1) }
+      && protocols.matches(packet.protocol) { $0 == $1 }
+      && sourcePorts.matches(packet.ports?.source) { $0.contains($1) }
+      && destinationPorts.matches(packet.ports?.destination) { $0.contains($1) }
+      && tcpFlags.matches(packet.tcpFlags) { $0.contains($1) }
+      && fragments.matches(isIP ? packet.fragment : nil) { $0.contains($1) }
+      && (hasOptions == nil || hasOptions == packet.hasOptions)
   }
 }
 

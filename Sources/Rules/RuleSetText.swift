@@ -11,12 +11,26 @@ import Packets
 ///     disabled rule tunnels: protocol gre, 4 redirect eth1
 ///     rule rest: count
 ///
-/// A rule is its name, what must match, in any order (`[ip|ip6] saddr`, `[ip|ip6] daddr`, protocols, `sport`, `dport`,
-/// each once and each a list with commas), and its action at the end: `pass`, `drop`, `count`, `capture` or
-/// `redirect INTERFACE` (in double quotes where the name has `#`, `,` or `"`). `ip` and `ip6` only say which family the
-/// addresses must be. Protocols are named, or listed after the word `protocol` by name or number. Behind `#` stands a
-/// comment: a rule's is kept, any other isn't. `ruleset NAME` is required; `revision N`, `default` and `malformed`
-/// aren't.
+/// A rule is its name, what must match, in any order, and its action at the end: `pass`, `drop`, `count`, `capture` or
+/// `redirect INTERFACE` (in double quotes where the name has `#`, `,` or `"`). What must match is written like nftables:
+///
+/// | words | elements |
+/// |---|---|
+/// | `iif`, `queue` | interfaces; receive queues |
+/// | `ether saddr`, `ether daddr`, `ether type` | `02:00:00:00:00:01`, with a mask `…/ff:ff:ff:00:00:00`; `0x0806` |
+/// | `vlan id`, `vlan pcp`, `vlan inner-id`, `vlan inner-pcp` | `7`, `100-199` |
+/// | `[ip\|ip6] saddr`, `[ip\|ip6] daddr` | `10.0.0.0/8`, `2001:db8::1`; `ip` and `ip6` only say which family they must be |
+/// | `tcp`, `udp` …, or `protocol` | names; behind `protocol` numbers, too |
+/// | `sport`, `dport` | `443`, `8000-8080` |
+/// | `flags` | TCP's: `syn`, `syn/syn\|ack`, `none/rst` |
+/// | `type`, `code` | ICMP's and ICMPv6's |
+/// | `dscp`, `ecn`, `ttl` or `hoplimit`, `flowlabel`, `length` | `46`, `0-1`, `0x12345`; the length is the IP datagram's |
+/// | `frag` | `not`, `first`, `later`, `any` |
+/// | `options` | `present`, `absent`: IPv4 options, or IPv6 extension headers other than Fragment |
+///
+/// Each stands once, with a list of elements with commas, any of which matches, or none of them behind `!=`:
+/// `dport != 22, 80`. Behind `#` stands a comment: a rule's is kept, any other isn't. `ruleset NAME` is required;
+/// `revision N`, `default` and `malformed` aren't.
 public enum RuleSetText {
   /// Reads a rule set. What it says may still be invalid: see ``RuleSet/validate()``. Time and memory are linear in
   /// the text, which has at most ``Limits/textByteCountMax`` bytes.
@@ -69,30 +83,32 @@ public enum RuleSetText {
   /// The line of one rule, without a line feed.
   public static func print(_ rule: Rule) -> String {
     var words = [rule.isEnabled ? "rule \(rule.name):" : "disabled rule \(rule.name):"]
-    let match = rule.match
-    for (field, prefixes) in [("saddr", match.sources), ("daddr", match.destinations)] where !prefixes.isEmpty {
-      switch Set(prefixes.map(\.family)) {
-      case [.ipv4]: words.append("ip")
-      case [.ipv6]: words.append("ip6")
-      default: break
-      }
-      words += [field, list(prefixes)]
-    }
-    if !match.protocols.isEmpty {
-      if match.protocols.contains(where: { $0.name == nil }) { words.append("protocol") }
-      words.append(list(match.protocols))
-    }
-    for (field, ports) in [("sport", match.sourcePorts), ("dport", match.destinationPorts)] where !ports.isEmpty {
-      words += [field, list(ports)]
-    }
+    for condition in rule.match.conditions { words += clause(condition, rule.match) }
     words.append(rule.action.name)
     if let target = rule.action.redirectInterface { words.append(quotedIfNeeded(target)) }
     if !rule.comment.isEmpty { words.append(" # \(rule.comment)") }
     return words.joined(separator: " ")
   }
 
-  private static func list(_ elements: [some CustomStringConvertible]) -> String {
-    elements.map(\.description).joined(separator: ", ")
+  private static func clause(_ condition: ConditionForm, _ match: Match) -> [String] {
+    var words: [String] = []
+    switch condition.field {
+    case "sources", "destinations":
+      let prefixes = condition.field == "sources" ? match.sources : match.destinations
+      switch Set(prefixes.map(\.family)) {
+      case [.ipv4]: words.append("ip")
+      case [.ipv6]: words.append("ip6")
+      default: break
+      }
+      words.append(MatchWords.words(of: condition.field))
+    case "protocols":
+      if condition.isNegated || match.protocols.contains(where: { $0.name == nil }) { words.append("protocol") }
+    default:
+      words.append(MatchWords.words(of: condition.field))
+    }
+    if condition.isNegated { words.append("!=") }
+    words.append(condition.elements.map(quotedIfNeeded).joined(separator: ", "))
+    return words
   }
 
   private static func quotedIfNeeded(_ word: String) -> String {

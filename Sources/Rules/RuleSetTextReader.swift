@@ -126,76 +126,74 @@ struct RuleSetTextReader {
   private func clause(
     _ token: Token, _ line: inout RuleLineLexer, into match: inout Match
   ) throws(RuleTextError) -> String {
-    switch token.text {
-    case "ip", "ip6":
-      let field = try word(&line, "saddr or daddr")
-      guard field.text == "saddr" || field.text == "daddr" else {
-        throw unknown(field, among: ["saddr", "daddr"], of: line, "after \(token.text) comes saddr or daddr")
+    if token.kind == .word {
+      if IPProtocol.allNames.contains(token.text) {
+        try condition("protocols", first: token, &line, into: &match)
+        return "a list of protocols"
       }
-      try addresses(field.text, family: token.text == "ip" ? .ipv4 : .ipv6, &line, into: &match)
-      return field.text
-    case "saddr", "daddr":
-      try addresses(token.text, family: nil, &line, into: &match)
-    case "sport":
-      match.sourcePorts = try list(&line, "a port", PortRange.init(parsing:))
-    case "dport":
-      match.destinationPorts = try list(&line, "a port", PortRange.init(parsing:))
-    case "protocol":
-      match.protocols = try list(&line, "a protocol", IPProtocol.init(parsing:))
-      return "a list of protocols"
-    case let text where IPProtocol.allNames.contains(text):
-      match.protocols = try list(&line, first: token, "a protocol", IPProtocol.init(parsing:))
-      return "a list of protocols"
-    default:
-      throw unknown(token, among: Self.clauseWords, of: line, "here comes something to match or an action")
+      if let field = MatchWords.fields[token.text] {
+        try condition(field, &line, into: &match)
+        return field == "protocols" ? "a list of protocols" : token.text
+      }
+      if let words = MatchWords.second[token.text] {
+        let choices = words.map(\.word)
+        let text = choices.count > 1 ? choices.dropLast().joined(separator: ", ") + " or " + choices[choices.count - 1] : ""
+        let second = try word(&line, text)
+        guard let field = words.first(where: { $0.word == second.text })?.field else {
+          throw unknown(second, among: choices, of: line, "after \(token.text) comes \(text)")
+        }
+        try condition(field, family: MatchWords.families[token.text], &line, into: &match)
+        return MatchWords.families[token.text] == nil ? "\(token.text) \(second.text)" : second.text
+      }
     }
-    return token.text
+    throw unknown(token, among: MatchWords.all, of: line, "here comes something to match or an action")
   }
 
-  private static let clauseWords =
-    ["ip", "ip6", "saddr", "daddr", "sport", "dport", "protocol"] + Action.names + IPProtocol.allNames
-
-  private func addresses(
-    _ field: String, family: IPFamily?, _ line: inout RuleLineLexer, into match: inout Match
+  /// Reads the elements of a condition, with commas between them, and before them `!=` where it is negated.
+  private func condition(
+    _ field: String, first: Token? = nil, family: IPFamily? = nil, _ line: inout RuleLineLexer, into match: inout Match
   ) throws(RuleTextError) {
-    let prefixes = try list(&line, "a prefix") { (text: String) throws(ValueTextError) in
-      let prefix = try IPPrefix(parsing: text)
-      guard let family, prefix.family != family else { return prefix }
-      throw ValueTextError(
-        expected: family == .ipv4 ? "an IPv4 prefix" : "an IPv6 prefix", text: text,
-        reason: "\(family == .ipv4 ? "ip" : "ip6") says that this list holds only these",
-        suggestion: "\(field) alone for both families")
+    var isNegated = false
+    if first == nil, let sign = try line.peek(), sign.kind == .word, sign.text == "!=" || sign.text == "not" {
+      // `frag not` is what isn't a fragment.
+      isNegated = sign.text == "!=" || field != "fragments"
+      if isNegated { _ = try line.next() }
     }
-    if field == "saddr" { match.sources = prefixes } else { match.destinations = prefixes }
-  }
-
-  /// Elements with commas between them.
-  private func list<Element>(
-    _ line: inout RuleLineLexer, first: Token? = nil, _ what: String,
-    _ parse: (String) throws(ValueTextError) -> Element
-  ) throws(RuleTextError) -> [Element] {
-    var elements: [Element] = []
-    var pending = first
-    while true {
+    var tokens: [Token] = []
+    repeat {
       let token: Token
-      if let first = pending { token = first } else { token = try word(&line, what) }
-      pending = nil
-      if elements.count == Limits.elementsPerFieldMax {
+      if tokens.isEmpty, let first { token = first } else { token = try element(&line, of: field) }
+      if tokens.count == Limits.elementsPerFieldMax {
         throw line.failure(
           at: token.offset, "a list has at most \(Limits.elementsPerFieldMax) elements; split the rule")
       }
-      do throws(ValueTextError) {
-        elements.append(try parse(token.text))
-      } catch {
-        let braces = token.text.hasPrefix("{") ? "the list without braces" : nil
-        throw RuleTextError(
-          line: line.line, bytes: line.bytes, offset: token.offset,
-          message: "\"\(error.text)\" is not \(error.expected): \(error.reason)",
-          suggestion: error.suggestion ?? braces)
-      }
-      guard try line.peek()?.kind == .comma else { return elements }
-      _ = try line.next()
+      tokens.append(token)
+    } while try takeComma(&line)
+    if let family, let other = tokens.first(where: { $0.text.utf8.contains(0x3a) != (family == .ipv6) }) {
+      let (kind, word) = family == .ipv4 ? ("an IPv4 prefix", "ip") : ("an IPv6 prefix", "ip6")
+      throw RuleTextError(
+        line: line.line, bytes: line.bytes, offset: other.offset,
+        message: "\"\(excerpt(other))\" is not \(kind): \(word) says that this list holds only these",
+        suggestion: "\(field == "sources" ? "saddr" : "daddr") alone for both families")
     }
+    do throws(ConditionError) {
+      try match.set(ConditionForm(field: field, elements: tokens.map(\.text), isNegated: isNegated))
+    } catch {
+      let token = tokens[error.index ?? 0]
+      let braces = token.text.hasPrefix("{") ? "the list without braces" : nil
+      throw RuleTextError(
+        line: line.line, bytes: line.bytes, offset: token.offset,
+        message: error.cause.map { "\"\($0.text)\" is not \($0.expected): \($0.reason)" } ?? error.reason,
+        suggestion: error.cause?.suggestion ?? braces)
+    }
+  }
+
+  private func element(_ line: inout RuleLineLexer, of field: String) throws(RuleTextError) -> Token {
+    if field == "interfaces", let token = try line.peek(), token.kind == .quoted {
+      _ = try line.next()
+      return token
+    }
+    return try word(&line, MatchWords.element(of: field))
   }
 
   // MARK: the other statements

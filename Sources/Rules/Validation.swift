@@ -98,49 +98,66 @@ extension Rule {
 
 extension Match {
   func validate(at path: String, into issues: inout IssueCollector) {
-    checkElements(sources, at: "\(path).sources", into: &issues)
-    checkElements(destinations, at: "\(path).destinations", into: &issues)
-    checkElements(protocols, at: "\(path).protocols", into: &issues)
-    checkElements(sourcePorts, at: "\(path).source_ports", into: &issues)
-    checkElements(destinationPorts, at: "\(path).destination_ports", into: &issues)
-    checkPorts(at: path, into: &issues)
+    for condition in conditions { checkElements(condition, at: "\(path).\(condition.field)", into: &issues) }
+    for (field, condition) in numbers {
+      for (index, range) in condition.prefix(Limits.elementsPerFieldMax).enumerated() where range.high > field.most {
+        issues.add(
+          .numberOutOfRange, "\(path).\(field.rawValue)[\(index)]", "\(range) is above \(field.most), the most there is")
+      }
+    }
+    for (index, name) in interfaces.prefix(Limits.elementsPerFieldMax).enumerated() {
+      guard let fault = interfaceNameFault(name) else { continue }
+      issues.add(
+        .invalidInterfaceName, "\(path).interfaces[\(index)]",
+        "\"\(ValueTextError.excerpt(name))\" can't be the name of an interface: \(fault)")
+    }
+    checkProtocolOfFields(at: path, into: &issues)
     checkFamilies(at: path, into: &issues)
     checkProtocols(at: path, into: &issues)
   }
 
-  private func checkElements<Element: Hashable & CustomStringConvertible>(
-    _ elements: [Element], at path: String, into issues: inout IssueCollector
-  ) {
+  private func checkElements(_ condition: ConditionForm, at path: String, into issues: inout IssueCollector) {
+    let elements = condition.elements
     if elements.count > Limits.elementsPerFieldMax {
       issues.add(
         .tooManyElements, path,
         "\(elements.count) elements; a field has at most \(Limits.elementsPerFieldMax), split the rule")
     }
-    var seen: Set<Element> = []
+    var seen: Set<String> = []
     for (index, element) in elements.prefix(Limits.elementsPerFieldMax).enumerated()
     where !seen.insert(element).inserted {
       issues.add(.duplicateElement, "\(path)[\(index)]", "\(element) stands in the list before; remove one")
     }
   }
 
-  private func checkPorts(at path: String, into issues: inout IssueCollector) {
-    if sourcePorts.isEmpty && destinationPorts.isEmpty { return }
-    let field = destinationPorts.isEmpty ? "source_ports" : "destination_ports"
-    if protocols.isEmpty {
-      issues.add(
-        .portsWithoutProtocol, "\(path).\(field)", "ports belong to a protocol; add tcp, udp or both to protocols")
-    }
-    for (index, number) in protocols.prefix(Limits.elementsPerFieldMax).enumerated() where !number.hasPorts {
-      issues.add(
-        .portsOfPortlessProtocol, "\(path).protocols[\(index)]",
-        "\(number) has no ports that rules can match, tcp and udp do; remove it or the ports")
+  /// Fields that only packets of some protocols have.
+  private func checkProtocolOfFields(at path: String, into issues: inout IssueCollector) {
+    let fields: [(isAsked: Bool, field: String, what: String, protocols: [IPProtocol])] = [
+      (!destinationPorts.isEmpty, "destination_ports", "ports", [.tcp, .udp]),
+      (!sourcePorts.isEmpty && destinationPorts.isEmpty, "source_ports", "ports", [.tcp, .udp]),
+      (!tcpFlags.isEmpty, "tcp_flags", "TCP flags", [.tcp]),
+      (!self[.icmpTypes].isEmpty, "icmp_types", "ICMP types", [.icmp, .icmpv6]),
+      (!self[.icmpCodes].isEmpty && self[.icmpTypes].isEmpty, "icmp_codes", "ICMP codes", [.icmp, .icmpv6]),
+    ]
+    for (isAsked, field, what, owners) in fields where isAsked {
+      let names = owners.map(\.description).joined(separator: " or ")
+      if protocols.isEmpty || protocols.isNegated {
+        issues.add(
+          .portsWithoutProtocol, "\(path).\(field)", "\(what) belong to a protocol; name \(names) in protocols")
+        continue
+      }
+      for (index, number) in protocols.prefix(Limits.elementsPerFieldMax).enumerated() where !owners.contains(number) {
+        issues.add(
+          .portsOfPortlessProtocol, "\(path).protocols[\(index)]",
+          "\(number) has no \(what) that rules can match, \(names) has; remove it or the \(what)")
+      }
     }
   }
 
   /// Families that the prefixes leave; both where there are none.
   private var families: Set<IPFamily> {
-    func families(_ prefixes: [IPPrefix]) -> Set<IPFamily> {
-      prefixes.isEmpty ? Set(IPFamily.allCases) : Set(prefixes.map(\.family))
+    func families(_ prefixes: Condition<IPPrefix>) -> Set<IPFamily> {
+      prefixes.isEmpty || prefixes.isNegated ? Set(IPFamily.allCases) : Set(prefixes.map(\.family))
     }
     return families(sources).intersection(families(destinations))
   }
@@ -154,7 +171,7 @@ extension Match {
           + "use one family or both in both lists")
       return
     }
-    for (field, prefixes) in [("sources", sources), ("destinations", destinations)] {
+    for (field, prefixes) in [("sources", sources), ("destinations", destinations)] where !prefixes.isNegated {
       let other = field == "sources" ? "destination" : "source"
       for (index, prefix) in prefixes.prefix(Limits.elementsPerFieldMax).enumerated()
       where !families.contains(prefix.family) {
@@ -167,7 +184,7 @@ extension Match {
 
   private func checkProtocols(at path: String, into issues: inout IssueCollector) {
     let families = families
-    let hasPrefixes = !(sources.isEmpty && destinations.isEmpty)
+    let hasPrefixes = !(sources.isEmpty && destinations.isEmpty) && !protocols.isNegated
     for (index, number) in protocols.prefix(Limits.elementsPerFieldMax).enumerated() {
       let place = "\(path).protocols[\(index)]"
       if number == .icmp && hasPrefixes && families == [.ipv6] {

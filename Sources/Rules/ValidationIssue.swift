@@ -20,6 +20,7 @@ public struct ValidationIssue: Hashable, Sendable, CustomStringConvertible {
     case portsWithoutProtocol = "ports_without_protocol"
     case portsOfPortlessProtocol = "ports_of_portless_protocol"
     case noCommonFamily = "no_common_family"
+    case numberOutOfRange = "number_out_of_range"
     case invalidInterfaceName = "invalid_interface_name"
     // Warnings.
     case duplicateElement = "duplicate_element"

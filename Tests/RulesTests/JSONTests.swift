@@ -23,15 +23,17 @@ struct JSONTests {
 
   @Test("The whole form is read and written in snake_case")
   func whole() throws {
+    var match = Match(
+      sources: Condition([IPPrefix("10.0.0.0/8")!], isNegated: true), protocols: [.tcp],
+      destinationPorts: [PortRange(23), PortRange(low: 8000, high: 8080)])
+    match.tcpFlags = [TCPFlagTest(set: 2, mask: 0x12)]
+    match[.hopLimits] = [NumberRange(low: 1, high: 5)]
+    match.hasOptions = false
     let rule = Rule(
-      name: "drop-telnet",
-      match: Match(
-        sources: [IPPrefix("10.0.0.0/8")!], protocols: [.tcp],
-        destinationPorts: [PortRange(23), PortRange(low: 8000, high: 8080)]),
-      action: .redirect(interface: "eth1"), comment: "c", isEnabled: false)
+      name: "drop-telnet", match: match, action: .redirect(interface: "eth1"), comment: "c", isEnabled: false)
     let json = """
-      {"name":"drop-telnet","match":{"sources":["10.0.0.0/8"],"destinations":[],"protocols":["tcp"],"source_ports":[],
-      "destination_ports":["23","8000-8080"]},"action":"redirect","redirect_to":"eth1","comment":"c","enabled":false}
+      {"name":"drop-telnet","match":{"sources":{"not":["10.0.0.0/8"]},"protocols":["tcp"],
+      "destination_ports":["23","8000-8080"],"tcp_flags":["syn/syn|ack"],"hop_limits":["1-5"],"options":["absent"]},"action":"redirect","redirect_to":"eth1","comment":"c","enabled":false}
       """
     #expect(try decode(Rule.self, json) == rule)
     let written = try JSONSerialization.jsonObject(with: JSONEncoder().encode(rule)) as? NSDictionary

@@ -85,7 +85,7 @@ struct ValidationTests {
 
   @Test("All faults are collected, bounded, and warnings never crowd out an error")
   func bounds() {
-    let warned = Match(protocols: Array(repeating: .tcp, count: 64))
+    let warned = Match(protocols: Condition(Array(repeating: IPProtocol.tcp, count: 64)))
     var set = RuleSet(name: "a", rules: (0..<1000).map { Rule(name: "r\($0)", match: warned, action: .drop) })
     set.rules[999].name = "BAD"
     let issues = set.validate()
@@ -104,7 +104,7 @@ struct ValidationTests {
     #expect(RuleSet(name: "a", rules: counts).validate().map(\.code) == [.tooManyCountRules])
     #expect(RuleSet(name: "a", rules: Array(counts.dropLast())).validate().isEmpty)
     let ports = (0...64).map { PortRange(UInt16($0)) }
-    let rule = Rule(name: "a", match: Match(protocols: [.tcp], destinationPorts: ports), action: .drop)
+    let rule = Rule(name: "a", match: Match(protocols: [.tcp], destinationPorts: Condition(ports)), action: .drop)
     #expect(rule.validate().map(\.code) == [.tooManyElements])
     let redirects = (0...64).map {
       Rule(name: "r\($0)", match: Match(protocols: [.tcp]), action: .redirect(interface: "e\($0)"))

@@ -93,7 +93,7 @@ public struct LargeRuleSet {
   public func frame(using random: inout SeededGenerator) -> [UInt8] {
     let match = random.pick(ruleSet.rules).match
     let isIPv6 = (match.sources + match.destinations).contains { $0.family == .ipv6 }
-    func address(_ prefixes: [IPPrefix]) -> IPAddress {
+    func address(_ prefixes: Condition<IPPrefix>) -> IPAddress {
       let family: IPFamily = isIPv6 ? .ipv6 : .ipv4
       let prefix = prefixes.first
       let noise = UInt128(UInt64.random(in: 0 ... .max, using: &random)) << 64
@@ -103,7 +103,7 @@ public struct LargeRuleSet {
       if random.chance(10) { value ^= 1 << UInt128(Int.random(in: 0..<family.bitCount, using: &random)) }
       return IPAddress(family: family, value: value & (UInt128.max >> UInt128(128 - family.bitCount)))
     }
-    func port(_ ranges: [PortRange]) -> UInt16 {
+    func port(_ ranges: Condition<PortRange>) -> UInt16 {
       guard let range = ranges.first else { return UInt16.random(in: 0 ... .max, using: &random) }
       let inside = UInt16.random(in: range.low...range.high, using: &random)
       return random.chance(20) ? random.pick([range.low &- 1, range.low, range.high, range.high &+ 1]) : inside

@@ -26,8 +26,10 @@ public enum RandomCases {
 
   // MARK: rule sets
 
-  /// A rule set without errors.
-  public static func ruleSet(rulesUpTo count: Int = 12, using random: inout SeededGenerator) -> RuleSet {
+  /// A rule set without errors, of rules that are accepted.
+  public static func ruleSet(
+    rulesUpTo count: Int = 12, using random: inout SeededGenerator, accepting: (Rule) -> Bool = { _ in true }
+  ) -> RuleSet {
     var set = RuleSet(name: "random", revision: random.chance(50) ? 0 : random.next())
     set.defaultAction = random.pick(Fate.allCases)
     set.malformed.fate = random.pick(Fate.allCases)
@@ -35,7 +37,9 @@ public enum RandomCases {
       set.malformed.exceptions[reason] = random.pick(Fate.allCases)
     }
     for index in 0..<Int.random(in: 0...count, using: &random) {
-      set.rules.append(rule(named: "rule-\(index)", using: &random))
+      var next = rule(named: "rule-\(index)", using: &random)
+      while !accepting(next) { next = rule(named: "rule-\(index)", using: &random) }
+      set.rules.append(next)
     }
     return set
   }
@@ -53,21 +57,77 @@ public enum RandomCases {
   private static func match(using random: inout SeededGenerator) -> Match {
     let families = random.pick([prefixes4, prefixes6, prefixes4 + prefixes6])
     var match = Match()
-    if random.chance(50) { match.sources = random.some(families, upTo: 3) }
-    if random.chance(50) { match.destinations = random.some(families, upTo: 3) }
+    if random.chance(50) { match.sources = condition(random.some(families, upTo: 3), using: &random) }
+    if random.chance(50) { match.destinations = condition(random.some(families, upTo: 3), using: &random) }
     if random.chance(70) {
-      match.protocols = random.chance(70) ? random.some([.tcp, .udp], upTo: 2) : random.some(protocols, upTo: 3)
+      let numbers = random.chance(70) ? random.some([.tcp, .udp], upTo: 2) : random.some(protocols, upTo: 3)
+      match.protocols = condition(numbers, using: &random)
     }
     if random.chance(40) { match.sourcePorts = portRanges(using: &random) }
     if random.chance(40) { match.destinationPorts = portRanges(using: &random) }
+    if random.chance(40) { addRareFields(to: &match, using: &random) }
     return match
   }
 
-  private static func portRanges(using random: inout SeededGenerator) -> [PortRange] {
-    (0..<Int.random(in: 0...3, using: &random)).map { _ in
+  private static func addRareFields(to match: inout Match, using random: inout SeededGenerator) {
+    for field in random.some(NumberField.allCases, upTo: 2) {
+      let ranges = (0..<Int.random(in: 1...2, using: &random)).map { _ in
+        let bounds = [number(field, using: &random), number(field, using: &random)].sorted()
+        return random.chance(60) ? NumberRange(bounds[0]) : NumberRange(low: bounds[0], high: bounds[1])
+      }
+      match[field] = condition(ranges, using: &random)
+      if field == .icmpTypes || field == .icmpCodes { match.protocols = [random.pick([.icmp, .icmpv6])] }
+    }
+    if random.chance(20) { match.sourceMACs = condition(random.some(patterns, upTo: 2), using: &random) }
+    if random.chance(20) { match.destinationMACs = condition(random.some(patterns, upTo: 2), using: &random) }
+    if random.chance(20) {
+      match.tcpFlags = condition(
+        random.some((0..<3).map { _ in
+          TCPFlagTest(set: random.pick([0, 2, 0x12, 0x100, 0x1ff]), mask: random.pick([2, 0x12, 0x102, 0x1ff, 7]))
+        }, upTo: 2), using: &random)
+      if !match.tcpFlags.isEmpty { match.protocols = [.tcp] }
+    }
+    if random.chance(20) { match.fragments = condition(random.some(FragmentTest.allCases, upTo: 2), using: &random) }
+    if random.chance(15) { match.hasOptions = random.chance(50) }
+  }
+
+  /// Numbers that packets here show, and their neighbours.
+  private static func number(_ field: NumberField, using random: inout SeededGenerator) -> UInt32 {
+    let known: [UInt32] =
+      switch field {
+      case .queues: [0, 1]
+      case .etherTypes: [0x0800, 0x0806, 0x86dd, 0x8100]
+      case .vlanIDs, .innerVLANIDs: [1, 2, 3]
+      case .vlanPriorities, .innerVLANPriorities: [0, 5]
+      case .icmpTypes: [8, 128, 3]
+      case .icmpCodes: [0, 1]
+      case .dscp: [0, 46]
+      case .ecn: [0, 1]
+      case .hopLimits: [1, 64]
+      case .flowLabels: [0, 0x12345, 0x1_0000]
+      case .lengths: [28, 40, 60]
+      }
+    let number = random.pick(known + [0, field.most])
+    return random.chance(80) ? number : min(number + 1, field.most)
+  }
+
+  private static let macs = [MACAddress(2, 0, 0, 0, 0, 1), MACAddress(2, 0, 0, 0, 0, 2), MACAddress(value: .max)]
+  private static let patterns =
+    macs.map { MACPattern($0) } + [
+      MACPattern(MACAddress(2, 0, 0, 0, 0, 0), mask: MACAddress(value: 0xffff_ff00_0000)),
+      MACPattern(MACAddress(1, 0, 0, 0, 0, 0), mask: MACAddress(1, 0, 0, 0, 0, 0)),
+    ]
+
+  private static func condition<Element>(_ elements: [Element], using random: inout SeededGenerator) -> Condition<Element> {
+    Condition(elements, isNegated: !elements.isEmpty && random.chance(20))
+  }
+
+  private static func portRanges(using random: inout SeededGenerator) -> Condition<PortRange> {
+    let ranges = (0..<Int.random(in: 0...3, using: &random)).map { _ in
       let bounds = [random.pick(ports), random.pick(ports)].sorted()
       return random.chance(50) ? PortRange(bounds[0]) : PortRange(low: bounds[0], high: bounds[1])
     }
+    return condition(ranges, using: &random)
   }
 
   // MARK: frames
@@ -104,23 +164,32 @@ public enum RandomCases {
     let (source, destination) = (address(in: prefixes, using: &random), address(in: prefixes, using: &random))
     let (low, high) = (port(using: &random), port(using: &random))
     let transports: [PacketBuilder.Transport] = [
-      .tcp(source: low, destination: high), .udp(source: low, destination: high), .icmp(), .icmpv6(),
-      .other(random.pick(protocols)),
+      .tcp(source: low, destination: high, flags: random.pick([2, 0x12, 0x10, 0x102, 0, 0x1ff])),
+      .udp(source: low, destination: high), .icmp(type: random.pick([8, 3]), code: random.pick([0, 1])),
+      .icmpv6(type: random.pick([128, 3]), code: random.pick([0, 1])), .other(random.pick(protocols)),
     ]
     var packet = PacketBuilder(
       from: source, to: destination, random.chance(70) ? transports[Int(low) % 2] : random.pick(transports),
       payload: bytes(upTo: 40, using: &random))
     packet.vlanTags = random.some(
-      [VLANTag(id: 1), VLANTag(etherType: .serviceVLAN, id: 2)], upTo: random.chance(80) ? 0 : 3)
+      [VLANTag(id: 1), VLANTag(etherType: .serviceVLAN, id: 2, priority: 5), VLANTag(id: 4095, priority: 7)],
+      upTo: random.chance(80) ? 0 : 3)
+    if random.chance(20) { packet.sourceMAC = random.pick(macs) }
+    if random.chance(20) { packet.destinationMAC = random.pick(macs) }
     if random.chance(30) { packet.paddedByteCount = 60 }
     switch packet.network {
     case .ipv4(var header):
       header.options = random.chance(20) ? bytes(upTo: 40, using: &random) : []
       if random.chance(15) { header.fragmentOffset = random.pick([0, 1, 185, 8191]) }
       header.moreFragments = random.chance(10)
+      header.trafficClass = random.pick([0, 0, 46 << 2, 1, 255])
+      header.timeToLive = random.pick([64, 64, 1, 0, 255])
       packet.network = .ipv4(header)
     case .ipv6(var header):
       header.extensions = random.some(extensions, upTo: random.chance(60) ? 0 : 9)
+      header.trafficClass = random.pick([0, 0, 46 << 2, 1, 255])
+      header.hopLimit = random.pick([64, 64, 1, 0, 255])
+      header.flowLabel = random.pick([0, 0, 0x12345, 0x1_0000, 0xf_ffff])
       packet.network = .ipv6(header)
     case .other:
       break

@@ -1,0 +1,152 @@
+import Packets
+
+/// A condition of a match in words, as JSON, gRPC and the text form have it.
+public struct ConditionForm: Hashable, Sendable {
+  /// Of ``Match/fieldNames``.
+  public var field: String
+  public var elements: [String]
+  public var isNegated: Bool
+
+  public init(field: String, elements: [String], isNegated: Bool = false) {
+    self.field = field
+    self.elements = elements
+    self.isNegated = isNegated
+  }
+}
+
+/// What is wrong with a condition in words.
+public struct ConditionError: Error, Hashable, Sendable, CustomStringConvertible {
+  public var field: String
+  /// Of the element; nil: the condition as a whole.
+  public var index: Int?
+  public var reason: String
+  /// The element's, in its parts.
+  public var cause: ValueTextError?
+
+  public var description: String { "\(field)\(index.map { "[\($0)]" } ?? ""): \(reason)" }
+}
+
+extension Match {
+  /// Every field that a match can have a condition on, by its name in JSON, in the order that they are written in.
+  public static let fieldNames: [String] = Field.all.map(\.name)
+
+  /// A condition on each field that has one, in the order of ``fieldNames``.
+  public var conditions: [ConditionForm] { Field.all.compactMap { $0.form(self) } }
+
+  /// What is wrong with a text as an element of a field, which must be of ``fieldNames``; nil where nothing is.
+  public static func fault(of element: String, in field: String) -> String? {
+    var match = Match()
+    do throws(ConditionError) {
+      try match.set(ConditionForm(field: field, elements: [element]))
+      return nil
+    } catch {
+      return error.reason
+    }
+  }
+
+  /// Sets the condition on a field, which replaces what was there. Without elements: none.
+  public mutating func set(_ form: ConditionForm) throws(ConditionError) {
+    guard let field = Field.all.first(where: { $0.name == form.field }) else {
+      throw ConditionError(
+        field: ValueTextError.excerpt(form.field), index: nil,
+        reason: "no such field; a match has \(Match.fieldNames.joined(separator: ", "))")
+    }
+    guard form.elements.count <= Limits.elementsPerFieldMax else {
+      throw ConditionError(
+        field: field.name, index: nil, reason: "has more than \(Limits.elementsPerFieldMax) elements; split the rule")
+    }
+    try field.set(&self, form)
+  }
+}
+
+/// How one field's condition is written and read.
+private struct Field: Sendable {
+  let name: String
+  let form: @Sendable (Match) -> ConditionForm?
+  let set: @Sendable (inout Match, ConditionForm) throws(ConditionError) -> Void
+
+  /// A field with a condition of its own in ``Match``.
+  init<Element: Hashable & Sendable>(
+    _ name: String, _ path: WritableKeyPath<Match, Condition<Element>> & Sendable,
+    _ text: @escaping @Sendable (Element) -> String,
+    _ parse: @escaping @Sendable (String) throws(ValueTextError) -> Element
+  ) {
+    self.name = name
+    form = { match in
+      let condition = match[keyPath: path]
+      if condition.isEmpty { return nil }
+      return ConditionForm(field: name, elements: condition.map(text), isNegated: condition.isNegated)
+    }
+    set = { (match, form) throws(ConditionError) in
+      var elements: [Element] = []
+      for (index, word) in form.elements.enumerated() {
+        do throws(ValueTextError) {
+          elements.append(try parse(word))
+        } catch {
+          throw ConditionError(field: name, index: index, reason: error.description, cause: error)
+        }
+      }
+      match[keyPath: path] = Condition(elements, isNegated: form.isNegated && !elements.isEmpty)
+    }
+  }
+
+  private init(
+    name: String, form: @escaping @Sendable (Match) -> ConditionForm?,
+    set: @escaping @Sendable (inout Match, ConditionForm) throws(ConditionError) -> Void
+  ) {
+    self.name = name
+    self.form = form
+    self.set = set
+  }
+
+  private static func numbers(_ field: NumberField) -> Field {
+    Field(field.rawValue, \Match[field], \.description) { (text) throws(ValueTextError) in
+      try NumberRange(parsing: text, most: field.most)
+    }
+  }
+
+  private static let optionWords = ["absent", "present"]
+
+  private static let options = Field(
+    name: "options",
+    form: { match in
+      match.hasOptions.map { ConditionForm(field: "options", elements: [optionWords[$0 ? 1 : 0]]) }
+    },
+    set: { (match, form) throws(ConditionError) in
+      if form.elements.isEmpty {
+        match.hasOptions = nil
+        return
+      }
+      guard form.elements.count == 1, let index = optionWords.firstIndex(of: form.elements[0]) else {
+        throw ConditionError(field: "options", index: 0, reason: "is one word: \(optionWords.joined(separator: " or "))")
+      }
+      match.hasOptions = (index == 1) != form.isNegated
+    })
+
+  static let all: [Field] =
+    [
+      Field("interfaces", \Match.interfaces, \.self) { (name) throws(ValueTextError) in
+        if let fault = interfaceNameFault(name) {
+          throw ValueTextError(expected: "the name of an interface", text: name, reason: fault)
+        }
+        return name
+      }, numbers(.queues),
+      Field("source_macs", \Match.sourceMACs, \.description, MACPattern.init(parsing:)),
+      Field("destination_macs", \Match.destinationMACs, \.description, MACPattern.init(parsing:)),
+      numbers(.etherTypes), numbers(.vlanIDs), numbers(.vlanPriorities), numbers(.innerVLANIDs),
+      numbers(.innerVLANPriorities),
+      Field("sources", \Match.sources, \.description, IPPrefix.init(parsing:)),
+      Field("destinations", \Match.destinations, \.description, IPPrefix.init(parsing:)),
+      Field("protocols", \Match.protocols, \.description, IPProtocol.init(parsing:)),
+      Field("source_ports", \Match.sourcePorts, \.description, PortRange.init(parsing:)),
+      Field("destination_ports", \Match.destinationPorts, \.description, PortRange.init(parsing:)),
+      Field("tcp_flags", \Match.tcpFlags, \.description, TCPFlagTest.init(parsing:)), numbers(.icmpTypes),
+      numbers(.icmpCodes), numbers(.dscp), numbers(.ecn), numbers(.hopLimits), numbers(.flowLabels), numbers(.lengths),
+      Field("fragments", \Match.fragments, \.rawValue) { (text) throws(ValueTextError) in
+        guard let test = FragmentTest(rawValue: text) else {
+          throw ValueTextError(expected: "a part of a datagram", text: text, reason: "these are not, first, later, any")
+        }
+        return test
+      }, options,
+    ]
+}
