@@ -7,28 +7,31 @@
 #include "parse.h"
 #include "walk.h"
 
-static __always_inline __u64 lanes(const struct packet *p, __u32 frame_bytes)
+static __always_inline __u64 lanes(const struct packet *p)
 {
-	__u64 length = frame_bytes < 0xffff ? frame_bytes : 0xffff;
-
-	return p->source_port | (__u64)p->destination_port << SLUICE_LANE_BITS | length << (2 * SLUICE_LANE_BITS);
+	return p->source_port | (__u64)p->destination_port << SLUICE_LANE_BITS |
+	       (__u64)p->length << (2 * SLUICE_LANE_BITS);
 }
 
-/* Fills the key by the family's form; returns the tree. */
-static __always_inline enum sluice_tree make_key(__u64 *key, const struct packet *p, __u32 frame_bytes)
+/* Fills the key, which is zero on entry, by the family's form; returns the tree. */
+static __always_inline enum sluice_tree make_key(__u64 *key, const struct packet *p)
 {
+	if (reads(SLUICE_FEATURE_LINK)) {
+		key[6] = p->link[0] | (p->flow_label & 0xffff);
+		key[7] = p->link[1] | p->flow_label >> 16 << SLUICE_LINK_FLOW_LABEL;
+	}
 	if (p->family == SLUICE_FAMILY_IPV6) {
 		key[0] = bpf_be64_to_cpu(p->source[0]);
 		key[1] = bpf_be64_to_cpu(p->destination[0]);
 		key[2] = bpf_be64_to_cpu(p->source[1]);
 		key[3] = bpf_be64_to_cpu(p->destination[1]);
-		key[4] = lanes(p, frame_bytes);
-		key[5] = p->protocol;
+		key[4] = lanes(p);
+		key[5] = p->header | p->protocol;
 		return SLUICE_TREE_IPV6;
 	}
 	key[0] = (__u64)bpf_ntohl(p->source[0]) << 32 | bpf_ntohl(p->destination[0]);
-	key[1] = lanes(p, frame_bytes);
-	key[2] = p->protocol;
+	key[1] = lanes(p);
+	key[2] = p->header | p->protocol;
 	return p->family == SLUICE_FAMILY_IPV4 ? SLUICE_TREE_IPV4 : SLUICE_TREE_OTHER;
 }
 
@@ -97,7 +100,7 @@ static __always_inline struct verdict classify(const void *tables, __u64 origin,
 	struct search s = { .walk = { .origin = origin }, .frame_bytes = frame_bytes,
 			    .verdict = { .action = SLUICE_ACTION_DROP, .is_broken = 1 } };
 
-	s.tree = make_key(s.walk.key, p, frame_bytes);
+	s.tree = make_key(s.walk.key, p);
 	s.root = g->roots[s.tree];
 	for (int i = 0; i <= SLUICE_COUNT_RULES_MAX; i++)
 		if (next_rule(&s))

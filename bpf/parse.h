@@ -44,8 +44,12 @@
 struct packet {
 	__u64 source[2];
 	__u64 destination[2];
-	__u32 source_port; /* host order, or SLUICE_NO_PORT */
-	__u32 destination_port;
+	__u64 header; /* fields of the header word but the protocol */
+	__u64 link[2]; /* words 6 and 7 of the key but for the flow label */
+	__u32 source_port; /* host order, or ICMP type, or SLUICE_NO_PORT */
+	__u32 destination_port; /* host order, or ICMP code, or SLUICE_NO_PORT */
+	__u32 length; /* of the IP datagram, or SLUICE_NO_PORT */
+	__u32 flow_label;
 	__u8 family; /* SLUICE_FAMILY_* */
 	__u8 protocol; /* final protocol of IP; 0 for SLUICE_FAMILY_OTHER */
 };
@@ -98,6 +102,10 @@ static __always_inline int parse_transport(const struct xdp_md *ctx, const struc
 		data_offset = (header[12] >> 4) * 4;
 		if (data_offset < TCP_HEADER || data_offset > left)
 			return SLUICE_MALFORMED_BAD_TCP;
+		if (reads(SLUICE_FEATURE_TCP_FLAGS))
+			p->header |= (__u64)header[13] << SLUICE_HEADER_TCP_FLAGS;
+		if (reads(SLUICE_FEATURE_LINK))
+			p->link[1] |= (header[12] & 1) << SLUICE_LINK_ACCURATE_ECN;
 		break;
 	}
 	case PROTOCOL_UDP: {
@@ -118,6 +126,8 @@ static __always_inline int parse_transport(const struct xdp_md *ctx, const struc
 		header = bytes_at(ctx, c, ICMP_HEADER);
 		if (left < ICMP_HEADER || !header)
 			return SLUICE_MALFORMED_TRUNCATED_TRANSPORT;
+		p->source_port = header[0];
+		p->destination_port = header[1];
 		return SLUICE_MALFORMED_NONE;
 	default:
 		return SLUICE_MALFORMED_NONE;
@@ -150,7 +160,14 @@ static __always_inline int parse_ipv4(const struct xdp_md *ctx, struct cursor *c
 	p->protocol = header[9];
 	p->source[0] = *(__u32 *)(header + 12);
 	p->destination[0] = *(__u32 *)(header + 16);
+	p->length = total_length;
 	fragment = bpf_ntohs(*(__u16 *)(header + 6));
+	if (reads(SLUICE_FEATURE_HEADER))
+		p->header |= (__u64)header[1] << SLUICE_HEADER_TRAFFIC_CLASS |
+			     (__u64)header[8] << SLUICE_HEADER_HOP_LIMIT |
+			     (__u64)((fragment & 0x3fff) != 0) << SLUICE_HEADER_FRAGMENT |
+			     (__u64)((fragment & 0x1fff) != 0) << SLUICE_HEADER_LATER_FRAGMENT |
+			     (__u64)(header_length > IPV4_HEADER) << SLUICE_HEADER_OPTIONS;
 	if (fragment & 0x1fff)
 		return SLUICE_MALFORMED_NONE;
 	c->first_fragment = (fragment & 0x2000) != 0;
@@ -189,9 +206,14 @@ __noinline int parse_extension(struct xdp_md *ctx, struct cursor *c, struct pack
 		return EXTENSION_TRUNCATED;
 	protocol = p->protocol;
 	p->protocol = header[0];
+	if (reads(SLUICE_FEATURE_HEADER) && protocol != PROTOCOL_FRAGMENT)
+		p->header |= 1ULL << SLUICE_HEADER_OPTIONS;
 	if (protocol == PROTOCOL_FRAGMENT) {
 		__u16 fragment = bpf_ntohs(*(__u16 *)(header + 2));
 
+		if (reads(SLUICE_FEATURE_HEADER))
+			p->header |= (__u64)((fragment & 0xfff9) != 0) << SLUICE_HEADER_FRAGMENT |
+				     (__u64)((fragment & 0xfff8) != 0) << SLUICE_HEADER_LATER_FRAGMENT;
 		if (fragment & 0xfff8)
 			return EXTENSION_LATER_FRAGMENT;
 		c->first_fragment |= fragment & 1;
@@ -224,13 +246,21 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, struct cursor *c, stru
 	p->destination[0] = *(__u64 *)(header + 24);
 	p->destination[1] = *(__u64 *)(header + 32);
 	p->family = SLUICE_FAMILY_IPV6;
+	p->flow_label = bpf_ntohl(*(__u32 *)header) & 0xfffff;
+	if (reads(SLUICE_FEATURE_HEADER))
+		p->header |= (__u64)(bpf_ntohs(*(__u16 *)header) >> 4 & 0xff) << SLUICE_HEADER_TRAFFIC_CLASS |
+			     (__u64)header[7] << SLUICE_HEADER_HOP_LIMIT;
+	p->length = IPV6_HEADER + payload_length;
 	c->offset += IPV6_HEADER;
 	if (payload_length == 0 && p->protocol == PROTOCOL_HOP_BY_HOP) {
 		c->jumbogram = 1; /* RFC 2675: the length is in an option; the frame bounds it */
+		p->length = 0xffff;
 		payload_length = frame_bytes - c->offset;
 	}
 	if (c->offset + payload_length > frame_bytes)
 		return SLUICE_MALFORMED_BAD_IPV6;
+	if (p->length > 0xffff)
+		p->length = 0xffff;
 	c->datagram_end = c->offset + payload_length;
 
 	for (int i = 0; is_extension(p->protocol); i++) {
@@ -247,6 +277,19 @@ static __always_inline int parse_ipv6(struct xdp_md *ctx, struct cursor *c, stru
 	return parse_transport(ctx, c, p);
 }
 
+static __always_inline void add_tag(struct packet *p, __u16 tag, int index)
+{
+	__u64 id = tag & 0xfff, priority = tag >> 13;
+
+	if (index == 0) {
+		p->header |= 1ULL << SLUICE_HEADER_VLAN | id << SLUICE_HEADER_VLAN_ID |
+			     priority << SLUICE_HEADER_VLAN_PRIORITY;
+	} else {
+		p->header |= 1ULL << SLUICE_HEADER_INNER_VLAN | id << SLUICE_HEADER_INNER_VLAN_ID;
+		p->link[1] |= priority << SLUICE_LINK_INNER_PRIORITY;
+	}
+}
+
 /* Fills `p`, which is zero on entry, from a frame of `frame_bytes` (fragments of xdp.frags included). */
 static __always_inline int parse(struct xdp_md *ctx, struct packet *p, __u32 frame_bytes)
 {
@@ -257,21 +300,31 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *p, __u32 fra
 	p->family = SLUICE_FAMILY_OTHER;
 	p->source_port = SLUICE_NO_PORT;
 	p->destination_port = SLUICE_NO_PORT;
+	p->length = SLUICE_NO_PORT;
 	if (!header)
 		return SLUICE_MALFORMED_TRUNCATED_ETHERNET;
 	ethertype = bpf_ntohs(*(__u16 *)(header + 12));
+	if (reads(SLUICE_FEATURE_LINK)) {
+		p->link[0] = (__u64)bpf_ntohs(*(__u16 *)header) << 48 | (__u64)bpf_ntohl(*(__u32 *)(header + 2)) << 16;
+		p->link[1] = (__u64)bpf_ntohs(*(__u16 *)(header + 6)) << 48 |
+			     (__u64)bpf_ntohl(*(__u32 *)(header + 8)) << 16 |
+			     (ctx->rx_queue_index & 0xff) << SLUICE_LINK_QUEUE;
+	}
 	c.offset = ETHERNET_HEADER;
 	for (int i = 0; i < SLUICE_VLAN_TAGS_MAX && is_vlan(ethertype); i++) {
 		header = bytes_at(ctx, &c, VLAN_TAG);
 		if (!header)
 			return SLUICE_MALFORMED_TRUNCATED_VLAN;
 		ethertype = bpf_ntohs(*(__u16 *)(header + 2));
+		if (reads(SLUICE_FEATURE_VLAN))
+			add_tag(p, bpf_ntohs(*(__u16 *)header), i);
 		c.offset += VLAN_TAG;
 	}
 	if (ethertype == ETHERTYPE_IPV4)
 		return parse_ipv4(ctx, &c, p, frame_bytes);
 	if (ethertype == ETHERTYPE_IPV6)
 		return parse_ipv6(ctx, &c, p, frame_bytes);
+	p->link[0] |= ethertype;
 	return SLUICE_MALFORMED_NONE;
 }
 

@@ -64,6 +64,16 @@ static __always_inline __u64 mismatch_ipv6(const struct sluice_record_ipv6 *r, c
 	       ((key[5] ^ r->header.value) & r->header.mask);
 }
 
+/* The same for what the record asks of the words 6 and 7. */
+static __always_inline __u64 mismatch_link(const struct walk *w, const void *tables, __u64 link)
+{
+	const struct sluice_record_link *r =
+		table_record(tables, w->origin + link * sizeof(*r), sizeof(*r));
+
+	return ((w->key[6] ^ r->destination.value) & r->destination.mask) |
+	       ((w->key[7] ^ r->source.value) & r->source.mask);
+}
+
 /* Looks at up to RECORDS_PER_STEP records from word `index` on. The label of the first that matches, or 0. */
 static __always_inline __u64 search_records(const struct walk *w, const void *tables, __u64 index, __u32 count,
 					    const _Bool is_ipv6)
@@ -72,17 +82,21 @@ static __always_inline __u64 search_records(const struct walk *w, const void *ta
 
 	for (__u32 i = 0; i < RECORDS_PER_STEP; i++) {
 		const void *record = table_record(tables, w->origin + index * 8 + i * record_bytes, record_bytes);
-		__u64 mismatch, label;
+		__u64 mismatch, label, link;
 
 		if (i >= count)
 			break;
 		if (is_ipv6) {
 			mismatch = mismatch_ipv6(record, w->key);
 			label = ((const struct sluice_record_ipv6 *)record)->label;
+			link = ((const struct sluice_record_ipv6 *)record)->link;
 		} else {
 			mismatch = mismatch_ipv4(record, w->key);
 			label = ((const struct sluice_record_ipv4 *)record)->label;
+			link = ((const struct sluice_record_ipv4 *)record)->link;
 		}
+		if (reads(SLUICE_FEATURE_LINK))
+			mismatch |= mismatch_link(w, tables, link);
 		/* The top bit of the difference: set where the label's priority is the greater number. */
 		mismatch |= ~((w->after >> 32) - (label >> 32)) >> 63;
 		if (!mismatch)

@@ -13,6 +13,8 @@ public struct CompiledGeneration: Hashable, Sendable {
   public let ruleNames: [String]
   /// The most steps that any packet's walk takes, proven; at most SLUICE_STEPS_MAX.
   public let stepsMax: Int
+  /// What the program must read from packets: of `enum sluice_feature`.
+  public let features: UInt8
 
   /// The bytes, valid during the call.
   public func withUnsafeBytes<Result, Failure: Error>(
@@ -34,9 +36,15 @@ public struct CompiledGeneration: Hashable, Sendable {
     for rule in rules {
       words += [UInt64(rule.slot) | UInt64(rule.redirect_ifindex) << 32, UInt64(rule.action)]
     }
-    let ipv4 = CutTreeBuilder.build(forest.ipv4, layout: .ipv4, appendingTo: &words)
-    let ipv6 = CutTreeBuilder.build(forest.ipv6, layout: .ipv6, appendingTo: &words)
-    let other = CutTreeBuilder.build(forest.other, layout: .ipv4, appendingTo: &words)
+    features = forest.features
+    generation.features = features
+    // A program that reads link words does so for every record.
+    while words.count % 4 != 0 { words.append(0) }
+    let emptyLink = UInt64(words.count / 4)
+    words += [0, 0, 0, 0]
+    let ipv4 = CutTreeBuilder.build(forest.ipv4, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)
+    let ipv6 = CutTreeBuilder.build(forest.ipv6, layout: .ipv6, emptyLink: emptyLink, appendingTo: &words)
+    let other = CutTreeBuilder.build(forest.other, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)
     generation.roots = (ipv4.slot, ipv6.slot, other.slot)
     let trees = [ipv4, ipv6, other]
     stepsMax = trees.map(\.stepsMax).max() ?? 0

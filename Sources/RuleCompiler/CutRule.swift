@@ -9,12 +9,16 @@ enum KeyLayout {
   /// The words of the key that a rule's ternaries are for, in their order.
   var ternaryWords: [Int] {
     switch self {
-    case .ipv4: [0, 2]
-    case .ipv6: [0, 1, 2, 3, 5]
+    case .ipv4: [0, 2, 6, 7]
+    case .ipv6: [0, 1, 2, 3, 5, 6, 7]
     }
   }
 
   var rangeWord: Int { self == .ipv4 ? 1 : 4 }
+
+  /// Where the header's ternary and those of the link record stand in ``ternaryWords``.
+  var header: Int { self == .ipv4 ? 1 : 4 }
+  var link: Int { header + 1 }
 
   var recordWordCount: Int { recordByteCount / 8 }
 
@@ -23,7 +27,7 @@ enum KeyLayout {
   }
 }
 
-/// Source port, destination port, length of the frame.
+/// Source port or ICMP type, destination port or ICMP code, length of the IP datagram.
 enum Lane: Int, CaseIterable {
   case sourcePort, destinationPort, length
 
@@ -35,15 +39,24 @@ enum Lane: Int, CaseIterable {
 struct Ternary: Hashable, BitwiseCopyable {
   var value: UInt64 = 0
   var mask: UInt64 = 0
+
+  static func | (left: Ternary, right: Ternary) -> Ternary {
+    Ternary(value: left.value | right.value, mask: left.mask | right.mask)
+  }
+
+  /// Whether nothing can match both.
+  func contradicts(_ other: Ternary) -> Bool { (value ^ other.value) & mask & other.mask != 0 }
+
+  func shifted(_ bits: Int) -> Ternary { Ternary(value: value << UInt64(bits), mask: mask << UInt64(bits)) }
 }
 
 /// One combination of a rule's elements, as a tree sees it.
 struct CutRule {
   /// In the order of ``KeyLayout/ternaryWords``; bits of the value outside of the mask are zero.
-  var ternaries = InlineArray<5, Ternary>(repeating: Ternary())
+  var ternaries = InlineArray<7, Ternary>(repeating: Ternary())
   /// Of each lane, inclusive.
   var low = InlineArray<3, UInt32>(repeating: 0)
-  /// SLUICE_NO_PORT where a packet without ports matches too.
+  /// SLUICE_NO_PORT where a packet without the field matches too.
   var high = InlineArray<3, UInt32>(repeating: UInt32(SLUICE_NO_PORT))
   /// Less is first; combinations of one rule share it. 0 is none.
   var priority: UInt32

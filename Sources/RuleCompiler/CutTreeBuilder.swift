@@ -22,6 +22,8 @@ struct CutTreeBuilder {
   private let columns: RuleColumns
   private var scorer: CutScorer
   private var image: [UInt64]
+  /// Word index / 4 of each link record, by its ternaries.
+  private var links: [[Ternary]: UInt64]
 
   private static let leafRecordsMax = Int(SLUICE_LEAF_RECORDS_MAX)
   private static let recordsPerStep = 4
@@ -32,18 +34,22 @@ struct CutTreeBuilder {
 
   /// - Parameters:
   ///   - rules: In order of priority.
+  ///   - emptyLink: Word index / 4 of a link record that asks for nothing.
   ///   - image: What stands before; the tree is appended.
-  static func build(_ rules: [CutRule], layout: KeyLayout, appendingTo image: inout [UInt64]) -> BuiltTree {
+  static func build(
+    _ rules: [CutRule], layout: KeyLayout, emptyLink: UInt64, appendingTo image: inout [UInt64]
+  ) -> BuiltTree {
     if rules.isEmpty { return .empty }
-    var builder = CutTreeBuilder(rules, layout: layout, image: image)
+    var builder = CutTreeBuilder(rules, layout: layout, emptyLink: emptyLink, image: image)
     image = []
     let root = builder.build(ArraySlice((0..<Int32(rules.count)).map { $0 }), LaneRegion(), depth: 0)
     image = builder.image
     return root
   }
 
-  private init(_ rules: [CutRule], layout: KeyLayout, image: [UInt64]) {
+  private init(_ rules: [CutRule], layout: KeyLayout, emptyLink: UInt64, image: [UInt64]) {
     self.layout = layout
+    links = [[Ternary(), Ternary()]: emptyLink]
     self.rules = rules
     self.image = image
     columns = RuleColumns(rules, layout: layout)
@@ -103,9 +109,10 @@ struct CutTreeBuilder {
   private mutating func leaf(_ list: ArraySlice<Int32>) -> BuiltTree {
     let own = list.prefix(CutTreeBuilder.leafRecordsMax)
     let rest = list.dropFirst(CutTreeBuilder.leafRecordsMax)
+    let links = own.map { link(of: rules[Int($0)]) }
     while image.count % layout.recordWordCount != 0 { image.append(0) }
     let line = image.count / 8
-    for index in own { appendRecord(rules[Int(index)]) }
+    for (index, link) in zip(own, links) { appendRecord(rules[Int(index)], link: link) }
     let leaf = BuiltTree(
       slot: priority(of: own) | UInt64(SLUICE_SLOT_LEAF) << 42 | UInt64(own.count) << 27 | UInt64(line),
       stepsMax: (own.count + CutTreeBuilder.recordsPerStep - 1) / CutTreeBuilder.recordsPerStep, pendingMax: 0)
@@ -119,17 +126,30 @@ struct CutTreeBuilder {
       rest: others)
   }
 
-  private mutating func appendRecord(_ rule: CutRule) {
+  /// The index of the record's link record, which is there from now on.
+  private mutating func link(of rule: CutRule) -> UInt64 {
+    let destination = rule.ternaries[layout.link]
+    let source = rule.ternaries[layout.link + 1]
+    let key = [destination, source]
+    if let index = links[key] { return index }
+    while image.count % 4 != 0 { image.append(0) }
+    let index = UInt64(image.count / 4)
+    image += [destination.value, destination.mask, source.value, source.mask]
+    links[key] = index
+    return index
+  }
+
+  private mutating func appendRecord(_ rule: CutRule, link: UInt64) {
     func append(_ ternary: Ternary) { image += [ternary.value, ternary.mask] }
     switch layout {
     case .ipv4:
       append(rule.ternaries[0])
       image += [rule.lowWord, rule.guardedHighWord]
       append(rule.ternaries[1])
-      image += [rule.label, 0]
+      image += [rule.label, link]
     case .ipv6:
       for word in 0..<2 { append(rule.ternaries[word]) }
-      image += [rule.lowWord, rule.guardedHighWord, rule.label, 0]
+      image += [rule.lowWord, rule.guardedHighWord, rule.label, link]
       for word in 2..<5 { append(rule.ternaries[word]) }
       image += [0, 0]
     }

@@ -28,15 +28,15 @@ public enum SelfTest {
   /// Frames that no rule asks for: malformed ones of each reason but `truncated_ethernet`, which BPF_PROG_TEST_RUN
   /// takes for a mistake of its caller, and what isn't IP.
   private static let fixedFrames: [[UInt8]] = {
-    let udp4 = Probe(source: address4, destination: address4, protocol: .udp).frame
-    let tcp4 = Probe(source: address4, destination: address4, protocol: .tcp).frame
-    let udp6 = Probe(source: address6, destination: address6, protocol: .udp).frame
+    let udp4 = Probe(source: selfTestAddress4, destination: selfTestAddress4, protocol: .udp).frame
+    let tcp4 = Probe(source: selfTestAddress4, destination: selfTestAddress4, protocol: .tcp).frame
+    let udp6 = Probe(source: selfTestAddress6, destination: selfTestAddress6, protocol: .udp).frame
     func changed(_ frame: [UInt8], at offset: Int, to value: UInt8) -> [UInt8] {
       var frame = frame
       frame[offset] = value
       return frame
     }
-    var tagged = PacketBuilder(from: address4, to: address4, .udp(source: 1, destination: 2))
+    var tagged = PacketBuilder(from: selfTestAddress4, to: selfTestAddress4, .udp(source: 1, destination: 2))
     tagged.vlanTags = [VLANTag(id: 1)]
     var chained = PacketBuilder.IPv6(source: .init(value: 1), destination: .init(value: 1))
     chained.extensions = Array(repeating: .options(.destinationOptions), count: PacketParser.ipv6ExtensionsMax + 1)
@@ -65,40 +65,29 @@ public enum SelfTest {
   }()
 }
 
-private let address4 = IPAddress.v4(IPv4Address(192, 0, 2, 1))
-private let address6 = IPAddress.v6(IPv6Address(value: 0x2001_0db8 << 96 | 1))
+let selfTestAddress4 = IPAddress.v4(IPv4Address(192, 0, 2, 1))
+let selfTestAddress6 = IPAddress.v6(IPv6Address(value: 0x2001_0db8 << 96 | 1))
 
 /// A packet by what rules can ask of it.
-private struct Probe {
+struct Probe {
   var source: IPAddress
   var destination: IPAddress
   var `protocol`: IPProtocol
   var sourcePort: UInt16 = 40000
   var destinationPort: UInt16 = 40001
-  var isLaterFragment = false
+  var rare = RareFields()
 
   var frame: [UInt8] {
     let transport: PacketBuilder.Transport =
       switch `protocol` {
-      case .tcp: .tcp(source: sourcePort, destination: destinationPort)
+      case .tcp: .tcp(source: sourcePort, destination: destinationPort, flags: rare.tcpFlags)
       case .udp: .udp(source: sourcePort, destination: destinationPort)
-      case .icmp: .icmp()
-      case .icmpv6: .icmpv6()
+      case .icmp: .icmp(type: rare.icmpType, code: rare.icmpCode)
+      case .icmpv6: .icmpv6(type: rare.icmpType, code: rare.icmpCode)
       default: .other(`protocol`)
       }
     var packet = PacketBuilder(from: source, to: destination, transport, payload: Array(repeating: 0, count: 8))
-    if isLaterFragment {
-      switch packet.network {
-      case .ipv4(var header):
-        header.fragmentOffset = 185
-        packet.network = .ipv4(header)
-      case .ipv6(var header):
-        header.extensions = [.fragment(offset: 185, moreFragments: false)]
-        packet.network = .ipv6(header)
-      case .other:
-        break
-      }
-    }
+    rare.apply(to: &packet)
     return packet.build()
   }
 
@@ -108,29 +97,35 @@ private struct Probe {
     guard let first = boxes.first else { return [] }
     var probes = [first.corner(0), first.corner(0b1111)]
     probes += first.outside()
-    var fragment = first.corner(0)
-    fragment.isLaterFragment = true
-    probes += [fragment, first.ofOtherProtocol(than: match.protocols), first.ofOtherFamily()]
+    probes += RareFields.variations(of: match).map { rare in
+      var probe = first.corner(0)
+      probe.rare = rare
+      return probe
+    }
+    probes += [first.ofOtherProtocol(than: match.protocols), first.ofOtherFamily()]
     for box in boxes.dropFirst() { probes += [box.corner(0), box.corner(0b1111)] + box.outside() }
     for box in boxes { probes += (1..<15).map(box.corner) }
     return probes
   }
 }
 
-/// One combination of a match's elements.
+/// One combination of a match's elements. Of a negated list they are the elements, too: packets in and around them tell as
+/// much.
 private struct Box {
   var source: IPPrefix
   var destination: IPPrefix
   var `protocol`: IPProtocol
   var sourcePorts: PortRange
   var destinationPorts: PortRange
+  var rare: RareFields
 
   /// Every element of every list in one box at least, the other fields by turns; not all combinations.
   static func all(of match: Match) -> [Box] {
     let pairs = addressPairs(of: match)
-    let protocols = match.protocols.isEmpty ? [.udp] : match.protocols
-    let sourcePorts = match.sourcePorts.isEmpty ? [PortRange(40000)] : match.sourcePorts
-    let destinationPorts = match.destinationPorts.isEmpty ? [PortRange(40001)] : match.destinationPorts
+    let protocols = match.protocols.isEmpty ? [.udp] : match.protocols.elements
+    let sourcePorts = match.sourcePorts.isEmpty ? [PortRange(40000)] : match.sourcePorts.elements
+    let destinationPorts = match.destinationPorts.isEmpty ? [PortRange(40001)] : match.destinationPorts.elements
+    let rare = RareFields(satisfying: match)
     guard !pairs.isEmpty else { return [] }
     let count = max(pairs.count, protocols.count, sourcePorts.count, destinationPorts.count)
     return (0..<count).map { index in
@@ -138,15 +133,18 @@ private struct Box {
       return Box(
         source: source, destination: destination, protocol: protocols[index % protocols.count],
         sourcePorts: sourcePorts[index % sourcePorts.count],
-        destinationPorts: destinationPorts[index % destinationPorts.count])
+        destinationPorts: destinationPorts[index % destinationPorts.count], rare: rare)
     }
   }
 
   private static func addressPairs(of match: Match) -> [(IPPrefix, IPPrefix)] {
     IPFamily.allCases.flatMap { family -> [(IPPrefix, IPPrefix)] in
-      let any = [IPPrefix(host: family == .ipv4 ? address4 : address6)]
-      let sources = match.sources.isEmpty ? any : match.sources.filter { $0.family == family }
-      let destinations = match.destinations.isEmpty ? any : match.destinations.filter { $0.family == family }
+      let any = [IPPrefix(host: family == .ipv4 ? selfTestAddress4 : selfTestAddress6)]
+      func list(_ condition: Condition<IPPrefix>) -> [IPPrefix] {
+        let own = condition.elements.filter { $0.family == family }
+        return condition.isEmpty || (condition.isNegated && own.isEmpty) ? any : own
+      }
+      let (sources, destinations) = (list(match.sources), list(match.destinations))
       guard !sources.isEmpty, !destinations.isEmpty else { return [] }
       return (0..<max(sources.count, destinations.count)).map {
         (sources[$0 % sources.count], destinations[$0 % destinations.count])
@@ -161,7 +159,7 @@ private struct Box {
       destination: index & 2 == 0 ? destination.address : destination.lastAddress,
       protocol: `protocol`,
       sourcePort: index & 4 == 0 ? sourcePorts.low : sourcePorts.high,
-      destinationPort: index & 8 == 0 ? destinationPorts.low : destinationPorts.high)
+      destinationPort: index & 8 == 0 ? destinationPorts.low : destinationPorts.high, rare: rare)
   }
 
   /// One step beyond each edge that has a beyond.
@@ -179,7 +177,7 @@ private struct Box {
     return probes
   }
 
-  func ofOtherProtocol(than protocols: [IPProtocol]) -> Probe {
+  func ofOtherProtocol(than protocols: Condition<IPProtocol>) -> Probe {
     var probe = corner(0)
     probe.protocol = [.tcp, .udp, .gre].first { !protocols.contains($0) } ?? .icmp
     return probe
@@ -187,7 +185,7 @@ private struct Box {
 
   func ofOtherFamily() -> Probe {
     var probe = corner(0)
-    let other = source.family == .ipv4 ? address6 : address4
+    let other = source.family == .ipv4 ? selfTestAddress6 : selfTestAddress4
     (probe.source, probe.destination) = (other, other)
     return probe
   }

@@ -53,6 +53,7 @@ public final class InterfaceProgram {
   private let attachment: ProgramAttachment
   private let counterReader: CounterReader
   private var redirectTargets: Set<UInt32>
+  private var shape: ProgramShape
 
   /// Loads the program and attaches it, deciding by `generation` from the first packet on. Where pins of an earlier daemon
   /// are found, takes their maps over and replaces the program in the pinned link; `generation` is then ignored, and the
@@ -68,15 +69,15 @@ public final class InterfaceProgram {
   ) throws(ProgramError) {
     let target = AttachTarget(interface: interface, index: index, options: options, pins: pins)
     let reader = try CounterReader()
-    var tablesByteCount = Tables.byteCount(forGenerationOf: generation.count)
+    var shape = ProgramShape(for: generation)
     var attachment: (any ProgramAttachment)?
     var pinnedMaps: PinDirectory?
     let mustJoinDispatcher = try target.mustJoinDispatcher()
     if !mustJoinDispatcher, let pins, ProgramMaps.arePinned(in: pins) {
-      tablesByteCount = try ProgramMaps.pinnedTablesByteCount(in: pins)
+      shape = try ProgramMaps.pinnedShape(in: pins)
       pinnedMaps = pins
     }
-    let (object, supportsFrags) = try ProgramLoader.open(tablesByteCount: tablesByteCount)
+    let (object, supportsFrags) = try ProgramLoader.open(shape)
     if mustJoinDispatcher {
       attachment = try DispatcherAttachment.attach(object, target)  // libxdp loads it, as an extension of its dispatcher
     } else {
@@ -86,7 +87,7 @@ public final class InterfaceProgram {
     var maps = try ProgramMaps(of: object)
     redirectTargets = Set(try maps.devices.keys())
     let pinned = attachment == nil ? try LinkAttachment.pinned(for: target) : nil
-    let fits = generation.count <= maps.tables.generationByteCountMax
+    let fits = shape.holds(generation)
     if pinned == nil, fits { maps.tables.publish(generation) }
     if attachment == nil, pinnedMaps == nil, let pins { try maps.pin(in: pins) }
     do throws(ProgramError) {
@@ -104,6 +105,7 @@ public final class InterfaceProgram {
     self.interface = interface
     interfaceIndex = index
     self.supportsFrags = supportsFrags
+    self.shape = shape
     self.pins = pins
     self.maps = maps
     counterReader = reader
@@ -116,12 +118,12 @@ public final class InterfaceProgram {
 
   /// Makes a generation live in one atomic step: a packet sees it or the one before, whole.
   ///
-  /// Larger tables, where it needs them, come with a new program in the same link: also one step.
+  /// Larger tables, and what the program doesn't read yet, come with a new program in the same link: also one step.
   ///
   /// - Parameter redirectTargets: Interface indices that the generation redirects to.
   public func publish(_ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>) throws(ProgramError) {
     for target in redirectTargets { try maps.devices.update(target, to: target) }
-    if generation.count <= maps.tables.generationByteCountMax {
+    if shape.holds(generation) {
       maps.tables.publish(generation)
     } else {
       try grow(for: generation)
@@ -134,8 +136,8 @@ public final class InterfaceProgram {
   }
 
   private func grow(for generation: UnsafeRawBufferPointer) throws(ProgramError) {
-    let byteCount = Tables.byteCount(forGenerationOf: generation.count)
-    let (object, _) = try ProgramLoader.open(tablesByteCount: byteCount)
+    let needed = ProgramShape(for: generation)
+    let (object, _) = try ProgramLoader.open(needed)
     try maps.shareAllButTables(with: object)
     try object.load()
     var tables = try Tables(try object.map("tables"))
@@ -143,6 +145,7 @@ public final class InterfaceProgram {
     try attachment.replaceProgram(with: object)
     programIdentifier = try attachment.programIdentifier()
     try maps.replaceTables(by: tables, in: pins)
+    shape = needed
   }
 
   /// Where the packets go that the rules pass; ``PacketPath/stack`` at first.
@@ -201,31 +204,57 @@ public final class InterfaceProgram {
   }
 }
 
+/// What a program is loaded for: it holds generations of that size that look at no more.
+struct ProgramShape: Hashable {
+  /// A power of two.
+  var tablesByteCount: Int
+  /// Of `enum sluice_feature`.
+  var features: UInt8
+
+  static let allFeatures = UInt8(
+    SLUICE_FEATURE_HEADER.rawValue | SLUICE_FEATURE_TCP_FLAGS.rawValue | SLUICE_FEATURE_VLAN.rawValue
+      | SLUICE_FEATURE_LINK.rawValue)
+
+  init(tablesByteCount: Int, features: UInt8) {
+    self.tablesByteCount = tablesByteCount
+    self.features = features
+  }
+
+  /// What a generation (bytes of a `struct sluice_generation`) needs.
+  init(for generation: UnsafeRawBufferPointer) {
+    let header = generation.loadUnaligned(as: sluice_generation.self)
+    self.init(tablesByteCount: Tables.byteCount(forGenerationOf: generation.count), features: header.features)
+  }
+
+  func holds(_ generation: UnsafeRawBufferPointer) -> Bool {
+    let needed = ProgramShape(for: generation)
+    return needed.tablesByteCount <= tablesByteCount && needed.features & ~features == 0
+  }
+}
+
 /// Opens the embedded program with what the kernel can do.
 public enum ProgramLoader {
   /// Whether the kernel knows multi-buffer packets (`xdp.frags`, 5.18). Loads a program once to find out.
   public static let kernelHasFrags: Bool = {
-    guard let object = try? make(frags: true, records: false, tablesByteCount: Int(SLUICE_TABLES_BYTES_MIN)) else { return false }
+    let shape = ProgramShape(tablesByteCount: Int(SLUICE_TABLES_BYTES_MIN), features: 0)
+    guard let object = try? make(shape, frags: true, records: false) else { return false }
     return (try? object.load()) != nil
   }()
 
   /// Not yet loaded.
-  ///
-  /// - Parameter tablesByteCount: A power of two.
   static func open(
-    tablesByteCount: Int, recordsDecisions: Bool = false
+    _ shape: ProgramShape, recordsDecisions: Bool = false
   ) throws(ProgramError) -> (ProgramObject, supportsFrags: Bool) {
-    (
-      try make(frags: kernelHasFrags, records: recordsDecisions, tablesByteCount: tablesByteCount), kernelHasFrags
-    )
+    (try make(shape, frags: kernelHasFrags, records: recordsDecisions), kernelHasFrags)
   }
 
-  private static func make(frags: Bool, records: Bool, tablesByteCount: Int) throws(ProgramError) -> ProgramObject {
+  private static func make(_ shape: ProgramShape, frags: Bool, records: Bool) throws(ProgramError) -> ProgramObject {
     let constants = sluice_constants(
-      has_frags: frags ? 1 : 0, record_decisions: records ? 1 : 0, tables_mask: UInt32(tablesByteCount - 1))
+      has_frags: frags ? 1 : 0, record_decisions: records ? 1 : 0, tables_mask: UInt32(shape.tablesByteCount - 1),
+      features: UInt32(shape.features))
     let object = try ProgramObject(
       PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp", constants: constants)
-    try object.setValueByteCount(tablesByteCount, of: "tables")
+    try object.setValueByteCount(shape.tablesByteCount, of: "tables")
     if frags { try object.setFragsSupport() }
     return object
   }

@@ -53,9 +53,10 @@ struct ProgramMaps: ~Copyable {
     return false
   }
 
-  /// Bytes of the pinned tables.
-  static func pinnedTablesByteCount(in directory: PinDirectory) throws(ProgramError) -> Int {
-    try BPFMap.pinned(at: directory.path(of: "tables"), name: "tables").valueByteCount()
+  /// What a program must be loaded for to go on with the pinned tables.
+  static func pinnedShape(in directory: PinDirectory) throws(ProgramError) -> ProgramShape {
+    let tables = try Tables(try BPFMap.pinned(at: directory.path(of: "tables"), name: "tables"))
+    return ProgramShape(tablesByteCount: tables.byteCount, features: tables.liveFeatures)
   }
 
   /// Makes `object`, not yet loaded, use the pinned maps.

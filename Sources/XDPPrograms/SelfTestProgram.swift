@@ -27,12 +27,16 @@ public final class SelfTestProgram {
   private let decision: BPFMap
   private let counterReader: CounterReader
 
+  /// Takes generations whatever their rules look at.
+  ///
   /// - Parameter generationByteCount: Bytes of the largest generation that it is for; ``generationByteCountMax`` can be
   ///   more.
   public init(generationByteCount: Int = 0) throws(ProgramError) {
     let reader = try CounterReader()
     let (object, _) = try ProgramLoader.open(
-      tablesByteCount: Tables.byteCount(forGenerationOf: generationByteCount), recordsDecisions: true)
+      ProgramShape(
+        tablesByteCount: Tables.byteCount(forGenerationOf: generationByteCount), features: ProgramShape.allFeatures),
+      recordsDecisions: true)
     try object.load()
     let program = try object.program()
     let maps = try ProgramMaps(of: object)

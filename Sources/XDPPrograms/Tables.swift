@@ -46,6 +46,13 @@ struct Tables: ~Copyable {
     UnsafePointer(region.base.assumingMemoryBound(to: Atomic<UInt64>.self))  // it has the layout of UInt64
   }
 
+  /// What the live generation looks at, of `enum sluice_feature`; 0 while there is none.
+  var liveFeatures: UInt8 {
+    let offset = Int(live.pointee.load(ordering: .acquiring))
+    guard offset != 0, offset <= byteCount - MemoryLayout<sluice_generation>.size else { return 0 }
+    return (region.base + offset).loadUnaligned(as: sluice_generation.self).features
+  }
+
   /// Puts a generation beside the live one and makes it live by one store: a packet sees the one or the other, whole.
   ///
   /// - Parameter generation: At most ``generationByteCountMax`` bytes.

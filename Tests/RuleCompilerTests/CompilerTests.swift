@@ -24,7 +24,7 @@ struct CompilerTests {
     var pairs = 0
     var deciding: Set<String> = []
     while pairs < 120_000 {
-      let set = RandomCases.ruleSet(using: &random)
+      let set = RandomCases.ruleSet(using: &random) { $0.entryCount <= 300 }
       let compiled = try Self.compiled(set)
       var interpreter = TableInterpreter(compiled: compiled)
       for _ in 0..<150 {
@@ -32,7 +32,7 @@ struct CompilerTests {
         pairs += 1
         let packet = PacketParser.parse(frame)
         let reference = ReferenceClassifier.decide(packet, by: set)
-        let outcome = interpreter.decide(packet, frameByteCount: frame.count)
+        let outcome = interpreter.decide(packet)
         deciding.insert(reference.action.name + (reference.ruleName == nil ? "" : " by rule"))
         guard outcome.action == Self.code(reference.action),
           outcome.rule.map({ compiled.ruleNames[$0] }) == reference.ruleName,
@@ -107,7 +107,8 @@ struct CompilerTests {
     let prefixes = (0..<64).map { IPPrefix(host: .v4(IPv4Address(value: UInt32($0)))) }
     let ports = (0..<64).map { PortRange(UInt16($0 * 2)) }
     let match = Match(
-      sources: prefixes, destinations: prefixes, protocols: [.tcp, .udp], sourcePorts: ports, destinationPorts: ports)
+      sources: Condition(prefixes), destinations: Condition(prefixes), protocols: [.tcp, .udp],
+      sourcePorts: Condition(ports), destinationPorts: Condition(ports))
     var set = RuleSet(name: "a", rules: [Rule(name: "r", match: match, action: .drop)])
     set.rules.append(Rule(name: "small", match: Match(protocols: [.gre]), action: .drop))
     let error = try #require(throws: CompileError.self) { try Self.compiled(set) }
@@ -132,7 +133,7 @@ struct CompilerTests {
     var table = TableInterpreter(compiled: try Self.compiled(set))
     let frame = PacketBuilder(
       from: .v4(IPv4Address(10, 0, 0, 1)), to: .v4(IPv4Address(10, 0, 0, 2)), .udp(source: 1, destination: 2)).build()
-    let outcome = table.decide(PacketParser.parse(frame), frameByteCount: frame.count)
+    let outcome = table.decide(PacketParser.parse(frame))
     #expect(outcome.rule == Limits.countRulesMax && outcome.countedSlots == (1...UInt32(Limits.countRulesMax)).map { $0 })
     set.rules.insert(Rule(name: "e", action: .count), at: 0)
     #expect(throws: CompileError.self) { try Self.compiled(set) }

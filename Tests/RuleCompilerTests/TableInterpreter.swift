@@ -36,21 +36,23 @@ struct TableInterpreter {
     compiled.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 48 + index, as: UInt8.self) }
   }
 
-  mutating func decide(_ packet: ParsedPacket, frameByteCount: Int) -> Outcome {
+  mutating func decide(_ packet: ParsedPacket) -> Outcome {
     if let reason = packet.malformed { return Outcome(action: malformedAction(reason.index)) }
     let noPort = UInt64(SLUICE_NO_PORT)
-    let source = packet.ports.map { UInt64($0.source) } ?? noPort
-    let destination = packet.ports.map { UInt64($0.destination) } ?? noPort
-    let lanes = source | destination << 21 | UInt64(min(frameByteCount, 0xffff)) << 42
-    let number = UInt64(packet.protocol?.rawValue ?? 0)
+    let source = packet.ports.map { UInt64($0.source) } ?? packet.icmp.map { UInt64($0.type) } ?? noPort
+    let destination = packet.ports.map { UInt64($0.destination) } ?? packet.icmp.map { UInt64($0.code) } ?? noPort
+    let length = packet.datagramByteCount.map { UInt64($0) } ?? noPort
+    let lanes = source | destination << 21 | length << 42
+    let number = headerWord(of: packet)
+    let link = linkWords(of: packet)
     let from = packet.source?.value ?? 0
     let to = packet.destination?.value ?? 0
     let header = self.header
     let isIPv6 = packet.family == .ipv6
     let key: [UInt64] =
       isIPv6
-      ? [high(from), high(to), low(from), low(to), lanes, number, 0, 0]
-      : [low(from) << 32 | low(to), lanes, number, 0, 0, 0, 0, 0]
+      ? [high(from), high(to), low(from), low(to), lanes, number, link.0, link.1]
+      : [low(from) << 32 | low(to), lanes, number, 0, 0, 0, link.0, link.1]
     let root =
       switch packet.family {
       case .ipv4: header.roots.0
@@ -71,6 +73,32 @@ struct TableInterpreter {
       }
       outcome.countedSlots.append(rule.slot)
     }
+  }
+
+  /// What the program puts there where it has every feature.
+  private func headerWord(of packet: ParsedPacket) -> UInt64 {
+    func field(_ value: (some BinaryInteger)?, _ shift: Int32) -> UInt64 { UInt64(value ?? 0) << UInt64(shift) }
+    let (outer, inner) = (packet.vlanTags.first, packet.vlanTags.dropFirst().first)
+    return field(packet.protocol?.rawValue, SLUICE_HEADER_PROTOCOL)
+      | field(packet.tcpFlags.map { $0 & 0xff }, SLUICE_HEADER_TCP_FLAGS)
+      | field(packet.trafficClass, SLUICE_HEADER_TRAFFIC_CLASS) | field(packet.hopLimit, SLUICE_HEADER_HOP_LIMIT)
+      | field(packet.fragment == .none ? 0 : 1, SLUICE_HEADER_FRAGMENT)
+      | field(packet.fragment == .later ? 1 : 0, SLUICE_HEADER_LATER_FRAGMENT)
+      | field(packet.hasOptions == true ? 1 : 0, SLUICE_HEADER_OPTIONS)
+      | field(outer == nil ? 0 : 1, SLUICE_HEADER_VLAN) | field(inner == nil ? 0 : 1, SLUICE_HEADER_INNER_VLAN)
+      | field(outer?.priority, SLUICE_HEADER_VLAN_PRIORITY) | field(outer?.id, SLUICE_HEADER_VLAN_ID)
+      | field(inner?.id, SLUICE_HEADER_INNER_VLAN_ID)
+  }
+
+  private func linkWords(of packet: ParsedPacket) -> (UInt64, UInt64) {
+    let type = packet.family == .other ? UInt64(packet.etherType?.rawValue ?? 0) : UInt64((packet.flowLabel ?? 0) & 0xffff)
+    let destination = (packet.destinationMAC?.value ?? 0) << UInt64(SLUICE_LINK_DESTINATION) | type
+    let source =
+      (packet.sourceMAC?.value ?? 0) << UInt64(SLUICE_LINK_SOURCE)
+      | UInt64(packet.vlanTags.dropFirst().first?.priority ?? 0) << UInt64(SLUICE_LINK_INNER_PRIORITY)
+      | UInt64((packet.flowLabel ?? 0) >> 16) << UInt64(SLUICE_LINK_FLOW_LABEL)
+      | UInt64((packet.tcpFlags ?? 0) >> 8) << UInt64(SLUICE_LINK_ACCURATE_ECN)
+    return (destination, source)
   }
 
   private func high(_ value: UInt128) -> UInt64 { UInt64(truncatingIfNeeded: value >> 64) }
@@ -113,6 +141,17 @@ struct TableInterpreter {
   }
 
   private func matches(_ key: [UInt64], _ record: Int, _ after: UInt64, _ isIPv6: Bool) -> Bool {
+    matchesAlone(key, record, after, isIPv6) && matchesLink(key, record)
+  }
+
+  private func matchesLink(_ key: [UInt64], _ record: Int) -> Bool {
+    guard header.features & UInt8(SLUICE_FEATURE_LINK.rawValue) != 0 else { return true }
+    let words = compiled.words
+    let link = Int(words[record + 7]) * 4
+    return (key[6] ^ words[link]) & words[link + 1] == 0 && (key[7] ^ words[link + 2]) & words[link + 3] == 0
+  }
+
+  private func matchesAlone(_ key: [UInt64], _ record: Int, _ after: UInt64, _ isIPv6: Bool) -> Bool {
     let words = compiled.words
     func agrees(_ word: Int, _ offset: Int) -> Bool {
       (key[word] ^ words[record + offset]) & words[record + offset + 1] == 0

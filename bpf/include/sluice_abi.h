@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define SLUICE_ABI_VERSION 2
+#define SLUICE_ABI_VERSION 3
 
 /*
  * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
@@ -129,8 +129,8 @@ struct sluice_counter {
 #define SLUICE_LEAF_RECORDS_MAX 252
 
 /*
- * Lanes of a range word, 21 bits each: 0 source port, 1 destination port, 2 length of the frame (65535 stands for more). A
- * packet without ports has SLUICE_NO_PORT for both. Bit 20 of each lane is the guard of the comparison.
+ * Lanes of a range word, 21 bits each: 0 source port or ICMP type, 1 destination port or ICMP code, 2 length of the IP
+ * datagram. Lanes that a packet doesn't show have SLUICE_NO_PORT. Bit 20 of each lane is the guard of the comparison.
  */
 #define SLUICE_LANE_BITS 21
 #define SLUICE_LANE_GUARDS 0x4000020000100000ULL
@@ -138,6 +138,40 @@ struct sluice_counter {
 /* Label: priority << 32 | index of the rule. Less is better; priorities are greater than 0. */
 #define SLUICE_LABEL_NONE 0xffffffffffffffffULL
 #define SLUICE_LABEL_BROKEN 0xfffffffffffffffeULL
+
+/*
+ * The header word: bit of each field's begin. What the packet doesn't show is 0, and so is what the program was not loaded
+ * for (enum sluice_feature).
+ */
+#define SLUICE_HEADER_PROTOCOL 0 /* 8 bits */
+#define SLUICE_HEADER_TCP_FLAGS 8 /* 8 */
+#define SLUICE_HEADER_TRAFFIC_CLASS 16 /* 8: DSCP, ECN */
+#define SLUICE_HEADER_HOP_LIMIT 24 /* 8 */
+#define SLUICE_HEADER_FRAGMENT 32 /* 1: a fragment, the first too */
+#define SLUICE_HEADER_LATER_FRAGMENT 33 /* 1 */
+#define SLUICE_HEADER_OPTIONS 34 /* 1: IPv4 options, or an IPv6 extension header other than Fragment */
+#define SLUICE_HEADER_VLAN 35 /* 1: a tag */
+#define SLUICE_HEADER_INNER_VLAN 36 /* 1: a second tag */
+#define SLUICE_HEADER_VLAN_PRIORITY 37 /* 3, of the outer tag */
+#define SLUICE_HEADER_VLAN_ID 40 /* 12, of the outer tag */
+#define SLUICE_HEADER_INNER_VLAN_ID 52 /* 12 */
+
+/* Words 6 and 7 of the key: link layer, and what had no place elsewhere. */
+#define SLUICE_LINK_DESTINATION 16 /* word 6, 48 bits */
+#define SLUICE_LINK_TYPE 0 /* word 6, 16 bits: of no IP the ethertype, of IPv6 the flow label's low bits */
+#define SLUICE_LINK_SOURCE 16 /* word 7, 48 bits */
+#define SLUICE_LINK_QUEUE 8 /* word 7, 8 bits */
+#define SLUICE_LINK_INNER_PRIORITY 5 /* word 7, 3 bits */
+#define SLUICE_LINK_FLOW_LABEL 1 /* word 7, 4 bits: the flow label's high bits */
+#define SLUICE_LINK_ACCURATE_ECN 0 /* word 7, 1 bit: TCP's ninth flag */
+
+/* What a generation's rules look at beside addresses, protocol, ports and length: what its program must read. */
+enum sluice_feature {
+	SLUICE_FEATURE_HEADER = 1, /* traffic class, hop limit, fragments, options */
+	SLUICE_FEATURE_TCP_FLAGS = 2,
+	SLUICE_FEATURE_VLAN = 4,
+	SLUICE_FEATURE_LINK = 8, /* words 6 and 7 */
+};
 
 /* Matches where `(key ^ value) & mask` is 0. Bits of the value outside of the mask are 0. */
 struct sluice_ternary {
@@ -150,9 +184,9 @@ struct sluice_record_ipv4 {
 	struct sluice_ternary addresses;
 	__u64 low; /* lanes */
 	__u64 guarded_high; /* lanes, with all guard bits set */
-	struct sluice_ternary header; /* protocol in bits 0 ... 7 */
+	struct sluice_ternary header;
 	__u64 label;
-	__u64 reserved;
+	__u64 link; /* word index / 4 of a struct sluice_record_link; read where the program has SLUICE_FEATURE_LINK */
 };
 
 /* Key: 0 and 2 source, 1 and 3 destination, high half first, in host order; 4 lanes, 5 header. */
@@ -162,11 +196,17 @@ struct sluice_record_ipv6 {
 	__u64 low;
 	__u64 guarded_high;
 	__u64 label;
-	__u64 reserved;
+	__u64 link; /* as above */
 	struct sluice_ternary source_low;
 	struct sluice_ternary destination_low;
 	struct sluice_ternary header;
-	__u64 reserved2[2];
+	__u64 reserved[2];
+};
+
+/* What a record asks of the words 6 and 7. */
+struct sluice_record_link {
+	struct sluice_ternary destination;
+	struct sluice_ternary source;
 };
 
 /* A rule's record, by its index in the generation. */
@@ -192,7 +232,8 @@ struct sluice_generation {
 	__u64 roots[SLUICE_TREES]; /* slots */
 	__u8 default_action; /* pass or drop */
 	__u8 capture_fallback; /* pass or drop */
-	__u8 reserved[6];
+	__u8 features; /* of enum sluice_feature: the program must have at least these */
+	__u8 reserved[5];
 	__u8 malformed_action[16]; /* pass or drop, by enum sluice_malformed */
 };
 
@@ -227,6 +268,8 @@ struct sluice_constants {
 	__u32 record_decisions;
 	/* Bytes of the tables less 1: keeps every index inside them. */
 	__u32 tables_mask;
+	/* enum sluice_feature: what is read from packets. */
+	__u32 features;
 };
 
 /*
@@ -315,6 +358,7 @@ struct sluice_stream {
 _Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv4) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv6) == 128, "ABI");
+_Static_assert(sizeof(struct sluice_record_link) == 32, "ABI");
 _Static_assert(sizeof(struct sluice_rule) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_generation) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");

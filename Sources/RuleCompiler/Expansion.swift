@@ -1,0 +1,360 @@
+import CSluiceABI
+import Packets
+import Rules
+
+/// What one element of a condition asks of the words of a key, and of one lane.
+struct Atom: Hashable {
+  var header = Ternary()
+  /// The link words.
+  var destination = Ternary()
+  var source = Ternary()
+  var lane: Lane?
+  var range = NumberRange(low: 0, high: 0)
+}
+
+/// A rule's match as combinations of what its conditions allow, for each tree.
+///
+/// Overlapping and adjacent ranges are joined, prefixes inside others left out, and negated conditions turned into what they
+/// leave, before the lists are multiplied with each other.
+struct Expansion {
+  /// The lists of alternatives of one tree, one element of each makes an entry; nil: no packet of the tree can match.
+  fileprivate struct Product {
+    var sources: [IPPrefix?]
+    var destinations: [IPPrefix?]
+    var atoms: [[Atom]]
+
+    var count: Int {
+      atoms.reduce(Expansion.times(sources.count, destinations.count)) { Expansion.times($0, $1.count) }
+    }
+  }
+
+  private var products: [ParsedPacket.Family: Product] = [:]
+  private let hasAddresses: Bool
+
+  /// Counts are exact up to here.
+  static let countMax = 1 << 62
+
+  fileprivate static func times(_ left: Int, _ right: Int) -> Int {
+    let (product, overflows) = left.multipliedReportingOverflow(by: right)
+    return overflows ? countMax : min(product, countMax)
+  }
+
+  init(_ match: Match) {
+    hasAddresses = !match.sources.isEmpty || !match.destinations.isEmpty
+    for family in ParsedPacket.Family.allCases { products[family] = Expansion.product(match, family) }
+  }
+
+  /// Of all trees; where the same combinations go to several because the rule asks for no address, they count once.
+  var entryCount: Int {
+    let counts = products.values.map(\.count)
+    return hasAddresses ? counts.reduce(0) { min($0 + $1, Expansion.countMax) } : counts.max() ?? 0
+  }
+
+  func appendEntries(from template: CutRule, to forest: inout Forest) {
+    if let product = products[.ipv4] { product.forEach(template, .ipv4) { forest.ipv4.append($0) } }
+    if let product = products[.ipv6] { product.forEach(template, .ipv6) { forest.ipv6.append($0) } }
+    if let product = products[.other] { product.forEach(template, .ipv4) { forest.other.append($0) } }
+  }
+
+  private static func product(_ match: Match, _ family: ParsedPacket.Family) -> Product? {
+    if family == .other, match.isOfIPOnly { return nil }
+    var lists: [[Atom]] = []
+    for (field, condition) in match.numbers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
+      guard let alternatives = field.atoms(condition, family) else { return nil }
+      lists.append(alternatives)
+    }
+    lists.append(protocolAtoms(match.protocols))
+    lists.append(portAtoms(match.sourcePorts, .sourcePort))
+    lists.append(portAtoms(match.destinationPorts, .destinationPort))
+    lists.append(flagAtoms(match.tcpFlags))
+    lists.append(fragmentAtoms(match.fragments))
+    lists.append(match.sourceMACs.ternaries.map { Atom(source: $0.shifted(Int(SLUICE_LINK_SOURCE))) })
+    lists.append(match.destinationMACs.ternaries.map { Atom(destination: $0.shifted(Int(SLUICE_LINK_DESTINATION))) })
+    if let hasOptions = match.hasOptions { lists.append([Atom(header: bit(SLUICE_HEADER_OPTIONS, hasOptions))]) }
+    // A field without a condition adds nothing.
+    lists.removeAll { $0 == [Atom()] }
+    guard let ipFamily = family.ipFamily else {
+      return Product(sources: [nil], destinations: [nil], atoms: lists).ifNotEmpty
+    }
+    return Product(
+      sources: prefixes(match.sources, ipFamily), destinations: prefixes(match.destinations, ipFamily), atoms: lists
+    ).ifNotEmpty
+  }
+}
+
+extension Expansion.Product {
+  fileprivate var ifNotEmpty: Self? { count == 0 ? nil : self }
+
+  /// Each combination as an entry of a tree.
+  fileprivate func forEach(_ template: CutRule, _ layout: KeyLayout, _ body: (CutRule) -> Void) {
+    for source in sources {
+      for destination in destinations {
+        var entry = template
+        switch layout {
+        case .ipv4:
+          entry.ternaries[0] = Ternary(high: source.ternary32, low: destination.ternary32)
+        case .ipv6:
+          (entry.ternaries[0], entry.ternaries[2]) = source.ternary128
+          (entry.ternaries[1], entry.ternaries[3]) = destination.ternary128
+        }
+        combine(entry, layout, from: 0, body)
+      }
+    }
+  }
+
+  private func combine(_ entry: CutRule, _ layout: KeyLayout, from index: Int, _ body: (CutRule) -> Void) {
+    guard index < atoms.count else { return body(entry) }
+    for atom in atoms[index] {
+      // Flags, for one, are no later fragment's: with that asked for, too, nothing is left.
+      if entry.ternaries[layout.header].contradicts(atom.header) { continue }
+      var next = entry
+      next.ternaries[layout.header] = next.ternaries[layout.header] | atom.header
+      next.ternaries[layout.link] = next.ternaries[layout.link] | atom.destination
+      next.ternaries[layout.link + 1] = next.ternaries[layout.link + 1] | atom.source
+      if let lane = atom.lane {
+        next.low[lane.rawValue] = atom.range.low
+        next.high[lane.rawValue] = atom.range.high
+      }
+      combine(next, layout, from: index + 1, body)
+    }
+  }
+}
+
+extension ParsedPacket.Family {
+  fileprivate var ipFamily: IPFamily? {
+    switch self {
+    case .ipv4: .ipv4
+    case .ipv6: .ipv6
+    case .other: nil
+    }
+  }
+}
+
+extension Match {
+  /// Whether packets that come in by the interface can match.
+  func canMatch(_ interface: String) -> Bool {
+    interfaces.isEmpty || interfaces.contains(interface) != interfaces.isNegated
+  }
+
+  /// Whether it asks for something that only packets of IP have.
+  fileprivate var isOfIPOnly: Bool {
+    !sources.isEmpty || !destinations.isEmpty || !protocols.isEmpty || !fragments.isEmpty || hasOptions != nil
+      || numbers.keys.contains(where: \.isOfIP)
+  }
+}
+
+// MARK: Conditions
+
+private func bit(_ position: Int32, _ isSet: Bool = true) -> Ternary {
+  Ternary(value: isSet ? 1 : 0, mask: 1).shifted(Int(position))
+}
+
+extension NumberField {
+  /// What is left for packets of a family; nil: nothing.
+  fileprivate func atoms(_ condition: Condition<NumberRange>, _ family: ParsedPacket.Family) -> [Atom]? {
+    let ranges = condition.ranges(most: most, bounds: { ($0.low, $0.high) })
+    func ternaries(_ bitCount: Int) -> [Ternary] { ranges.flatMap { Ternary.covering($0, bitCount: bitCount) } }
+    func lane(_ lane: Lane) -> [Atom] { ranges.map { Atom(lane: lane, range: $0) } }
+    func header(_ shift: Int32, _ bitCount: Int, with tag: Ternary = Ternary()) -> [Atom] {
+      ternaries(bitCount).map { Atom(header: $0.shifted(Int(shift)) | tag) }
+    }
+    switch self {
+    case .icmpTypes: return lane(.sourcePort)
+    case .icmpCodes: return lane(.destinationPort)
+    case .lengths: return lane(.length)
+    case .dscp: return header(SLUICE_HEADER_TRAFFIC_CLASS + 2, 6)
+    case .ecn: return header(SLUICE_HEADER_TRAFFIC_CLASS, 2)
+    case .hopLimits: return header(SLUICE_HEADER_HOP_LIMIT, 8)
+    case .vlanIDs: return header(SLUICE_HEADER_VLAN_ID, 12, with: bit(SLUICE_HEADER_VLAN))
+    case .vlanPriorities: return header(SLUICE_HEADER_VLAN_PRIORITY, 3, with: bit(SLUICE_HEADER_VLAN))
+    case .innerVLANIDs: return header(SLUICE_HEADER_INNER_VLAN_ID, 12, with: bit(SLUICE_HEADER_INNER_VLAN))
+    case .innerVLANPriorities:
+      return ternaries(3).map {
+        Atom(header: bit(SLUICE_HEADER_INNER_VLAN), source: $0.shifted(Int(SLUICE_LINK_INNER_PRIORITY)))
+      }
+    case .queues: return ternaries(8).map { Atom(source: $0.shifted(Int(SLUICE_LINK_QUEUE))) }
+    case .flowLabels:
+      if family != .ipv6 { return nil }
+      return ternaries(20).map { label in
+        Atom(
+          destination: Ternary(value: label.value & 0xffff, mask: label.mask & 0xffff),
+          source: Ternary(value: label.value >> 16, mask: label.mask >> 16).shifted(Int(SLUICE_LINK_FLOW_LABEL)))
+      }
+    case .etherTypes:
+      let known: EtherType? = family == .ipv4 ? .ipv4 : family == .ipv6 ? .ipv6 : nil
+      if let known { return ranges.contains { $0.contains(UInt32(known.rawValue)) } ? [Atom()] : nil }
+      return ternaries(16).map { Atom(destination: $0.shifted(Int(SLUICE_LINK_TYPE))) }
+    }
+  }
+}
+
+private func protocolAtoms(_ condition: Condition<IPProtocol>) -> [Atom] {
+  if condition.isEmpty { return [Atom()] }
+  let ranges = condition.ranges(most: 0xff) { (UInt32($0.rawValue), UInt32($0.rawValue)) }
+  return ranges.flatMap { Ternary.covering($0, bitCount: 8) }.map { Atom(header: $0) }
+}
+
+private func portAtoms(_ condition: Condition<PortRange>, _ lane: Lane) -> [Atom] {
+  if condition.isEmpty { return [Atom()] }
+  return condition.ranges(most: 0xffff) { (UInt32($0.low), UInt32($0.high)) }.map { Atom(lane: lane, range: $0) }
+}
+
+/// The first eight flags stand in the header word, the ninth in a link word. A later fragment shows none.
+private func flagAtoms(_ condition: Condition<TCPFlagTest>) -> [Atom] {
+  if condition.isEmpty { return [Atom()] }
+  return condition.ternaries.map { flags in
+    Atom(
+      header: Ternary(value: flags.value & 0xff, mask: flags.mask & 0xff).shifted(Int(SLUICE_HEADER_TCP_FLAGS))
+        | bit(SLUICE_HEADER_LATER_FRAGMENT, false),
+      source: Ternary(value: flags.value >> 8, mask: flags.mask >> 8).shifted(Int(SLUICE_LINK_ACCURATE_ECN)))
+  }
+}
+
+private func fragmentAtoms(_ condition: Condition<FragmentTest>) -> [Atom] {
+  if condition.isEmpty { return [Atom()] }
+  var classes: Set<FragmentTest> = []
+  for test in condition { classes.formUnion(test == .any ? [.first, .later] : [test]) }
+  if condition.isNegated { classes = Set([.not, .first, .later]).subtracting(classes) }
+  return [FragmentTest.not, .first, .later].filter(classes.contains).map { test in
+    Atom(header: bit(SLUICE_HEADER_FRAGMENT, test != .not) | bit(SLUICE_HEADER_LATER_FRAGMENT, test == .later))
+  }
+}
+
+/// The prefixes of one family that are left; `nil` is any.
+private func prefixes(_ condition: Condition<IPPrefix>, _ family: IPFamily) -> [IPPrefix?] {
+  if condition.isEmpty { return [nil] }
+  let own = reduced(condition.filter { $0.family == family })
+  return condition.isNegated ? complement(own, family) : own
+}
+
+/// The prefixes that aren't inside another one of the list, in its order, each once.
+private func reduced(_ prefixes: [IPPrefix]) -> [IPPrefix] {
+  prefixes.enumerated().compactMap { index, prefix in
+    let isCovered = prefixes.enumerated().contains { otherIndex, other in
+      otherIndex != index && other.contains(prefix) && (other != prefix || otherIndex < index)
+    }
+    return isCovered ? nil : prefix
+  }
+}
+
+/// The fewest prefixes that hold every address outside of some that don't overlap.
+private func complement(_ prefixes: [IPPrefix], _ family: IPFamily) -> [IPPrefix] {
+  var result: [IPPrefix] = []
+  func add(_ network: IPPrefix, _ holes: [IPPrefix]) {
+    if holes.isEmpty { return result.append(network) }
+    if holes.contains(where: { $0.length <= network.length }) { return }
+    let length = network.length + 1
+    let upper = IPAddress(
+      family: family, value: network.address.value | 1 << UInt128(family.bitCount - length))
+    for half in [IPPrefix(network.address, length: length), IPPrefix(upper, length: length)] {
+      add(half, holes.filter { half.contains($0) || $0.contains(half) })
+    }
+  }
+  add(IPPrefix(IPAddress(family: family, value: 0), length: 0), prefixes)
+  return result
+}
+
+extension Condition {
+  /// The numbers that are left, in the fewest ranges, upwards.
+  fileprivate func ranges(most: UInt32, bounds: (Element) -> (low: UInt32, high: UInt32)) -> [NumberRange] {
+    var joined: [NumberRange] = []
+    for (low, high) in elements.map(bounds).sorted(by: { $0.low < $1.low }) {
+      if let last = joined.last, low <= last.high &+ 1 {
+        joined[joined.count - 1] = NumberRange(low: last.low, high: Swift.max(last.high, high))
+      } else {
+        joined.append(NumberRange(low: low, high: high))
+      }
+    }
+    guard isNegated else { return joined }
+    var gaps: [NumberRange] = []
+    var next: UInt32 = 0
+    for range in joined {
+      if range.low > next { gaps.append(NumberRange(low: next, high: range.low - 1)) }
+      next = range.high + 1
+    }
+    if next <= most { gaps.append(NumberRange(low: next, high: most)) }
+    return gaps
+  }
+}
+
+extension Condition<TCPFlagTest> {
+  fileprivate var ternaries: [Ternary] {
+    left(of: elements.map { Ternary(value: UInt64($0.set), mask: UInt64($0.mask)) })
+  }
+}
+
+extension Condition<MACPattern> {
+  fileprivate var ternaries: [Ternary] {
+    isEmpty ? [Ternary()] : left(of: elements.map { Ternary(value: $0.address.value, mask: $0.mask.value) })
+  }
+}
+
+extension Condition {
+  /// The tests, each once; negated, what none of them matches, without overlaps. Masks that cross each other leave very
+  /// many pieces: more than ``Limits/entriesMax`` of them aren't looked for, the rule takes too many entries anyway.
+  fileprivate func left(of tests: [Ternary]) -> [Ternary] {
+    guard isNegated else {
+      var seen: Set<Ternary> = []
+      return tests.filter { seen.insert($0).inserted }
+    }
+    var pieces = [Ternary()]
+    for test in tests where pieces.count <= Limits.entriesMax { pieces = pieces.flatMap { $0.subtracting(test) } }
+    return pieces
+  }
+}
+
+extension Ternary {
+  /// The fewest that match the numbers of a range.
+  fileprivate static func covering(_ range: NumberRange, bitCount: Int) -> [Ternary] {
+    var result: [Ternary] = []
+    var next = UInt64(range.low)
+    let all = (1 << UInt64(bitCount)) - 1 as UInt64
+    while next <= UInt64(range.high) {
+      var free = Swift.min(next == 0 ? bitCount : next.trailingZeroBitCount, bitCount)
+      while next + (1 << UInt64(free)) - 1 > UInt64(range.high) { free -= 1 }
+      result.append(Ternary(value: next, mask: all & ~((1 << UInt64(free)) - 1)))
+      next += 1 << UInt64(free)
+    }
+    return result
+  }
+
+  /// What it matches and `other` doesn't, without overlaps.
+  fileprivate func subtracting(_ other: Ternary) -> [Ternary] {
+    if contradicts(other) { return [self] }
+    var pieces: [Ternary] = []
+    var fixed = self
+    var free = other.mask & ~mask
+    while free != 0 {
+      let bit = free & (0 &- free)
+      pieces.append(Ternary(value: fixed.value | (~other.value & bit), mask: fixed.mask | bit))
+      fixed = Ternary(value: fixed.value | (other.value & bit), mask: fixed.mask | bit)
+      free &= ~bit
+    }
+    return pieces
+  }
+
+  /// Two halves of 32 bits.
+  fileprivate init(high: Ternary, low: Ternary) {
+    self.init(value: high.value << 32 | low.value, mask: high.mask << 32 | low.mask)
+  }
+}
+
+extension IPPrefix? {
+  /// Of an IPv4 prefix, in the low half; nil is any.
+  fileprivate var ternary32: Ternary {
+    guard let self else { return Ternary() }
+    return Ternary(
+      value: UInt64(truncatingIfNeeded: self.address.value), mask: UInt64(truncatingIfNeeded: self.mask))
+  }
+
+  /// Of an IPv6 prefix; nil is any.
+  fileprivate var ternary128: (high: Ternary, low: Ternary) {
+    guard let self else { return (Ternary(), Ternary()) }
+    func half(_ shift: UInt128) -> Ternary {
+      Ternary(
+        value: UInt64(truncatingIfNeeded: self.address.value >> shift),
+        mask: UInt64(truncatingIfNeeded: self.mask >> shift))
+    }
+    return (half(64), half(0))
+  }
+}
