@@ -39,15 +39,15 @@ extension Controller {
     for name in names {
       guard let attachment = attachments[name] else { throw notAttached(name) }
       let next = try PreparedGeneration(
-        ruleSet, generation: attachment.generation + 1, previous: attachment.slots, options: attachment.options,
-        interfaceIndices: indices)
+        ruleSet, interface: name, generation: attachment.generation + 1, previous: attachment.slots,
+        options: attachment.options, interfaceIndices: indices)
       plan.append((attachment, next))
     }
     // The generations differ between interfaces only in what the self-test doesn't see: slots and numbers are checked by
-    // the first, which stands for all with the same options.
-    var tested: [AttachmentOptions: Int] = [:]
-    for step in plan where tested[step.attachment.options] == nil {
-      tested[step.attachment.options] = try step.next.selfTest(with: try selfTest(for: step.next.compiled))
+    // the first, which stands for all that decide the same.
+    var tested: [PreparedGeneration.Meaning: Int] = [:]
+    for step in plan where tested[step.next.meaning] == nil {
+      tested[step.next.meaning] = try step.next.selfTest(with: try selfTest(for: step.next.compiled))
     }
     let warnings = ruleSet.validate().map(\.description) + redirectWarnings(ruleSet)
     if !dryRun {
@@ -65,7 +65,7 @@ extension Controller {
       ApplyReport(
         interface: step.attachment.interface, generation: step.next.compiled.generation,
         entryCount: step.next.compiled.entryCount,
-        selfTestPacketCount: tested[step.attachment.options] ?? 0, seconds: seconds)
+        selfTestPacketCount: tested[step.next.meaning] ?? 0, seconds: seconds)
     }
     if !dryRun {
       counted.applied += 1

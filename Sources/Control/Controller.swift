@@ -199,7 +199,7 @@ public actor Controller {
     let interface = try findInterface(name)
     try checkCapabilities()
     let first = try PreparedGeneration(
-      ruleSet, generation: generation, previous: slots, options: options,
+      ruleSet, interface: name, generation: generation, previous: slots, options: options,
       interfaceIndices: try interfaceIndices())
     var warnings: [String] = []
     var pins: PinDirectory?

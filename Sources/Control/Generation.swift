@@ -9,6 +9,7 @@ struct PreparedGeneration: Sendable {
   /// Nil: nothing is applied, everything passes.
   let applied: RuleSet?
   private let ruleSet: RuleSet
+  private let interface: String
   let compiled: CompiledGeneration
   let slots: SlotTable
   /// Slots whose counters must be cleared before the swap: rules that are new here.
@@ -17,23 +18,25 @@ struct PreparedGeneration: Sendable {
   let options: AttachmentOptions
 
   /// - Parameters:
+  ///   - interface: What it is for.
   ///   - previous: Slots of the live generation.
   ///   - interfaceIndices: Of the interfaces in the daemon's network namespace, by name.
   init(
-    _ applied: RuleSet?, generation: UInt64, previous: SlotTable, options: AttachmentOptions,
+    _ applied: RuleSet?, interface: String, generation: UInt64, previous: SlotTable, options: AttachmentOptions,
     interfaceIndices: [String: UInt32]
   ) throws(ControlError) {
     let ruleSet = applied ?? RuleSet(name: "none", malformed: MalformedPolicy(fate: .pass))
     let (table, fresh) = previous.assigning(ruleSet.rules.map(\.name))
     do throws(CompileError) {
       compiled = try compile(
-        ruleSet, slots: { table[$0] ?? 0 }, interfaceIndex: { interfaceIndices[$0] }, generation: generation,
+        ruleSet, interface: interface, slots: { table[$0] ?? 0 }, interfaceIndex: { interfaceIndices[$0] }, generation: generation,
         captureFallback: options.captureFallback)
     } catch {
       throw ControlError(error)
     }
     self.applied = applied
     self.ruleSet = ruleSet
+    self.interface = interface
     self.options = options
     slots = table
     freshSlots = fresh
@@ -41,6 +44,18 @@ struct PreparedGeneration: Sendable {
       ruleSet.rules.filter(\.isEnabled).compactMap { rule in
         rule.action.redirectInterface.flatMap { interfaceIndices[$0] }
       })
+  }
+
+  /// What makes generations of one rule set decide differently.
+  struct Meaning: Hashable {
+    let options: AttachmentOptions
+    /// Nil: no rule asks where a packet came in.
+    let interface: String?
+  }
+
+  var meaning: Meaning {
+    let asks = ruleSet.rules.contains { $0.isEnabled && !$0.match.interfaces.isEmpty }
+    return Meaning(options: options, interface: asks ? interface : nil)
   }
 
   /// Whether packets of this generation can go to user space.
@@ -52,9 +67,10 @@ struct PreparedGeneration: Sendable {
   func selfTest(with program: SelfTestProgram) throws(ControlError) -> Int {
     let packets = SelfTest.packets(for: ruleSet).filter { $0.count >= 14 }  // what BPF_PROG_TEST_RUN takes
     compiled.withUnsafeBytes { program.load($0) }
+    let arrival = Arrival(interface: interface)  // test runs are queue 0's
     for packet in packets {
       let decision = try translating { () throws(ProgramError) in try program.decide(packet) }
-      let expected = expectation(for: ReferenceClassifier.decide(packet, by: ruleSet))
+      let expected = expectation(for: ReferenceClassifier.decide(packet, by: ruleSet, at: arrival))
       guard decision == expected else {
         throw ControlError(
           .internal,

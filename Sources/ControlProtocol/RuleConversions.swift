@@ -72,43 +72,65 @@ extension Sluice_Control_V1_Action {
 
 extension Match {
   public init(_ message: Sluice_Control_V1_Match, path: String = "match") throws(FieldError) {
-    self.init(
-      sources: try parse(message.sources, "\(path).sources", IPPrefix.init(parsing:)),
-      destinations: try parse(message.destinations, "\(path).destinations", IPPrefix.init(parsing:)),
-      protocols: try parse(message.protocols, "\(path).protocols", IPProtocol.init(parsing:)),
-      sourcePorts: try parse(message.sourcePorts, "\(path).source_ports", PortRange.init(parsing:)),
-      destinationPorts: try parse(message.destinationPorts, "\(path).destination_ports", PortRange.init(parsing:)))
-  }
-}
-
-private func parse<Value>(
-  _ texts: [String], _ path: String, _ value: (String) throws(ValueTextError) -> Value
-) throws(FieldError) -> [Value] {
-  guard texts.count <= Limits.elementsPerFieldMax else {
-    throw FieldError(
-      path: path,
-      reason: "has \(texts.count) elements and may have \(Limits.elementsPerFieldMax); split the rule")
-  }
-  var values: [Value] = []
-  values.reserveCapacity(texts.count)
-  for (index, text) in texts.enumerated() {
-    do throws(ValueTextError) {
-      values.append(try value(text))
-    } catch {
-      throw FieldError(path: "\(path)[\(index)]", reason: error.description)
+    // What a newer client asks for beside what is known here would be left out, and the rule match more than it says.
+    guard message.unknownFields.data.isEmpty else {
+      throw FieldError(path: path, reason: "asks for something that this version doesn't know")
+    }
+    self.init()
+    for (field, elements) in message.lists where !elements.isEmpty {
+      try set(ConditionForm(field: field, elements: elements), path: path)
+    }
+    for (index, condition) in message.conditions.enumerated() {
+      let place = "\(path).conditions[\(index)]"
+      guard condition.unknownFields.data.isEmpty else {
+        throw FieldError(path: place, reason: "says something that this version doesn't know")
+      }
+      guard !condition.elements.isEmpty else {
+        throw FieldError(path: "\(place).elements", reason: "is empty; leave the condition out to match every packet")
+      }
+      guard !conditions.contains(where: { $0.field == condition.field }) else {
+        let field = ValueTextError.excerpt(condition.field)
+        throw FieldError(path: "\(place).field", reason: "\(field) has a condition already; write one list")
+      }
+      let form = ConditionForm(field: condition.field, elements: condition.elements, isNegated: condition.negated)
+      try set(form, path: path, place: place)
     }
   }
-  return values
+
+  /// - Parameter place: of the condition's message; nil: the field has a list of its own.
+  private mutating func set(_ form: ConditionForm, path: String, place: String? = nil) throws(FieldError) {
+    do throws(ConditionError) {
+      try set(form)
+    } catch {
+      let list = place.map { $0 + ".elements" } ?? "\(path).\(form.field)"
+      throw FieldError(path: error.index.map { "\(list)[\($0)]" } ?? place ?? list, reason: error.reason)
+    }
+  }
 }
 
 extension Sluice_Control_V1_Match {
+  /// The lists of fields that have one of their own.
+  fileprivate var lists: [(field: String, elements: [String])] {
+    [
+      ("sources", sources), ("destinations", destinations), ("protocols", protocols), ("source_ports", sourcePorts),
+      ("destination_ports", destinationPorts),
+    ]
+  }
+
   public init(_ match: Match) {
     self.init()
-    sources = match.sources.map(\.description)
-    destinations = match.destinations.map(\.description)
-    protocols = match.protocols.map(\.description)
-    sourcePorts = match.sourcePorts.map(\.description)
-    destinationPorts = match.destinationPorts.map(\.description)
+    for form in match.conditions {
+      switch form.field {
+      case "sources" where !form.isNegated: sources = form.elements
+      case "destinations" where !form.isNegated: destinations = form.elements
+      case "protocols" where !form.isNegated: protocols = form.elements
+      case "source_ports" where !form.isNegated: sourcePorts = form.elements
+      case "destination_ports" where !form.isNegated: destinationPorts = form.elements
+      default:
+        conditions.append(
+          .with { ($0.field, $0.elements, $0.negated) = (form.field, form.elements, form.isNegated) })
+      }
+    }
   }
 }
 

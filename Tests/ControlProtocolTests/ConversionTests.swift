@@ -28,6 +28,27 @@ struct ConversionTests {
     #expect(try RuleSet(Sluice_Control_V1_RuleSet(serializedBytes: bytes)) == Self.full)
   }
 
+  @Test("Conditions on any field, negated ones among them, survive the way to the wire and back")
+  func conditions() throws {
+    var match = Match(sources: Condition([IPPrefix("192.0.2.0/24")!], isNegated: true), protocols: [.tcp])
+    match[.vlanIDs] = Condition([NumberRange(7), NumberRange(low: 100, high: 199)], isNegated: true)
+    match.tcpFlags = [TCPFlagTest("syn/syn|ack")!]
+    match.interfaces = ["eth0"]
+    match.hasOptions = false
+    let bytes: [UInt8] = try Sluice_Control_V1_Match(match).serializedBytes()
+    #expect(try Match(Sluice_Control_V1_Match(serializedBytes: bytes)) == match)
+  }
+
+  @Test("A match that asks for something unknown is refused: without it, it would match more")
+  func unknownFields() throws {
+    // Field 15, a text.
+    let match: [UInt8] = [0x7a, 1, 0x78]
+    #expect(throws: FieldError.self) { try Match(Sluice_Control_V1_Match(serializedBytes: match)) }
+    let condition: [UInt8] = [0x32, 9, 0x0a, 1, 0x78, 0x12, 1, 0x37, 0x7a, 1, 0x78]
+    let error = #expect(throws: FieldError.self) { try Match(Sluice_Control_V1_Match(serializedBytes: condition)) }
+    #expect(error?.path == "match.conditions[0]")
+  }
+
   @Test("What a message leaves out is: pass by default, drop malformed, enabled, match everything")
   func defaults() throws {
     let ruleSet = try RuleSet(
@@ -61,6 +82,22 @@ struct ConversionTests {
     },
     Fault(path: "rule_set.rules[0].match.sources", mentions: "64") {
       $0.rules[0].match.sources = Array(repeating: "10.0.0.1", count: 65)
+    },
+    Fault(path: "rule_set.rules[0].match.conditions[0]", mentions: "vlan_ids") {
+      $0.rules[0].match.conditions = [.with { ($0.field, $0.elements) = ("vlan", ["7"]) }]
+    },
+    Fault(path: "rule_set.rules[0].match.conditions[0].elements[1]", mentions: "4095") {
+      $0.rules[0].match.conditions = [.with { ($0.field, $0.elements) = ("vlan_ids", ["7", "4096"]) }]
+    },
+    Fault(path: "rule_set.rules[0].match.conditions[0].elements", mentions: "empty") {
+      $0.rules[0].match.conditions = [.with { ($0.field, $0.negated) = ("vlan_ids", true) }]
+    },
+    Fault(path: "rule_set.rules[0].match.conditions[0]", mentions: "64") {
+      $0.rules[0].match.conditions = [.with { ($0.field, $0.elements) = ("dscp", Array(repeating: "7", count: 65)) }]
+    },
+    Fault(path: "rule_set.rules[0].match.conditions[0].field", mentions: "already") {
+      $0.rules[0].match.sources = ["10.0.0.1"]
+      $0.rules[0].match.conditions = [.with { ($0.field, $0.elements) = ("sources", ["10.0.0.2"]) }]
     },
     Fault(path: "rule_set.rules[1].name", mentions: "missing") { $0.rules[1].name = "" },
     Fault(path: "rule_set.rules[1].action", mentions: "missing") { $0.rules[1].action = .unspecified },

@@ -309,7 +309,26 @@ public nonisolated enum Sluice_Control_V1_CaptureState: SwiftProtobuf.Enum, Swif
 
 }
 
-/// Every field that isn't empty must match; any element of a field does.
+/// A condition on one field: any element matches or, negated, none does. A packet without the field matches neither way.
+public nonisolated struct Sluice_Control_V1_Condition: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// As in the JSON of the API: "vlan_ids", "tcp_flags", "sources", …
+  public var field: String = String()
+
+  /// As in the JSON of the API: "7", "100-199", "syn/syn|ack", …
+  public var elements: [String] = []
+
+  public var negated: Bool = false
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+/// Every field that isn't empty must match; any element of a field does. A field that the receiver doesn't know is an error.
 public nonisolated struct Sluice_Control_V1_Match: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -327,6 +346,9 @@ public nonisolated struct Sluice_Control_V1_Match: Sendable {
   public var sourcePorts: [String] = []
 
   public var destinationPorts: [String] = []
+
+  /// Of the fields above what is negated, and all others; each field once.
+  public var conditions: [Sluice_Control_V1_Condition] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1216,9 +1238,49 @@ nonisolated extension Sluice_Control_V1_CaptureState: SwiftProtobuf._ProtoNamePr
   public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0CAPTURE_STATE_UNSPECIFIED\0\u{1}CAPTURE_STATE_RUNNING\0\u{1}CAPTURE_STATE_FINISHED\0\u{1}CAPTURE_STATE_FAILED\0")
 }
 
+nonisolated extension Sluice_Control_V1_Condition: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Condition"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}field\0\u{1}elements\0\u{1}negated\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.field) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.elements) }()
+      case 3: try { try decoder.decodeSingularBoolField(value: &self.negated) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.field.isEmpty {
+      try visitor.visitSingularStringField(value: self.field, fieldNumber: 1)
+    }
+    if !self.elements.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.elements, fieldNumber: 2)
+    }
+    if self.negated != false {
+      try visitor.visitSingularBoolField(value: self.negated, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_Condition, rhs: Sluice_Control_V1_Condition) -> Bool {
+    if lhs.field != rhs.field {return false}
+    if lhs.elements != rhs.elements {return false}
+    if lhs.negated != rhs.negated {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Sluice_Control_V1_Match: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Match"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sources\0\u{1}destinations\0\u{1}protocols\0\u{3}source_ports\0\u{3}destination_ports\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sources\0\u{1}destinations\0\u{1}protocols\0\u{3}source_ports\0\u{3}destination_ports\0\u{1}conditions\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1231,6 +1293,7 @@ nonisolated extension Sluice_Control_V1_Match: SwiftProtobuf.Message, SwiftProto
       case 3: try { try decoder.decodeRepeatedStringField(value: &self.protocols) }()
       case 4: try { try decoder.decodeRepeatedStringField(value: &self.sourcePorts) }()
       case 5: try { try decoder.decodeRepeatedStringField(value: &self.destinationPorts) }()
+      case 6: try { try decoder.decodeRepeatedMessageField(value: &self.conditions) }()
       default: break
       }
     }
@@ -1252,6 +1315,9 @@ nonisolated extension Sluice_Control_V1_Match: SwiftProtobuf.Message, SwiftProto
     if !self.destinationPorts.isEmpty {
       try visitor.visitRepeatedStringField(value: self.destinationPorts, fieldNumber: 5)
     }
+    if !self.conditions.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.conditions, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1261,6 +1327,7 @@ nonisolated extension Sluice_Control_V1_Match: SwiftProtobuf.Message, SwiftProto
     if lhs.protocols != rhs.protocols {return false}
     if lhs.sourcePorts != rhs.sourcePorts {return false}
     if lhs.destinationPorts != rhs.destinationPorts {return false}
+    if lhs.conditions != rhs.conditions {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
