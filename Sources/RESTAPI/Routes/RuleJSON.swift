@@ -7,35 +7,42 @@ import Rules
 
 /// The shapes of rules.
 enum RuleShapes {
-  /// A value that is written as text, with the reader's own complaint.
-  private static func element<Value>(
-    _ example: String, _ parse: @escaping @Sendable (String) throws(ValueTextError) -> Value
-  ) -> Schema {
+  /// An element of a field, with the reader's own complaint.
+  private static func element(of field: String) -> Schema {
+    // The longest: two sets of nine TCP flags.
     .string(
-      StringShape(bytes: 1...64, format: example) { text in
-        do throws(ValueTextError) { _ = try parse(text) } catch { return error.description }
-        return nil
-      })
+      StringShape(bytes: 1...128, format: formats[field] ?? "number-range", check: { Match.fault(of: $0, in: field) }))
   }
 
-  private static func list(_ element: Schema) -> Schema { .array(element, max: Limits.elementsPerFieldMax) }
+  /// What elements are called in the OpenAPI document, where they aren't numbers.
+  private static let formats = [
+    "interfaces": "interface-name", "source_macs": "mac-pattern", "destination_macs": "mac-pattern",
+    "sources": "ip-prefix", "destinations": "ip-prefix", "protocols": "ip-protocol", "source_ports": "port-range",
+    "destination_ports": "port-range", "tcp_flags": "tcp-flag-test", "fragments": "fragment-test",
+    "options": "presence",
+  ]
 
-  private static let prefix = element("ip-prefix") { text throws(ValueTextError) in try IPPrefix(parsing: text) }
-  private static let transport = element("ip-protocol") { text throws(ValueTextError) in
-    try IPProtocol(parsing: text)
-  }
-  private static let ports = element("port-range") { text throws(ValueTextError) in try PortRange(parsing: text) }
+  private static let notes = [
+    "interfaces": "Names of interfaces that the packet came in by", "queues": "Receive queues: 0, 4-7",
+    "source_macs": "02:00:00:00:00:01, or with a mask: 02:00:00:00:00:00/ff:ff:ff:00:00:00",
+    "ether_types": "Behind the VLAN tags: 0x0806", "vlan_ids": "Of the outer tag: 7, 100-199",
+    "sources": "192.0.2.0/24, 2001:db8::/32; a bare address is a host",
+    "protocols": "tcp, udp, icmp, icmpv6, … or 0 to 255",
+    "source_ports": "443, 8000-8080; only with protocols tcp and udp",
+    "tcp_flags": "syn; syn/syn|ack: SYN without ACK; none/rst: without RST. Only with the protocol tcp",
+    "icmp_types": "Only with protocols icmp and icmpv6", "icmp_codes": "Only with protocols icmp and icmpv6",
+    "dscp": "0 to 63", "ecn": "0 to 3", "hop_limits": "IPv4's time to live, IPv6's hop limit", "flow_labels": "IPv6's",
+    "lengths": "Bytes of the IP datagram with its header: 0-99, 1400-65535", "fragments": "not, first, later, any",
+    "options": "present or absent: IPv4 options, or IPv6 extension headers other than Fragment",
+  ]
 
   /// Strict: a misspelt field would make the rule match more than its author meant.
   static let match = Schema.named(
     "Match",
-    .strictObject([
-      .optional("sources", list(prefix), default: [], "192.0.2.0/24, 2001:db8::/32; a bare address is a host"),
-      .optional("destinations", list(prefix), default: []),
-      .optional("protocols", list(transport), default: [], "tcp, udp, icmp, icmpv6, … or 0 to 255"),
-      .optional("source_ports", list(ports), default: [], "443, 8000-8080; only with protocols tcp and udp"),
-      .optional("destination_ports", list(ports), default: []),
-    ]))
+    .strictObject(
+      Match.fieldNames.map { name in
+        .optional(name, .negatableArray(element(of: name), max: Limits.elementsPerFieldMax), notes[name])
+      }))
 
   static func ruleFields(nameIsRequired: Bool) -> [Field] {
     let name = nameIsRequired ? Field.required("name", Shapes.name) : .optional("name", Shapes.name)
@@ -78,7 +85,8 @@ extension Rule {
     }
     self.init(
       name: try value["name"]?.string ?? name ?? value.text("name"),
-      match: try value["match"].map(Match.init(checked:)) ?? Match(), action: action,
+      match: try value["match"].map { try Match(checked: $0, path: path.isEmpty ? "match" : "\(path).match") } ?? Match(),
+      action: action,
       comment: value["comment"]?.string ?? "", isEnabled: value["enabled"]?.bool ?? true)
   }
 
@@ -94,21 +102,28 @@ extension Rule {
 }
 
 extension Match {
-  fileprivate init(checked value: JSONValue) throws {
-    self.init(
-      sources: try value.texts("sources").map(IPPrefix.init(parsing:)),
-      destinations: try value.texts("destinations").map(IPPrefix.init(parsing:)),
-      protocols: try value.texts("protocols").map(IPProtocol.init(parsing:)),
-      sourcePorts: try value.texts("source_ports").map(PortRange.init(parsing:)),
-      destinationPorts: try value.texts("destination_ports").map(PortRange.init(parsing:)))
+  fileprivate init(checked value: JSONValue, path: String) throws {
+    self.init()
+    for name in Match.fieldNames {
+      guard let condition = value.present(name) else { continue }
+      let isNegated = condition.object != nil
+      let elements = (isNegated ? condition.object?["not"] : condition)?.array?.compactMap(\.string) ?? []
+      do throws(ConditionError) {
+        try set(ConditionForm(field: name, elements: elements, isNegated: isNegated))
+      } catch {
+        // Each element was checked: it is the list that is wrong.
+        throw APIError.validation("\(path).\(name)", "invalid", error.reason)
+      }
+    }
   }
 
   fileprivate var json: JSONValue {
-    [
-      "sources": .strings(sources.map(\.description)), "destinations": .strings(destinations.map(\.description)),
-      "protocols": .strings(protocols.map(\.description)), "source_ports": .strings(sourcePorts.map(\.description)),
-      "destination_ports": .strings(destinationPorts.map(\.description)),
-    ]
+    var members: [String: JSONValue] = [:]
+    for form in conditions {
+      let elements = JSONValue.strings(form.elements)
+      members[form.field] = form.isNegated ? ["not": elements] : elements
+    }
+    return .object(members)
   }
 }
 

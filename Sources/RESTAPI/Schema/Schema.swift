@@ -7,6 +7,8 @@ public indirect enum Schema: Sendable {
   case number
   case string(StringShape)
   case array(Schema, max: Int)
+  /// An array, or an object with the only member `not` and that array.
+  case negatableArray(Schema, max: Int)
   case object([Field])
   /// As `object`, but an unknown member is an error: where ignoring a misspelt one would change the meaning.
   case strictObject([Field])

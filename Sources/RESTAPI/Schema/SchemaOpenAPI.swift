@@ -16,6 +16,10 @@ extension Schema {
       var members: [String: JSONValue] = ["type": "array", "items": element.openAPI(components: &components)]
       if max != Int.max { members["maxItems"] = .count(max) }
       return .object(members)
+    case .negatableArray(let element, let max):
+      let array = Schema.array(element, max: max)
+      let negated = Schema.strictObject([.required("not", array)])
+      return ["oneOf": [array.openAPI(components: &components), negated.openAPI(components: &components)]]
     case .object(let fields): return Self.openAPI(fields: fields, components: &components)
     case .strictObject(let fields):
       guard case .object(var members) = Self.openAPI(fields: fields, components: &components) else { return .null }

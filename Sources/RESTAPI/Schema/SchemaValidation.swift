@@ -72,6 +72,13 @@ private struct SchemaChecker {
       return value
     case .string(let shape): return check(value, shape, path: path)
     case .array(let element, let max): return check(value, element: element, max: max, path: path)
+    case .negatableArray(let element, let max):
+      let array = Schema.array(element, max: max)
+      switch value {
+      case .array: return check(value, array, path: path)
+      case .object: return check(value, .strictObject([.required("not", array)]), path: path)
+      default: return wrongType(value, path, expected: "array, or object with the array \"not\"")
+      }
     case .object(let fields): return check(value, fields: fields, isStrict: false, path: path)
     case .strictObject(let fields): return check(value, fields: fields, isStrict: true, path: path)
     case .map(let element, let keys): return check(value, values: element, keys: keys, path: path)
