@@ -33,10 +33,13 @@ struct RuleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Add a rule, at the end unless a place is named.",
       discussion: """
-        Every kind of option that is given must match; of one kind any does. Without options the rule matches all.
+        Every kind of option that is given must match; of one kind any does. Without options the rule matches all. A list
+        that begins with ! is negated: --source '!10.0.0.0/8,192.0.2.1' matches all sources but these.
 
         EXAMPLES
           sluice rule add edge no-telnet --protocol tcp --destination-port 23 --action drop
+          sluice rule add edge new-only --protocol tcp --tcp-flags 'syn/syn|ack' --interface eth0 --action count
+          sluice rule add edge guests --vlan 100-199 --destination '!192.0.2.0/24' --action drop
           sluice rule add edge dns --protocol udp --destination-port 53,853 --source 10.0.0.0/8 --action count --at 0
           sluice rule add edge to-lab --destination 2001:db8::/32 --action redirect --redirect-to eth1
           sluice rule add edge --text "rule web: tcp dport 80, 443 pass  # the proxies"
@@ -47,16 +50,7 @@ struct RuleCommand: AsyncParsableCommand {
     var name: String?
     @Option(help: "The whole rule in one line, as `rule-set show` prints it.")
     var text: String?
-    @Option(name: [.long, .customLong("from")], help: "Source address or prefix; lists with commas.")
-    var source: [String] = []
-    @Option(name: [.long, .customLong("to")], help: "Destination address or prefix.")
-    var destination: [String] = []
-    @Option(help: "tcp, udp, icmp, icmpv6, … or a number.")
-    var `protocol`: [String] = []
-    @Option(name: [.long, .customLong("sport")], help: "Source port or range: 443, 8000-8080.")
-    var sourcePort: [String] = []
-    @Option(name: [.long, .customLong("dport")], help: "Destination port or range.")
-    var destinationPort: [String] = []
+    @OptionGroup(title: "WHAT MATCHES") var match: MatchOptions
     @Option(help: "pass, drop, count (and go on), capture or redirect.")
     var action: String?
     @Option(help: "The interface to redirect to.")
@@ -84,31 +78,20 @@ struct RuleCommand: AsyncParsableCommand {
       if let text { return try parse(text) }
       guard let name else { throw .usage("a rule needs a name: sluice rule add \(ruleSet) NAME …") }
       guard let action else { throw .usage("a rule needs --action: \(Action.names.joined(separator: ", "))") }
-      let match: JSON = [
-        "sources": elements(source), "destinations": elements(destination), "protocols": elements(`protocol`),
-        "source_ports": elements(sourcePort), "destination_ports": elements(destinationPort),
-      ]
       let value: JSON = [
-        "name": .string(name), "match": match, "action": .string(action), "redirect_to": .optional(redirectTo),
+        "name": .string(name), "match": match.json, "action": .string(action), "redirect_to": .optional(redirectTo),
         "comment": .string(comment ?? ""), "enabled": .bool(!disabled),
       ]
       return try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x").ruleSet.rules[0]
     }
 
     private func parse(_ text: String) throws(CommandError) -> Rule {
-      guard name == nil, action == nil, redirectTo == nil, comment == nil, !disabled,
-        (source + destination + `protocol` + sourcePort + destinationPort).isEmpty
-      else { throw .usage("--text holds the whole rule: leave out its name and the other options") }
+      guard name == nil, action == nil, redirectTo == nil, comment == nil, !disabled, match.isEmpty else {
+        throw .usage("--text holds the whole rule: leave out its name and the other options")
+      }
       let rules = try RuleFile(text: "ruleset x\n\(text)\n", source: "--text").ruleSet.rules
       guard rules.count == 1 else { throw .usage("--text takes one rule: rule NAME: … ACTION") }
       return rules[0]
-    }
-
-    /// Values with commas as lists.
-    private func elements(_ texts: [String]) -> JSON {
-      .strings(texts.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }.map { text in
-        String(text.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
-      })
     }
   }
 
@@ -127,17 +110,30 @@ struct RuleCommand: AsyncParsableCommand {
   }
 
   static func table(_ rules: [JSON]) -> String {
-    var table = Table(">#", "RULE", "ACTION", "SOURCE", "DESTINATION", "PROTOCOL", "SPORT", "DPORT", "COMMENT")
+    var table = Table(">#", "RULE", "ACTION", "SOURCE", "DESTINATION", "PROTOCOL", "SPORT", "DPORT", "ALSO", "COMMENT")
     for (index, rule) in rules.enumerated() {
       let match = rule["match"]
       let target = rule["redirect_to"].string.map { " " + $0 } ?? ""
       let disabled = rule["enabled"].bool == false ? " (disabled)" : ""
       table.add(
         "\(rule["position"].integer ?? Int64(index))", rule["name"].cell, rule["action"].cell + target + disabled,
-        match["sources"].cell, match["destinations"].cell, match["protocols"].cell, match["source_ports"].cell,
-        match["destination_ports"].cell, rule["comment"].cell)
+        condition(match["sources"]), condition(match["destinations"]), condition(match["protocols"]),
+        condition(match["source_ports"]), condition(match["destination_ports"]), others(of: match),
+        rule["comment"].cell)
     }
     return table.text
+  }
+
+  /// A condition as the options of `rule add` have it.
+  private static func condition(_ value: JSON) -> String {
+    value.object == nil ? value.cell : "!" + value["not"].cell
+  }
+
+  /// What has no column of its own.
+  private static func others(of match: JSON) -> String {
+    let columns = ["sources", "destinations", "protocols", "source_ports", "destination_ports"]
+    return Match.fieldNames.filter { !columns.contains($0) && match[$0] != .null }
+      .map { "\($0) \(condition(match[$0]))" }.joined(separator: "; ")
   }
 
   struct Show: AsyncParsableCommand {

@@ -145,6 +145,28 @@ struct RuleTests {
     #expect(made == (try RuleSetText.parse(text).rules.first))
   }
 
+  @Test("Every field has its option; a list that begins with ! is negated")
+  func everyField() throws {
+    let made = try rule(
+      "all", "--iif", "eth0", "--queue", "!0,4-7", "--source-mac", "02:00:00:00:00:01", "--destination-mac",
+      "!02:00:00:00:00:00/ff:00:00:00:00:00", "--ether-type", "0x0800", "--vlan", "7", "--vlan-priority", "5",
+      "--inner-vlan", "!8", "--inner-vlan-priority", "0", "--from", "! 10.0.0.0/8, 192.0.2.1", "--to", "::/0",
+      "--protocol", "tcp", "--sport", "1", "--dport", "!22", "--tcp-flags", "syn/syn|ack", "--dscp", "46", "--ecn", "1",
+      "--ttl", "1", "--flow-label", "9", "--length", "0-99", "--fragment", "!any", "--header-options", "absent",
+      "--action", "drop")
+    let text = """
+      ruleset x
+      rule all: iif eth0 queue != 0, 4-7 ether saddr 02:00:00:00:00:01 ether daddr != 02:00:00:00:00:00/ff:00:00:00:00:00 \
+      ether type 0x0800 vlan id 7 vlan pcp 5 vlan inner-id != 8 vlan inner-pcp 0 saddr != 10.0.0.0/8, 192.0.2.1 \
+      daddr ::/0 tcp sport 1 dport != 22 flags syn/syn|ack dscp 46 ecn 1 ttl 1 flowlabel 9 length 0-99 frag != any \
+      options absent drop
+      """
+    #expect(made == (try RuleSetText.parse(text).rules.first))
+    let icmp = try rule("i", "--protocol", "icmp", "--icmp-type", "3", "--icmp-code", "!4", "--action", "drop")
+    #expect(icmp.match[.icmpTypes] == [NumberRange(3)] && icmp.match[.icmpCodes].isNegated)
+    #expect(made.match.conditions.count + 2 == Match.fieldNames.count)
+  }
+
   @Test("A whole rule as text")
   func text() throws {
     let made = try rule("--text", "rule web: tcp dport 80, 443 pass  # proxies")
@@ -158,7 +180,8 @@ struct RuleTests {
       (["r", "--action", "explode"], "explode"), (["r"], "--action"), (["--action", "drop"], "name"),
       (["r", "--source", "10.0.0.1/8", "--action", "drop"], "10.0.0.0/8"),
       (["r", "--dport", "70000", "--protocol", "tcp", "--action", "drop"], "65535"),
-      (["r", "--dport", "80", "--action", "drop"], "protocol"), (["R", "--action", "drop"], "name"),
+      (["r", "--dport", "80", "--action", "drop"], "protocol"), (["r", "--vlan", "7,!8", "--action", "drop"], "4095"),
+      (["r", "--vlan", "!", "--action", "drop"], "number"), (["r", "--vlan", "7", "--text", "rule x: drop"], "--text"), (["R", "--action", "drop"], "name"),
       (["r", "--action", "redirect"], "redirect_to"), (["r", "--source", "", "--action", "drop"], "prefix"),
       (["r", "--text", "rule x: drop"], "--text"), (["--text", "rule x: drop\nrule y: drop"], "one rule"),
     ])
