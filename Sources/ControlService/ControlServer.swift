@@ -43,6 +43,16 @@ public struct ControlServer: Service {
       services: [
         ControlServiceHandler(controller: controller, version: version), health, ReflectionService(),
         ReflectionServiceAlpha(),
+      ],
+      interceptorPipeline: [
+        .apply(
+          TraceServerInterceptor { method, succeeded, duration in
+            logger.info(
+              "call", metadata: [
+                "method": "\(method)", "outcome": succeeded ? "ok" : "refused",
+                "duration_ms": "\(duration / .milliseconds(1))",
+              ])
+          }, to: .services([Sluice_Control_V1_Control.descriptor]))
       ])
     self.logger = logger
     self.onReady = onReady

@@ -72,7 +72,16 @@ public struct LogBootstrap: Sendable {
   public func logger(_ label: String) -> Logger { Logger(label: label) { handler(label: $0) } }
 
   /// Makes this the back end of every logger of the process. Once in a process.
-  public func install() { LoggingSystem.bootstrap { handler(label: $0) } }
+  ///
+  /// - Parameter provider: fields of every record, such as those of the request that is being answered.
+  public func install(fields provider: Logger.MetadataProvider? = nil) {
+    LoggingSystem.bootstrap(
+      { label, provider in
+        var handler = handler(label: label)
+        handler.metadataProvider = provider
+        return handler
+      }, metadataProvider: provider)
+  }
 
   /// Records lost by destination, for metrics.
   public var droppedCounts: [(destination: String, count: UInt64)] {

@@ -28,7 +28,7 @@ struct Daemon {
   func run() async throws {
     umask(0o077)
     let logs = try LogBootstrap(logOptions, journalStream: ProcessInfo.processInfo.environment["JOURNAL_STREAM"])
-    logs.install()
+    logs.install(fields: .init { RequestTrace.current?.fields.mapValues { .string($0) } ?? [:] })
     let logger = Logger(label: "sluiced")
     let notifier = ServiceNotifier.fromEnvironment()
 
