@@ -19,6 +19,7 @@ import Testing
         "2 desired state aad5064d013094341a0ac3abefe0c2d1f5a93f11f290eeceef8cae030949c721",
         "3 captures 198133fcc6e1693a50ff6943a79447e963351f054c816844a5e2b59914101478",
         "4 audit log 45c736dbd91a35b587bda5b30b1380e7ad9d66ce030363285f2b585838662bbf",
+        "5 idempotency keys a5de8f37cf3ce0108545a924729ba25f4f1101993c98fffddcf276dbafbad0a9",
       ])
   }
 

@@ -131,5 +131,20 @@ enum Schema {
         "CREATE INDEX captures_by_time ON captures (started_at)",
       ]),
     AuditSchema.migration(number: 4),
+    Migration(
+      number: 5, name: "idempotency keys",
+      statements: [
+        """
+        CREATE TABLE idempotency_keys (
+          owner TEXT NOT NULL,
+          digest TEXT NOT NULL,
+          request TEXT NOT NULL,
+          answer TEXT,
+          created_at BIGINT NOT NULL,
+          finished_at BIGINT,
+          PRIMARY KEY (owner, digest))
+        """,
+        "CREATE INDEX idempotency_keys_by_time ON idempotency_keys (created_at)",
+      ]),
   ]
 }

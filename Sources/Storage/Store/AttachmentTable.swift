@@ -86,10 +86,13 @@ extension SQLStore {
     }
   }
 
-  func updateAttachment(id: UUID, _ change: AttachmentChange) async throws -> Attachment {
+  func updateAttachment(
+    id: UUID, _ change: AttachmentChange, if check: @escaping Check<Attachment>
+  ) async throws -> Attachment {
     let at = timestamp
     return try await self.change { session, trail in
       let old = try AttachmentTable.lock(id, session)
+      try check(old)
       let options = change.options ?? old.options
       try session.execute(
         """
@@ -132,9 +135,10 @@ extension SQLStore {
     }
   }
 
-  func deleteAttachment(id: UUID) async throws {
+  func deleteAttachment(id: UUID, if check: @escaping Check<Attachment>) async throws {
     try await change { session, trail in
       let old = try AttachmentTable.lock(id, session)
+      try check(old)
       try session.execute("DELETE FROM attachments WHERE id = $1", [SQLValue(id)])
       trail.deleted("attachment", old.audited)
     }

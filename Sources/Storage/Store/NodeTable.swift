@@ -50,10 +50,11 @@ extension SQLStore {
     }
   }
 
-  func updateNode(named name: String, _ change: NodeChange) async throws -> Node {
+  func updateNode(named name: String, _ change: NodeChange, if check: @escaping Check<Node>) async throws -> Node {
     let at = timestamp
     return try await self.change { session, trail in
       let old = try NodeTable.lock(name, session)
+      try check(old)
       let updated = try session.first(
         """
         UPDATE nodes SET name = COALESCE($2, name), address = COALESCE($3, address),
@@ -68,9 +69,10 @@ extension SQLStore {
     }
   }
 
-  func deleteNode(named name: String) async throws {
+  func deleteNode(named name: String, if check: @escaping Check<Node>) async throws {
     try await change { session, trail in
       let old = try NodeTable.lock(name, session)
+      try check(old)
       do throws(StorageError) {
         try session.execute("DELETE FROM nodes WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "node", by: "attachments") }

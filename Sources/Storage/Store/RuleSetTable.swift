@@ -142,9 +142,12 @@ extension SQLStore {
     }
   }
 
-  func deleteRuleSet(named name: String) async throws {
+  func deleteRuleSet(named name: String, expectedRevision: UInt64?) async throws {
     try await change { session, trail in
       let head = try RuleSetTable.lock(name, session)
+      if let expectedRevision, expectedRevision != head.revision {
+        throw StorageError.staleRevision(expected: expectedRevision, current: head.revision)
+      }
       let old = try RuleSetTable.stored(head, revision: head.revision, session)
       do throws(StorageError) {
         try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)])

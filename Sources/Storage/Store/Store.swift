@@ -36,8 +36,8 @@ public protocol Store: Sendable {
   func user(email: Email) async throws -> User?
   /// By address.
   func users(_ filter: UserFilter, _ page: Page) async throws -> Paged<User>
-  func updateUser(id: UUID, _ change: UserChange) async throws -> User
-  func deleteUser(id: UUID) async throws
+  func updateUser(id: UUID, _ change: UserChange, if check: @escaping Check<User>) async throws -> User
+  func deleteUser(id: UUID, if check: @escaping Check<User>) async throws
 
   // MARK: Sign-ins and refresh tokens
 
@@ -62,15 +62,27 @@ public protocol Store: Sendable {
   @discardableResult
   func purgeHistory(before: Date) async throws -> Int
 
+  // MARK: Idempotency keys
+
+  /// Takes the key for a request, once; `request` tells requests apart. Of several at once, one gets it.
+  func claimIdempotencyKey(owner: String, digest: String, request: String) async throws -> IdempotencyClaim
+  /// Keeps the answer of a claimed key; nil: only that it was done.
+  func finishIdempotencyKey(owner: String, digest: String, answer: String?) async throws
+  /// Gives a claimed key back: nothing was done.
+  func releaseIdempotencyKey(owner: String, digest: String) async throws
+  /// Forgets the keys that were claimed before the time. Returns how many.
+  @discardableResult
+  func purgeIdempotencyKeys(before: Date) async throws -> Int
+
   // MARK: Nodes
 
   func createNode(_ node: NewNode) async throws -> Node
   func node(named name: String) async throws -> Node
   /// By name.
   func nodes(_ page: Page) async throws -> Paged<Node>
-  func updateNode(named name: String, _ change: NodeChange) async throws -> Node
+  func updateNode(named name: String, _ change: NodeChange, if check: @escaping Check<Node>) async throws -> Node
   /// `StorageError.inUse` while it has attachments.
-  func deleteNode(named name: String) async throws
+  func deleteNode(named name: String, if check: @escaping Check<Node>) async throws
 
   // MARK: Attachments
 
@@ -79,10 +91,12 @@ public protocol Store: Sendable {
   func attachment(id: UUID) async throws -> Attachment
   /// By node and interface.
   func attachments(_ filter: AttachmentFilter, _ page: Page) async throws -> Paged<Attachment>
-  func updateAttachment(id: UUID, _ change: AttachmentChange) async throws -> Attachment
+  func updateAttachment(
+    id: UUID, _ change: AttachmentChange, if check: @escaping Check<Attachment>
+  ) async throws -> Attachment
   /// Notes which revision the daemon accepted; the rule set becomes the attachment's.
   func recordApplied(attachmentID: UUID, ruleSet: String, revision: UInt64) async throws -> Attachment
-  func deleteAttachment(id: UUID) async throws
+  func deleteAttachment(id: UUID, if check: @escaping Check<Attachment>) async throws
 
   // MARK: Rule sets
 
@@ -98,7 +112,7 @@ public protocol Store: Sendable {
     named name: String, _ edit: RuleSetEdit, _ change: @escaping @Sendable (inout RuleSetDraft) throws -> Void
   ) async throws -> StoredRuleSet
   /// With its revisions. `StorageError.inUse` while attachments name it.
-  func deleteRuleSet(named name: String) async throws
+  func deleteRuleSet(named name: String, expectedRevision: UInt64?) async throws
   /// Newest first.
   func ruleSetRevisions(named name: String, _ page: Page) async throws -> Paged<RuleSetRevisionInfo>
   func ruleSetRevision(named name: String, number: UInt64) async throws -> RuleSetRevision
@@ -134,6 +148,32 @@ public protocol Store: Sendable {
   func settings() async throws -> [String: String]
   /// Nil removes it.
   func setSetting(_ key: String, to value: String?) async throws
+}
+
+/// Looks at what is about to be changed, inside the transaction that changes it; what it throws is thrown on, and
+/// nothing is written. May run more than once.
+public typealias Check<Item> = @Sendable (Item) throws -> Void
+
+/// Changes whatever is there.
+extension Store {
+  @discardableResult
+  public func updateNode(named name: String, _ change: NodeChange) async throws -> Node {
+    try await updateNode(named: name, change, if: { _ in })
+  }
+  public func deleteNode(named name: String) async throws { try await deleteNode(named: name, if: { _ in }) }
+  @discardableResult
+  public func updateAttachment(id: UUID, _ change: AttachmentChange) async throws -> Attachment {
+    try await updateAttachment(id: id, change, if: { _ in })
+  }
+  public func deleteAttachment(id: UUID) async throws { try await deleteAttachment(id: id, if: { _ in }) }
+  @discardableResult
+  public func updateUser(id: UUID, _ change: UserChange) async throws -> User {
+    try await updateUser(id: id, change, if: { _ in })
+  }
+  public func deleteUser(id: UUID) async throws { try await deleteUser(id: id, if: { _ in }) }
+  public func deleteRuleSet(named name: String) async throws {
+    try await deleteRuleSet(named: name, expectedRevision: nil)
+  }
 }
 
 /// The connections of a store at one moment.

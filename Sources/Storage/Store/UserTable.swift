@@ -121,7 +121,7 @@ extension SQLStore {
     }
   }
 
-  func updateUser(id: UUID, _ change: UserChange) async throws -> User {
+  func updateUser(id: UUID, _ change: UserChange, if check: @escaping Check<User>) async throws -> User {
     let at = timestamp
     return try await self.change { session, trail in
       let mayRemoveAdmin = change.isActive == false || change.roles.map { !$0.contains(.admin) } ?? false
@@ -129,6 +129,7 @@ extension SQLStore {
       guard let old = try UserTable.lock(id, session) else {
         throw StorageError.notFound(kind: "user", key: SQLValue(id).plainText)
       }
+      try check(old)
       try session.execute(
         """
         UPDATE users SET email = $2, name = $3, password_hash = $4, is_active = $5, must_change_password = $6,
@@ -156,12 +157,13 @@ extension SQLStore {
     }
   }
 
-  func deleteUser(id: UUID) async throws {
+  func deleteUser(id: UUID, if check: @escaping Check<User>) async throws {
     try await change { session, trail in
       try UserTable.lockAdministrators(session)
       guard let old = try UserTable.lock(id, session) else {
         throw StorageError.notFound(kind: "user", key: SQLValue(id).plainText)
       }
+      try check(old)
       try session.execute("DELETE FROM users WHERE id = $1", [SQLValue(id)])
       if old.isActiveAdmin { try UserTable.checkAdministrators(session) }
       trail.deleted("user", old.audited)
