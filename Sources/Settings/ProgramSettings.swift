@@ -132,6 +132,61 @@ public struct PostgreSQLSettings: Hashable, Sendable {
   }
 }
 
+/// How sluice-api meets those who call it.
+public struct HTTPSettings: Hashable, Sendable {
+  public struct TLS: Hashable, Sendable {
+    public var certificate: String
+    public var key: String
+    /// nil: clients show no certificate.
+    public var clientAuthority: String?
+  }
+
+  /// nil: without TLS.
+  public var tls: TLS?
+  public var offersHTTP2: Bool
+  /// Lower case.
+  public var trustedHosts: [String]
+  public var corsOrigins: [String]
+  /// Requests a second; 0: no limit.
+  public var ratePerAddress: Int
+  public var ratePerToken: Int
+  public var limitsCostlyRoutes: Bool
+  public var requiresIfMatch: Bool
+
+  init(_ reader: inout SettingsReader) {
+    let certificate = reader.optionalPath(.tlsCertificate)
+    let key = reader.optionalPath(.tlsKey)
+    let authority = reader.optionalPath(.tlsClientAuthority)
+    if let certificate, let key {
+      tls = TLS(certificate: certificate, key: key, clientAuthority: authority)
+    } else {
+      let given: [(Setting, String?)] = [
+        (.tlsCertificate, certificate), (.tlsKey, key), (.tlsClientAuthority, authority),
+      ]
+      for (setting, value) in given where value != nil {
+        reader.refuse(
+          setting, "is not enough: \(Setting.tlsCertificate.key) and \(Setting.tlsKey.key) go together, set both for TLS")
+      }
+    }
+    offersHTTP2 = reader.bool(.http2Enabled)
+    trustedHosts = reader.list(.trustedHosts, "is not a list of host names with commas between") { text in
+      let isName = !text.isEmpty && text.utf8.count <= 255 && !text.contains("/")
+        && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f } && !text.dropFirst().contains("*")
+      return isName ? text.lowercased() : nil
+    }
+    corsOrigins = reader.list(.corsOrigins, "is not a list of origins such as https://console.example.org") { text in
+      let parts = text.split(separator: "://", maxSplits: 1, omittingEmptySubsequences: false)
+      let isOrigin = parts.count == 2 && ["http", "https"].contains(parts[0]) && !parts[1].isEmpty
+        && parts[1].utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: "*") }
+      return isOrigin ? text : nil
+    }
+    ratePerAddress = reader.integer(.ratePerAddress, 0...1_000_000)
+    ratePerToken = reader.integer(.ratePerToken, 0...1_000_000)
+    limitsCostlyRoutes = reader.bool(.rateOfCostlyRoutes)
+    requiresIfMatch = reader.bool(.requireIfMatch)
+  }
+}
+
 /// The settings of sluice-api.
 public struct APISettings: Hashable, Sendable {
   private enum DatabaseType: String, CaseIterable {
@@ -139,6 +194,7 @@ public struct APISettings: Hashable, Sendable {
   }
 
   public var http: ListenAddress
+  public var interface: HTTPSettings
   /// Of the daemon on this machine.
   public var socketPath: String
   public var jwtSecretFile: String
@@ -164,8 +220,7 @@ public struct APISettings: Hashable, Sendable {
 
   private init(_ reader: inout SettingsReader) {
     http = ListenAddress(host: reader.host(.httpHost), port: reader.port(.httpPort))
-    reader.fixed(
-      .http2Enabled, "is not possible: HTTP/2 needs TLS, which this version leaves to a proxy in front; use false")
+    interface = HTTPSettings(&reader)
     socketPath = reader.path(.socket, limit: socketPathByteCountMax)
     jwtSecretFile = reader.path(.jwtSecretFile)
     auditRetentionDays = reader.integer(.auditRetentionDays, 0...36_500)

@@ -74,8 +74,33 @@ extension Setting {
   static let httpPort = Setting(
     "api.port", "HTTP_PORT", "8080", for: [.api], "TCP port of the API; 0: any free one.")
   static let http2Enabled = Setting(
-    "api.http2_enabled", "HTTP2_ENABLED", "false", for: [.api],
-    "HTTP/2. It needs TLS, which this version leaves to a proxy in front: only false is accepted.")
+    "api.http2_enabled", "HTTP2_ENABLED", "true", for: [.api], "Whether HTTP/2 is offered to clients that speak TLS.")
+  static let tlsCertificate = Setting(
+    "api.tls_certificate", "HTTP_TLS_CERTIFICATE", "", for: [.api],
+    "Certificate chain in PEM: the API speaks TLS 1.2 or newer. Read again when the file changes, and at SIGHUP.")
+  static let tlsKey = Setting(
+    "api.tls_key", "HTTP_TLS_KEY", "", for: [.api], "Its private key in PEM, which others must not be able to read.")
+  static let tlsClientAuthority = Setting(
+    "api.tls_client_ca", "HTTP_TLS_CLIENT_CA", "", for: [.api],
+    "Certificates in PEM of those who vouch for clients. Set: every client must show a certificate.")
+  static let trustedHosts = Setting(
+    "api.trusted_hosts", "HTTP_TRUSTED_HOSTS", "", for: [.api],
+    "Names in Host that are answered, with commas; *.example.org for all below. Not set: all.")
+  static let corsOrigins = Setting(
+    "api.cors_origins", "HTTP_CORS_ORIGINS", "", for: [.api],
+    "Origins whose pages may read answers, with commas: https://console.example.org. Not set: none.")
+  static let ratePerAddress = Setting(
+    "api.rate_per_address", "HTTP_RATE_PER_ADDRESS", "500", for: [.api],
+    "Requests a second of one address (of IPv6 one /64), twice as many at once; 0: no limit, as behind a proxy.")
+  static let ratePerToken = Setting(
+    "api.rate_per_token", "HTTP_RATE_PER_TOKEN", "200", for: [.api],
+    "Requests a second with one token, twice as many at once; 0: no limit.")
+  static let rateOfCostlyRoutes = Setting(
+    "api.rate_of_costly_routes", "HTTP_RATE_OF_COSTLY_ROUTES", "true", for: [.api],
+    "Whether sign-ins, applies and captures have limits of their own, 5 to 20 a second and address.")
+  static let requireIfMatch = Setting(
+    "api.require_if_match", "HTTP_REQUIRE_IF_MATCH", "false", for: [.api],
+    "Whether changes must carry If-Match, so that nobody overwrites what he has not read.")
   static let jwtSecretFile = Setting(
     "api.jwt_secret_file", "SLUICE_JWT_SECRET_FILE", "/var/lib/sluice-api/jwt.secret", for: [.api],
     "File with the key that signs access tokens. Made at the first start if it is missing.")
@@ -119,7 +144,9 @@ extension Setting {
   public static let all: [Setting] = [
     socket, socketGroup, grpcEnabled, grpcPort, stateDirectory, captureDirectory, bpffs, workerWait, workerBatch,
     workerRingEntries, metricsHost, metricsPort,
-    httpHost, httpPort, http2Enabled, jwtSecretFile, auditRetentionDays, databaseType, databasePath, databaseHost, databasePort,
+    httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
+    ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch,
+    jwtSecretFile, auditRetentionDays, databaseType, databasePath, databaseHost, databasePort,
     databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,
   ]

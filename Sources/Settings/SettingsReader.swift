@@ -48,6 +48,12 @@ struct SettingsReader {
     return standard
   }
 
+  /// A setting that doesn't fit to the others.
+  mutating func refuse(_ setting: Setting, _ reason: String) {
+    let (text, origin) = find(setting)
+    faults.append(.init(origin: origin, value: setting.isSecret ? nil : String(text.prefix(128)), reason: reason))
+  }
+
   mutating func bool(_ setting: Setting) -> Bool {
     value(setting, "is neither true nor false") { text in
       switch text.lowercased() {
@@ -90,11 +96,34 @@ struct SettingsReader {
 
   /// An absolute path without `..`, at most `limit` bytes.
   mutating func path(_ setting: Setting, limit: Int = 4095) -> String {
-    value(setting, "is not an absolute path of at most \(limit) bytes without \"..\"") { text in
-      let isClean = text.hasPrefix("/") && text.utf8.count <= limit && !text.utf8.contains(0)
-        && !text.split(separator: "/").contains("..")
-      guard isClean else { return nil }
-      return text.count > 1 && text.hasSuffix("/") ? String(text.dropLast()) : text
+    value(setting, Self.pathRule(limit)) { Self.clean(path: $0, limit) }
+  }
+
+  private static func pathRule(_ limit: Int) -> String {
+    "is not an absolute path of at most \(limit) bytes without \"..\""
+  }
+
+  private static func clean(path text: String, _ limit: Int) -> String? {
+    let isClean = text.hasPrefix("/") && text.utf8.count <= limit && !text.utf8.contains(0)
+      && !text.split(separator: "/").contains("..")
+    guard isClean else { return nil }
+    return text.count > 1 && text.hasSuffix("/") ? String(text.dropLast()) : text
+  }
+
+  /// nil where it is empty.
+  mutating func optionalPath(_ setting: Setting) -> String? {
+    let limit = 4095
+    let text = value(setting, Self.pathRule(limit)) { $0.isEmpty ? "" : Self.clean(path: $0, limit) }
+    return text.isEmpty ? nil : text
+  }
+
+  /// Values with commas between them, at most 64; empty where nothing is set.
+  mutating func list(_ setting: Setting, _ expected: String, _ parse: (String) -> String?) -> [String] {
+    value(setting, expected) { text in
+      if text.isEmpty { return [] }
+      let parts = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.filter { $0 != " " } }
+      let parsed = parts.compactMap(parse)
+      return parsed.count == parts.count && parts.count <= 64 ? parsed : nil
     }
   }
 
