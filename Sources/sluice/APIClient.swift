@@ -44,13 +44,15 @@ struct APIClient {
     guard let credentials = try store.credentials(for: base) else {
       throw CommandError(.notAuthenticated, "unauthenticated", "you are not signed in to \(base): run `sluice login`")
     }
+    // The same for every try of this call: whatever becomes of the connection, it is done once.
+    let key = method == .post ? UUID().uuidString.lowercased() : nil
     var token = credentials.accessToken
     if credentials.expiresAt < Date(timeIntervalSinceNow: 10) { token = try await renewed(after: token) }
     do {
-      return try await send(method, path, query: query, body: body, token: token)
+      return try await send(method, path, query: query, body: body, token: token, key: key)
     } catch let error as CommandError where error.status == .notAuthenticated {
       token = try await renewed(after: token)
-      return try await send(method, path, query: query, body: body, token: token)
+      return try await send(method, path, query: query, body: body, token: token, key: key)
     }
   }
 
@@ -147,7 +149,8 @@ struct APIClient {
     charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
   private func send(
-    _ method: Method, _ path: String, query: [(String, String)] = [], body: JSON? = nil, token: String?
+    _ method: Method, _ path: String, query: [(String, String)] = [], body: JSON? = nil, token: String?,
+    key: String? = nil
   ) async throws -> JSON {
     var url = "\(base)/api/v1\(path)"
     if !query.isEmpty {
@@ -158,6 +161,8 @@ struct APIClient {
     var request = HTTPClientRequest(url: url)
     request.method = .RAW(value: method.rawValue)
     request.headers.add(name: "Accept", value: "application/json")
+    request.headers.add(name: "Accept-Encoding", value: "gzip")
+    if let key { request.headers.add(name: "Idempotency-Key", value: key) }
     request.headers.add(name: "User-Agent", value: "sluice")
     if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
     if let body {
@@ -167,7 +172,7 @@ struct APIClient {
     let status: Int
     let answer: ByteBuffer
     do {
-      let response = try await http.execute(request, timeout: .seconds(60))
+      let response = try await execute(request, mayRepeat: key != nil || method == .get)
       status = Int(response.status.code)
       answer = try await response.body.collect(upTo: Self.answerByteCountMax)
     } catch {
@@ -185,6 +190,15 @@ struct APIClient {
         .failure, "bad_answer", "\(url) answered something else than the API does: is \(base) the API of Sluice?")
     }
     return envelope
+  }
+
+  /// Once more where the server closed the connection, as it does when it restarts, and where that does no harm.
+  private func execute(_ request: HTTPClientRequest, mayRepeat: Bool) async throws -> HTTPClientResponse {
+    do { return try await http.execute(request, timeout: .seconds(60)) } catch let error as HTTPClientError
+      where error == .remoteConnectionClosed && mayRepeat
+    {
+      return try await http.execute(request, timeout: .seconds(60))
+    }
   }
 
   private static func reason(_ error: any Error) -> String {

@@ -4,6 +4,7 @@ import ControlProtocol
 import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
+import NIOSSL
 
 /// Options of every command.
 struct OutputOptions: ParsableArguments {
@@ -21,6 +22,17 @@ struct APIOptions: ParsableArguments {
   @Flag(help: "Allow http:// to another machine, which shows password and tokens to everybody between.")
   var insecure = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Certificates in PEM of those who vouch for the API, in place of the system's. [SLUICE_CA]", valueName: "file"))
+  var ca: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Your own certificate and its private key in one PEM file, where the API wants one. [SLUICE_CERTIFICATE]",
+      valueName: "file"))
+  var certificate: String?
+
   @OptionGroup var outputOptions: OutputOptions
 
   var output: Output { outputOptions.output }
@@ -33,6 +45,8 @@ struct APIOptions: ParsableArguments {
     let base = try APIClient.checked(url: url, allowsClear: insecure)
     var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
     configuration.timeout.connect = .seconds(5)
+    configuration.tlsConfiguration = try tls(environment)
+    configuration.decompression = .enabled(limit: .size(APIClient.answerByteCountMax))
     // A refused connection is told at once, not after the timeout.
     configuration.connectionPool.retryConnectionEstablishment = false
     let http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
@@ -45,6 +59,30 @@ struct APIOptions: ParsableArguments {
       try? await http.shutdown()
       throw error
     }
+  }
+}
+
+extension APIOptions {
+  private func tls(_ environment: [String: String]) throws(CommandError) -> TLSConfiguration {
+    let named = { (option: String?, variable: String) in
+      option ?? environment[variable].flatMap { $0.isEmpty ? nil : $0 }
+    }
+    var tls = TLSConfiguration.makeClientConfiguration()
+    tls.minimumTLSVersion = .tlsv12
+    if let path = named(ca, "SLUICE_CA") {
+      do { tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(path)) } catch {
+        throw .usage("\(path) cannot be read as certificates in PEM (\(error))")
+      }
+    }
+    if let path = named(certificate, "SLUICE_CERTIFICATE") {
+      do {
+        tls.certificateChain = try NIOSSLCertificate.fromPEMFile(path).map { .certificate($0) }
+        tls.privateKey = .privateKey(try NIOSSLPrivateKey(file: path, format: .pem))
+      } catch {
+        throw .usage("\(path) must hold a certificate and its private key in PEM (\(error))")
+      }
+    }
+    return tls
   }
 }
 
