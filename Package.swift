@@ -7,6 +7,9 @@ let grpcProtobuf = Target.Dependency.product(name: "GRPCProtobuf", package: "grp
 let grpcTransport = Target.Dependency.product(name: "GRPCNIOTransportHTTP2Posix", package: "grpc-swift-nio-transport")
 let protobuf = Target.Dependency.product(name: "SwiftProtobuf", package: "swift-protobuf")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
+let hummingbirdHTTP2 = Target.Dependency.product(name: "HummingbirdHTTP2", package: "hummingbird")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -36,6 +39,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/hummingbird-project/hummingbird.git", exact: "2.28.1"),
     .package(url: "https://github.com/apple/swift-nio.git", exact: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", exact: "2.37.6"),
     .package(url: "https://github.com/grpc/grpc-swift-2.git", exact: "2.4.3"),
     .package(url: "https://github.com/grpc/grpc-swift-nio-transport.git", exact: "2.9.2"),
     .package(url: "https://github.com/grpc/grpc-swift-protobuf.git", exact: "2.4.1"),
@@ -59,6 +63,7 @@ let package = Package(
     .systemLibrary(
       name: "CXDP", pkgConfig: "libxdp", providers: [.apt(["libxdp-dev", "libbpf-dev"])]),
     .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CSluiceABI", path: "bpf/include"),
 
@@ -113,8 +118,9 @@ let package = Package(
     .target(
       name: "RESTAPI",
       dependencies: [
-        "Audit", "Identity", "Storage", "Packets", "Rules", "ControlProtocol", "Telemetry", hummingbird, hummingbirdCore,
-        httpTypes, grpcCore, grpcTransport, nioCore, nioPosix, logging, metrics, lifecycle,
+        "Audit", "Identity", "Storage", "Packets", "Rules", "ControlProtocol", "Telemetry", "CZlib", hummingbird,
+        hummingbirdCore, hummingbirdTLS, hummingbirdHTTP2, httpTypes, grpcCore, grpcTransport, nioCore, nioPosix, nioSSL,
+        crypto, logging, metrics, lifecycle,
       ]),
 
     // Executables: wiring only.
@@ -134,7 +140,7 @@ let package = Package(
       name: "sluice",
       dependencies: [
         "Audit", "Rules", "Packets", "Traffic", "Bench", "ControlProtocol", "XDPPrograms", "LinuxSystem", arguments,
-        httpClient, grpcCore, grpcTransport, nioCore,
+        httpClient, grpcCore, grpcTransport, nioCore, nioSSL,
       ]),
 
     // In the virtual machines of Tests/Guest.

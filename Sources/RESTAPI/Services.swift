@@ -9,10 +9,14 @@ public struct Services: Sendable {
     /// Of the program, for `/api/v1/openapi.json`.
     public var version: String
     public var refreshLifetime: Duration
+    public var interface: InterfaceSettings
 
-    public init(version: String, refreshLifetime: Duration = .seconds(14 * 86_400)) {
+    public init(
+      version: String, refreshLifetime: Duration = .seconds(14 * 86_400), interface: InterfaceSettings = .init()
+    ) {
       self.version = version
       self.refreshLifetime = refreshLifetime
+      self.interface = interface
     }
   }
 
@@ -21,6 +25,7 @@ public struct Services: Sendable {
   let hasher: PasswordHasher
   let passwords: PasswordWorker
   let throttle: LoginThrottle
+  let limiter = RateLimiter()
   let authenticator: Authenticator
   /// To be run as a service, so that connections are closed at the end.
   public let nodes: NodeClients

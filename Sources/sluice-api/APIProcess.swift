@@ -32,13 +32,20 @@ struct APIProcess {
   func run() async throws {
     umask(0o077)
     let logs = try LogBootstrap(logOptions, journalStream: ProcessInfo.processInfo.environment["JOURNAL_STREAM"])
-    logs.install()
+    logs.install(fields: .init { RequestTrace.current?.fields.mapValues { .string($0) } ?? [:] })
     let logger = Logger(label: "sluice-api")
 
     let registry = PrometheusRegistry()
     MetricsSystem.bootstrap(registry)
     registry.addBuildInfo(program: "sluice-api", version: SluiceVersion.current)
     registry.addProcessMetrics()
+
+    // First of all: wrong files should not cost a sign-in key and a migration.
+    let certificates = try settings.interface.tls.map { tls in
+      try TLSCertificates(
+        TLSFiles(certificateChain: tls.certificate, privateKey: tls.key, clientAuthority: tls.clientAuthority))
+    }
+    if let certificates { addCertificateMetric(certificates, to: registry) }
 
     let tokens = try await AccessTokens(
       key: .hs256(secret: try TokenSecret.load(settings.jwtSecretFile, logger: logger)))
@@ -50,8 +57,8 @@ struct APIProcess {
       let passwords = PasswordWorker()
       let services = RESTAPI.Services(
         store: store, tokens: tokens, hasher: hasher, passwords: passwords, registry: registry,
-        logger: Logger(label: "api"), settings: .init(version: SluiceVersion.current))
-      try await serve(services, store, logger)
+        logger: Logger(label: "api"), settings: .init(version: SluiceVersion.current, interface: interfaceSettings))
+      try await serve(services, store, certificates, logger)
       try await passwords.shutdown()
     } catch {
       await store.close()
@@ -98,11 +105,30 @@ struct APIProcess {
     Housekeeping(store: store, logger: logger, auditRetentionDays: settings.auditRetentionDays)
   }
 
-  private func serve(_ services: RESTAPI.Services, _ store: any Store, _ logger: Logger) async throws {
+  private var interfaceSettings: InterfaceSettings {
+    let http = settings.interface
+    let rate = { (perSecond: Int) in perSecond > 0 ? Rate(perSecond: Double(perSecond)) : nil }
+    return InterfaceSettings(
+      requiresIfMatch: http.requiresIfMatch, corsOrigins: Set(http.corsOrigins), trustedHosts: Set(http.trustedHosts),
+      addressRate: rate(http.ratePerAddress), tokenRate: rate(http.ratePerToken),
+      routeRates: http.limitsCostlyRoutes ? InterfaceSettings.costlyRoutes : [:], isTLS: http.tls != nil)
+  }
+
+  private func addCertificateMetric(_ certificates: TLSCertificates, to registry: PrometheusRegistry) {
+    registry.addCollector { exposition in
+      exposition.family(
+        "sluice_api_certificate_expiry_timestamp_seconds", .gauge, help: "When the API's own certificate ends."
+      ) { $0.sample(UInt64(clamping: certificates.expiresAt)) }
+    }
+  }
+
+  private func serve(
+    _ services: RESTAPI.Services, _ store: any Store, _ certificates: TLSCertificates?, _ logger: Logger
+  ) async throws {
     let notifier = ServiceNotifier.fromEnvironment()
-    let application = RESTApplication.make(
+    let application = try RESTApplication.make(
       services: services, address: .hostname(settings.http.host, port: settings.http.port),
-      logger: Logger(label: "http")
+      certificates: certificates, offersHTTP2: settings.interface.offersHTTP2, logger: Logger(label: "http")
     ) { channel in
       let address = channel.localAddress.map { "\($0.ipAddress ?? "-"):\($0.port ?? 0)" } ?? "-"
       logger.notice("ready", metadata: ["version": "\(SluiceVersion.current)", "address": "\(address)"])
@@ -114,6 +140,7 @@ struct APIProcess {
     var group = ServiceGroupConfiguration(
       services: [
         .init(service: services.nodes), .init(service: housekeeping(store, logger)),
+        .init(service: Reloader(certificates: certificates, logger: logger)),
         .init(service: application),
       ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = Self.drainMax
@@ -141,12 +168,14 @@ struct Housekeeping: Service {
 
   private static let period = Duration.seconds(3600)
   private static let historySeconds: TimeInterval = 90 * 86_400
+  private static let idempotencySeconds: TimeInterval = 86_400
 
   func run() async throws {
     try? await cancelWhenGracefulShutdown {
       while true {
         do {
           let count = try await store.purgeHistory(before: Date(timeIntervalSinceNow: -Self.historySeconds))
+          try await store.purgeIdempotencyKeys(before: Date(timeIntervalSinceNow: -Self.idempotencySeconds))
           if count > 0 { logger.info("history purged", metadata: ["rows": "\(count)"]) }
           try await removeAuditLog()
         } catch {

@@ -17,13 +17,15 @@ struct SluiceAPI: AsyncParsableCommand {
       The first start makes the account admin@localhost.local with the password admin123, which can do nothing but
       change that password. Until then sluice-api listens on loopback only.
 
-      It speaks HTTP/1.1 without TLS: put a proxy that ends TLS in front before clients on other machines use it.
-      The API is described at /api/v1/openapi.json; /healthz, /readyz and /metrics are on the same port.
+      With api.tls_certificate and api.tls_key it speaks TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2; without them plain
+      HTTP/1.1, for this machine or a proxy in front. SIGHUP reads the certificate again and drops no connection.
+      The API is described at /api/v1/openapi.json, for people at /api/v1/docs; /healthz, /readyz and /metrics are on the same port.
 
       EXAMPLES
         sluice-api -v
         DB_TYPE=postgresql DB_HOST=db DB_PASS=… sluice-api --config /etc/sluice/sluice.yaml
         sluice-api --set api.port=8081 --check
+        sluice-api --set api.tls_certificate=/etc/sluice/api.pem --set api.tls_key=/etc/sluice/api.key
 
       SETTINGS: key in the file, environment variable, meaning [default]. --set beats the environment, which beats the
       file.

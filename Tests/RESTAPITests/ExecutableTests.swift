@@ -7,7 +7,7 @@ import Testing
 @Suite("sluice-api, the program")
 struct ExecutableTests {
   /// A running or ended program with what it has printed to standard error.
-  private final class Run: Sendable {
+  final class Run: Sendable {
     private let process: Process
     private let output: String
 
@@ -34,7 +34,9 @@ struct ExecutableTests {
     }
 
     var text: String { (try? String(contentsOfFile: output, encoding: .utf8)) ?? "" }
+    var processIdentifier: Int32 { process.processIdentifier }
     func terminate() { process.terminate() }
+    func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
     /// The exit status; nil where it runs on after 30 seconds, and is killed then.
     func status() async throws -> Int32? {
@@ -134,7 +136,7 @@ struct ExecutableTests {
     "Wrong settings and usage end with 64 and name the setting",
     arguments: [
       (["HTTP_PORT": "70000"], "HTTP_PORT"), (["DB_TYPE": "mongo"], "DB_TYPE"),
-      (["HTTP2_ENABLED": "true"], "HTTP2_ENABLED"),
+      (["HTTP_TLS_KEY": "/none.key"], "api.tls_certificate"),
     ])
   func badSettings(_ environment: [String: String], _ name: String) async throws {
     try await withDirectory { directory in

@@ -16,10 +16,13 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
     var calls: [String] = []
     /// Thrown by the next Apply that isn't a dry run.
     var applyFailure: RPCError?
+    /// Of the last call.
+    var trace: RequestTrace?
   }
   private let content = Mutex(State())
 
   var state: State { content.withLock { $0 } }
+  var lastTrace: RequestTrace? { state.trace }
   func change(_ body: (inout State) -> Void) { content.withLock { body(&$0) } }
 
   func getStatus(
@@ -229,7 +232,11 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
   func serve<Result>(at path: String, _ body: () async throws -> Result) async throws -> Result {
     let transport = HTTP2ServerTransport.Posix(
       address: .unixDomainSocket(path: path), transportSecurity: .plaintext)
-    let server = GRPCServer(transport: transport, services: [self])
+    let server = GRPCServer(
+      transport: transport, services: [self],
+      interceptors: [
+        TraceServerInterceptor { [self] _, _, _ in change { $0.trace = RequestTrace.current } }
+      ])
     return try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await server.serve() }
       _ = try await transport.listeningAddress

@@ -10,7 +10,7 @@ import Testing
 @Suite("Route table and OpenAPI document")
 struct RouteTableTests {
   /// Whoever adds an open route adds it here as well, and thinks twice.
-  private static let open: Set<String> = ["health", "readiness", "metrics", "openapi", "login", "refresh"]
+  private static let open: Set<String> = ["health", "readiness", "metrics", "openapi", "reference", "login", "refresh"]
   /// Those that need no scope, only a sign-in.
   private static let signedIn: Set<String> = ["logout", "me", "changePassword"]
 
@@ -65,7 +65,9 @@ struct RouteTableTests {
           #expect(operation["x-required-scope"]?.string == scope.rawValue)
         }
         let parameters = (operation["parameters"]?.array ?? []).compactMap { $0["name"]?.string }
-        #expect(parameters == route.pathParameters + route.query.map(\.name))
+        var headers = route.takesIdempotencyKey ? ["Idempotency-Key"] : []
+        if route.honoursIfMatch { headers.append("If-Match") }
+        #expect(parameters == route.pathParameters + route.query.map(\.name) + headers)
         #expect((operation["requestBody"] != nil) == (route.body != nil))
         let statuses = Set((operation["responses"]?.object ?? [:]).keys)
         #expect(statuses.isSuperset(of: route.allErrors.map { String($0.status.code) }))

@@ -172,7 +172,7 @@ struct RuleSetTests {
       #expect(try await api.post("/rule-sets/s/rules", token, Self.rule("c"), ifMatch: "W/\"2\"").status == 201)
       #expect(try await api.post("/rule-sets/s/rules", token, Self.rule("d"), ifMatch: "*").status == 201)
       #expect(
-        try await api.post("/rule-sets/s/rules", token, Self.rule("e"), ifMatch: "\"x\"").code == "invalid_request")
+        try await api.post("/rule-sets/s/rules", token, Self.rule("e"), ifMatch: "\"x\"").code == "stale_revision")
     }
   }
 

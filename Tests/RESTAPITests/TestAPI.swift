@@ -46,19 +46,20 @@ struct TestAPI: Sendable {
   /// Runs `body` with an API whose daemon answers.
   static func with(
     _ backend: TestBackend = .sqlite, _ setup: TestingSetup = .router, on made: TestDatabase? = nil,
-    _ body: @escaping @Sendable (TestAPI) async throws -> Void
+    interface: InterfaceSettings = .init(), _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
     let daemon = FakeDaemon()
     let directory = try TestDatabase.directory()
     defer { try? FileManager.default.removeItem(atPath: directory) }
     let socketPath = "\(directory)/d.sock"
     try await daemon.serve(at: socketPath) {
-      try await run(made ?? backend.make(), setup, daemon, socketPath, body)
+      try await run(made ?? backend.make(), setup, interface, daemon, socketPath, body)
     }
   }
 
   private static func run(
-    _ database: TestDatabase, _ setup: TestingSetup, _ daemon: FakeDaemon, _ socketPath: String,
+    _ database: TestDatabase, _ setup: TestingSetup, _ interface: InterfaceSettings,
+    _ daemon: FakeDaemon, _ socketPath: String,
     _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
     defer { database.remove() }
@@ -73,8 +74,8 @@ struct TestAPI: Sendable {
     let passwords = PasswordWorker()
     let services = Services(
       store: store, tokens: try await AccessTokens(key: key), hasher: hasher, passwords: passwords,
-      registry: PrometheusRegistry(), logger: logs.logger(), settings: .init(version: "9.9.9"))
-    let app = RESTApplication.make(
+      registry: PrometheusRegistry(), logger: logs.logger(), settings: .init(version: "9.9.9", interface: interface))
+    let app = try RESTApplication.make(
       services: services, address: .hostname("127.0.0.1", port: 0), logger: logs.logger())
     try await app.test(setup) { client in
       try await body(

@@ -11,6 +11,8 @@ public struct APIContext: RequestContext {
   let remoteAddress: String
   /// Set by ``RequestIDMiddleware``, the outermost one.
   var requestID = ""
+  /// Set there, too.
+  var traceID = ""
   /// What the access log wants to know and only the inner layers learn.
   let notes = RequestNotes()
 
@@ -48,10 +50,15 @@ public enum APILimits {
   public static let pathBytesMax = 2048
   public static let connectionsMax = 1024
   public static let idleSeconds = 75
+  /// For the open streams of an HTTP/2 connection at the end.
+  public static let drainSeconds = 15
   public static let pageMax = Page.limitMax
   public static let pageDefault = 100
   public static let passwordQueueMax = 32
   public static let loginFailuresMax = 10
   public static let loginWindowSeconds = 300
   public static let loginRecordsMax = 20_000
+  public static let rateRecordsMax = 20_000
+  /// What takes longer to answer is counted and logged as slow.
+  public static let slowRequestMilliseconds = 1000
 }

@@ -14,10 +14,14 @@ public enum ErrorCode: String, Sendable, CaseIterable {
   case requestTimeout = "request_timeout"
   case conflict
   case staleRevision = "stale_revision"
+  case preconditionFailed = "precondition_failed"
+  case preconditionRequired = "precondition_required"
   case payloadTooLarge = "payload_too_large"
   case unsupportedMediaType = "unsupported_media_type"
   case validationFailed = "validation_failed"
   case nodeRefused = "node_refused"
+  case idempotencyKeyReused = "idempotency_key_reused"
+  case untrustedHost = "untrusted_host"
   case tooManyRequests = "too_many_requests"
   case internalError = "internal"
   case nodeUnavailable = "node_unavailable"
@@ -33,10 +37,12 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .methodNotAllowed: .methodNotAllowed
     case .requestTimeout: .requestTimeout
     case .conflict: .conflict
-    case .staleRevision: .preconditionFailed
+    case .staleRevision, .preconditionFailed: .preconditionFailed
+    case .preconditionRequired: .preconditionRequired
+    case .untrustedHost: .misdirectedRequest
     case .payloadTooLarge: .contentTooLarge
     case .unsupportedMediaType: .unsupportedMediaType
-    case .validationFailed, .nodeRefused: .unprocessableContent
+    case .validationFailed, .nodeRefused, .idempotencyKeyReused: .unprocessableContent
     case .tooManyRequests: .tooManyRequests
     case .internalError: .internalServerError
     case .nodeUnavailable: .badGateway
@@ -58,11 +64,15 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .requestTimeout: "The body did not arrive in time."
     case .conflict: "The change contradicts what is there."
     case .staleRevision: "If-Match names a revision that is not the latest one."
+    case .preconditionFailed: "If-Match names another state than the one that is there."
+    case .preconditionRequired: "This API wants If-Match with every change; send the ETag of what you read."
+    case .idempotencyKeyReused: "The Idempotency-Key was used for another request."
+    case .untrustedHost: "The Host header names another server."
     case .payloadTooLarge: "The body is larger than 1 MiB."
     case .unsupportedMediaType: "The body is not application/json."
     case .validationFailed: "Fields are wrong; details lists them with their paths."
     case .nodeRefused: "The node's daemon refused; the message is its own. Nothing was changed."
-    case .tooManyRequests: "Too many attempts; Retry-After says when to come back."
+    case .tooManyRequests: "Too many requests or attempts; Retry-After says when to come back."
     case .internalError: "A fault in the API; the log has it under the request id."
     case .nodeUnavailable: "The node's daemon cannot be reached. Nothing was changed."
     case .databaseUnavailable: "The database cannot be reached; Retry-After says when to come back."

@@ -21,6 +21,8 @@ public final class APIMetrics: Sendable {
     var durations: [DurationKey: Timer] = [:]
     var loginFailures: [String: Counter] = [:]
     var nodeCalls: [String: Counter] = [:]
+    var rateLimited: [String: Counter] = [:]
+    var slowRequests: [String: Counter] = [:]
   }
 
   private let factory: PrometheusRegistry
@@ -47,6 +49,8 @@ public final class APIMetrics: Sendable {
       "sluice_api_password_queue_refused_total", help: "Requests sent away because too many hashes waited.")
     registry.describe("sluice_api_logins_total", help: "Successful sign-ins.")
     registry.describe("sluice_api_login_failures_total", help: "Refused sign-ins, by reason.")
+    registry.describe("sluice_api_rate_limited_total", help: "Requests sent away for their number, by limit.")
+    registry.describe("sluice_api_slow_requests_total", help: "Requests that took longer than a second, by route.")
     registry.describe("sluice_api_node_calls_total", help: "Calls to daemons, by result.")
   }
 
@@ -110,6 +114,15 @@ public final class APIMetrics: Sendable {
   /// - Parameter result: "ok", or the error code that the call became.
   func nodeCall(result: String) {
     counter(\.nodeCalls, "sluice_api_node_calls_total", "result", result).increment()
+  }
+
+  /// - Parameter kind: "address", "token" or "route".
+  func rateLimited(_ kind: String) {
+    counter(\.rateLimited, "sluice_api_rate_limited_total", "limit", kind).increment()
+  }
+
+  func slowRequest(route: String) {
+    counter(\.slowRequests, "sluice_api_slow_requests_total", "route", route).increment()
   }
 
   private func counter(

@@ -12,6 +12,7 @@ struct Endpoint: Sendable {
 
   func respond(to request: Request, context: APIContext) async throws -> Response {
     context.notes.note(route: route.path)
+    try checkRate(context)
     let auditor = Auditor(route: route, services: services)
     return try await auditor.audited(context) { call in
       let reply = try await serve(request, context, &call)
@@ -27,13 +28,28 @@ struct Endpoint: Sendable {
     let query = try checkedQuery(request, &warnings)
     let path = try pathParameters(context)
     let body = try await checkedBody(request, &warnings)
+    if services.settings.interface.requiresIfMatch, route.mustHonourIfMatch, request.headers[.ifMatch] == nil {
+      throw APIError(.preconditionRequired, "send If-Match with the ETag of what you read")
+    }
     let checked = Call(
       principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: body, path: path,
-      query: query, headers: request.headers)
+      query: query, headers: request.headers, target: request.uri.string)
     call = checked
-    var reply = try await route.handler(checked, services)
+    var reply = try await Idempotency(store: services.store).once(checked, route) {
+      try await route.handler(checked, services)
+    }
+    route.deprecation?.write(into: &reply.headers)
     reply.warnings = warnings + reply.warnings
     return reply
+  }
+
+  /// Routes that cost much have a limit of their own, per address.
+  private func checkRate(_ context: APIContext) throws {
+    guard let rate = services.settings.interface.routeRates[route.operation] else { return }
+    let address = RateLimiter.network(of: context.remoteAddress)
+    guard let wait = services.limiter.wait(.route(route.operation, address: address), rate) else { return }
+    services.metrics.rateLimited("route")
+    throw APIError.tooFast("route", wait)
   }
 
   /// The caller, where the route wants one; throws where it may not call.

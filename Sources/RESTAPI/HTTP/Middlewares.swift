@@ -1,33 +1,33 @@
+import ControlProtocol
 import HTTPTypes
 import Hummingbird
 import Logging
 import NIOCore
 
-/// Gives every request an id: the caller's `X-Request-Id` where it is a plain one, else 128 random bits. The answer
-/// carries it, and so does everything logged about the request.
+/// Gives every request an id, the caller's `X-Request-Id` where it is a plain one, else 128 random bits, and a place in
+/// a trace, the caller's where `traceparent` names one. The answer carries both, and so does everything logged about the
+/// request, here and in the daemons.
 struct RequestIDMiddleware: RouterMiddleware {
+  private static let traceParent = HTTPField.Name(RequestTrace.parentHeader)!
+  private static let traceState = HTTPField.Name(RequestTrace.stateHeader)!
+  private static let traceResponse = HTTPField.Name("traceresponse")!
+
   func handle(
     _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
   ) async throws -> Response {
     var context = context
     context.requestID = Self.accepted(request.headers[.requestID]) ?? Self.random()
-    var response = try await next(request, context)
+    let trace = RequestTrace(
+      requestID: context.requestID, parent: request.headers[Self.traceParent], state: request.headers[Self.traceState])
+    context.traceID = trace.traceID
+    var response = try await RequestTrace.$current.withValue(trace) { try await next(request, context) }
     response.headers[.requestID] = context.requestID
+    response.headers[Self.traceResponse] = trace.parent
     return response
   }
 
-  /// Only what can stand in a log line and a header without any escaping.
   static func accepted(_ id: String?) -> String? {
-    guard let id, (1...64).contains(id.utf8.count) else { return nil }
-    let isPlain = id.utf8.allSatisfy { byte in
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
-        true
-      default: false
-      }
-    }
-    return isPlain ? id : nil
+    id.flatMap { RequestTrace.isPlain(requestID: $0) ? $0 : nil }
   }
 
   static func random() -> String {
@@ -53,20 +53,24 @@ struct ObservationMiddleware: RouterMiddleware {
     // Only templates of the route table become a label: no caller can make new ones.
     let route = context.notes.current.route ?? "unmatched"
     metrics.request(method: request.method, route: route, status: response.status, duration: duration)
-    log(request, context, response.status, route, duration)
+    let isSlow = duration > .milliseconds(APILimits.slowRequestMilliseconds)
+    if isSlow { metrics.slowRequest(route: route) }
+    log(request, context, response.status, route, duration, isSlow: isSlow)
     return response
   }
 
   private func log(
-    _ request: Request, _ context: APIContext, _ status: HTTPResponse.Status, _ route: String, _ duration: Duration
+    _ request: Request, _ context: APIContext, _ status: HTTPResponse.Status, _ route: String, _ duration: Duration,
+    isSlow: Bool
   ) {
     let isProbe = route == "/healthz" || route == "/readyz" || route == "/metrics"
     let level: Logger.Level =
-      status == .internalServerError ? .error : status.code >= 500 ? .warning : isProbe ? .debug : .info
+      status == .internalServerError ? .error : status.code >= 500 || isSlow ? .warning : isProbe ? .debug : .info
     guard level >= logger.logLevel else { return }
     let notes = context.notes.current
     var metadata: Logger.Metadata = [
       "request_id": "\(context.requestID)",
+      "trace_id": "\(context.traceID)",
       "method": "\(request.method.rawValue.prefix(16))",
       "path": "\(request.uri.path.prefix(256))",
       "route": "\(route)",
@@ -96,12 +100,17 @@ struct SecurityHeadersMiddleware: RouterMiddleware {
     var response = try await next(request, context)
     response.headers[.cacheControl] = "no-store"
     response.headers[.xContentTypeOptions] = "nosniff"
-    response.headers[.contentSecurityPolicy] = "default-src 'none'; frame-ancestors 'none'"
+    // A page has a policy of its own.
+    if response.headers[.contentSecurityPolicy] == nil {
+      response.headers[.contentSecurityPolicy] = "default-src 'none'; frame-ancestors 'none'"
+    }
+    response.headers[Self.resourcePolicy] = "same-origin"
     response.headers[Self.referrerPolicy] = "no-referrer"
     if isTLS { response.headers[.strictTransportSecurity] = "max-age=31536000" }
     return response
   }
 
+  private static let resourcePolicy = HTTPField.Name("Cross-Origin-Resource-Policy")!
   private static let referrerPolicy = HTTPField.Name("Referrer-Policy")!
 }
 

@@ -73,7 +73,8 @@ public final class NodeClients: Service {
         if state.connections.count >= Self.connectionsMax, let other = state.connections.keys.first {
           state.connections.removeValue(forKey: other)?.client.beginGracefulShutdown()
         }
-        let client = GRPCClient(transport: try Self.transport(address))
+        let client = GRPCClient(
+          transport: try Self.transport(address), interceptors: [TraceClientInterceptor()])
         // Ends by beginGracefulShutdown(); an error that ends it earlier shows in the calls.
         let running = Task { _ = try? await client.runConnections() }
         state.connections[address] = Connection(client: client, running: running)

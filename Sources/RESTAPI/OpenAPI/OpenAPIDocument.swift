@@ -56,6 +56,8 @@ enum OpenAPIDocument {
         "name": .string(field.name), "in": "query", "required": .bool(field.isRequired), "schema": schema,
       ])
     }
+    parameters += headerParameters(route)
+    if route.deprecation != nil { members["deprecated"] = true }
     if !parameters.isEmpty { members["parameters"] = .array(parameters) }
     if let body = route.body {
       members["requestBody"] = [
@@ -71,6 +73,27 @@ enum OpenAPIDocument {
       members["x-required-scope"] = .string(scope.rawValue)
     }
     return .object(members)
+  }
+
+  private static func headerParameters(_ route: Route) -> [JSONValue] {
+    var parameters: [JSONValue] = []
+    if route.takesIdempotencyKey {
+      parameters.append([
+        "name": "Idempotency-Key", "in": "header", "required": false,
+        "description": "Sent again with the same key within a day: the first answer again, and nothing done twice",
+        "schema": [
+          "type": "string", "minLength": .count(Idempotency.keyBytes.lowerBound),
+          "maxLength": .count(Idempotency.keyBytes.upperBound), "pattern": .string(Idempotency.keyPattern),
+        ],
+      ])
+    }
+    if route.honoursIfMatch {
+      parameters.append([
+        "name": "If-Match", "in": "header", "required": false, "description": "The ETag that was read, or *",
+        "schema": ["type": "string", "maxLength": 256, "pattern": .string(IfMatch.pattern)],
+      ])
+    }
+    return parameters
   }
 
   private static func responses(_ route: Route, _ components: inout [String: JSONValue]) -> [String: JSONValue] {

@@ -25,18 +25,19 @@ enum AttachmentRoutes {
       answer: .data(attachment)
     ) { call, services in
       let stored = try await services.store.attachment(id: try call.identifier("id", of: "attachment"))
-      return .data(try await observed([stored], services)[0])
+      return Reply.data(try await observed([stored], services)[0]).tagged(content(stored))
     },
     Route(
       .patch, base + "/{id}", "updateAttachment", tag: "attachments",
       "Change the rule set, on the daemon first; with null every packet passes. Other options need that as well, or a "
         + "new attachment: no daemon changes them while rules decide.",
       access: .scope(.attachmentsWrite), body: .named("AttachmentPatch", .object(options(isPatch: true))),
-      answer: .data(attachment), errors: NodeRoutes.daemonErrors, handler: update),
+      answer: .data(attachment), errors: [.preconditionFailed] + NodeRoutes.daemonErrors, handler: update),
     Route(
       .delete, base + "/{id}", "deleteAttachment", tag: "attachments", "Detach.", access: .scope(.attachmentsWrite),
       query: [.optional("force", .boolean, default: false)],
-      answer: .data(.object([.required("deleted", .boolean)])), errors: NodeRoutes.daemonErrors, handler: delete),
+      answer: .data(.object([.required("deleted", .boolean)])),
+      errors: [.preconditionFailed] + NodeRoutes.daemonErrors, handler: delete),
   ]
 
   // MARK: Shapes
@@ -123,6 +124,17 @@ enum AttachmentRoutes {
     ]
   }
 
+  /// What can be edited, for the entity tag; also what is applied, which an editor wants to have seen.
+  @Sendable private static func content(_ wanted: Attachment) -> JSONValue {
+    [
+      "rule_set": .optional(wanted.ruleSet), "applied_revision": wanted.appliedRevision.map { .count($0) } ?? .null,
+      "mode": .string(wanted.options.mode.rawValue), "zero_copy": .string(wanted.options.zeroCopy.rawValue),
+      "coexistence": .string(wanted.options.coexistence.rawValue),
+      "capture_fallback": .string(wanted.options.captureFallback.rawValue),
+      "keep_on_exit": .bool(wanted.options.keepOnExit),
+    ]
+  }
+
   private static func isInSync(_ wanted: Attachment, _ observed: Sluice_Control_V1_Attachment?) -> Bool {
     guard let observed, observed.options.json == Sluice_Control_V1_AttachOptions(wanted.options).json else {
       return false
@@ -184,7 +196,9 @@ enum AttachmentRoutes {
       stored = try await services.store.recordApplied(
         attachmentID: stored.id, ruleSet: ruleSet.name, revision: ruleSet.revision)
     }
-    return .created(try await observed([stored], services)[0], at: "\(base)/\(stored.id.uuidString.lowercased())")
+    return Reply.created(
+      try await observed([stored], services)[0], at: "\(base)/\(stored.id.uuidString.lowercased())"
+    ).tagged(content(stored))
   }
 
   private static func undoAttach(_ node: Node, _ interface: String, _ call: Call, _ services: Services) async {
@@ -198,6 +212,9 @@ enum AttachmentRoutes {
   @Sendable private static func update(_ call: Call, _ services: Services) async throws -> Reply {
     let id = try call.identifier("id", of: "attachment")
     let before = try await services.store.attachment(id: id)
+    let check = try call.precondition(content)
+    // Before the daemon is told anything; and again where it is written, once it has done what it was told.
+    try check(before)
     let node = try await services.store.node(named: before.node)
     let wanted = options(call.body, over: before.options)
     let ruleSetMember = call.body["rule_set"]
@@ -205,7 +222,7 @@ enum AttachmentRoutes {
     if ruleSetMember == .null, before.ruleSet != nil {
       try await attachAnew(node, before, wanted, services)
       stored = try await services.store.updateAttachment(
-        id: id, AttachmentChange(ruleSet: .some(nil), options: wanted))
+        id: id, AttachmentChange(ruleSet: .some(nil), options: wanted), if: check)
     } else {
       let ruleSet: StoredRuleSet? =
         if let name = ruleSetMember?.string {
@@ -213,7 +230,7 @@ enum AttachmentRoutes {
         } else { nil }
       if wanted != before.options {
         _ = try await services.nodes.attach(node, interface: before.interface, wanted)
-        stored = try await services.store.updateAttachment(id: id, AttachmentChange(options: wanted))
+        stored = try await services.store.updateAttachment(id: id, AttachmentChange(options: wanted), if: check)
       }
       if let ruleSet {
         _ = try await services.nodes.apply(node, interfaces: [before.interface], ruleSet.content)
@@ -221,7 +238,7 @@ enum AttachmentRoutes {
           attachmentID: id, ruleSet: ruleSet.name, revision: ruleSet.revision)
       }
     }
-    return .data(try await observed([stored], services)[0])
+    return Reply.data(try await observed([stored], services)[0]).tagged(content(stored))
   }
 
   /// Without rules, by way of no attachment: every packet passes in both. Refused options leave what was.
@@ -250,6 +267,8 @@ enum AttachmentRoutes {
   @Sendable private static func delete(_ call: Call, _ services: Services) async throws -> Reply {
     let id = try call.identifier("id", of: "attachment")
     let stored = try await services.store.attachment(id: id)
+    let check = try call.precondition(content)
+    try check(stored)
     let node = try await services.store.node(named: stored.node)
     var warnings: [String] = []
     do { try await detachIfAttached(node, stored.interface, services) } catch let error as NodeCallError {

@@ -22,16 +22,17 @@ enum NodeRoutes {
         NewNode(
           name: try call.body.text("name"), address: try call.body.text("address"),
           description: try call.body.text("description")))
-      return .created(json(node), at: "\(base)/\(node.name)")
+      return Reply.created(json(node), at: "\(base)/\(node.name)").tagged(content(node))
     },
     Route(
       .get, base + "/{node}", "getNode", tag: "nodes", "One node.", access: .scope(.nodesRead), answer: .data(node)
     ) { call, services in
-      .data(json(try await services.store.node(named: try call.parameter("node"))))
+      let node = try await services.store.node(named: try call.parameter("node"))
+      return Reply.data(json(node)).tagged(content(node))
     },
     Route(
       .patch, base + "/{node}", "updateNode", tag: "nodes", "Change a node.", access: .scope(.nodesWrite),
-      body: newNode.partial(named: "NodePatch"), answer: .data(node), errors: [.conflict]
+      body: newNode.partial(named: "NodePatch"), answer: .data(node), errors: [.conflict, .preconditionFailed]
     ) { call, services in
       let name = try call.parameter("node")
       let before = try await services.store.node(named: name)
@@ -39,17 +40,18 @@ enum NodeRoutes {
         named: name,
         NodeChange(
           name: call.body["name"]?.string, address: call.body["address"]?.string,
-          description: call.body["description"]?.string))
+          description: call.body["description"]?.string), if: try call.precondition(content))
       if before.address != node.address { services.nodes.forget(before.address) }
-      return .data(json(node))
+      return Reply.data(json(node)).tagged(content(node))
     },
     Route(
       .delete, base + "/{node}", "deleteNode", tag: "nodes", "Remove a node; not while it has attachments.",
-      access: .scope(.nodesWrite), answer: .data(.object([.required("deleted", .boolean)])), errors: [.conflict]
+      access: .scope(.nodesWrite), answer: .data(.object([.required("deleted", .boolean)])),
+      errors: [.conflict, .preconditionFailed]
     ) { call, services in
       let name = try call.parameter("node")
       let node = try await services.store.node(named: name)
-      try await services.store.deleteNode(named: name)
+      try await services.store.deleteNode(named: name, if: try call.precondition(content))
       services.nodes.forget(node.address)
       return .data(["deleted": true])
     },
@@ -97,6 +99,11 @@ enum NodeRoutes {
       .required("id", Shapes.uuid), .required("name", .string()), .required("address", .string()),
       .required("description", .string()), .required("created_at", .timestamp), .required("updated_at", .timestamp),
     ]))
+
+  /// What can be edited, for the entity tag.
+  @Sendable private static func content(_ node: Node) -> JSONValue {
+    ["name": .string(node.name), "address": .string(node.address), "description": .string(node.description)]
+  }
 
   private static func json(_ node: Node) -> JSONValue {
     [

@@ -44,12 +44,14 @@ public struct Route: Sendable {
   public var answer: Answer
   /// Failures of this route beyond those that its access, body and parameters bring.
   public var errors: [ErrorCode]
+  /// Nil: here to stay.
+  public var deprecation: Deprecation?
   public var handler: Handler
 
   public init(
     _ method: HTTPRequest.Method, _ path: String, _ operation: String, tag: String, _ summary: String, access: Access,
     query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, answer: Answer, errors: [ErrorCode] = [],
-    handler: @escaping Handler
+    deprecation: Deprecation? = nil, handler: @escaping Handler
   ) {
     self.method = method
     self.path = path
@@ -62,6 +64,7 @@ public struct Route: Sendable {
     self.bodyIsOptional = bodyIsOptional
     self.answer = answer
     self.errors = errors
+    self.deprecation = deprecation
     self.handler = handler
   }
 
@@ -84,10 +87,32 @@ public struct Route: Sendable {
   /// The template in Hummingbird's syntax; this is also the `route` label of the metrics.
   var routerPath: RouterPath { RouterPath(path) }
 
+  /// Probes and metrics: always answered, whoever asks how often.
+  var isProbe: Bool { !path.hasPrefix(RouteTable.base) }
+
+  /// Whether sending it again with the same `Idempotency-Key` gives the first answer again.
+  public var takesIdempotencyKey: Bool {
+    guard method == .post, access != .open, tag != "auth" else { return false }
+    switch answer {
+    case .data, .created: return true
+    case .page, .document, .text: return false
+    }
+  }
+
+  /// Whether `If-Match` decides.
+  public var honoursIfMatch: Bool { errors.contains(.staleRevision) || errors.contains(.preconditionFailed) }
+
+  /// Whether it may be made a duty.
+  var mustHonourIfMatch: Bool { honoursIfMatch && [.put, .patch, .delete].contains(method) }
+
   /// Everything the route can answer with besides success, in the order of the codes' declaration.
   public var allErrors: [ErrorCode] {
     var codes = Set(errors)
     codes.insert(.internalError)
+    if !isProbe { codes.formUnion([.tooManyRequests, .untrustedHost]) }
+    if takesIdempotencyKey { codes.formUnion([.invalidRequest, .conflict, .idempotencyKeyReused]) }
+    if honoursIfMatch { codes.insert(.invalidRequest) }
+    if mustHonourIfMatch { codes.insert(.preconditionRequired) }
     if body != nil {
       codes.formUnion([
         .invalidJSON, .unsupportedMediaType, .payloadTooLarge, .validationFailed, .requestTimeout,
@@ -118,6 +143,8 @@ public struct Call: Sendable {
   let path: [String: String]
   let query: JSONValue
   let headers: HTTPFields
+  /// Path and query as they were sent.
+  let target: String
 
   /// A parameter of the path, decoded.
   func parameter(_ name: String) throws -> String {

@@ -41,8 +41,14 @@ public struct RouteTable: Sendable {
     let router = Router(context: APIContext.self, options: .autoGenerateHeadEndpoints)
     router.add(middleware: RequestIDMiddleware())
     router.add(middleware: ObservationMiddleware(logger: services.logger, metrics: services.metrics))
-    router.add(middleware: SecurityHeadersMiddleware(isTLS: false))
+    let interface = services.settings.interface
+    router.add(middleware: SecurityHeadersMiddleware(isTLS: interface.isTLS))
+    router.add(middleware: CORSMiddleware(origins: interface.corsOrigins))
+    router.add(middleware: CompressionMiddleware())
     router.add(middleware: ErrorMiddleware(table: self, logger: services.logger))
+    router.add(middleware: TrustedHostsMiddleware(hosts: interface.trustedHosts))
+    router.add(
+      middleware: RateLimitMiddleware(limiter: services.limiter, settings: interface, metrics: services.metrics))
     for route in routes {
       let endpoint = Endpoint(route: route, services: services)
       router.on(route.routerPath, method: route.method) { request, context in

@@ -34,9 +34,10 @@ enum RuleSetRoutes {
     Route(
       .delete, base + "/{name}", "deleteRuleSet", tag: "rule sets",
       "Delete a rule set with its revisions; not while an attachment names it.", access: .scope(.rulesWrite),
-      answer: .data(.object([.required("deleted", .boolean)])), errors: [.conflict]
+      answer: .data(.object([.required("deleted", .boolean)])), errors: [.conflict, .staleRevision]
     ) { call, services in
-      try await services.store.deleteRuleSet(named: try call.parameter("name"))
+      try await services.store.deleteRuleSet(
+        named: try call.parameter("name"), expectedRevision: try call.expectedRevision())
       return .data(["deleted": true])
     },
     Route(
@@ -179,14 +180,18 @@ enum RuleSetRoutes {
 extension Call {
   /// Who edits, why, and on what: `If-Match` holds the revision's number as `ETag` gave it.
   func edit() throws -> RuleSetEdit {
-    var expected: UInt64?
-    if let header = headers[.ifMatch], header != "*" {
-      let text = header.hasPrefix("W/") ? header.dropFirst(2) : header[...]
-      guard let number = UInt64(text.filter { $0 != "\"" }) else {
+    RuleSetEdit(author: try author(), reason: query["reason"]?.string, expectedRevision: try expectedRevision())
+  }
+
+  /// Nil: whatever is there. 0, which no revision has, for a tag that isn't of a rule set.
+  func expectedRevision() throws -> UInt64? {
+    switch try IfMatch(headers[.ifMatch]) {
+    case .any: return nil
+    case .oneOf(let tags):
+      guard tags.count == 1 else {
         throw APIError(.invalidRequest, "If-Match holds one revision, as ETag gave it: If-Match: \"7\"")
       }
-      expected = number
+      return UInt64(tags[0]) ?? 0
     }
-    return RuleSetEdit(author: try author(), reason: query["reason"]?.string, expectedRevision: expected)
   }
 }

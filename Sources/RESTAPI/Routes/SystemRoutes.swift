@@ -30,5 +30,13 @@ enum SystemRoutes {
     ) { _, services in
       Reply(.text(services.openAPIText, contentType: Envelope.jsonType))
     },
+    Route(
+      .get, RouteTable.base + "/docs", "reference", tag: "system", "The same document as a page to read.",
+      access: .open, answer: .text(contentType: ReferencePage.contentType)
+    ) { _, _ in
+      Reply(
+        .text(ReferencePage.html, contentType: ReferencePage.contentType),
+        headers: [.contentSecurityPolicy: ReferencePage.policy])
+    },
   ]
 }

@@ -28,19 +28,21 @@ enum UserRoutes {
     Route(
       .get, base + "/{id}", "getUser", tag: "users", "One account.", access: .scope(.usersRead), answer: .data(user)
     ) { call, services in
-      .data(json(try await services.store.user(id: try call.identifier("id", of: "user"))))
+      let user = try await services.store.user(id: try call.identifier("id", of: "user"))
+      return Reply.data(json(user)).tagged(content(user))
     },
     Route(
       .patch, base + "/{id}", "updateUser", tag: "users",
       "Change an account. A new password, other roles or deactivation ends its sessions.",
       access: .scope(.usersWrite), body: newUser.partial(named: "UserPatch"), answer: .data(user),
-      errors: [.conflict, .tooManyRequests], handler: update),
+      errors: [.conflict, .preconditionFailed, .tooManyRequests], handler: update),
     Route(
       .delete, base + "/{id}", "deleteUser", tag: "users", "Delete an account; the last active Admin stays.",
-      access: .scope(.usersWrite), answer: .data(.object([.required("deleted", .boolean)])), errors: [.conflict]
+      access: .scope(.usersWrite), answer: .data(.object([.required("deleted", .boolean)])),
+      errors: [.conflict, .preconditionFailed]
     ) { call, services in
       let id = try call.identifier("id", of: "user")
-      try await services.store.deleteUser(id: id)
+      try await services.store.deleteUser(id: id, if: try call.precondition(content))
       services.authenticator.forget(id)
       return .data(["deleted": true])
     },
@@ -78,6 +80,15 @@ enum UserRoutes {
     ]
   }
 
+  /// What can be edited, for the entity tag; a sign-in in between changes nothing of it.
+  @Sendable private static func content(_ user: User) -> JSONValue {
+    [
+      "email": .string(user.email.value), "name": .string(user.name),
+      "roles": .strings(user.roles.sorted().map(\.rawValue)), "is_active": .bool(user.isActive),
+      "must_change_password": .bool(user.mustChangePassword), "password": .string(user.passwordHash),
+    ]
+  }
+
   private static func roles(_ body: JSONValue) throws -> Set<Role>? {
     guard body["roles"] != nil else { return nil }
     let roles = Set(body.texts("roles").compactMap(Role.init))
@@ -97,7 +108,7 @@ enum UserRoutes {
         email: email, name: try call.body.text("name"), passwordHash: hash, roles: roles,
         isActive: call.body["is_active"]?.bool ?? true,
         mustChangePassword: call.body["must_change_password"]?.bool ?? false))
-    return .created(json(user), at: "\(base)/\(user.id.uuidString.lowercased())")
+    return Reply.created(json(user), at: "\(base)/\(user.id.uuidString.lowercased())").tagged(content(user))
   }
 
   @Sendable private static func update(_ call: Call, _ services: Services) async throws -> Reply {
@@ -113,12 +124,12 @@ enum UserRoutes {
       let hasher = services.hasher
       change.passwordHash = try await AuthRoutes.hash(services) { try hasher.hash(password) }
     }
-    let user = try await services.store.updateUser(id: id, change)
+    let user = try await services.store.updateUser(id: id, change, if: try call.precondition(content))
     if change.passwordHash == nil {
       services.authenticator.forget(id)
     } else {
       services.authenticator.passwordChanged(id)
     }
-    return .data(json(user))
+    return Reply.data(json(user)).tagged(content(user))
   }
 }
