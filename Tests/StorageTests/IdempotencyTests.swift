@@ -46,9 +46,9 @@ struct IdempotencyTests {
     struct Stale: Error {}
     try await withStore(backend) { store in
       let node = try await store.createNode(NewNode(name: "n", address: "unix:/run/n.sock"))
-      try await store.updateNode(named: "n", NodeChange(description: "new")) { guard $0 == node else { throw Stale() } }
+      _ = try await store.updateNode(named: "n", NodeChange(description: "new")) { guard $0 == node else { throw Stale() } }
       await #expect(throws: Stale.self) {
-        try await store.updateNode(named: "n", NodeChange(description: "newer")) {
+        _ = try await store.updateNode(named: "n", NodeChange(description: "newer")) {
           guard $0 == node else { throw Stale() }
         }
       }

@@ -4,7 +4,7 @@ import Foundation
 extension SQLStore {
   func claimIdempotencyKey(owner: String, digest: String, request: String) async throws -> IdempotencyClaim {
     let at = timestamp
-    return try await database.write { session in
+    return try await bookkeep("what is done under the key is recorded itself") { session in
       // Of two at once, PostgreSQL lets the second wait here for the first one's commit.
       let mine = try session.rows(
         """
@@ -26,7 +26,7 @@ extension SQLStore {
 
   func finishIdempotencyKey(owner: String, digest: String, answer: String?) async throws {
     let at = timestamp
-    try await database.write { session in
+    _ = try await bookkeep("a key is no state of the control plane") { session in
       try session.execute(
         "UPDATE idempotency_keys SET finished_at = $3, answer = $4 WHERE owner = $1 AND digest = $2",
         [.text(owner), .text(digest), SQLValue(at), SQLValue(answer)])
@@ -34,7 +34,7 @@ extension SQLStore {
   }
 
   func releaseIdempotencyKey(owner: String, digest: String) async throws {
-    try await database.write { session in
+    _ = try await bookkeep("a key is no state of the control plane") { session in
       try session.execute(
         "DELETE FROM idempotency_keys WHERE owner = $1 AND digest = $2 AND finished_at IS NULL",
         [.text(owner), .text(digest)])
@@ -42,7 +42,7 @@ extension SQLStore {
   }
 
   func purgeIdempotencyKeys(before: Date) async throws -> Int {
-    try await database.write { session in
+    try await bookkeep("a key is no state of the control plane") { session in
       try session.execute("DELETE FROM idempotency_keys WHERE created_at < $1", [SQLValue(before)])
     }
   }
