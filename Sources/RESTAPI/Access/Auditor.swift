@@ -84,6 +84,9 @@ extension Schema {
     case .named(_, let inner), .nullable(let inner): return value == .null ? .null : inner.redacted(value)
     case .string(let shape): return shape.isSecret ? "<redacted>" : value
     case .array(let element, _): return .array((value.array ?? []).map(element.redacted))
+    case .negatableArray(let element, _):
+      if let members = value.object { return .object(members.mapValues(Schema.array(element, max: Int.max).redacted)) }
+      return .array((value.array ?? []).map(element.redacted))
     case .map(let element, _): return .object((value.object ?? [:]).mapValues(element.redacted))
     case .object(let fields), .strictObject(let fields):
       let members = value.object ?? [:]
