@@ -18,6 +18,10 @@ public enum Limits {
   public static let interfaceNameByteCountMax = 15
   /// Bytes in a rule set written as text.
   public static let textByteCountMax = 1 << 20
+  /// Comparisons of rules' packets that the analysis of one set makes; about a microsecond each.
+  public static let analysisStepsMax = 4_000_000
+  /// Parts that what is left of one rule's packets may fall into.
+  static let analysisPartsMax = 4096
   /// Issues that validation reports before it stops looking.
   public static let issuesMax = 100
 

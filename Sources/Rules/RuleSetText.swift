@@ -83,11 +83,16 @@ public enum RuleSetText {
   /// The line of one rule, without a line feed.
   public static func print(_ rule: Rule) -> String {
     var words = [rule.isEnabled ? "rule \(rule.name):" : "disabled rule \(rule.name):"]
-    for condition in rule.match.conditions { words += clause(condition, rule.match) }
+    if rule.match != Match() { words.append(RuleSetText.words(of: rule.match)) }
     words.append(rule.action.name)
     if let target = rule.action.redirectInterface { words.append(quotedIfNeeded(target)) }
     if !rule.comment.isEmpty { words.append(" # \(rule.comment)") }
     return words.joined(separator: " ")
+  }
+
+  /// What must match, as in a rule's line.
+  public static func words(of match: Match) -> String {
+    match.conditions.flatMap { clause($0, match) }.joined(separator: " ")
   }
 
   private static func clause(_ condition: ConditionForm, _ match: Match) -> [String] {

@@ -1,0 +1,59 @@
+import Packets
+
+/// A rule that does nothing, or nothing of its own, and the proof.
+public struct RuleFinding: Hashable, Sendable, CustomStringConvertible {
+  /// Stable names for programs.
+  public enum Kind: String, Hashable, Sendable, Codable, CaseIterable {
+    /// Its conditions exclude each other: no packet matches.
+    case contradictory
+    /// A rule above matches all that it matches, and decides otherwise.
+    case shadowed
+    /// Rules above together match all that it matches, and some decide otherwise.
+    case neverHit = "never_hit"
+    /// Without it every packet would be decided the same.
+    case redundant
+    /// Too much work to tell.
+    case undecided
+  }
+
+  public var kind: Kind
+  public var rule: String
+  /// Of the rule in its list.
+  public var index: Int
+  /// Rules that match what it matches, in their order: above it, or for some redundant ones below it. The default action is
+  /// ``Rule/reservedName``.
+  public var by: [String]
+  /// A packet that the rule matches, and one of ``by``, too. Nil where none matches.
+  public var packet: ExamplePacket?
+  /// The cause and its remedy, a sentence without a full stop.
+  public var message: String
+
+  public var description: String {
+    "\(kind.rawValue): \(rule): \(message)" + (packet.map { "; for example \($0)" } ?? "")
+  }
+}
+
+/// A packet as far as rules see it.
+public struct ExamplePacket: Hashable, Sendable, CustomStringConvertible {
+  public var packet: ParsedPacket
+  public var arrival: Arrival
+  /// What a rule would ask for that matches it: what the rules in question look at, and what people look at.
+  public var match: Match
+
+  public var description: String { RuleSetText.words(of: match) }
+}
+
+/// What was found out about the rules of a set.
+public struct RuleSetAnalysis: Hashable, Sendable {
+  /// In the order of the rules.
+  public var findings: [RuleFinding]
+  /// For each other rule a packet that reaches it, where that was found out.
+  public var reached: [String: ExamplePacket]
+  /// Rules that were looked at: the enabled ones.
+  public var ruleCount: Int
+  /// Pairs of rules that were compared.
+  public var stepCount: Int
+
+  /// Whether every rule was decided about.
+  public var isComplete: Bool { !findings.contains { $0.kind == .undecided } }
+}

@@ -1,0 +1,247 @@
+import Packets
+
+extension RuleSet {
+  /// Rules that do nothing, or nothing of their own, each with the rules that say why and a packet.
+  ///
+  /// Exact: what is reported is so for every packet, and of what isn't reported only combinations that no packet shows are
+  /// missed (lengths too short for their headers). Where `budget` doesn't suffice, a rule is reported as undecided.
+  ///
+  /// - Parameter budget: comparisons of two rules' packets; about a microsecond each.
+  public func analysis(budget: Int = Limits.analysisStepsMax) -> RuleSetAnalysis {
+    var analyser = Analyser(self, budget: budget)
+    return analyser.run()
+  }
+}
+
+private struct Analyser {
+  private struct Row {
+    let rule: Int
+    let region: PacketRegion
+    let bounds: Bounds
+  }
+
+  private let ruleSet: RuleSet
+  /// Indices of the enabled rules.
+  private let indices: [Int]
+  private let interfaces: [String]
+  /// Nil: not to be told.
+  private var regions: [Int: MatchRegions?] = [:]
+  /// Of the enabled rules in order.
+  private var rows: [PacketKind: [Row]] = [:]
+  private var left: Int
+  private var reached: [String: ExamplePacket] = [:]
+  private let budget: Int
+
+  init(_ ruleSet: RuleSet, budget: Int) {
+    self.ruleSet = ruleSet
+    self.budget = budget
+    left = budget
+    indices = ruleSet.rules.indices.filter { ruleSet.rules[$0].isEnabled }
+    interfaces = Set(indices.flatMap { ruleSet.rules[$0].match.interfaces.elements }).sorted()
+    let numbers = Dictionary(uniqueKeysWithValues: interfaces.enumerated().map { ($0.element, UInt128($0.offset)) })
+    for index in indices {
+      let made = MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
+      regions[index] = .some(made)
+      for (kind, region) in made?.byKind ?? [:] {
+        rows[kind, default: []].append(Row(rule: index, region: region, bounds: Bounds(region)))
+      }
+    }
+  }
+
+  mutating func run() -> RuleSetAnalysis {
+    var findings: [RuleFinding] = []
+    for index in indices { if let finding = finding(about: index) { findings.append(finding) } }
+    return RuleSetAnalysis(
+      findings: findings, reached: reached, ruleCount: indices.count, stepCount: budget - max(left, 0))
+  }
+
+  private func name(_ index: Int) -> String { ruleSet.rules[index].name }
+
+  private func make(
+    _ kind: RuleFinding.Kind, _ index: Int, by: [String] = [], packet: ExamplePacket? = nil, _ message: String
+  ) -> RuleFinding {
+    RuleFinding(kind: kind, rule: name(index), index: index, by: by, packet: packet, message: message)
+  }
+
+  private mutating func finding(about index: Int) -> RuleFinding? {
+    guard let known = regions[index], let own = known else {
+      return make(.undecided, index, "its masks of MAC addresses stand for too many ranges to tell")
+    }
+    if own.isEmpty {
+      return make(.contradictory, index, "no packet shows all that it asks for; correct it or remove it")
+    }
+    do throws(OutOfBudget) {
+      if let above = try single(above: index, own) { return covered(index, own, by: [above]) }
+      let (remaining, by) = try remainder(of: index, own)
+      if remaining.isEmpty { return covered(index, own, by: by) }
+      reached[name(index)] = example(of: remaining)
+      if ruleSet.rules[index].action == .count { return nil }
+      return try redundant(index, remaining)
+    } catch {
+      return make(
+        .undecided, index, "more than \(budget) comparisons would be needed; ask about fewer rules at a time")
+    }
+  }
+
+  // MARK: rules above
+
+  private func decides(_ index: Int) -> Bool { ruleSet.rules[index].action != .count }
+
+  /// The first rule above that matches all that this one does.
+  private mutating func single(above index: Int, _ own: MatchRegions) throws(OutOfBudget) -> Int? {
+    var common: Set<Int>?
+    for (kind, region) in own.byKind {
+      let bounds = Bounds(region)
+      var covering: Set<Int> = []
+      for row in rows[kind] ?? [] {
+        if row.rule >= index { break }
+        guard row.bounds.contains(bounds), decides(row.rule), common?.contains(row.rule) != false else { continue }
+        try spend(1)
+        if region.isSubset(of: row.region) { covering.insert(row.rule) }
+      }
+      if covering.isEmpty { return nil }
+      common = covering
+    }
+    return common?.min()
+  }
+
+  /// What the rules above leave of a rule's packets, and those that take some.
+  private mutating func remainder(
+    of index: Int, _ own: MatchRegions
+  ) throws(OutOfBudget) -> (parts: [PacketKind: [PacketRegion]], by: [Int]) {
+    var remaining: [PacketKind: [PacketRegion]] = [:]
+    var by: Set<Int> = []
+    for kind in PacketKind.all {
+      guard let region = own.byKind[kind] else { continue }
+      let bounds = Bounds(region)
+      var parts = [region]
+      for row in rows[kind] ?? [] {
+        if row.rule >= index || parts.isEmpty { break }
+        guard row.bounds.overlaps(bounds), decides(row.rule) else { continue }
+        if try take(row.region, from: &parts) { by.insert(row.rule) }
+      }
+      if !parts.isEmpty { remaining[kind] = parts }
+    }
+    return (remaining, by.sorted())
+  }
+
+  private func example(of parts: [PacketKind: [PacketRegion]]) -> ExamplePacket? {
+    guard let kind = PacketKind.all.first(where: { parts[$0] != nil }) else { return nil }
+    return parts[kind]?.first?.example(of: kind, interfaces: interfaces)
+  }
+
+  private func covered(_ index: Int, _ own: MatchRegions, by rules: [Int]) -> RuleFinding {
+    let action = ruleSet.rules[index].action
+    let names = rules.map(name)
+    let isSame = rules.allSatisfy { ruleSet.rules[$0].action == action }
+    let list = RuleFinding.list(names)
+    let packet = example(of: own.byKind.mapValues { [$0] })
+    if isSame {
+      return make(
+        .redundant, index, by: names, packet: packet,
+        "\(list) above \(names.count == 1 ? "matches" : "together match") all that it matches, and "
+          + "\(names.count == 1 ? "does" : "do") the same; remove it")
+    }
+    if names.count == 1 {
+      return make(
+        .shadowed, index, by: names, packet: packet,
+        "\(list) above matches all that it matches, and decides otherwise; move it up, or remove it")
+    }
+    return make(
+      .neverHit, index, by: names, packet: packet,
+      "\(list) above together match all that it matches; move it up, or remove it")
+  }
+
+  // MARK: rules below
+
+  /// A finding where, without the rule, those below would decide the same about what it decides.
+  private mutating func redundant(
+    _ index: Int, _ remaining: [PacketKind: [PacketRegion]]
+  ) throws(OutOfBudget) -> RuleFinding? {
+    let action = ruleSet.rules[index].action
+    var by: Set<Int> = []
+    var isDefaults = false
+    for kind in PacketKind.all {
+      guard var parts = remaining[kind] else { continue }
+      let kindRows = rows[kind] ?? []
+      let start = kindRows.firstIndex { $0.rule > index } ?? kindRows.count
+      for row in kindRows[start...] {
+        if parts.isEmpty { break }
+        try spend(parts.count)
+        guard parts.contains(where: { !$0.isDisjoint(from: row.region) }) else { continue }
+        // A rule that counts would count what it doesn't now.
+        guard ruleSet.rules[row.rule].action == action else { return nil }
+        if try take(row.region, from: &parts) { by.insert(row.rule) }
+      }
+      if parts.isEmpty { continue }
+      guard Action(ruleSet.defaultAction) == action else { return nil }
+      isDefaults = true
+    }
+    // Rules whose packets can't be told may lie between.
+    if regions.contains(where: { $0.key > index && $0.value == nil }) { return nil }
+    let names = by.sorted().map(name) + (isDefaults ? [Rule.reservedName] : [])
+    let subject = by.isEmpty ? "the default action" : RuleFinding.list(names) + " below"
+    return make(
+      .redundant, index, by: names, packet: example(of: remaining),
+      "without it \(subject) would do the same with all its packets; remove it, unless its counter is wanted")
+  }
+
+  // MARK: work
+
+  private struct OutOfBudget: Error {}
+
+  private mutating func spend(_ steps: Int) throws(OutOfBudget) {
+    left -= steps
+    if left < 0 { throw OutOfBudget() }
+  }
+
+  /// Whether some of the parts were in `region`.
+  private mutating func take(_ region: PacketRegion, from parts: inout [PacketRegion]) throws(OutOfBudget) -> Bool {
+    try spend(parts.count)
+    guard parts.contains(where: { !$0.isDisjoint(from: region) }) else { return false }
+    parts = parts.flatMap { $0.subtracting(region) }
+    if parts.count > Limits.analysisPartsMax { throw OutOfBudget() }
+    return true
+  }
+}
+
+extension RuleFinding {
+  /// Names for a sentence: the first few.
+  fileprivate static func list(_ names: [String]) -> String {
+    names.prefix(4).joined(separator: ", ") + (names.count > 4 ? " and \(names.count - 4) more" : "")
+  }
+}
+
+/// Where a region lies, to tell apart quickly what doesn't touch.
+private struct Bounds {
+  private var source: ValueSet.Span
+  private var destination: ValueSet.Span
+  private var number: ValueSet.Span
+  private var port: ValueSet.Span
+
+  init(_ region: PacketRegion) {
+    func span(_ dimension: Dimension) -> ValueSet.Span {
+      guard let spans = region[dimension]?.spans, let first = spans.first else { return .init(low: 0, high: .max) }
+      return .init(low: first.low, high: spans[spans.count - 1].high)
+    }
+    source = span(.source)
+    destination = span(.destination)
+    number = span(.protocol)
+    port = span(.secondLane)
+  }
+
+  func overlaps(_ other: Bounds) -> Bool {
+    source.overlaps(other.source) && destination.overlaps(other.destination) && number.overlaps(other.number)
+      && port.overlaps(other.port)
+  }
+
+  func contains(_ other: Bounds) -> Bool {
+    source.contains(other.source) && destination.contains(other.destination) && number.contains(other.number)
+      && port.contains(other.port)
+  }
+}
+
+extension ValueSet.Span {
+  fileprivate func overlaps(_ other: Self) -> Bool { low <= other.high && other.low <= high }
+  fileprivate func contains(_ other: Self) -> Bool { low <= other.low && other.high <= high }
+}
