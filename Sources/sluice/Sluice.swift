@@ -26,7 +26,7 @@ struct Sluice: AsyncParsableCommand {
     subcommands: [
       Login.self, Logout.self, WhoAmI.self, PasswordCommand.self, AuditCommand.self,
       Status.self, Interfaces.self, Attach.self, Detach.self,
-      RuleSetCommand.self, RuleCommand.self, Apply.self,
+      RuleSetCommand.self, RuleCommand.self, RulesCommand.self, Apply.self,
       Counters.self, CaptureCommand.self, WireCommand.self, FlowsCommand.self, Generate.self, BenchCommand.self,
     ])
 }

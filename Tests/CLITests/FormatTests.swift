@@ -272,3 +272,35 @@ struct TargetTests {
     #expect(APIClient.path("rule-sets", "a/../b?c#d%e", "rules") == "/rule-sets/a%2F..%2Fb%3Fc%23d%25e/rules")
   }
 }
+
+@Suite("sluice rules check")
+struct RulesCheckTests {
+  private func check(_ text: String) async throws {
+    let file = FileManager.default.temporaryDirectory.appending(path: "\(UUID().uuidString).rules")
+    try Data(text.utf8).write(to: file)
+    defer { try? FileManager.default.removeItem(at: file) }
+    try await RulesCommand.Check.parse([file.path, "--json"]).run()
+  }
+
+  @Test("Exit statuses: 0 nothing found, 1 something found, 2 not a rule set")
+  func statuses() async throws {
+    try await check("ruleset a\nrule x: tcp drop\n")
+    let found = await #expect(throws: ExitCode.self) { try await check("ruleset a\nrule x: tcp drop\nrule y: tcp dport 1 pass") }
+    #expect(found?.rawValue == 1)
+    let wrong = await #expect(throws: CommandError.self) { try await check("ruleset a\nrule x: tcp dorp") }
+    #expect(wrong?.status == .usage && wrong?.message.contains("drop") == true)
+    let none = await #expect(throws: CommandError.self) { try await RulesCommand.Check.parse(["/no/such"]).run() }
+    #expect(none?.status == .usage)
+  }
+
+  @Test("What is found is told with the rules that say why and a packet")
+  func text() throws {
+    let set = try RuleSetText.parse("ruleset a\nrule x: tcp drop\nrule y: tcp dport 443 capture")
+    let text = RulesCommand.Check.text(set.validate(), set.analysis())
+    #expect(text.contains("shadowed: y: x above matches all that it matches"))
+    #expect(text.contains("dport 443") && text.hasSuffix("2 rules: 1 shadowed"))
+    let json = set.analysis().json["findings"].elements[0]
+    #expect(json["kind"].string == "shadowed" && json["by"] == ["x"] && json["position"] == 1)
+    #expect(json["packet"]["destination_ports"] == ["443"])
+  }
+}

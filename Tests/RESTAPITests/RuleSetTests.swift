@@ -236,6 +236,26 @@ struct RuleSetTests {
     #expect(read == set)
   }
 
+  @Test("Rules that do nothing are told, of a stored set and of one that isn't")
+  func analysis() async throws {
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      let rules: JSONValue = [
+        Self.rule("a"), ["name": "b", "action": "capture", "match": ["protocols": ["tcp"], "destination_ports": ["23"]]],
+      ]
+      let body: JSONValue = ["name": "s", "rules": rules]
+      let checked = try await api.post("/rules/check", token, body)
+      #expect(checked.status == 200)
+      #expect(checked.data["findings"]?.array?.first?["kind"] == "shadowed")
+      #expect(try await api.get("/rule-sets/s", token).status == 404)
+      _ = try await api.post("/rule-sets", token, body)
+      let stored = try await api.get("/rule-sets/s/analysis", token)
+      #expect(stored.data["findings"] == checked.data["findings"] && stored.data["complete"] == true)
+      let wrong = try await api.post("/rules/check", token, ["name": "s", "rules": [Self.rule("a"), Self.rule("a")]])
+      #expect(wrong.code == "validation_failed" && wrong.problemPaths == ["rules[1].name"])
+    }
+  }
+
   /// A rule with a condition on each field, every other one negated.
   private static var everyField: Rule {
     let elements = [

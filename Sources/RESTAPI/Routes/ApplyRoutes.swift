@@ -34,6 +34,7 @@ enum ApplyRoutes {
             .required("entries", .count), .required("self_test_packets", .count), .required("apply_seconds", .number),
           ]), max: Int.max)),
       .required("warnings", .array(.string(), max: Int.max)),
+      .optional("analysis", AnalysisRoutes.analysis, "Of a dry run"),
     ]))
 
   @Sendable private static func apply(_ call: Call, _ services: Services) async throws -> Reply {
@@ -63,10 +64,12 @@ enum ApplyRoutes {
         throw partly(error.apiError, applied: results)
       }
     }
-    return .data([
+    var outcome: [String: JSONValue] = [
       "rule_set": .string(content.name), "revision": .count(content.revision), "dry_run": .bool(isDryRun),
       "results": .array(results), "warnings": .strings(warnings),
-    ])
+    ]
+    if isDryRun { outcome["analysis"] = await AnalysisRoutes.analyse(content).json }
+    return .data(.object(outcome))
   }
 
   private static func content(_ name: String, _ revision: Int64?, _ services: Services) async throws -> RuleSet {

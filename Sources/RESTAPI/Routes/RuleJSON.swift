@@ -116,15 +116,6 @@ extension Match {
       }
     }
   }
-
-  fileprivate var json: JSONValue {
-    var members: [String: JSONValue] = [:]
-    for form in conditions {
-      let elements = JSONValue.strings(form.elements)
-      members[form.field] = form.isNegated ? ["not": elements] : elements
-    }
-    return .object(members)
-  }
 }
 
 extension RuleSet {

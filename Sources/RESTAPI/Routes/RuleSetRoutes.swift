@@ -68,7 +68,7 @@ enum RuleSetRoutes {
   /// Why a change is made; written into the revision.
   static let reason = Field.optional("reason", .text(max: 256))
 
-  private static let newRuleSet = Schema.named(
+  static let newRuleSet = Schema.named(
     "NewRuleSet",
     .object([
       .required("name", Shapes.name), .optional("description", .text(max: 512), default: ""),

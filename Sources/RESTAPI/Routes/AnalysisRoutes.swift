@@ -1,0 +1,60 @@
+import ControlProtocol
+import Rules
+
+/// What rules do to each other.
+enum AnalysisRoutes {
+  static let all: [Route] = [
+    Route(
+      .get, RuleSetRoutes.base + "/{name}/analysis", "analyseRuleSet", tag: "rule sets",
+      "Rules of the newest revision that do nothing, or nothing of their own: shadowed, never hit, redundant and "
+        + "contradictory ones, each with the rules that say why and a packet.",
+      access: .scope(.rulesRead), answer: .data(analysis)
+    ) { call, services in
+      .data(await analyse(try await services.store.ruleSet(named: try call.parameter("name")).content).json)
+    },
+    Route(
+      .post, RouteTable.base + "/rules/check", "checkRules", tag: "rule sets",
+      "Check a rule set without storing it: what makes it invalid is an error, as where it would be stored; else what is "
+        + "doubtful, and what its rules do to each other.",
+      access: .scope(.rulesWrite), body: RuleSetRoutes.newRuleSet,
+      answer: .data(
+        .object([
+          .required("rules", .count), .required("complete", .boolean), .required("findings", findings),
+          .required("warnings", .array(.string(), max: Int.max)),
+        ]))
+    ) { call, _ in
+      var content = RuleSet(name: try call.body.text("name"))
+      try content.apply(checked: call.body)
+      let warnings = try content.checked()
+      var members = await analyse(content).json.object ?? [:]
+      members["warnings"] = .strings(warnings)
+      return .data(.object(members))
+    },
+  ]
+
+  /// Comparisons for one request: a fraction of a second.
+  private static let stepsMax = 400_000
+
+  static func analyse(_ content: RuleSet) async -> RuleSetAnalysis {
+    content.analysis(budget: stepsMax)
+  }
+
+  private static let findings = Schema.array(
+    .named(
+      "RuleFinding",
+      .object([
+        .required("kind", .words(RuleFinding.Kind.allCases.map(\.rawValue))), .required("rule", .string()),
+        .required("position", .count, "From 0"),
+        .required("by", .array(.string(), max: Int.max), "Rules that match the same; \"default\" is the default action"),
+        .required("packet", .nullable(RuleShapes.match), "A packet that the rule and one of those match"),
+        .required("message", .string()),
+      ])), max: Int.max)
+
+  static let analysis = Schema.named(
+    "RuleAnalysis",
+    .object([
+      .required("rules", .count, "Enabled ones"),
+      .required("complete", .boolean, "False: of some rules, named as undecided, too much work to tell"),
+      .required("findings", findings),
+    ]))
+}
