@@ -26,9 +26,9 @@ extension Arena {
 
   private var captureRates: ClosedRange<Double> { work == .captureLarge ? 50e3...2e6 : 200e3...8e6 }
 
-  /// Of memory for the largest file: always the same, so that none is free for long.
-  private var reserveByteCount: UInt64 {
-    if seconds > Arena.searchSeconds { return CaptureReserve.byteCountMax }
+  /// Of the largest file that a search may write.
+  var captureByteCountMax: UInt64 {
+    if seconds > Arena.searchSeconds { return WarmMemory.byteCountMax }
     return UInt64(captureRates.upperBound * seconds * Double(work.frameByteCount + Arena.recordOverhead))
   }
 
@@ -37,7 +37,7 @@ extension Arena {
     var rate = found
     for _ in 0..<Arena.confirmationsMax {
       // As long as there is memory for the file.
-      let longest = Double(CaptureReserve.byteCountMax) / (rate * Double(work.frameByteCount + Arena.recordOverhead))
+      let longest = Double(WarmMemory.byteCountMax) / (rate * Double(work.frameByteCount + Arena.recordOverhead))
       let duration = min(seconds, longest)
       let trial = try captureTrial(name, packetsPerSecond: rate, seconds: duration)
       progress("\(name): \(Int(trial.offered)) packets/s for \(Int(duration)) s, \(trial.lost) lost")
@@ -59,14 +59,9 @@ extension Arena {
       let path = contestant.capturePath
     else { throw BenchError("\(work.rawValue) has no \(name)") }
     defer { try? FileManager.default.removeItem(atPath: path) }
-    let reserve = try CaptureReserve(byteCount: reserveByteCount)
     let child = try start(contestant)
-    reserve.follow(path)
     let load = try startLoad(cable.far, ["--rate", "\(packetsPerSecond)", "--seconds", "\(seconds)"])
-    try load.wait(seconds: seconds + 10, for: "its time was over") {
-      reserve.follow(path)
-      return !load.isRunning
-    }
+    try load.wait(seconds: seconds + 10, for: "its time was over") { !load.isRunning }
     guard let sent = Subject.Account(output: load.output) else {
       throw BenchError("the load did not tell what it sent:\n\(load.lastWords)")
     }

@@ -46,6 +46,8 @@ public struct Contest {
   private func run(_ work: Work) throws -> WorkResult {
     let arena = Arena(work: work, peers: peers, seconds: plan.seconds, ownPath: ownPath)
     let load = work == .latency ? try latencyLoad(arena) : nil
+    let memory = work.isCapture ? try WarmMemory(byteCount: arena.captureByteCountMax) : nil
+    defer { withExtendedLifetime(memory) {} }
     let all = work.contestants(farMAC: "02:00:00:00:00:01")
     var result = WorkResult(work: work)
     for contestant in all {

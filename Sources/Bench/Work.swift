@@ -56,14 +56,17 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
     Goal(.ratio(to: name), limit: limit, aim: aim)
   }
 
+  /// Searches the highest rate of which a file misses nothing.
+  var isCapture: Bool { self == .capture || self == .captureLarge }
+
   /// How often it is measured. One round of a capture is a search of many measurements, and idleness varies little and
   /// takes long: half as often.
   func rounds(of asked: Int) -> Int {
-    [.capture, .captureLarge, .idle].contains(self) ? (asked + 1) / 2 : asked
+    isCapture || self == .idle ? (asked + 1) / 2 : asked
   }
 
   /// Nothing else of the machine may take a CPU meanwhile. Not where the disk must keep up, or nothing happens.
-  var isRealTime: Bool { ![.capture, .captureLarge, .idle].contains(self) }
+  var isRealTime: Bool { !isCapture && self != .idle }
 
   /// Packets go through near0 and near1, not in and out by near0.
   var usesTwoCables: Bool { [.forward, .forwardInKernel, .latency, .idle].contains(self) }
