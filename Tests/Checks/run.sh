@@ -83,6 +83,8 @@ check "a packet costs no more instructions than allowed, and the hot loops call 
 check "the release code of the hot path calls nothing forbidden" \
   env SWIFT="$SWIFT" SCRATCH="$SCRATCH" Tests/Checks/hot-path.sh
 check "the rings have their barriers on arm64" env SWIFT="$SWIFT" Tests/Checks/arm64.sh
+check "schemathesis finds no fault in the API, whatever the role" \
+  Tests/Checks/schemathesis/run.sh "$bin" "$SCRATCH"
 check "make install puts everything in place, and keeps a changed configuration" \
   Tests/Checks/install.sh "$bin"
 check "systemd accepts the units, users and folders" Tests/Checks/units.sh "$bin"

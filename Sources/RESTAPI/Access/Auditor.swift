@@ -70,7 +70,7 @@ struct Auditor: Sendable {
 }
 
 extension Route {
-  /// The noun of the thing that the path names: of `/api/v1/nodes/{node}/wires/{wire}` it is `wire`.
+  /// The noun of the thing that the path names: of `/api/v1/nodes/{name}/wires/{wire}` it is `wire`.
   fileprivate var subject: String {
     let noun = segments.last { !$0.hasPrefix("{") && $0.hasSuffix("s") } ?? Substring(tag)
     return String(noun.dropLast(noun.hasSuffix("s") ? 1 : 0)).replacing("-", with: "_")
@@ -83,7 +83,7 @@ extension Schema {
     switch self {
     case .named(_, let inner), .nullable(let inner): return value == .null ? .null : inner.redacted(value)
     case .string(let shape): return shape.isSecret ? "<redacted>" : value
-    case .array(let element, _): return .array((value.array ?? []).map(element.redacted))
+    case .array(let element, _, _): return .array((value.array ?? []).map(element.redacted))
     case .negatableArray(let element, _):
       if let members = value.object { return .object(members.mapValues(Schema.array(element, max: Int.max).redacted)) }
       return .array((value.array ?? []).map(element.redacted))

@@ -19,7 +19,7 @@ enum IfMatch: Hashable {
   case oneOf([String])
 
   static let tagsMax = 16
-  static let pattern = "^(\\*|\"[\\x21\\x23-\\x7e]{1,128}\")$"
+  static let pattern = "^\"[!#-~]{1,128}\"$"
 
   init(_ header: String?) throws(APIError) {
     guard let header, header != "*" else {

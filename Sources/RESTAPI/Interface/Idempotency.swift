@@ -13,7 +13,7 @@ struct Idempotency: Sendable {
   static let header = HTTPField.Name("Idempotency-Key")!
   static let replayed = HTTPField.Name("Idempotent-Replayed")!
   static let keyBytes = 16...128
-  static let keyPattern = "^[\\x21-\\x7e]{16,128}$"
+  static let keyPattern = "^[!-~]{16,128}$"
   /// An answer that is larger is not kept; sending again then is a conflict.
   static let answerBytesMax = 4 << 20
 

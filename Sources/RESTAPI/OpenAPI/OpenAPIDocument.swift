@@ -90,7 +90,7 @@ enum OpenAPIDocument {
     if route.honoursIfMatch {
       parameters.append([
         "name": "If-Match", "in": "header", "required": false, "description": "The ETag that was read, or *",
-        "schema": ["type": "string", "maxLength": 256, "pattern": .string(IfMatch.pattern)],
+        "schema": ["anyOf": [["const": "*"], ["type": "string", "pattern": .string(IfMatch.pattern)]]],
       ])
     }
     return parameters

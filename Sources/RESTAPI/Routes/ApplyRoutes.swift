@@ -16,7 +16,7 @@ enum ApplyRoutes {
         "Apply",
         .object([
           .optional("revision", .nullable(.integer(1...Int64.max)), "The newest where absent"),
-          .optional("attachments", .nullable(.array(.text(max: 36), max: 256)), "Ids"),
+          .optional("attachments", .nullable(.array(.text(max: 36), max: 256, min: 1)), "Ids"),
           .optional("dry_run", .boolean, default: false, "Check on the daemons, publish nothing"),
         ])), bodyIsOptional: true, answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors, handler: apply
     )

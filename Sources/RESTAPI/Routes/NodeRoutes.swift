@@ -25,16 +25,16 @@ enum NodeRoutes {
       return Reply.created(json(node), at: "\(base)/\(node.name)").tagged(content(node))
     },
     Route(
-      .get, base + "/{node}", "getNode", tag: "nodes", "One node.", access: .scope(.nodesRead), answer: .data(node)
+      .get, base + "/{name}", "getNode", tag: "nodes", "One node.", access: .scope(.nodesRead), answer: .data(node)
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       return Reply.data(json(node)).tagged(content(node))
     },
     Route(
-      .patch, base + "/{node}", "updateNode", tag: "nodes", "Change a node.", access: .scope(.nodesWrite),
+      .patch, base + "/{name}", "updateNode", tag: "nodes", "Change a node.", access: .scope(.nodesWrite),
       body: newNode.partial(named: "NodePatch"), answer: .data(node), errors: [.conflict, .preconditionFailed]
     ) { call, services in
-      let name = try call.parameter("node")
+      let name = try call.parameter("name")
       let before = try await services.store.node(named: name)
       let node = try await services.store.updateNode(
         named: name,
@@ -45,43 +45,43 @@ enum NodeRoutes {
       return Reply.data(json(node)).tagged(content(node))
     },
     Route(
-      .delete, base + "/{node}", "deleteNode", tag: "nodes", "Remove a node; not while it has attachments.",
+      .delete, base + "/{name}", "deleteNode", tag: "nodes", "Remove a node; not while it has attachments.",
       access: .scope(.nodesWrite), answer: .data(.object([.required("deleted", .boolean)])),
       errors: [.conflict, .preconditionFailed]
     ) { call, services in
-      let name = try call.parameter("node")
+      let name = try call.parameter("name")
       let node = try await services.store.node(named: name)
       try await services.store.deleteNode(named: name, if: try call.precondition(content))
       services.nodes.forget(node.address)
       return .data(["deleted": true])
     },
     Route(
-      .get, base + "/{node}/status", "nodeStatus", tag: "nodes", "What the node's daemon is and what runs in it.",
+      .get, base + "/{name}/status", "nodeStatus", tag: "nodes", "What the node's daemon is and what runs in it.",
       access: .scope(.nodesRead), answer: .data(Sluice_Control_V1_GetStatusResponse.schema), errors: daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       return .data(try await services.nodes.status(node).json)
     },
     Route(
-      .get, base + "/{node}/interfaces", "listInterfaces", tag: "nodes",
+      .get, base + "/{name}/interfaces", "listInterfaces", tag: "nodes",
       "The node's network interfaces as its daemon sees them.", access: .scope(.interfacesRead),
       answer: .page(Sluice_Control_V1_Interface.schema), errors: daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       return call.page(of: try await services.nodes.interfaces(node).map(\.json))
     },
     Route(
-      .get, base + "/{node}/counters", "counters", tag: "nodes", "Counters of the node's attached interfaces.",
+      .get, base + "/{name}/counters", "counters", tag: "nodes", "Counters of the node's attached interfaces.",
       access: .scope(.countersRead), query: [.optional("interface", Shapes.interface)],
       answer: .page(Sluice_Control_V1_InterfaceCounters.schema), errors: daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       let counters = try await services.nodes.counters(node, interface: call.query["interface"]?.string)
       return call.page(of: counters.map(\.json))
     },
   ]
 
-  private static let address = StringShape(bytes: 1...128, pattern: "^unix:/.+$") { text in
+  private static let address = StringShape(bytes: 7...112, pattern: "^unix:/.+$") { text in
     do throws(ControlError) { _ = try ControlAddress(parsing: text) } catch { return error.message }
     return text.hasPrefix("unix:") ? nil : "must be of the form unix:/run/sluice/sluiced.sock"
   }

@@ -24,16 +24,14 @@ public struct RouteTable: Sendable {
   /// The methods that a path answers to; empty for a path that doesn't exist. Only asked where no route matched.
   func methods(for path: String) -> [HTTPRequest.Method] {
     let segments = path.dropFirst().split(separator: "/", omittingEmptySubsequences: true)
-    var methods: [HTTPRequest.Method] = []
-    for route in routes {
-      let template = route.segments
-      guard template.count == segments.count else { continue }
-      let matches = zip(template, segments).allSatisfy { $0.hasPrefix("{") || $0 == $1 }
-      guard matches else { continue }
-      methods.append(route.method)
-      if route.method == .get { methods.append(.head) }
+    let matching = routes.filter { route in
+      route.segments.count == segments.count
+        && zip(route.segments, segments).allSatisfy { $0.hasPrefix("{") || $0 == $1 }
     }
-    return methods
+    // As the router does: a literal segment goes before a parameter, and where it leads nothing else does.
+    let fewest = matching.map(\.pathParameters.count).min()
+    return matching.filter { $0.pathParameters.count == fewest }
+      .flatMap { $0.method == .get ? [.get, .head] : [$0.method] }
   }
 
   /// The router that serves exactly this table.

@@ -48,7 +48,7 @@ enum UserRoutes {
     },
   ]
 
-  private static let roles = Schema.array(.words(Role.allCases.map(\.rawValue)), max: Role.allCases.count)
+  private static let roles = Schema.array(.words(Role.allCases.map(\.rawValue)), max: Role.allCases.count, min: 1)
 
   private static let newUser = Schema.named(
     "NewUser",

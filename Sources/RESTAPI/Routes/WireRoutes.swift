@@ -3,14 +3,14 @@ import Hummingbird
 
 /// Wires, kept by the daemon of their node.
 enum WireRoutes {
-  private static let base = RouteTable.base + "/nodes/{node}/wires"
+  private static let base = RouteTable.base + "/nodes/{name}/wires"
 
   static let all: [Route] = [
     Route(
       .get, base, "listWires", tag: "wires", "The node's wires, by name.", access: .scope(.attachmentsRead),
       answer: .page(WireShapes.wire), errors: NodeRoutes.daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       return call.page(of: try await services.nodes.wires(node).map(\.json))
     },
     Route(
@@ -20,7 +20,7 @@ enum WireRoutes {
       access: .scope(.attachmentsWrite), body: WireShapes.newWire, answer: .created(WireShapes.wire),
       errors: NodeRoutes.daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       let wire = try await services.nodes.createWire(node, Sluice_Control_V1_WireOptions(json: call.body))
       return .created(
         wire.json, at: "\(RouteTable.base)/nodes/\(node.name)/wires/\(wire.options.name)", warnings: wire.warnings)
@@ -29,7 +29,7 @@ enum WireRoutes {
       .get, base + "/{wire}", "getWire", tag: "wires", "One wire.", access: .scope(.attachmentsRead),
       answer: .data(WireShapes.wire), errors: NodeRoutes.daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       let name = try call.parameter("wire")
       guard let wire = try await services.nodes.wires(node).first(where: { $0.options.name == name }) else {
         throw APIError.notFound("wire", name)
@@ -41,7 +41,7 @@ enum WireRoutes {
       "Take a wire away: what the rules of its sides pass goes to the stack again.", access: .scope(.attachmentsWrite),
       answer: .data(.object([.required("deleted", .boolean)])), errors: NodeRoutes.daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       try await services.nodes.deleteWire(node, name: try call.parameter("wire"))
       return .data(["deleted": true])
     },
@@ -53,7 +53,7 @@ enum WireRoutes {
         .optional("order", .words(Sluice_Control_V1_FlowOrder.words), default: "bytes"),
       ], answer: .data(WireShapes.topFlows), errors: NodeRoutes.daemonErrors
     ) { call, services in
-      let node = try await services.store.node(named: try call.parameter("node"))
+      let node = try await services.store.node(named: try call.parameter("name"))
       let order = call.query["order"]?.string.flatMap(Sluice_Control_V1_FlowOrder.init(word:)) ?? .bytes
       let top = try await services.nodes.topFlows(
         node, wire: try call.parameter("wire"), limit: UInt32(clamping: call.query["limit"]?.integer ?? 20), order: order)

@@ -6,7 +6,7 @@ public indirect enum Schema: Sendable {
   case integer(ClosedRange<Int64>)
   case number
   case string(StringShape)
-  case array(Schema, max: Int)
+  case array(Schema, max: Int, min: Int = 0)
   /// An array, or an object with the only member `not` and that array.
   case negatableArray(Schema, max: Int)
   case object([Field])

@@ -12,9 +12,10 @@ extension Schema {
       if range.upperBound != Int64.max { members["maximum"] = .integer(range.upperBound) }
       return .object(members)
     case .string(let shape): return shape.openAPI
-    case .array(let element, let max):
+    case .array(let element, let max, let min):
       var members: [String: JSONValue] = ["type": "array", "items": element.openAPI(components: &components)]
       if max != Int.max { members["maxItems"] = .count(max) }
+      if min > 0 { members["minItems"] = .count(min) }
       return .object(members)
     case .negatableArray(let element, let max):
       let array = Schema.array(element, max: max)

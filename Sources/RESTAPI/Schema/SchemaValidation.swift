@@ -71,7 +71,8 @@ private struct SchemaChecker {
       }
       return value
     case .string(let shape): return check(value, shape, path: path)
-    case .array(let element, let max): return check(value, element: element, max: max, path: path)
+    case .array(let element, let max, let min):
+      return check(value, element: element, max: max, min: min, path: path)
     case .negatableArray(let element, let max):
       let array = Schema.array(element, max: max)
       switch value {
@@ -109,12 +110,13 @@ private struct SchemaChecker {
     return value
   }
 
-  private mutating func check(_ value: JSONValue, element: Schema, max: Int, path: String) -> JSONValue {
+  private mutating func check(_ value: JSONValue, element: Schema, max: Int, min: Int, path: String) -> JSONValue {
     guard let elements = value.array else { return wrongType(value, path, expected: "array") }
     if elements.count > max {
       report(path, "too_many", "at most \(max) elements")
       return value
     }
+    if elements.count < min { report(path, "too_few", min == 1 ? "must not be empty" : "at least \(min) elements") }
     var checked: [JSONValue] = []
     checked.reserveCapacity(elements.count)
     for (index, item) in elements.enumerated() {
