@@ -113,7 +113,9 @@ let package = Package(
       ]),
     .target(
       name: "Storage",
-      dependencies: ["Audit", "JSONValues", "Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto]),
+      dependencies: [
+        "Audit", "JSONValues", "Packets", "Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto,
+      ]),
     .target(name: "Identity", dependencies: ["CSodium", crypto, jwt]),
     .target(
       name: "RESTAPI",

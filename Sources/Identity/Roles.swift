@@ -14,6 +14,10 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
   case capturesRead = "captures:read"
   case capturesWrite = "captures:write"
   case auditRead = "audit:read"
+  case rolesRead = "roles:read"
+  case rolesWrite = "roles:write"
+  case clientsRead = "clients:read"
+  case clientsWrite = "clients:write"
 
   /// What holding this scope grants besides itself: who may write may read.
   public var implied: Set<Scope> {
@@ -23,8 +27,10 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
     case .attachmentsWrite: [.attachmentsRead]
     case .rulesWrite, .rulesApply: [.rulesRead]
     case .capturesWrite: [.capturesRead]
+    case .rolesWrite: [.rolesRead]
+    case .clientsWrite: [.clientsRead]
     case .usersRead, .nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead,
-      .auditRead:
+      .auditRead, .rolesRead, .clientsRead:
       []
     }
   }

@@ -15,10 +15,20 @@ struct APIClient {
   static let answerByteCountMax = 64 << 20
   private static let pageLimit = 200
 
-  init(base: String, http: HTTPClient, store: CredentialStore) {
+  /// Of an API client, instead of a session.
+  let key: String?
+
+  init(base: String, http: HTTPClient, store: CredentialStore, key: String? = nil) {
     self.base = base
     self.http = http
     self.store = store
+    self.key = key
+  }
+
+  private var notSignedIn: CommandError {
+    CommandError(
+      .notAuthenticated, "unauthenticated",
+      "you are not signed in to \(base): run `sluice login`, or set SLUICE_API_KEY to the key of an API client")
   }
 
   /// The URL without a path; refuses to send passwords and tokens in the clear beyond this machine.
@@ -41,18 +51,17 @@ struct APIClient {
   func call(
     _ method: Method, _ path: String, query: [(String, String)] = [], body: JSON? = nil
   ) async throws -> JSON {
-    guard let credentials = try store.credentials(for: base) else {
-      throw CommandError(.notAuthenticated, "unauthenticated", "you are not signed in to \(base): run `sluice login`")
-    }
     // The same for every try of this call: whatever becomes of the connection, it is done once.
-    let key = method == .post ? UUID().uuidString.lowercased() : nil
+    let idempotencyKey = method == .post ? UUID().uuidString.lowercased() : nil
+    if let key { return try await send(method, path, query: query, body: body, token: key, key: idempotencyKey) }
+    guard let credentials = try store.credentials(for: base) else { throw notSignedIn }
     var token = credentials.accessToken
     if credentials.expiresAt < Date(timeIntervalSinceNow: 10) { token = try await renewed(after: token) }
     do {
-      return try await send(method, path, query: query, body: body, token: token, key: key)
+      return try await send(method, path, query: query, body: body, token: token, key: idempotencyKey)
     } catch let error as CommandError where error.status == .notAuthenticated {
       token = try await renewed(after: token)
-      return try await send(method, path, query: query, body: body, token: token, key: key)
+      return try await send(method, path, query: query, body: body, token: token, key: idempotencyKey)
     }
   }
 
@@ -61,14 +70,12 @@ struct APIClient {
     _ method: Method, _ path: String, body content: JSON, _ body: (ByteBufferView) throws -> Void
   ) async throws {
     // The session is checked, and renewed where it has to be, by a small call.
-    _ = try await call(.get, "/auth/me")
-    guard let credentials = try store.credentials(for: base) else {
-      throw CommandError(.notAuthenticated, "unauthenticated", "you are not signed in to \(base): run `sluice login`")
-    }
+    if key == nil { _ = try await call(.get, "/auth/me") }
+    guard let token = try key ?? store.credentials(for: base)?.accessToken else { throw notSignedIn }
     var request = HTTPClientRequest(url: "\(base)/api/v1\(path)")
     request.method = .RAW(value: method.rawValue)
     request.headers.add(name: "User-Agent", value: "sluice")
-    request.headers.add(name: "Authorization", value: "Bearer \(credentials.accessToken)")
+    request.headers.add(name: "Authorization", value: "Bearer \(token)")
     request.headers.add(name: "Content-Type", value: "application/json")
     request.body = .bytes(ByteBuffer(string: content.text(pretty: false)))
     let response: HTTPClientResponse

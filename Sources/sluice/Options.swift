@@ -52,7 +52,8 @@ struct APIOptions: ParsableArguments {
     let http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     do {
       let store = try CredentialStore(environment: environment)
-      let result = try await body(APIClient(base: base, http: http, store: store))
+      let key = environment["SLUICE_API_KEY"].flatMap { $0.isEmpty ? nil : $0 }
+      let result = try await body(APIClient(base: base, http: http, store: store, key: key))
       try await http.shutdown()
       return result
     } catch {

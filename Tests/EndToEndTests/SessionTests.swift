@@ -128,7 +128,30 @@ struct SessionTests {
     #expect(try stack.sluice("status --socket \(stack.socket)").contains("lan0"))
     _ = try stack.sluice("detach lan0")
     #expect(try stack.metric("sluice_interface_packets_total") == 0)
+    try accessSession(stack)
     try auditSession(stack)
+  }
+
+  /// A role, a client with a key, a rotation; the key instead of a session.
+  private func accessSession(_ stack: Stack) throws {
+    let role = try stack.sluice(
+      "role create customer-a --scope rules:write --destinations 198.51.100.0/24 --actions drop pass")
+    #expect(role.contains("rules:read,rules:write"))
+    #expect(try stack.sluice("role list").contains("to 198.51.100.0/24 drop,pass"))
+    _ = try stack.sluice("client create watch --scope '*:read' --from 127.0.0.0/8")
+    let first = try stack.sluice("client key create watch --expires 90d 2>/dev/null")
+    let key = try stack.sluice("client key create watch --expires 90d --overlap 0s 2>/dev/null")
+    #expect(key.hasPrefix("slk_") && key != first)
+    func asClient(_ key: String, _ command: String) throws -> String {
+      try stack.namespace.run(
+        "SLUICE_API_KEY=\(key) HOME=\(stack.folder)/nobody \(stack.binaries)/sluice \(command) 2>&1 || echo status=$?")
+    }
+    #expect(try asClient(key, "rule-set list").contains("edge"))
+    #expect(try asClient(key, "rule-set create mine").contains("status=4"))
+    #expect(try asClient(first, "rule-set list").contains("status=3"), "the other one has ended")
+    #expect(try stack.sluice("client list").contains("127.0.0.1"), "last used from")
+    _ = try stack.sluice("client key revoke watch \(key.prefix(16))")
+    #expect(try asClient(key, "rule-set list").contains("status=3"))
   }
 
   /// What the session before has left, proved by the command and, independently, with jq and sha256sum.

@@ -178,7 +178,7 @@ struct ConditionalTests {
     try await TestAPI.with { api in
       let token = try await api.token()
       _ = try await post(api, token, "/rule-sets", ["name": "very-secret-name"], key: key)
-      let principal = try await api.services.authenticator.principal("Bearer \(token)")
+      let principal = try await api.services.authenticator.principal("Bearer \(token)", from: "127.0.0.1")
       let owned = Idempotency.Key(key, owner: principal.id)
       #expect(!owned.digest.contains(key))
       let sealed = try owned.seal(.data(["name": "very-secret-name"])) ?? ""

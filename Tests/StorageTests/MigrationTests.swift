@@ -20,6 +20,7 @@ import Testing
         "3 captures 198133fcc6e1693a50ff6943a79447e963351f054c816844a5e2b59914101478",
         "4 audit log 45c736dbd91a35b587bda5b30b1380e7ad9d66ce030363285f2b585838662bbf",
         "5 idempotency keys a5de8f37cf3ce0108545a924729ba25f4f1101993c98fffddcf276dbafbad0a9",
+        "6 roles and clients 6c94b9c9d107e91abe8e76b6f644f4efc3d662b27daea3f69cb4d6be96c783f6",
       ])
   }
 

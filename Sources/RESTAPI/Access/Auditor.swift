@@ -51,7 +51,8 @@ struct Auditor: Sendable {
   }
 
   private static let refusals: Set<ErrorCode> = [
-    .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .tooManyRequests,
+    .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .beyondAuthority, .outsideDelegation,
+    .addressNotAllowed, .accountRequired, .tooManyRequests,
   ]
 
   private func event(_ call: Call?, _ outcome: AuditOutcome, code: String?) -> AuditEvent {

@@ -1,22 +1,61 @@
 import Audit
 import Foundation
 import Identity
+import Packets
 import Storage
 import Synchronization
 
-/// Who calls: the account as it is now, not as it was when the token was issued.
+/// Who calls: the account or API client as it is now, not as it was when the token was issued.
 public struct Principal: Sendable, Hashable {
-  public let userID: UUID
-  public let email: String
-  /// What the account's roles grant now.
-  public let scopes: Set<Scope>
+  public enum Kind: Sendable, Hashable {
+    case user
+    /// With the places that its requests may come from; empty: anywhere.
+    case client(sources: [IPPrefix])
+  }
+
+  public let kind: Kind
+  /// Of the account or client.
+  public let subjectID: UUID
+  /// Address of the account, name of the client.
+  public let name: String
+  /// What roles or client grant now.
+  public let permissions: Permissions
   public let mustChangePassword: Bool
 
   /// The id as it stands in logs and answers.
-  var id: String { userID.uuidString.lowercased() }
+  var id: String { subjectID.uuidString.lowercased() }
 
   /// As the audit log names him.
-  var actor: AuditActor { AuditActor(kind: .user, id: id, name: email) }
+  var actor: AuditActor { AuditActor(kind: kind == .user ? .user : .client, id: id, name: name) }
+
+  /// As revisions name him.
+  var author: Author {
+    kind == .user ? Author(userID: subjectID, email: name) : Author(userID: nil, email: "client:\(name)")
+  }
+
+  init(_ user: User) {
+    kind = .user
+    subjectID = user.id
+    name = user.email.value
+    permissions = user.permissions
+    mustChangePassword = user.mustChangePassword
+  }
+
+  init(_ client: APIClientRecord) {
+    kind = .client(sources: client.sources)
+    subjectID = client.id
+    name = client.name
+    permissions = client.permissions
+    mustChangePassword = false
+  }
+
+  /// Whether a request from this address may be his. What is no IP address (a unix socket) is only where nothing is
+  /// said about places.
+  func mayCome(from address: String) -> Bool {
+    guard case .client(let sources) = kind, !sources.isEmpty else { return true }
+    guard let address = try? IPPrefix(parsing: address) else { return false }
+    return sources.contains { $0.contains(address) }
+  }
 }
 
 /// From the `Authorization` header to a ``Principal``.
@@ -28,13 +67,23 @@ public final class Authenticator: Sendable {
   static let cacheLifetime = Duration.seconds(1)
   static let cacheMax = 10_000
 
+  /// Uses of a key within this time are noted once.
+  static let keyUsePeriod = Duration.seconds(60)
+
   private struct Entry {
     let user: User
+    let readAt: ContinuousClock.Instant
+  }
+  private struct ClientEntry {
+    let client: APIClientRecord
     let readAt: ContinuousClock.Instant
   }
   private let store: any Store
   private let tokens: AccessTokens
   private let cache = Mutex<[UUID: Entry]>([:])
+  /// By the visible part of the key.
+  private let clients = Mutex<[String: ClientEntry]>([:])
+  private let keyUses = Mutex<[UUID: ContinuousClock.Instant]>([:])
   private let passwordChanges = Mutex<[UUID: Date]>([:])
 
   init(store: any Store, tokens: AccessTokens) {
@@ -43,12 +92,13 @@ public final class Authenticator: Sendable {
   }
 
   /// - Throws: ``APIError`` `unauthenticated` or `token_expired`, both with `WWW-Authenticate`.
-  func principal(_ header: String?) async throws -> Principal {
+  func principal(_ header: String?, from address: String) async throws -> Principal {
     guard let header else { throw Self.refusal(.unauthenticated, "sign in: POST \(RouteTable.base)/auth/login") }
     let parts = header.split(separator: " ", maxSplits: 1)
     guard parts.count == 2, parts[0].lowercased() == "bearer" else {
       throw Self.refusal(.unauthenticated, "the Authorization header is not of the form: Bearer TOKEN")
     }
+    if parts[1].hasPrefix(APIKey.marker) { return try await client(String(parts[1]), from: address) }
     let claims: AccessClaims
     do throws(AccessTokenError) { claims = try await tokens.verify(String(parts[1])) } catch {
       switch error {
@@ -61,9 +111,49 @@ public final class Authenticator: Sendable {
     guard user.isActive, !isOutdated else {
       throw Self.refusal(.unauthenticated, "the token is not valid any more: sign in again")
     }
-    return Principal(
-      userID: user.id, email: user.email.value, scopes: user.roles.scopes,
-      mustChangePassword: user.mustChangePassword)
+    return Principal(user)
+  }
+
+  /// - Throws: the same refusal whether there is no such key, its secret is wrong, or it or its client was taken away.
+  private func client(_ text: String, from address: String) async throws -> Principal {
+    let now = Date()
+    guard let key = APIKey(text), let client = try await client(keyPrefix: key.prefix), client.isActive,
+      let stored = client.keys.first(where: { $0.prefix == key.prefix }), key.matches(digest: stored.digest)
+    else { throw Self.refusal(.unauthenticated, "the key is not valid") }
+    guard !stored.isExpired(at: now) else { throw Self.refusal(.tokenExpired, "the key has expired: make a new one") }
+    let principal = Principal(client)
+    // Wrong places are told apart by the endpoint, which records them; they don't count as use.
+    if principal.mayCome(from: address), isFirstUse(of: stored.id) {
+      try await store.noteAPIKeyUse(id: stored.id, from: address)
+    }
+    return principal
+  }
+
+  private func client(keyPrefix: String) async throws -> APIClientRecord? {
+    let now = ContinuousClock.now
+    if let entry = clients.withLock({ $0[keyPrefix] }), now - entry.readAt < Self.cacheLifetime { return entry.client }
+    guard let client = try await store.apiClient(keyPrefix: keyPrefix) else { return nil }
+    clients.withLock { clients in
+      if clients.count >= Self.cacheMax { clients.removeAll() }
+      clients[keyPrefix] = ClientEntry(client: client, readAt: now)
+    }
+    return client
+  }
+
+  private func isFirstUse(of key: UUID) -> Bool {
+    let now = ContinuousClock.now
+    return keyUses.withLock { uses in
+      if let last = uses[key], now - last < Self.keyUsePeriod { return false }
+      if uses.count >= Self.cacheMax { uses.removeAll() }
+      uses[key] = now
+      return true
+    }
+  }
+
+  /// Call after a change of roles or clients.
+  func forgetAll() {
+    cache.withLock { $0.removeAll() }
+    clients.withLock { $0.removeAll() }
   }
 
   /// Call after every change of an account.

@@ -9,6 +9,10 @@ public enum ErrorCode: String, Sendable, CaseIterable {
   case tokenExpired = "token_expired"
   case missingScope = "missing_scope"
   case passwordChangeRequired = "password_change_required"
+  case beyondAuthority = "beyond_authority"
+  case outsideDelegation = "outside_delegation"
+  case addressNotAllowed = "address_not_allowed"
+  case accountRequired = "account_required"
   case notFound = "not_found"
   case methodNotAllowed = "method_not_allowed"
   case requestTimeout = "request_timeout"
@@ -32,7 +36,9 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     switch self {
     case .invalidJSON, .invalidRequest: .badRequest
     case .unauthenticated, .tokenExpired: .unauthorized
-    case .missingScope, .passwordChangeRequired: .forbidden
+    case .missingScope, .passwordChangeRequired, .beyondAuthority, .outsideDelegation, .addressNotAllowed,
+      .accountRequired:
+      .forbidden
     case .notFound: .notFound
     case .methodNotAllowed: .methodNotAllowed
     case .requestTimeout: .requestTimeout
@@ -59,6 +65,10 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .tokenExpired: "The token has expired: refresh it."
     case .missingScope: "The caller's roles lack the scope of this operation; details.required names it."
     case .passwordChangeRequired: "The password must be changed first."
+    case .beyondAuthority: "Nobody gives, takes or changes what he doesn't hold; details.missing lists the scopes."
+    case .outsideDelegation: "The change reaches beyond the caller's prefixes or actions; details lists where."
+    case .addressNotAllowed: "The API client's requests may not come from this address."
+    case .accountRequired: "This is for accounts, not for API clients."
     case .notFound: "There is no such thing."
     case .methodNotAllowed: "The path exists, the method does not; Allow lists the methods."
     case .requestTimeout: "The body did not arrive in time."

@@ -23,7 +23,6 @@ struct Endpoint: Sendable {
   /// - Parameter call: set once the request is well formed.
   private func serve(_ request: Request, _ context: APIContext, _ call: inout Call?) async throws -> Reply {
     let principal = try await admit(request, context)
-    if let principal { context.notes.note(userID: principal.id) }
     var warnings: [String] = []
     let query = try checkedQuery(request, &warnings)
     let path = try pathParameters(context)
@@ -55,15 +54,24 @@ struct Endpoint: Sendable {
   /// The caller, where the route wants one; throws where it may not call.
   private func admit(_ request: Request, _ context: APIContext) async throws -> Principal? {
     guard route.access != .open else { return nil }
-    let principal = try await services.authenticator.principal(request.headers[.authorization])
+    let principal = try await services.authenticator.principal(
+      request.headers[.authorization], from: context.remoteAddress)
     AuditedRequest.current?.identify(as: principal.actor)
-    guard case .scope(let scope) = route.access else { return principal }
     context.notes.note(userID: principal.id)
+    guard principal.mayCome(from: context.remoteAddress) else {
+      throw APIError(.addressNotAllowed, "this API client may not call from \(context.remoteAddress)")
+    }
+    guard case .scope(let scope) = route.access else {
+      guard principal.kind == .user else {
+        throw APIError(.accountRequired, "this is for accounts: an API client has no password and no session")
+      }
+      return principal
+    }
     if principal.mustChangePassword {
       throw APIError(
         .passwordChangeRequired, "change the password first: POST \(RouteTable.base)/auth/change-password")
     }
-    guard principal.scopes.grants(scope) else {
+    guard principal.permissions.grants(scope) else {
       throw APIError(
         .missingScope, "this needs the scope \(scope.rawValue)", details: ["required": .string(scope.rawValue)])
     }

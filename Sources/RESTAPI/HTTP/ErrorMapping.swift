@@ -1,4 +1,5 @@
 import Identity
+import Rules
 import Storage
 
 /// Failures of the layers below, in the words of the API. The one place that knows both.
@@ -7,6 +8,13 @@ enum ErrorMapping {
   static func apiError(for error: any Error) -> APIError? {
     switch error {
     case let error as StorageError: storage(error)
+    case let error as DelegationError:
+      APIError(
+        .outsideDelegation, "the change reaches beyond what was delegated to you",
+        details: .array(
+          error.faults.map {
+            ["path": .string($0.path), "code": "outside_delegation", "message": .string($0.message)]
+          }))
     case let error as NodeCallError: error.apiError
     case is PasswordWorker.QueueFull:
       APIError(.tooManyRequests, "too many passwords are being checked at once").retry(afterSeconds: 1)

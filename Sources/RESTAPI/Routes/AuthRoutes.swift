@@ -30,7 +30,7 @@ enum AuthRoutes {
       .get, RouteTable.base + "/auth/me", "me", tag: "auth", "The caller's own account.", access: .signedIn,
       answer: .data(UserRoutes.user)
     ) { call, services in
-      .data(UserRoutes.json(try await services.store.user(id: try call.caller().userID)))
+      .data(UserRoutes.json(try await services.store.user(id: try call.account().subjectID)))
     },
     Route(
       .post, RouteTable.base + "/auth/change-password", "changePassword", tag: "auth",
@@ -99,20 +99,20 @@ enum AuthRoutes {
     if let text = call.body.present("refresh_token")?.string {
       if let token = RefreshToken(text) { try await services.store.revokeRefreshTokenFamily(digest: token.digest) }
     } else {
-      try await services.store.revokeRefreshTokens(userID: try call.caller().userID)
+      try await services.store.revokeRefreshTokens(userID: try call.account().subjectID)
     }
     return .data(["signed_out": true])
   }
 
   @Sendable private static func changePassword(_ call: Call, _ services: Services) async throws -> Reply {
-    let caller = try call.caller()
-    try refuseIfThrottled(caller.email, call, services)
-    let user = try await services.store.user(id: caller.userID)
+    let caller = try call.account()
+    try refuseIfThrottled(caller.name, call, services)
+    let user = try await services.store.user(id: caller.subjectID)
     let current = Password(try call.body.text("current_password"))
     let new = Password(try call.body.text("new_password"))
     let hasher = services.hasher
     guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
-      if services.throttle.failed(account: caller.email, address: call.remoteAddress) {
+      if services.throttle.failed(account: caller.name, address: call.remoteAddress) {
         try await recordLockOut(user.email, services)
       }
       throw APIError.validation("current_password", "wrong", "is not the current password")

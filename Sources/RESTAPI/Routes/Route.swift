@@ -8,7 +8,7 @@ import Storage
 public enum Access: Hashable, Sendable {
   /// Everybody.
   case open
-  /// Whoever is signed in; also while the password must be changed.
+  /// Whoever is signed in with an account; also while the password must be changed.
   case signedIn
   /// Whoever holds the scope and has changed the first password.
   case scope(Scope)
@@ -92,7 +92,8 @@ public struct Route: Sendable {
 
   /// Whether sending it again with the same `Idempotency-Key` gives the first answer again.
   public var takesIdempotencyKey: Bool {
-    guard method == .post, access != .open, tag != "auth" else { return false }
+    // A key is shown once: its answer is not kept.
+    guard method == .post, access != .open, tag != "auth", operation != "createClientKey" else { return false }
     switch answer {
     case .data, .created: return true
     case .page, .document, .text: return false
@@ -122,11 +123,14 @@ public struct Route: Sendable {
     if !pathParameters.isEmpty { codes.formUnion([.notFound, .invalidRequest]) }
     switch access {
     case .open: break
-    case .signedIn: codes.formUnion([.unauthenticated, .tokenExpired, .databaseUnavailable])
+    case .signedIn:
+      codes.formUnion([.unauthenticated, .tokenExpired, .accountRequired, .addressNotAllowed, .databaseUnavailable])
     case .scope:
       codes.formUnion([
-        .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .databaseUnavailable,
+        .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .addressNotAllowed,
+        .databaseUnavailable,
       ])
+      if access == .scope(.rulesWrite) { codes.insert(.outsideDelegation) }
     }
     return ErrorCode.allCases.filter(codes.contains)
   }
@@ -159,6 +163,13 @@ public struct Call: Sendable {
     return id
   }
 
+  /// Of a route that is for accounts.
+  func account() throws -> Principal {
+    let caller = try caller()
+    guard caller.kind == .user else { throw Fault("a route for accounts is called by a client") }
+    return caller
+  }
+
   func caller() throws -> Principal {
     guard let principal else { throw Fault("an open route asks for its caller") }
     return principal
@@ -179,8 +190,7 @@ public struct Call: Sendable {
 
   /// Who is written into the history.
   func author() throws -> Author {
-    let caller = try caller()
-    return Author(userID: caller.userID, email: caller.email)
+    try caller().author
   }
 }
 

@@ -36,6 +36,7 @@ enum RuleSetRoutes {
       "Delete a rule set with its revisions; not while an attachment names it.", access: .scope(.rulesWrite),
       answer: .data(.object([.required("deleted", .boolean)])), errors: [.conflict, .staleRevision]
     ) { call, services in
+      guard try call.caller().permissions.ruleLimits == nil else { throw DelegationError.notARule }
       try await services.store.deleteRuleSet(
         named: try call.parameter("name"), expectedRevision: try call.expectedRevision())
       return .data(["deleted": true])
@@ -180,7 +181,10 @@ enum RuleSetRoutes {
 extension Call {
   /// Who edits, why, and on what: `If-Match` holds the revision's number as `ETag` gave it.
   func edit() throws -> RuleSetEdit {
-    RuleSetEdit(author: try author(), reason: query["reason"]?.string, expectedRevision: try expectedRevision())
+    let caller = try caller()
+    return RuleSetEdit(
+      author: caller.author, reason: query["reason"]?.string, expectedRevision: try expectedRevision(),
+      limits: caller.permissions.ruleLimits)
   }
 
   /// Nil: whatever is there. 0, which no revision has, for a tag that isn't of a rule set.

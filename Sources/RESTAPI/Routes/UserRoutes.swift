@@ -24,7 +24,7 @@ enum UserRoutes {
     },
     Route(
       .post, base, "createUser", tag: "users", "Create an account.", access: .scope(.usersWrite), body: newUser,
-      answer: .created(user), errors: [.conflict, .tooManyRequests], handler: create),
+      answer: .created(user), errors: [.conflict, .beyondAuthority, .tooManyRequests], handler: create),
     Route(
       .get, base + "/{id}", "getUser", tag: "users", "One account.", access: .scope(.usersRead), answer: .data(user)
     ) { call, services in
@@ -35,14 +35,19 @@ enum UserRoutes {
       .patch, base + "/{id}", "updateUser", tag: "users",
       "Change an account. A new password, other roles or deactivation ends its sessions.",
       access: .scope(.usersWrite), body: newUser.partial(named: "UserPatch"), answer: .data(user),
-      errors: [.conflict, .preconditionFailed, .tooManyRequests], handler: update),
+      errors: [.conflict, .preconditionFailed, .beyondAuthority, .tooManyRequests], handler: update),
     Route(
       .delete, base + "/{id}", "deleteUser", tag: "users", "Delete an account; the last active Admin stays.",
       access: .scope(.usersWrite), answer: .data(.object([.required("deleted", .boolean)])),
-      errors: [.conflict, .preconditionFailed]
+      errors: [.conflict, .preconditionFailed, .beyondAuthority]
     ) { call, services in
       let id = try call.identifier("id", of: "user")
-      try await services.store.deleteUser(id: id, if: try call.precondition(content))
+      let precondition = try call.precondition(content)
+      let caller = try call.caller().permissions
+      try await services.store.deleteUser(id: id) { user in
+        try precondition(user)
+        try caller.check(mayGrant: user.permissions)
+      }
       services.authenticator.forget(id)
       return .data(["deleted": true])
     },
@@ -55,6 +60,7 @@ enum UserRoutes {
     .object([
       .required("email", Shapes.email), .optional("name", .text(max: 128), default: ""),
       .required("password", Shapes.newPassword), .required("roles", roles),
+      .optional("custom_roles", .array(Shapes.name, max: 16), default: [], "Names of roles made of selected scopes"),
       .optional("is_active", .boolean, default: true),
       .optional("must_change_password", .boolean, default: false, "Only the password can be changed after signing in"),
     ]))
@@ -64,6 +70,7 @@ enum UserRoutes {
     .object([
       .required("id", Shapes.uuid), .required("email", .string()), .required("name", .string()),
       .required("roles", .array(.words(Role.allCases.map(\.rawValue)), max: Int.max)),
+      .required("custom_roles", .array(.string(), max: Int.max)),
       .required("scopes", .array(.words(Scope.allCases.map(\.rawValue)), max: Int.max)),
       .required("is_active", .boolean), .required("must_change_password", .boolean),
       .required("created_at", .timestamp), .required("updated_at", .timestamp),
@@ -74,7 +81,8 @@ enum UserRoutes {
     [
       "id": .string(user.id.uuidString.lowercased()), "email": .string(user.email.value), "name": .string(user.name),
       "roles": .strings(user.roles.sorted().map(\.rawValue)),
-      "scopes": .strings(user.roles.scopes.sorted().map(\.rawValue)), "is_active": .bool(user.isActive),
+      "custom_roles": .strings(user.customRoles.map(\.name)),
+      "scopes": .strings(user.permissions.scopes.sorted().map(\.rawValue)), "is_active": .bool(user.isActive),
       "must_change_password": .bool(user.mustChangePassword), "created_at": .time(user.createdAt),
       "updated_at": .time(user.updatedAt), "last_sign_in_at": .time(user.lastSignInAt),
     ]
@@ -84,29 +92,48 @@ enum UserRoutes {
   @Sendable private static func content(_ user: User) -> JSONValue {
     [
       "email": .string(user.email.value), "name": .string(user.name),
-      "roles": .strings(user.roles.sorted().map(\.rawValue)), "is_active": .bool(user.isActive),
+      "roles": .strings(user.roles.sorted().map(\.rawValue)),
+      "custom_roles": .strings(user.customRoles.map(\.name)), "is_active": .bool(user.isActive),
       "must_change_password": .bool(user.mustChangePassword), "password": .string(user.passwordHash),
     ]
   }
 
   private static func roles(_ body: JSONValue) throws -> Set<Role>? {
     guard body["roles"] != nil else { return nil }
-    let roles = Set(body.texts("roles").compactMap(Role.init))
-    guard !roles.isEmpty else { throw APIError.validation("roles", "too_few", "an account has at least one role") }
+    return Set(body.texts("roles").compactMap(Role.init))
+  }
+
+  /// The custom roles that the body names; nil where it doesn't say.
+  private static func customRoles(_ body: JSONValue, _ services: Services) async throws -> [CustomRole]? {
+    guard body["custom_roles"] != nil else { return nil }
+    var roles: [CustomRole] = []
+    for (index, name) in body.texts("custom_roles").enumerated() where !roles.contains(where: { $0.name == name }) {
+      do { roles.append(try await services.store.role(named: name)) } catch StorageError.notFound {
+        throw APIError.validation("custom_roles[\(index)]", "not_found", "there is no such role")
+      }
+    }
     return roles
+  }
+
+  private static func check(_ roles: Set<Role>, _ customRoles: [CustomRole]) throws {
+    guard roles.isEmpty, customRoles.isEmpty else { return }
+    throw APIError.validation("roles", "too_few", "an account has at least one role")
   }
 
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
     let email = try Email(try call.body.text("email"))
     let password = Password(try call.body.text("password"))
     guard let roles = try roles(call.body) else { throw Fault("roles are required") }
+    let customRoles = try await customRoles(call.body, services) ?? []
+    try check(roles, customRoles)
+    try call.caller().permissions.check(mayGrant: Permissions(roles: roles, customRoles: customRoles))
     try AuthRoutes.check(password, for: email, path: "password")
     let hasher = services.hasher
     let hash = try await AuthRoutes.hash(services) { try hasher.hash(password) }
     let user = try await services.store.createUser(
       NewUser(
         email: email, name: try call.body.text("name"), passwordHash: hash, roles: roles,
-        isActive: call.body["is_active"]?.bool ?? true,
+        customRoles: customRoles.map(\.name), isActive: call.body["is_active"]?.bool ?? true,
         mustChangePassword: call.body["must_change_password"]?.bool ?? false))
     return Reply.created(json(user), at: "\(base)/\(user.id.uuidString.lowercased())").tagged(content(user))
   }
@@ -114,8 +141,10 @@ enum UserRoutes {
   @Sendable private static func update(_ call: Call, _ services: Services) async throws -> Reply {
     let id = try call.identifier("id", of: "user")
     let email = try call.body["email"]?.string.map { try Email($0) }
+    let customRoles = try await customRoles(call.body, services)
     var change = UserChange(
       email: email, name: call.body["name"]?.string, roles: try roles(call.body),
+      customRoles: customRoles?.map(\.name),
       isActive: call.body["is_active"]?.bool, mustChangePassword: call.body["must_change_password"]?.bool)
     if let text = call.body["password"]?.string {
       let password = Password(text)
@@ -124,7 +153,16 @@ enum UserRoutes {
       let hasher = services.hasher
       change.passwordHash = try await AuthRoutes.hash(services) { try hasher.hash(password) }
     }
-    let user = try await services.store.updateUser(id: id, change, if: try call.precondition(content))
+    let precondition = try call.precondition(content)
+    let caller = try call.caller().permissions
+    let user = try await services.store.updateUser(id: id, change) { [change] old in
+      try precondition(old)
+      let roles = change.roles ?? old.roles
+      try check(roles, customRoles ?? old.customRoles)
+      // Whoever could set the password of an account that may more than he would be that account.
+      try caller.check(mayGrant: old.permissions)
+      try caller.check(mayGrant: Permissions(roles: roles, customRoles: customRoles ?? old.customRoles))
+    }
     if change.passwordHash == nil {
       services.authenticator.forget(id)
     } else {

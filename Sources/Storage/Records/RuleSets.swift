@@ -74,10 +74,15 @@ public struct RuleSetEdit: Sendable {
   public var reason: String?
   /// The revision that the editor saw; nil to change whatever is newest.
   public var expectedRevision: UInt64?
+  /// How far the author may go: each change within one of these. Nil: without limits.
+  public var limits: [DelegationLimits]?
 
-  public init(author: Author, reason: String? = nil, expectedRevision: UInt64? = nil) {
+  public init(
+    author: Author, reason: String? = nil, expectedRevision: UInt64? = nil, limits: [DelegationLimits]? = nil
+  ) {
     self.author = author
     self.reason = reason
     self.expectedRevision = expectedRevision
+    self.limits = limits
   }
 }

@@ -9,6 +9,8 @@ public struct User: Hashable, Sendable, Identifiable {
   /// A PHC string; treat as a secret.
   public var passwordHash: String
   public var roles: Set<Role>
+  /// Beside those; by name.
+  public var customRoles: [CustomRole] = []
   public var isActive: Bool
   public var mustChangePassword: Bool
   public var createdAt: Date
@@ -22,17 +24,20 @@ public struct NewUser: Sendable {
   public var name: String
   public var passwordHash: String
   public var roles: Set<Role>
+  /// Names.
+  public var customRoles: [String]
   public var isActive: Bool
   public var mustChangePassword: Bool
 
   public init(
-    email: Email, name: String, passwordHash: String, roles: Set<Role>, isActive: Bool = true,
-    mustChangePassword: Bool = false
+    email: Email, name: String, passwordHash: String, roles: Set<Role>, customRoles: [String] = [],
+    isActive: Bool = true, mustChangePassword: Bool = false
   ) {
     self.email = email
     self.name = name
     self.passwordHash = passwordHash
     self.roles = roles
+    self.customRoles = customRoles
     self.isActive = isActive
     self.mustChangePassword = mustChangePassword
   }
@@ -46,17 +51,20 @@ public struct UserChange: Sendable {
   public var name: String?
   public var passwordHash: String?
   public var roles: Set<Role>?
+  /// Names.
+  public var customRoles: [String]?
   public var isActive: Bool?
   public var mustChangePassword: Bool?
 
   public init(
     email: Email? = nil, name: String? = nil, passwordHash: String? = nil, roles: Set<Role>? = nil,
-    isActive: Bool? = nil, mustChangePassword: Bool? = nil
+    customRoles: [String]? = nil, isActive: Bool? = nil, mustChangePassword: Bool? = nil
   ) {
     self.email = email
     self.name = name
     self.passwordHash = passwordHash
     self.roles = roles
+    self.customRoles = customRoles
     self.isActive = isActive
     self.mustChangePassword = mustChangePassword
   }

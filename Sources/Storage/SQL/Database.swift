@@ -18,6 +18,12 @@ enum SQLValue: Hashable, Sendable {
   /// Revision numbers: from 1 and far below Int64's end; a larger one from outside matches nothing.
   init(revision: UInt64) { self = .integer(Int64(clamping: revision)) }
 
+  /// NULL for nil.
+  static func json(_ value: (some Encodable)?) throws -> SQLValue {
+    guard let value else { return .null }
+    return try json(value)
+  }
+
   static func json(_ value: some Encodable) throws -> SQLValue {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
@@ -150,6 +156,14 @@ struct RowReader {
   mutating func choice<E: RawRepresentable<String>>(_ type: E.Type = E.self) throws(StorageError) -> E {
     guard let choice = E(rawValue: try text()) else { throw unexpected("a known \(E.self)") }
     return choice
+  }
+
+  mutating func jsonOrNil<T: Decodable>(_ type: T.Type = T.self) throws(StorageError) -> T? {
+    guard next < values.count, values[next] != .null else {
+      _ = try value()
+      return nil
+    }
+    return try json(type)
   }
 
   mutating func json<T: Decodable>(_ type: T.Type = T.self) throws(StorageError) -> T {

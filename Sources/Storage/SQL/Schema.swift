@@ -146,5 +146,6 @@ enum Schema {
         """,
         "CREATE INDEX idempotency_keys_by_time ON idempotency_keys (created_at)",
       ]),
+    AccessSchema.migration(number: 6),
   ]
 }

@@ -12,7 +12,8 @@ extension User {
   func audited(passwordChanged: Bool) -> AuditedState {
     var members: [String: JSONValue] = [
       "email": .string(email.value), "name": .string(name), "roles": .strings(roles.sorted().map(\.rawValue)),
-      "is_active": .bool(isActive), "must_change_password": .bool(mustChangePassword),
+      "custom_roles": .strings(customRoles.map(\.name)), "is_active": .bool(isActive),
+      "must_change_password": .bool(mustChangePassword),
     ]
     if passwordChanged { members["password_changed"] = true }
     return AuditedState(id, .object(members))

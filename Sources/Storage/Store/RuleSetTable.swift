@@ -79,6 +79,7 @@ enum RuleSetTable {
 
 extension SQLStore {
   func createRuleSet(_ content: RuleSet, description: String, _ edit: RuleSetEdit) async throws -> StoredRuleSet {
+    if let limits = edit.limits { try content.checkDelegation(from: nil, limits: limits) }
     let head = RuleSetTable.Head(id: UUID(), revision: 1, createdAt: timestamp)
     return try await change { session, trail in
       try session.execute(
@@ -131,6 +132,11 @@ extension SQLStore {
       try change(&draft)
       draft.content.revision = head.revision
       if draft == oldDraft { return old }
+      // Here, beside the change itself: no route can forget it, and nobody's edit comes in between.
+      if let limits = edit.limits {
+        try draft.content.checkDelegation(from: oldDraft.content, limits: limits)
+        if draft.description != oldDraft.description { throw DelegationError.notARule }
+      }
       let next = head.revision + 1
       try session.execute(
         "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",

@@ -25,7 +25,7 @@ enum UserTable {
   static func find(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> User {
     let user = try session.first("SELECT \(columns) FROM users WHERE id = $1", [SQLValue(id)], read)
     guard let user else { throw .notFound(kind: "user", key: SQLValue(id).plainText) }
-    return user
+    return try user.withCustomRoles(session)
   }
 
   /// Until the transaction ends, nobody else changes the account or signs it in. Nil if there is none.
@@ -48,6 +48,7 @@ enum UserTable {
         SQLValue(new.mustChangePassword), SQLValue(hasSeededPassword), SQLValue(at),
       ])
     try insertRoles(new.roles, id, session)
+    try RoleTable.set(new.customRoles, ofUser: id, session)
     return try find(id, session)
   }
 
@@ -73,6 +74,13 @@ enum UserTable {
 }
 
 extension User {
+  /// As it is, once the row is read.
+  fileprivate func withCustomRoles(_ session: any SQLSession) throws(StorageError) -> User {
+    var copy = self
+    copy.customRoles = try RoleTable.roles(ofUser: id, session)
+    return copy
+  }
+
   fileprivate var isActiveAdmin: Bool { isActive && roles.contains(.admin) }
 }
 
@@ -104,7 +112,8 @@ extension SQLStore {
   func user(email: Email) async throws -> User? {
     try await database.read { session in
       try session.first(
-        "SELECT \(UserTable.columns) FROM users WHERE email = $1", [.text(email.value)], UserTable.read)
+        "SELECT \(UserTable.columns) FROM users WHERE email = $1", [.text(email.value)], UserTable.read)?
+        .withCustomRoles(session)
     }
   }
 
@@ -116,8 +125,10 @@ extension SQLStore {
       conditions.add("id IN (SELECT user_id FROM user_roles WHERE role = $?)", .text(role.rawValue))
     }
     return try await database.read { [conditions] session in
-      try session.page(
+      var users = try session.page(
         select: UserTable.columns, from: "users", conditions, order: "email", page, UserTable.read)
+      users.items = try users.items.map { try $0.withCustomRoles(session) }
+      return users
     }
   }
 
@@ -147,9 +158,13 @@ extension SQLStore {
         try session.execute("DELETE FROM user_roles WHERE user_id = $1", [SQLValue(id)])
         try UserTable.insertRoles(roles, id, session)
       }
+      if let names = change.customRoles, names.sorted() != old.customRoles.map(\.name) {
+        try RoleTable.set(names, ofUser: id, session)
+      }
       let new = try UserTable.find(id, session)
       if old.isActiveAdmin && !new.isActiveAdmin { try UserTable.checkAdministrators(session) }
-      if change.passwordHash != nil || new.roles != old.roles || (old.isActive && !new.isActive) {
+      if change.passwordHash != nil || new.roles != old.roles || new.customRoles != old.customRoles
+        || (old.isActive && !new.isActive) {
         try RefreshTokenTable.revokeAll(of: id, at: at, session)
       }
       trail.changed("user", from: old.audited, to: new.audited(passwordChanged: change.passwordHash != nil))

@@ -1,0 +1,194 @@
+import Audit
+import Foundation
+import Identity
+import JSONValues
+import Packets
+import Rules
+
+/// The rows of API clients and their keys.
+enum ClientTable {
+  static let columns =
+    "id, name, description, scopes, limits, sources, is_active, created_by_id, created_by_email, created_at, updated_at"
+  static let keyColumns = "id, prefix, digest, created_at, expires_at, last_used_at, last_used_from"
+
+  static func read(_ row: inout RowReader) throws(StorageError) -> APIClientRecord {
+    APIClientRecord(
+      id: try row.uuid(), name: try row.text(), description: try row.text(), scopes: try row.json(),
+      limits: try row.jsonOrNil(), sources: try row.json(), isActive: try row.flag(), keys: [],
+      createdBy: Author(userID: try row.uuidOrNil(), email: try row.text()), createdAt: try row.date(),
+      updatedAt: try row.date())
+  }
+
+  static func readKey(_ row: inout RowReader) throws(StorageError) -> APIKeyRecord {
+    APIKeyRecord(
+      id: try row.uuid(), prefix: try row.text(), digest: try row.text(), createdAt: try row.date(),
+      expiresAt: try row.dateOrNil(), lastUsedAt: try row.dateOrNil(), lastUsedFrom: try row.text())
+  }
+
+  static func keys(of id: UUID, _ session: any SQLSession) throws(StorageError) -> [APIKeyRecord] {
+    try session.all(
+      "SELECT \(keyColumns) FROM api_keys WHERE client_id = $1 ORDER BY created_at, id", [SQLValue(id)], readKey)
+  }
+
+  static func find(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> APIClientRecord {
+    let client = try session.first("SELECT \(columns) FROM api_clients WHERE id = $1", [SQLValue(id)], read)
+    guard var client else { throw .notFound(kind: "API client", key: SQLValue(id).plainText) }
+    client.keys = try keys(of: id, session)
+    return client
+  }
+
+  /// Until the transaction ends, nobody else changes the client or its keys.
+  static func lock(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> APIClientRecord {
+    try session.execute("UPDATE api_clients SET name = name WHERE id = $1", [SQLValue(id)])
+    return try find(id, session)
+  }
+}
+
+extension APIClientRecord {
+  /// Keys by their visible part.
+  var audited: AuditedState {
+    AuditedState(
+      id,
+      [
+        "name": .string(name), "description": .string(description), "scopes": .strings(scopes.map(\.text)),
+        "limits": (try? limits.map { try .encoding($0) }) ?? .null, "sources": .strings(sources.map(\.description)),
+        "is_active": .bool(isActive),
+        "keys": .array(
+          keys.map { ["prefix": .string($0.prefix), "expires_at": .optional($0.expiresAt?.rfc3339)] }),
+      ])
+  }
+}
+
+extension SQLStore {
+  func createAPIClient(_ client: NewAPIClient) async throws -> APIClientRecord {
+    let at = timestamp
+    let id = UUID()
+    return try await change { session, trail in
+      try session.execute(
+        "INSERT INTO api_clients (\(ClientTable.columns)) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10)",
+        [
+          SQLValue(id), .text(client.name), .text(client.description), try .json(client.scopes),
+          try .json(client.limits), try .json(client.sources), SQLValue(client.isActive),
+          SQLValue(client.createdBy.userID), .text(client.createdBy.email), SQLValue(at),
+        ])
+      let made = try ClientTable.find(id, session)
+      trail.created("api_client", made.audited)
+      return made
+    }
+  }
+
+  func apiClient(id: UUID) async throws -> APIClientRecord {
+    try await database.read { try ClientTable.find(id, $0) }
+  }
+
+  func apiClients(_ page: Page) async throws -> Paged<APIClientRecord> {
+    try await database.read { session in
+      var clients = try session.page(
+        select: ClientTable.columns, from: "api_clients", order: "name", page, ClientTable.read)
+      for index in clients.items.indices {
+        clients.items[index].keys = try ClientTable.keys(of: clients.items[index].id, session)
+      }
+      return clients
+    }
+  }
+
+  func updateAPIClient(
+    id: UUID, _ change: APIClientChange, if check: @escaping Check<APIClientRecord>
+  ) async throws -> APIClientRecord {
+    let at = timestamp
+    return try await self.change { session, trail in
+      let old = try ClientTable.lock(id, session)
+      try check(old)
+      try session.execute(
+        """
+        UPDATE api_clients SET name = $2, description = $3, scopes = $4, limits = $5, sources = $6, is_active = $7,
+          updated_at = $8 WHERE id = $1
+        """,
+        [
+          SQLValue(id), .text(change.name ?? old.name), .text(change.description ?? old.description),
+          try .json(change.scopes ?? old.scopes), try .json(change.limits ?? old.limits),
+          try .json(change.sources ?? old.sources), SQLValue(change.isActive ?? old.isActive), SQLValue(at),
+        ])
+      let new = try ClientTable.find(id, session)
+      trail.changed("api_client", from: old.audited, to: new.audited)
+      return new
+    }
+  }
+
+  func deleteAPIClient(id: UUID, if check: @escaping Check<APIClientRecord>) async throws {
+    try await change { session, trail in
+      let old = try ClientTable.lock(id, session)
+      try check(old)
+      try session.execute("DELETE FROM api_clients WHERE id = $1", [SQLValue(id)])
+      trail.deleted("api_client", old.audited)
+    }
+  }
+
+  func addAPIKey(
+    _ key: NewAPIKey, toClient id: UUID, if check: @escaping Check<APIClientRecord>
+  ) async throws -> APIClientRecord {
+    let at = timestamp
+    return try await change { session, trail in
+      let old = try ClientTable.lock(id, session)
+      try check(old)
+      // What has ended makes room.
+      try session.execute(
+        "DELETE FROM api_keys WHERE client_id = $1 AND expires_at IS NOT NULL AND expires_at <= $2",
+        [SQLValue(id), SQLValue(at)])
+      let count = try session.count("SELECT COUNT(*) FROM api_keys WHERE client_id = $1", [SQLValue(id)])
+      guard count < NewAPIKey.countMax else {
+        throw StorageError.invalid(
+          field: "keys", reason: "a client has at most \(NewAPIKey.countMax) keys: revoke one first")
+      }
+      if let end = key.othersEndAt {
+        try session.execute(
+          "UPDATE api_keys SET expires_at = $2 WHERE client_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+          [SQLValue(id), SQLValue(end)])
+      }
+      try session.execute(
+        """
+        INSERT INTO api_keys (id, client_id, prefix, digest, created_at, expires_at, last_used_from)
+          VALUES ($1, $2, $3, $4, $5, $6, '')
+        """,
+        [
+          SQLValue(UUID()), SQLValue(id), .text(key.prefix), .text(key.digest), SQLValue(at), SQLValue(key.expiresAt),
+        ])
+      let new = try ClientTable.find(id, session)
+      trail.changed("api_client", from: old.audited, to: new.audited)
+      return new
+    }
+  }
+
+  func removeAPIKey(
+    id keyID: UUID, ofClient id: UUID, if check: @escaping Check<APIClientRecord>
+  ) async throws -> APIClientRecord {
+    try await change { session, trail in
+      let old = try ClientTable.lock(id, session)
+      try check(old)
+      let removed = try session.execute(
+        "DELETE FROM api_keys WHERE id = $1 AND client_id = $2", [SQLValue(keyID), SQLValue(id)])
+      guard removed > 0 else { throw StorageError.notFound(kind: "key", key: SQLValue(keyID).plainText) }
+      let new = try ClientTable.find(id, session)
+      trail.changed("api_client", from: old.audited, to: new.audited)
+      return new
+    }
+  }
+
+  func apiClient(keyPrefix: String) async throws -> APIClientRecord? {
+    try await database.read { session in
+      let id = try session.first("SELECT client_id FROM api_keys WHERE prefix = $1", [.text(keyPrefix)]) {
+        row throws(StorageError) in try row.uuid()
+      }
+      return try id.map { try ClientTable.find($0, session) }
+    }
+  }
+
+  func noteAPIKeyUse(id: UUID, from address: String) async throws {
+    let at = timestamp
+    try await bookkeep("what the client does with it is recorded") { session in
+      _ = try session.execute(
+        "UPDATE api_keys SET last_used_at = $2, last_used_from = $3 WHERE id = $1",
+        [SQLValue(id), SQLValue(at), .text(address)])
+    }
+  }
+}

@@ -1,0 +1,117 @@
+import Audit
+import Foundation
+import Identity
+import JSONValues
+import Rules
+
+/// The rows of custom roles.
+enum RoleTable {
+  static let columns = "id, name, description, scopes, limits, created_at, updated_at"
+
+  static func read(_ row: inout RowReader) throws(StorageError) -> CustomRole {
+    CustomRole(
+      id: try row.uuid(), name: try row.text(), description: try row.text(), scopes: try row.json(),
+      limits: try row.jsonOrNil(), createdAt: try row.date(), updatedAt: try row.date())
+  }
+
+  static func find(_ name: String, _ session: any SQLSession) throws(StorageError) -> CustomRole {
+    let role = try session.first("SELECT \(columns) FROM roles WHERE name = $1", [.text(name)], read)
+    guard let role else { throw .notFound(kind: "role", key: name) }
+    return role
+  }
+
+  /// Until the transaction ends, nobody else changes the role.
+  static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> CustomRole {
+    try session.execute("UPDATE roles SET name = name WHERE name = $1", [.text(name)])
+    return try find(name, session)
+  }
+
+  /// By name.
+  static func roles(ofUser id: UUID, _ session: any SQLSession) throws(StorageError) -> [CustomRole] {
+    try session.all(
+      """
+      SELECT \(columns) FROM roles WHERE id IN (SELECT role_id FROM user_custom_roles WHERE user_id = $1)
+        ORDER BY name
+      """, [SQLValue(id)], read)
+  }
+
+  /// Replaces what the account has. `StorageError.notFound` for an unknown name.
+  static func set(_ names: [String], ofUser id: UUID, _ session: any SQLSession) throws(StorageError) {
+    try session.execute("DELETE FROM user_custom_roles WHERE user_id = $1", [SQLValue(id)])
+    for name in Set(names).sorted() {
+      // Locked: a role that is changed at the same time is granted as it was when it was looked at, or as it is then.
+      let role = try lock(name, session)
+      try session.execute(
+        "INSERT INTO user_custom_roles (user_id, role_id) VALUES ($1, $2)", [SQLValue(id), SQLValue(role.id)])
+    }
+  }
+}
+
+extension CustomRole {
+  var audited: AuditedState {
+    AuditedState(
+      id,
+      [
+        "name": .string(name), "description": .string(description), "scopes": .strings(scopes.map(\.text)),
+        "limits": (try? limits.map { try .encoding($0) }) ?? .null,
+      ])
+  }
+}
+
+extension SQLStore {
+  func createRole(_ role: NewCustomRole) async throws -> CustomRole {
+    let at = timestamp
+    return try await change { session, trail in
+      try session.execute(
+        "INSERT INTO roles (\(RoleTable.columns)) VALUES ($1, $2, $3, $4, $5, $6, $6)",
+        [
+          SQLValue(UUID()), .text(role.name), .text(role.description), try .json(role.scopes),
+          try .json(role.limits), SQLValue(at),
+        ])
+      let made = try RoleTable.find(role.name, session)
+      trail.created("role", made.audited)
+      return made
+    }
+  }
+
+  func role(named name: String) async throws -> CustomRole {
+    try await database.read { try RoleTable.find(name, $0) }
+  }
+
+  func roles(_ page: Page) async throws -> Paged<CustomRole> {
+    try await database.read { session in
+      try session.page(select: RoleTable.columns, from: "roles", order: "name", page, RoleTable.read)
+    }
+  }
+
+  func updateRole(
+    named name: String, _ change: CustomRoleChange, if check: @escaping Check<CustomRole>
+  ) async throws -> CustomRole {
+    let at = timestamp
+    return try await self.change { session, trail in
+      let old = try RoleTable.lock(name, session)
+      try check(old)
+      let new = change.name ?? old.name
+      try session.execute(
+        "UPDATE roles SET name = $2, description = $3, scopes = $4, limits = $5, updated_at = $6 WHERE id = $1",
+        [
+          SQLValue(old.id), .text(new), .text(change.description ?? old.description),
+          try .json(change.scopes ?? old.scopes), try .json(change.limits ?? old.limits), SQLValue(at),
+        ])
+      let updated = try RoleTable.find(new, session)
+      trail.changed("role", from: old.audited, to: updated.audited)
+      return updated
+    }
+  }
+
+  func deleteRole(named name: String, if check: @escaping Check<CustomRole>) async throws {
+    try await change { session, trail in
+      let old = try RoleTable.lock(name, session)
+      try check(old)
+      do throws(StorageError) {
+        try session.execute("DELETE FROM roles WHERE id = $1", [SQLValue(old.id)])
+      } catch { throw error.naming(kind: "role", by: "accounts") }
+      trail.deleted("role", old.audited)
+    }
+  }
+}
