@@ -119,7 +119,8 @@ struct ClientTests {
     }
   }
 
-  @Test("A client comes from its prefixes only, and every try from elsewhere is recorded", arguments: TestBackend.allCases)
+  @Test(
+    "A client comes from its prefixes only, and every try from elsewhere is recorded", arguments: TestBackend.allCases)
   func sources(_ backend: TestBackend) async throws {
     try await TestAPI.with(backend, .live) { api in
       let admin = try await api.token()

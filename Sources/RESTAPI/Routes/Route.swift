@@ -74,7 +74,10 @@ public struct Route: Sendable {
   ]
 
   /// Whether a request may change something: then it leaves a record in the audit log, whatever comes of it.
-  var changes: Bool { method != .get }
+  var changes: Bool {
+    if case .scope(let scope) = access, scope.verb == "read" { return false }
+    return method != .get
+  }
 
   /// Segments of the template without the leading slash.
   var segments: [Substring] { path.dropFirst().split(separator: "/", omittingEmptySubsequences: false) }
