@@ -139,8 +139,11 @@ struct SessionTests {
     #expect(role.contains("rules:read,rules:write"))
     #expect(try stack.sluice("role list").contains("to 198.51.100.0/24 drop,pass"))
     _ = try stack.sluice("client create watch --scope '*:read' --from 127.0.0.0/8")
-    let first = try stack.sluice("client key create watch --expires 90d 2>/dev/null")
-    let key = try stack.sluice("client key create watch --expires 90d --overlap 0s 2>/dev/null")
+    func makeKey(_ options: String) throws -> String {
+      try stack.sluice("client key create watch \(options) 2>/dev/null").trimmingCharacters(in: .newlines)
+    }
+    let first = try makeKey("--expires 90d")
+    let key = try makeKey("--expires 90d --overlap 0s")
     #expect(key.hasPrefix("slk_") && key != first)
     func asClient(_ key: String, _ command: String) throws -> String {
       try stack.namespace.run(
