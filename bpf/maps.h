@@ -5,12 +5,21 @@
 
 #include "program.h"
 
+/* By slot. User space makes it and the next larger where the rules need more slots. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SLUICE_SLOTS_MAX);
+	__uint(max_entries, SLUICE_SLOTS_MIN);
 	__type(key, __u32);
 	__type(value, struct sluice_counter);
 } rule_counters SEC(".maps");
+
+/* By slot, what smaller rule_counters before these had counted. Only user space reads and writes it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SLUICE_SLOTS_MIN);
+	__type(key, __u32);
+	__type(value, struct sluice_counter);
+} carried_counters SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -100,8 +100,8 @@ static inline int sluice_program_info(int program, __u32 *identifier, char *name
 	return result;
 }
 
-/* Bytes of a map's values, or -errno. */
-static inline long sluice_map_value_size(int map)
+/* Bytes of a map's values and the number of its entries, or -errno. */
+static inline int sluice_map_sizes(int map, __u32 *value_size, __u32 *max_entries)
 {
 	struct bpf_map_info info;
 	__u32 byte_count = sizeof(info);
@@ -109,7 +109,9 @@ static inline long sluice_map_value_size(int map)
 
 	memset(&info, 0, sizeof(info));
 	result = bpf_obj_get_info_by_fd(map, &info, &byte_count);
-	return result < 0 ? result : (long)info.value_size;
+	*value_size = info.value_size;
+	*max_entries = info.max_entries;
+	return result;
 }
 
 /* The program in a link, and the interface that an XDP link is on: 0 after the interface went away. */

@@ -19,7 +19,7 @@ public struct ControlServer: Service {
   private let onReady: @Sendable () -> Void
 
   /// Longest message, bytes: a full rule set with room to spare.
-  public static let messageByteCountMax = 4 << 20
+  public static let messageByteCountMax = 64 << 20
 
   /// - Parameters:
   ///   - groupName: Name or number of the group whose members may use the socket; nil: the process's group.

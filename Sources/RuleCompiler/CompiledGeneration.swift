@@ -38,6 +38,7 @@ public struct CompiledGeneration: Hashable, Sendable {
     }
     features = forest.features
     generation.features = features
+    generation.slot_count = (rules.map(\.slot).max() ?? 0) + 1
     // A program that reads link words does so for every record.
     while words.count % 4 != 0 { words.append(0) }
     let emptyLink = UInt64(words.count / 4)

@@ -1,7 +1,7 @@
 /// The named limits of rule sets. Published by the daemon and the API under the keys of ``published``.
 public enum Limits {
   /// Rules in one rule set.
-  public static let rulesMax = 4000
+  public static let rulesMax = 100_000
   /// Entries that the rules of one set may become: one for each combination of a rule's lists.
   public static let entriesMax = 1 << 18
   /// Rules with the action `count` in one set: SLUICE_COUNT_RULES_MAX of the ABI.
@@ -17,7 +17,7 @@ public enum Limits {
   /// Bytes in the name of a network interface (IFNAMSIZ - 1).
   public static let interfaceNameByteCountMax = 15
   /// Bytes in a rule set written as text.
-  public static let textByteCountMax = 1 << 20
+  public static let textByteCountMax = 64 << 20
   /// Comparisons of rules' packets that the analysis of one set makes; about a microsecond each.
   public static let analysisStepsMax = 4_000_000
   /// Parts that what is left of one rule's packets may fall into.

@@ -22,11 +22,12 @@ public struct BPFMap: ~Copyable {
     try checkBPF("pin map", path) { bpf_obj_pin(descriptor.rawValue, path) }
   }
 
-  /// Bytes of a value.
-  func valueByteCount() throws(ProgramError) -> Int {
-    let result = sluice_map_value_size(descriptor.rawValue)
-    guard result >= 0 else { throw .system(systemError("read map info", name, code: CInt(-result))) }
-    return result
+  /// Bytes of a value, and how many keys an array has.
+  func sizes() throws(ProgramError) -> (valueByteCount: Int, entryCount: UInt32) {
+    var (valueByteCount, entryCount) = (UInt32(0), UInt32(0))
+    let descriptor = descriptor.rawValue
+    try checkBPF("read map info", name) { sluice_map_sizes(descriptor, &valueByteCount, &entryCount) }
+    return (Int(valueByteCount), entryCount)
   }
 
   /// Stores `value`, replacing what is there.

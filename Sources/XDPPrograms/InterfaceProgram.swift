@@ -136,15 +136,21 @@ public final class InterfaceProgram {
   }
 
   private func grow(for generation: UnsafeRawBufferPointer) throws(ProgramError) {
-    let needed = ProgramShape(for: generation)
+    var needed = ProgramShape(for: generation)
+    // Counters live longer than rules: they don't shrink.
+    needed.slotCount = max(needed.slotCount, shape.slotCount)
     let (object, _) = try ProgramLoader.open(needed)
-    try maps.shareAllButTables(with: object)
+    try maps.share(with: object, slotCount: needed.slotCount)
     try object.load()
-    var tables = try Tables(try object.map("tables"))
-    tables.publish(generation)
+    var new = try ProgramMaps(of: object)
+    new.tables.publish(generation)
     try attachment.replaceProgram(with: object)
     programIdentifier = try attachment.programIdentifier()
-    try maps.replaceTables(by: tables, in: pins)
+    if needed.slotCount > shape.slotCount {
+      Kernel.waitForGracePeriod()  // packets in the previous program still count in its counters
+      try maps.replaceRuleCounters(by: new.ruleCounters, with: counterReader, in: pins)
+    }
+    try maps.replaceTables(by: new.tables, in: pins)
     shape = needed
   }
 
@@ -179,11 +185,11 @@ public final class InterfaceProgram {
 
   /// Packets and bytes that a rule decided or counted.
   public func ruleCounter(slot: UInt32) throws(ProgramError) -> PacketCount {
-    try counterReader.read(maps.ruleCounters, slot)
+    try maps.ruleCounters.read(slot, with: counterReader)
   }
 
   /// For a slot that no live generation uses.
-  public func clearRuleCounter(slot: UInt32) throws(ProgramError) { try counterReader.clear(maps.ruleCounters, slot) }
+  public func clearRuleCounter(slot: UInt32) throws(ProgramError) { try maps.ruleCounters.clear(slot, with: counterReader) }
 
   /// By `enum sluice_interface_counter`.
   public func interfaceCounters() throws(ProgramError) -> [PacketCount] {
@@ -204,39 +210,11 @@ public final class InterfaceProgram {
   }
 }
 
-/// What a program is loaded for: it holds generations of that size that look at no more.
-struct ProgramShape: Hashable {
-  /// A power of two.
-  var tablesByteCount: Int
-  /// Of `enum sluice_feature`.
-  var features: UInt8
-
-  static let allFeatures = UInt8(
-    SLUICE_FEATURE_HEADER.rawValue | SLUICE_FEATURE_TCP_FLAGS.rawValue | SLUICE_FEATURE_VLAN.rawValue
-      | SLUICE_FEATURE_LINK.rawValue)
-
-  init(tablesByteCount: Int, features: UInt8) {
-    self.tablesByteCount = tablesByteCount
-    self.features = features
-  }
-
-  /// What a generation (bytes of a `struct sluice_generation`) needs.
-  init(for generation: UnsafeRawBufferPointer) {
-    let header = generation.loadUnaligned(as: sluice_generation.self)
-    self.init(tablesByteCount: Tables.byteCount(forGenerationOf: generation.count), features: header.features)
-  }
-
-  func holds(_ generation: UnsafeRawBufferPointer) -> Bool {
-    let needed = ProgramShape(for: generation)
-    return needed.tablesByteCount <= tablesByteCount && needed.features & ~features == 0
-  }
-}
-
 /// Opens the embedded program with what the kernel can do.
 public enum ProgramLoader {
   /// Whether the kernel knows multi-buffer packets (`xdp.frags`, 5.18). Loads a program once to find out.
   public static let kernelHasFrags: Bool = {
-    let shape = ProgramShape(tablesByteCount: Int(SLUICE_TABLES_BYTES_MIN), features: 0)
+    let shape = ProgramShape(tablesByteCount: Int(SLUICE_TABLES_BYTES_MIN), features: 0, slotCount: 1)
     guard let object = try? make(shape, frags: true, records: false) else { return false }
     return (try? object.load()) != nil
   }()
@@ -255,6 +233,7 @@ public enum ProgramLoader {
     let object = try ProgramObject(
       PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp", constants: constants)
     try object.setValueByteCount(shape.tablesByteCount, of: "tables")
+    for name in RuleCounters.names { try object.setMaxEntries(shape.slotCount, of: name) }
     if frags { try object.setFragsSupport() }
     return object
   }

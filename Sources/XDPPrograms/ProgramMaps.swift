@@ -5,10 +5,10 @@ import LinuxSystem
 
 /// The maps of one interface's program; `bpf/maps.h` says what each is for.
 struct ProgramMaps: ~Copyable {
-  static let names = ["tables", "rule_counters", "interface_counters", "sockets", "devices", "path"]
+  static let names = ["tables"] + RuleCounters.names + ["interface_counters", "sockets", "devices", "path"]
 
   var tables: Tables
-  let ruleCounters: BPFMap
+  var ruleCounters: RuleCounters
   let interfaceCounters: BPFMap
   let sockets: BPFMap
   let devices: BPFMap
@@ -17,7 +17,8 @@ struct ProgramMaps: ~Copyable {
   /// Those of a loaded object.
   init(of object: ProgramObject) throws(ProgramError) {
     let tables = try Tables(try object.map("tables"))
-    let ruleCounters = try object.map("rule_counters")
+    let ruleCounters = try RuleCounters(
+      counted: try object.map("rule_counters"), carried: try object.map("carried_counters"))
     let interfaceCounters = try object.map("interface_counters")
     let sockets = try object.map("sockets")
     let devices = try object.map("devices")
@@ -35,7 +36,8 @@ struct ProgramMaps: ~Copyable {
     try directory.make()
     do throws(ProgramError) {
       try tables.map.pin(at: directory.path(of: tables.map.name))
-      try ruleCounters.pin(at: directory.path(of: ruleCounters.name))
+      try ruleCounters.counted.pin(at: directory.path(of: ruleCounters.counted.name))
+      try ruleCounters.carried.pin(at: directory.path(of: ruleCounters.carried.name))
       try interfaceCounters.pin(at: directory.path(of: interfaceCounters.name))
       try sockets.pin(at: directory.path(of: sockets.name))
       try devices.pin(at: directory.path(of: devices.name))
@@ -56,7 +58,9 @@ struct ProgramMaps: ~Copyable {
   /// What a program must be loaded for to go on with the pinned tables.
   static func pinnedShape(in directory: PinDirectory) throws(ProgramError) -> ProgramShape {
     let tables = try Tables(try BPFMap.pinned(at: directory.path(of: "tables"), name: "tables"))
-    return ProgramShape(tablesByteCount: tables.byteCount, features: tables.liveFeatures)
+    let counters = try BPFMap.pinned(at: directory.path(of: "rule_counters"), name: "rule_counters")
+    return ProgramShape(
+      tablesByteCount: tables.byteCount, features: tables.liveFeatures, slotCount: try counters.sizes().entryCount)
   }
 
   /// Makes `object`, not yet loaded, use the pinned maps.
@@ -67,9 +71,12 @@ struct ProgramMaps: ~Copyable {
     }
   }
 
-  /// Makes `object`, not yet loaded, use these maps, but for the tables.
-  func shareAllButTables(with object: ProgramObject) throws(ProgramError) {
-    try object.reuse(ruleCounters)
+  /// Makes `object`, not yet loaded, use these maps, but for the tables, and for counters of fewer slots than it needs.
+  func share(with object: ProgramObject, slotCount: UInt32) throws(ProgramError) {
+    if slotCount <= ruleCounters.slotCount {
+      try object.reuse(ruleCounters.counted)
+      try object.reuse(ruleCounters.carried)
+    }
     try object.reuse(interfaceCounters)
     try object.reuse(sockets)
     try object.reuse(devices)
@@ -78,13 +85,27 @@ struct ProgramMaps: ~Copyable {
 
   /// Takes other tables, and pins them in the place of the old ones.
   mutating func replaceTables(by new: consuming Tables, in directory: PinDirectory?) throws(ProgramError) {
-    if let directory {
-      let path = directory.path(of: "tables")
-      let temporary = "\(path)_next"
-      unlink(temporary)
-      try new.map.pin(at: temporary)
-      try checkBPF("rename pin", path) { rename(temporary, path) == 0 ? 0 : -errno }
-    }
+    if let directory { try ProgramMaps.replacePin(by: new.map, in: directory) }
     tables = new
+  }
+
+  /// Takes other rule counters, and pins them in the place of the old ones. No program adds to those any more.
+  mutating func replaceRuleCounters(
+    by new: consuming RuleCounters, with reader: borrowing CounterReader, in directory: PinDirectory?
+  ) throws(ProgramError) {
+    try new.carry(from: ruleCounters, with: reader)
+    if let directory {
+      try ProgramMaps.replacePin(by: new.counted, in: directory)
+      try ProgramMaps.replacePin(by: new.carried, in: directory)
+    }
+    ruleCounters = new
+  }
+
+  private static func replacePin(by map: borrowing BPFMap, in directory: PinDirectory) throws(ProgramError) {
+    let path = directory.path(of: map.name)
+    let temporary = "\(path)_next"
+    unlink(temporary)
+    try map.pin(at: temporary)
+    try checkBPF("rename pin", path) { rename(temporary, path) == 0 ? 0 : -errno }
   }
 }

@@ -35,7 +35,8 @@ public final class SelfTestProgram {
     let reader = try CounterReader()
     let (object, _) = try ProgramLoader.open(
       ProgramShape(
-        tablesByteCount: Tables.byteCount(forGenerationOf: generationByteCount), features: ProgramShape.allFeatures),
+        tablesByteCount: Tables.byteCount(forGenerationOf: generationByteCount), features: ProgramShape.allFeatures,
+        slotCount: UInt32(SLUICE_SLOTS_MIN)),
       recordsDecisions: true)
     try object.load()
     let program = try object.program()
@@ -64,9 +65,9 @@ public final class SelfTestProgram {
     return Decision(action: result.action, slot: result.slot, malformed: result.malformed)
   }
 
-  /// What the rule of a slot has decided or counted in this instance.
+  /// What the rule of a slot below SLUICE_SLOTS_MIN has decided or counted in this instance.
   public func ruleCounter(slot: UInt32) throws(ProgramError) -> PacketCount {
-    try counterReader.read(maps.ruleCounters, slot)
+    try maps.ruleCounters.read(slot, with: counterReader)
   }
 
   /// By `enum sluice_interface_counter`.

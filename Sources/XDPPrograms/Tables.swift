@@ -27,7 +27,7 @@ struct Tables: ~Copyable {
   }
 
   init(_ map: consuming BPFMap) throws(ProgramError) {
-    let byteCount = try map.valueByteCount()
+    let byteCount = try map.sizes().valueByteCount
     do throws(SystemError) {
       region = try MappedRegion(
         sharingDescriptor: map.descriptor.rawValue, byteCount: byteCount, subject: "tables")

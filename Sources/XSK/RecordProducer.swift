@@ -12,7 +12,7 @@ public struct RecordAdmission: Hashable, Sendable {
   public var snapByteCount: UInt32
 
   /// Slots from here on never match ``slots``.
-  @inlinable public static var slotLimit: UInt32 { 4096 }
+  @inlinable public static var slotLimit: UInt32 { 131_072 }
 
   public init(slots: Set<UInt32>? = nil, sampleEvery: UInt32 = 1, snapByteCount: UInt32 = 262_144) {
     self.slots = slots

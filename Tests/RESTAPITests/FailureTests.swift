@@ -27,13 +27,16 @@ struct FailureTests {
   @Test("A body of 10 MB is refused, and so is one a byte too long; the longest is read", arguments: [0, 1])
   func bodySize(_ transport: Int) async throws {
     try await TestAPI.with(.sqlite, Self.transports[transport]) { api in
-      for count in [10 << 20, APILimits.bodyBytesMax + 1] {
-        let answer = try await send(api, "application/json", Array(repeating: 0x20, count: count))
-        #expect(answer.code == "payload_too_large")
-        #expect(answer.details["bytes_max"]?.integer == Int64(APILimits.bodyBytesMax))
+      let limits = [("/users", APILimits.bodyBytesMax), ("/rule-sets", APILimits.ruleSetBodyBytesMax)]
+      for (path, limit) in limits {
+        for count in [limit + (10 << 20), limit + 1] {
+          let answer = try await send(api, "application/json", Array(repeating: 0x20, count: count), path: path)
+          #expect(answer.code == "payload_too_large")
+          #expect(answer.details["bytes_max"]?.integer == Int64(limit))
+        }
       }
       var longest = Array("{\"name\":\"s\"}".utf8)
-      longest += Array(repeating: 0x20, count: APILimits.bodyBytesMax - longest.count)
+      longest += Array(repeating: 0x20, count: APILimits.ruleSetBodyBytesMax - longest.count)
       #expect(try await send(api, "application/json", longest).status == 201)
     }
   }

@@ -115,7 +115,7 @@ struct ValidationTests {
 
   @Test("Every limit is published under its name")
   func limits() {
-    #expect(Limits.published["rules_max"] == 4000)
+    #expect(Limits.published["rules_max"] == 100_000)
     #expect(Limits.published["entries_max"] == 262_144)
     #expect(Limits.published.keys.allSatisfy { $0.hasSuffix("_max") })
   }

@@ -20,9 +20,10 @@ struct AttachTests {
   }
 
   private func generation(
-    _ rules: [Rule] = [], defaultAction: Fate = .pass, redirectIndex: UInt32 = 0
+    _ rules: [Rule] = [], defaultAction: Fate = .pass, redirectIndex: UInt32 = 0, firstSlot: UInt32 = 1
   ) throws -> CompiledGeneration {
-    let slots = Dictionary(uniqueKeysWithValues: rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) })
+    let slots = Dictionary(
+      uniqueKeysWithValues: rules.enumerated().map { ($0.element.name, UInt32($0.offset) + firstSlot) })
     return try compile(
       RuleSet(name: "test", defaultAction: defaultAction, malformed: .init(fate: .drop), rules: rules),
       slots: { slots[$0]! }, interfaceIndex: { _ in redirectIndex }, generation: 1, captureFallback: .pass)
@@ -189,6 +190,49 @@ struct AttachTests {
       // `first` counts in slot 1 and drops in 2; `second` drops in 1.
       #expect(counts == [42_000, 22_000])
       try program.detach()
+    }
+  }
+
+  @Test("More slots than there are counters: every packet is counted once, before, meanwhile and after, also by the next")
+  func growsCountersUnderTraffic() throws {
+    let mount = "/tmp/\(namespace.name)-bpf"
+    try namespace.run("mkdir -p \(mount)")
+    try Shell.run("mount -t bpf bpf \(mount)")
+    defer { _ = try? Shell.run("umount -l \(mount); rmdir \(mount)") }
+    let pins = PinDirectory(bpffs: mount, interface: "one")
+    try namespace.perform {
+      let drop = Rule(name: "nine", match: Match(protocols: [.udp]), action: .drop)
+      let low = try generation([drop])
+      let lastSlot = UInt32(SLUICE_SLOTS_MAX) - 1
+      let high = try generation(
+        [Rule(name: "none", match: Match(protocols: [.gre]), action: .pass), drop], firstSlot: lastSlot - 1)
+      do {
+        let program = try attach("one", pins: pins, generation: low)
+        try program.clearRuleCounter(slot: lastSlot)  // there is none yet
+        let index = try NetworkInterface.named("two").index
+        let frames = frames(4)
+        try TrafficGenerator(interfaceIndex: index, frames: frames).send(3000)
+        let thread = try PinnedThread.spawn(name: "sender") { [namespace] in
+          try? namespace.perform {
+            let generator = try TrafficGenerator(interfaceIndex: index, frames: frames)
+            for _ in 0..<200 { try generator.send(100) }
+          }
+        }
+        try high.withUnsafeBytes { try program.publish($0, redirectTargets: []) }
+        thread.join()
+        let before = try program.ruleCounter(slot: 1).packets
+        #expect(before >= 3000)
+        #expect(try before + program.ruleCounter(slot: lastSlot).packets == 23_000)
+        try low.withUnsafeBytes { try program.publish($0, redirectTargets: []) }
+        try TrafficGenerator(interfaceIndex: index, frames: frames).send(7)
+        #expect(try program.ruleCounter(slot: 1).packets == before + 7)
+      }
+      let later = try attach("one", pins: pins)
+      #expect(later.wasAdopted)
+      #expect(try later.ruleCounter(slot: 1).packets + later.ruleCounter(slot: lastSlot).packets == 23_007)
+      try later.clearRuleCounter(slot: 1)
+      #expect(try later.ruleCounter(slot: 1) == PacketCount())
+      try later.detach()
     }
   }
 

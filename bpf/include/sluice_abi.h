@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define SLUICE_ABI_VERSION 3
+#define SLUICE_ABI_VERSION 4
 
 /*
  * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
@@ -24,8 +24,9 @@
 /* Bytes of an interface's tables: powers of two. */
 #define SLUICE_TABLES_BYTES_MIN (1 << 20)
 #define SLUICE_TABLES_BYTES_MAX (1 << 30)
-/* Counter slots of one interface: slot 0 is the default action, the others belong to rule identities. */
-#define SLUICE_SLOTS_MAX 4096
+/* Counter slots of one interface, powers of two: slot 0 is the default action, the others belong to rule identities. */
+#define SLUICE_SLOTS_MIN 4096
+#define SLUICE_SLOTS_MAX 131072
 #define SLUICE_SLOT_DEFAULT 0
 /* Receive queues of one interface that can hand packets to AF_XDP. */
 #define SLUICE_QUEUES_MAX 256
@@ -233,7 +234,8 @@ struct sluice_generation {
 	__u8 default_action; /* pass or drop */
 	__u8 capture_fallback; /* pass or drop */
 	__u8 features; /* of enum sluice_feature: the program must have at least these */
-	__u8 reserved[5];
+	__u8 reserved;
+	__u32 slot_count; /* above the highest slot of its rules: the program must have at least so many counters */
 	__u8 malformed_action[16]; /* pass or drop, by enum sluice_malformed */
 };
 

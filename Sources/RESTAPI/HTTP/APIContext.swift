@@ -43,6 +43,8 @@ final class RequestNotes: Sendable {
 /// The API's named limits.
 public enum APILimits {
   public static let bodyBytesMax = 1 << 20
+  /// Of requests that bring a rule set.
+  public static let ruleSetBodyBytesMax = 64 << 20
   public static let bodySecondsMax = 30
   public static let headerFieldBytesMax = 16 << 10
   public static let headerBytesMax = 32 << 10

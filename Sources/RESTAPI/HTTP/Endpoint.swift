@@ -143,18 +143,23 @@ struct Endpoint: Sendable {
 
   /// The whole body, within its limits of size and time.
   private func collect(_ request: Request) async throws -> [UInt8] {
-    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > APILimits.bodyBytesMax {
-      throw APIError.bodyTooLarge
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > route.bodyBytesMax {
+      throw APIError.bodyTooLarge(bytesMax: route.bodyBytesMax)
     }
     let body = request.body
+    let limit = route.bodyBytesMax
     let buffer = try await withThrowingTaskGroup(of: ByteBuffer?.self) { group in
-      group.addTask { try await body.collect(upTo: APILimits.bodyBytesMax) }
+      group.addTask { try await body.collect(upTo: limit) }
       group.addTask {
         try await Task.sleep(for: .seconds(APILimits.bodySecondsMax))
         return nil
       }
       defer { group.cancelAll() }
-      return try await group.next() ?? nil
+      do {
+        return try await group.next() ?? nil
+      } catch is NIOTooManyBytesError {
+        throw APIError.bodyTooLarge(bytesMax: limit)
+      }
     }
     guard let buffer else {
       throw APIError(

@@ -137,7 +137,6 @@ struct ErrorMiddleware: RouterMiddleware {
   private func apiError(_ error: any Error, _ request: Request, _ context: APIContext) -> APIError {
     switch error {
     case let error as APIError: return error
-    case is NIOTooManyBytesError: return .bodyTooLarge
     case let error as HTTPError where error.status == .notFound: return unmatched(request)
     default:
       if let mapped = ErrorMapping.apiError(for: error) {
@@ -165,7 +164,8 @@ struct ErrorMiddleware: RouterMiddleware {
 }
 
 extension APIError {
-  static let bodyTooLarge = APIError(
-    .payloadTooLarge, "the body is larger than \(APILimits.bodyBytesMax) bytes",
-    details: ["bytes_max": .count(APILimits.bodyBytesMax)])
+  static func bodyTooLarge(bytesMax: Int) -> APIError {
+    APIError(
+      .payloadTooLarge, "the body is larger than \(bytesMax) bytes", details: ["bytes_max": .count(bytesMax)])
+  }
 }

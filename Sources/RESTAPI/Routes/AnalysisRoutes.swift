@@ -17,6 +17,7 @@ enum AnalysisRoutes {
       "Check a rule set without storing it: what makes it invalid is an error, as where it would be stored; else what is "
         + "doubtful, and what its rules do to each other.",
       access: .scope(.rulesWrite), body: RuleSetRoutes.newRuleSet,
+      bodyBytesMax: APILimits.ruleSetBodyBytesMax,
       answer: .data(
         .object([
           .required("rules", .count), .required("complete", .boolean), .required("findings", findings),

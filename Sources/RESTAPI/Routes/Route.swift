@@ -41,6 +41,8 @@ public struct Route: Sendable {
   /// Nil: the route takes no body.
   public var body: Schema?
   public var bodyIsOptional: Bool
+  /// Bytes of the body at most.
+  public var bodyBytesMax: Int
   public var answer: Answer
   /// Failures of this route beyond those that its access, body and parameters bring.
   public var errors: [ErrorCode]
@@ -50,8 +52,8 @@ public struct Route: Sendable {
 
   public init(
     _ method: HTTPRequest.Method, _ path: String, _ operation: String, tag: String, _ summary: String, access: Access,
-    query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, answer: Answer, errors: [ErrorCode] = [],
-    deprecation: Deprecation? = nil, handler: @escaping Handler
+    query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, bodyBytesMax: Int = APILimits.bodyBytesMax,
+    answer: Answer, errors: [ErrorCode] = [], deprecation: Deprecation? = nil, handler: @escaping Handler
   ) {
     self.method = method
     self.path = path
@@ -62,6 +64,7 @@ public struct Route: Sendable {
     self.query = if case .page = answer { query + Self.paging } else { query }
     self.body = body
     self.bodyIsOptional = bodyIsOptional
+    self.bodyBytesMax = bodyBytesMax
     self.answer = answer
     self.errors = errors
     self.deprecation = deprecation

@@ -18,7 +18,8 @@ enum RuleSetRoutes {
     },
     Route(
       .post, base, "createRuleSet", tag: "rule sets", "Create a rule set: revision 1.", access: .scope(.rulesWrite),
-      query: [reason], body: newRuleSet, answer: .created(ruleSet), errors: [.conflict], handler: create),
+      query: [reason], body: newRuleSet, bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .created(ruleSet),
+      errors: [.conflict], handler: create),
     Route(
       .get, base + "/{name}", "getRuleSet", tag: "rule sets", "The newest revision of a rule set.",
       access: .scope(.rulesRead), answer: .data(ruleSet)
@@ -30,7 +31,7 @@ enum RuleSetRoutes {
       .patch, base + "/{name}", "updateRuleSet", tag: "rule sets",
       "Change a rule set: a new revision. If-Match refuses to build on another revision than the one named.",
       access: .scope(.rulesWrite), query: [reason], body: newRuleSet.partial(named: "RuleSetPatch"),
-      answer: .data(ruleSet), errors: [.conflict, .staleRevision], handler: update),
+      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(ruleSet), errors: [.conflict, .staleRevision], handler: update),
     Route(
       .delete, base + "/{name}", "deleteRuleSet", tag: "rule sets",
       "Delete a rule set with its revisions; not while an attachment names it.", access: .scope(.rulesWrite),

@@ -1,0 +1,42 @@
+import CSluiceABI
+
+/// What a program is loaded for: it holds generations of that size that look at no more.
+struct ProgramShape: Hashable {
+  /// A power of two.
+  var tablesByteCount: Int
+  /// Of `enum sluice_feature`.
+  var features: UInt8
+  /// A power of two.
+  var slotCount: UInt32
+
+  static let allFeatures = UInt8(
+    SLUICE_FEATURE_HEADER.rawValue | SLUICE_FEATURE_TCP_FLAGS.rawValue | SLUICE_FEATURE_VLAN.rawValue
+      | SLUICE_FEATURE_LINK.rawValue)
+
+  init(tablesByteCount: Int, features: UInt8, slotCount: UInt32) {
+    self.tablesByteCount = tablesByteCount
+    self.features = features
+    self.slotCount = slotCount
+  }
+
+  /// What a generation (bytes of a `struct sluice_generation`) needs.
+  init(for generation: UnsafeRawBufferPointer) {
+    let header = generation.loadUnaligned(as: sluice_generation.self)
+    self.init(
+      tablesByteCount: Tables.byteCount(forGenerationOf: generation.count), features: header.features,
+      slotCount: ProgramShape.slotCount(for: header.slot_count))
+  }
+
+  func holds(_ generation: UnsafeRawBufferPointer) -> Bool {
+    let needed = ProgramShape(for: generation)
+    return needed.tablesByteCount <= tablesByteCount && needed.features & ~features == 0
+      && needed.slotCount <= slotCount
+  }
+
+  /// Counters for so many slots: a power of two.
+  private static func slotCount(for count: UInt32) -> UInt32 {
+    var size = UInt32(SLUICE_SLOTS_MIN)
+    while size < min(count, UInt32(SLUICE_SLOTS_MAX)) { size *= 2 }
+    return size
+  }
+}
