@@ -149,8 +149,8 @@ struct RecordRingTests {
     options.set([9, 9, 9, 9, 8, 8, 8, 8], of: 5)
     #expect(put(5) == [9, 9, 9, 9, 8, 8, 8, 8] && put(4095) == [1, 2, 3, 4])
     options.set(nil, of: 5)
-    options.set([1, 1, 1, 1], of: 4096)  // no such slot
-    #expect(put(5) == [] && put(4096) == [] && put(.max) == [] && options.takeUnprepared() == 5)
+    options.set([1, 1, 1, 1], of: RecordAdmission.slotLimit)  // no such slot
+    #expect(put(5) == [] && put(RecordAdmission.slotLimit) == [] && put(.max) == [] && options.takeUnprepared() == 5)
     // More lists than there is memory for: the standard ones, and no harm.
     for number: UInt32 in 0..<40_000 {
       options.set(withUnsafeBytes(of: number) { Array($0) } + Array(repeating: 5, count: 508), of: 7)
@@ -171,13 +171,14 @@ struct RecordRingTests {
 
   @Test("A filter admits its slots only, and nothing without a slot")
   func filter() throws {
-    let admission = RecordAdmission(slots: [0, 63, 64, 4095, 70_000], sampleEvery: 1)
+    let last = RecordAdmission.slotLimit - 1
+    let admission = RecordAdmission(slots: [0, 63, 64, 4095, last, last + 1], sampleEvery: 1)
     let ring = try RecordRing(byteCount: 1 << 20, admission: admission)
     let producer = ring.producer
-    for slot in [0, 1, 62, 63, 64, 65, 4094, 4095, 4096, 70_000, .max] as [UInt32] {
+    for slot in [0, 1, 62, 63, 64, 65, 4094, 4095, 4096, last, last + 1, .max] as [UInt32] {
       _ = offer(producer, [0], slot: slot, time: UInt64(slot))
     }
-    #expect(ring.take().map { $0?.time } == [0, 63, 64, 4095])
+    #expect(ring.take().map { $0?.time } == [0, 63, 64, 4095, UInt64(last)])
     #expect(ring.counters.filteredOut == 7)
   }
 

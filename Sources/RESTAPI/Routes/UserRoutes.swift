@@ -53,7 +53,7 @@ enum UserRoutes {
     },
   ]
 
-  private static let roles = Schema.array(.words(Role.allCases.map(\.rawValue)), max: Role.allCases.count, min: 1)
+  private static let roles = Schema.array(.words(Role.allCases.map(\.rawValue)), max: Role.allCases.count)
 
   private static let newUser = Schema.named(
     "NewUser",
@@ -115,17 +115,11 @@ enum UserRoutes {
     return roles
   }
 
-  private static func check(_ roles: Set<Role>, _ customRoles: [CustomRole]) throws {
-    guard roles.isEmpty, customRoles.isEmpty else { return }
-    throw APIError.validation("roles", "too_few", "an account has at least one role")
-  }
-
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
     let email = try Email(try call.body.text("email"))
     let password = Password(try call.body.text("password"))
     guard let roles = try roles(call.body) else { throw Fault("roles are required") }
     let customRoles = try await customRoles(call.body, services) ?? []
-    try check(roles, customRoles)
     try call.caller().permissions.check(mayGrant: Permissions(roles: roles, customRoles: customRoles))
     try AuthRoutes.check(password, for: email, path: "password")
     let hasher = services.hasher
@@ -158,7 +152,6 @@ enum UserRoutes {
     let user = try await services.store.updateUser(id: id, change) { [change] old in
       try precondition(old)
       let roles = change.roles ?? old.roles
-      try check(roles, customRoles ?? old.customRoles)
       // Whoever could set the password of an account that may more than he would be that account.
       try caller.check(mayGrant: old.permissions)
       try caller.check(mayGrant: Permissions(roles: roles, customRoles: customRoles ?? old.customRoles))
