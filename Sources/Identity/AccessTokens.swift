@@ -36,12 +36,17 @@ public struct AccessSubject: Hashable, Sendable {
   public var email: Email
   public var roles: Set<Role>
   public var mustChangePassword: Bool
+  /// `sid`: of the session that the token belongs to, which can be ended.
+  public var sessionID: UUID?
 
-  public init(userID: UUID, email: Email, roles: Set<Role>, mustChangePassword: Bool = false) {
+  public init(
+    userID: UUID, email: Email, roles: Set<Role>, mustChangePassword: Bool = false, sessionID: UUID? = nil
+  ) {
     self.userID = userID
     self.email = email
     self.roles = roles
     self.mustChangePassword = mustChangePassword
+    self.sessionID = sessionID
   }
 }
 
@@ -126,7 +131,7 @@ public struct AccessTokens: Sendable {
       email: subject.email.value, roles: subject.roles.sorted().map(\.rawValue),
       scopes: subject.roles.scopes.sorted().map(\.rawValue), iat: issuedAt,
       exp: issuedAt + settings.lifetime.components.seconds, jti: UUID().uuidString.lowercased(),
-      mcp: subject.mustChangePassword)
+      mcp: subject.mustChangePassword, sid: subject.sessionID?.uuidString.lowercased())
     guard let claims = payload.claims else { preconditionFailure("issued claims are valid") }
     return AccessToken(text: try await keys.sign(payload), claims: claims)
   }
@@ -170,6 +175,8 @@ private struct Payload: JWTPayload {
   var jti: String
   /// Must change password.
   var mcp: Bool
+  /// Session; absent in tokens of older versions.
+  var sid: String?
 
   /// Called by JWTKit once the signature holds; the claims are judged by ``AccessTokens/verify(_:)``, which has the
   /// clock and the expected issuer.
@@ -181,7 +188,8 @@ private struct Payload: JWTPayload {
       return nil
     }
     let subject = AccessSubject(
-      userID: userID, email: email, roles: Set(roles.compactMap(Role.init)), mustChangePassword: mcp)
+      userID: userID, email: email, roles: Set(roles.compactMap(Role.init)), mustChangePassword: mcp,
+      sessionID: sid.flatMap(UUID.init(uuidString:)))
     return AccessClaims(
       subject: subject, scopes: Set(scopes.compactMap(Scope.init)), tokenID: tokenID,
       issuedAt: Date(timeIntervalSince1970: TimeInterval(iat)),

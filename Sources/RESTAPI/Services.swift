@@ -55,5 +55,6 @@ public struct Services: Sendable {
     self.settings = settings
     openAPIText = OpenAPIDocument.make(.v1, version: settings.version).text
     APIMetrics.addPoolMetrics(of: store, to: registry)
+    APIMetrics.addLockMetrics(of: throttle, to: registry)
   }
 }

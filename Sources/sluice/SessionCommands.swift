@@ -120,6 +120,66 @@ struct PasswordCommand: AsyncParsableCommand {
   }
 }
 
+struct SessionCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "session", abstract: "Your sessions, and who signed in with your account.",
+    subcommands: [List.self, Revoke.self, History.self])
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Your sessions, the one used last first.")
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      try await options.withAPI { api in
+        let sessions = try await api.list("/auth/sessions")
+        var table = Table("SESSION", "HERE", "FROM", "STARTED", "LAST USED", "EXPIRES", "PROGRAM")
+        for session in sessions {
+          table.add(
+            session["id"].cell, session["is_current"].cell, session["address"].cell, session["started_at"].cell,
+            session["last_used_at"].cell, session["expires_at"].cell, session["user_agent"].cell)
+        }
+        options.output.write(.array(sessions), table.text)
+      }
+    }
+  }
+
+  struct Revoke: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "End one of your sessions.",
+      discussion: "`sluice logout` ends this one; `sluice session list` shows the others.")
+    @Argument(help: "The session's id.")
+    var id: String
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      try await options.withAPI { api in
+        _ = try await api.call(.delete, APIClient.path("auth", "sessions", id))
+        options.output.write(["id": .string(id), "revoked": true], "ended session \(Terminal.safe(id))")
+      }
+    }
+  }
+
+  struct History: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Who signed in with your account, or tried to, newest first.")
+    @Option(help: "Entries at most, 1 to 1000.")
+    var limit = 50
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      guard (1...1000).contains(limit) else { throw CommandError.usage("--limit is 1 to 1000") }
+      try await options.withAPI { api in
+        let entries = try await api.call(.get, "/auth/sign-ins", query: [("limit", "\(limit)")])["data"].elements
+        var table = Table("AT", "SUCCEEDED", "FROM", "PROGRAM")
+        for entry in entries {
+          table.add(entry["at"].cell, entry["succeeded"].cell, entry["address"].cell, entry["user_agent"].cell)
+        }
+        options.output.write(.array(entries), table.text)
+      }
+    }
+  }
+}
+
 /// Questions at the terminal.
 enum Prompt {
   static func line(_ question: String) throws(CommandError) -> String {

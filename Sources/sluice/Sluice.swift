@@ -24,7 +24,7 @@ struct Sluice: AsyncParsableCommand {
         5 not found   6 conflict   7 the API, the daemon or the database cannot be reached
       """,
     subcommands: [
-      Login.self, Logout.self, WhoAmI.self, PasswordCommand.self,
+      Login.self, Logout.self, WhoAmI.self, PasswordCommand.self, SessionCommand.self,
       RoleCommand.self, ClientCommand.self, AuditCommand.self,
       Status.self, Interfaces.self, Attach.self, Detach.self,
       RuleSetCommand.self, RuleCommand.self, RulesCommand.self, Apply.self,

@@ -181,7 +181,7 @@ struct AuthTests {
     }
   }
 
-  @Test("Ten failures lock an account out for the address, not for long and not for others")
+  @Test("Ten failures lock an account out for the address, at first not for long, and not for others")
   func lockOut() async throws {
     try await TestAPI.with { api in
       let user = try await api.makeUser([.viewer])
@@ -191,28 +191,70 @@ struct AuthTests {
       let locked = try await login(api, user.email.value, TestAPI.password)
       #expect(locked.code == "too_many_requests")
       let wait = try #require(locked.headers[.retryAfter].flatMap { Int($0) })
-      #expect((1...APILimits.loginWindowSeconds).contains(wait))
+      #expect((1...31).contains(wait), "the first wait is short")
       let other = try await api.makeUser([.viewer])
       #expect(try await login(api, other.email.value, TestAPI.password).status == 200)
       let metrics = try await api.get("/metrics").text
       #expect(metrics.contains("sluice_api_login_failures_total{reason=\"credentials\"} 10"))
       #expect(metrics.contains("sluice_api_login_failures_total{reason=\"throttled\"} 1"))
+      #expect(metrics.contains("sluice_api_lock_outs_total{subject=\"pair\"} 1"))
+      #expect(metrics.contains("sluice_api_locked_out{subject=\"pair\"} 1"))
+      #expect(metrics.contains("sluice_api_locked_out{subject=\"account\"} 0"))
     }
   }
 
-  @Test("The lock-out ends with its window, forgives after success, and its memory is bounded")
-  func throttle() {
-    let throttle = LoginThrottle(failuresMax: 3, window: .seconds(10), recordsMax: 100)
-    let start = ContinuousClock.now
-    for second in 0..<3 { throttle.failed(account: "A", address: "x", now: start + .seconds(second)) }
-    #expect(throttle.wait(account: "a", address: "x", now: start + .seconds(3)) == .seconds(7))
-    #expect(throttle.wait(account: "a", address: "y", now: start + .seconds(3)) == nil)
-    #expect(throttle.wait(account: "a", address: "x", now: start + .seconds(10)) == nil, "the oldest is forgotten")
-    throttle.failed(account: "a", address: "x", now: start + .seconds(10))
-    #expect(throttle.wait(account: "a", address: "x", now: start + .seconds(10)) == .seconds(1))
+  private static let policies: [LoginThrottle.Subject: LoginThrottle.Policy] = [
+    .pair: .init(failuresMax: 3, firstWait: .seconds(2), longestWait: .seconds(10)),
+    .account: .init(failuresMax: 6, firstWait: .seconds(1), longestWait: .seconds(4)),
+    .address: .init(failuresMax: 12, firstWait: .seconds(5), longestWait: .seconds(20)),
+  ]
+
+  @Test("Each further failure doubles the wait, up to the longest; success forgives")
+  func growingWait() {
+    let throttle = LoginThrottle(policies: Self.policies, memory: .seconds(1000), recordsMax: 100)
+    var now = ContinuousClock.now
+    for _ in 0..<2 { #expect(throttle.failed(account: "A", address: "x", now: now).isEmpty) }
+    var waits: [Duration] = []
+    for _ in 0..<3 {
+      let locks = throttle.failed(account: "a", address: "x", now: now)
+      waits += locks.filter { $0.subject == .pair }.map(\.wait)
+      #expect(throttle.wait(account: "A", address: "x", now: now) == waits.last)
+      #expect(throttle.wait(account: "a", address: "y", now: now) == nil, "not from elsewhere")
+      #expect(throttle.wait(account: "b", address: "x", now: now) == nil, "not another account")
+      now = now + (waits.last ?? .zero)
+      #expect(throttle.wait(account: "a", address: "x", now: now) == nil, "over when it is over")
+    }
+    #expect(waits == [.seconds(2), .seconds(4), .seconds(8)])
+    #expect(throttle.failed(account: "a", address: "x", now: now).first?.wait == .seconds(10), "the longest")
     throttle.succeeded(account: "a", address: "x")
-    #expect(throttle.wait(account: "a", address: "x", now: start + .seconds(10)) == nil)
-    // An attacker with many accounts neither fills the memory nor loses the newest records.
+    #expect(throttle.wait(account: "a", address: "x", now: now) == nil)
+    #expect(throttle.failed(account: "a", address: "x", now: now).isEmpty)
+    for _ in 0..<3 { throttle.failed(account: "c", address: "z", now: now) }
+    let later = now + .seconds(1000)
+    #expect(throttle.failed(account: "c", address: "z", now: later).isEmpty, "old failures don't count")
+  }
+
+  @Test("Guessing at one account from many addresses, and at many accounts from one, is slowed down as well")
+  func spread() {
+    let now = ContinuousClock.now
+    let throttle = LoginThrottle(policies: Self.policies, memory: .seconds(1000), recordsMax: 1000)
+    for index in 0..<5 { #expect(throttle.failed(account: "a", address: "10.0.0.\(index)", now: now).isEmpty) }
+    #expect(throttle.failed(account: "a", address: "10.0.0.9", now: now).map(\.subject) == [.account])
+    #expect(throttle.wait(account: "a", address: "192.0.2.1", now: now) == .seconds(1), "the owner waits, but shortly")
+    for _ in 0..<20 { throttle.failed(account: "a", address: "10.0.1.\(Int.random(in: 0..<99))", now: now) }
+    #expect(throttle.wait(account: "a", address: "192.0.2.1", now: now) == .seconds(4))
+    for index in 0..<11 { throttle.failed(account: "u\(index)", address: "2001:db8::\(index + 1)", now: now) }
+    #expect(throttle.failed(account: "v", address: "2001:db8::99", now: now).map(\.subject) == [.address])
+    #expect(throttle.wait(account: "w", address: "2001:db8::ffff", now: now) != nil, "a network of IPv6 is one host's")
+    #expect(throttle.wait(account: "w", address: "2001:db8:0:1::1", now: now) == nil)
+    throttle.succeeded(account: "w", address: "2001:db8::99")
+    #expect(throttle.wait(account: "w", address: "2001:db8::99", now: now) != nil, "a success buys no more guesses")
+  }
+
+  @Test("An attacker with many accounts neither fills the memory nor loses the newest records")
+  func throttleMemory() {
+    let start = ContinuousClock.now
+    let throttle = LoginThrottle(policies: Self.policies, memory: .seconds(1000), recordsMax: 100)
     for index in 0..<10_000 {
       for _ in 0..<3 { throttle.failed(account: "user\(index)", address: "x", now: start + .milliseconds(index)) }
     }

@@ -174,22 +174,26 @@ struct FailureTests {
       _ = try await api.post("/auth/login?password=query-secret-7", nil, ["email": 1, "password": .string(wrong)])
       let session = try await api.post(
         "/auth/login", nil, ["email": .string(user.email.value), "password": .string(TestAPI.password)])
-      let access = try #require(session.data["access_token"]?.string)
+      let ended = try #require(session.data["access_token"]?.string)
       let refresh = try #require(session.data["refresh_token"]?.string)
       _ = try await api.post("/auth/refresh", nil, ["refresh_token": .string(refresh)])
       _ = try await api.post("/auth/refresh", nil, ["refresh_token": .string(refresh)])
+      // The token used twice has ended its session.
+      let again = try await api.post(
+        "/auth/login", nil, ["email": .string(user.email.value), "password": .string(TestAPI.password)])
+      let access = try #require(again.data["access_token"]?.string)
       _ = try await api.post(
         "/users", access, ["email": "n@example.org", "password": .string(new), "roles": ["Viewer"]])
       let change = try await api.post(
         "/auth/change-password", access, ["current_password": .string(TestAPI.password), "new_password": .string(new)])
       _ = try await api.get("/users", access + "x")
       let secrets = [
-        wrong, new, TestAPI.password, "query-secret-7", access, refresh, "argon2", "Bearer ",
+        wrong, new, TestAPI.password, "query-secret-7", access, ended, refresh, "argon2", "Bearer ",
         try #require(change.data["refresh_token"]?.string), try #require(change.data["access_token"]?.string),
         try await api.store.user(id: user.id).passwordHash,
       ]
       let log = api.logs.lines.joined(separator: "\n")
-      #expect(api.logs.lines.count { $0.contains("route=/api/v1/auth/login") } == 3, "the log is not empty")
+      #expect(api.logs.lines.count { $0.contains("route=/api/v1/auth/login") } == 4, "the log is not empty")
       for secret in secrets { #expect(!log.contains(secret), "\(secret.prefix(12))…") }
     }
   }

@@ -28,7 +28,9 @@ struct MatrixTests {
   private static let open: Set<String> = [
     "health", "readiness", "metrics", "openapi", "reference", "login", "refresh",
   ]
-  private static let forAccounts: Set<String> = ["logout", "me", "changePassword"]
+  private static let forAccounts: Set<String> = [
+    "logout", "me", "changePassword", "listSessions", "revokeSession", "listSignIns",
+  ]
 
   /// As the document has it.
   private struct Operation: Sendable {

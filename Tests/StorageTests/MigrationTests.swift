@@ -21,6 +21,7 @@ import Testing
         "4 audit log 45c736dbd91a35b587bda5b30b1380e7ad9d66ce030363285f2b585838662bbf",
         "5 idempotency keys a5de8f37cf3ce0108545a924729ba25f4f1101993c98fffddcf276dbafbad0a9",
         "6 roles and clients 6c94b9c9d107e91abe8e76b6f644f4efc3d662b27daea3f69cb4d6be96c783f6",
+        "7 sessions 1187fb1c9fd1e9585c19ba6451a3be29883230dfb875497daceec028d9dd28f5",
       ])
   }
 

@@ -13,10 +13,11 @@ struct Auditor: Sendable {
   let services: Services
 
   func audited<Result: Sendable>(
-    _ context: APIContext, _ serve: (inout Call?) async throws -> Result
+    _ context: APIContext, userAgent: String?, _ serve: (inout Call?) async throws -> Result
   ) async throws -> Result {
     let request = AuditedRequest(
-      address: context.remoteAddress, requestID: context.requestID, operation: route.operation)
+      address: context.remoteAddress, requestID: context.requestID, operation: route.operation,
+      userAgent: userAgent ?? "")
     return try await AuditedRequest.$current.withValue(request) {
       var call: Call?
       do {

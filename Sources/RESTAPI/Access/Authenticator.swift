@@ -21,6 +21,8 @@ public struct Principal: Sendable, Hashable {
   /// What roles or client grant now.
   public let permissions: Permissions
   public let mustChangePassword: Bool
+  /// The session that his token belongs to.
+  public let sessionID: UUID?
 
   /// The id as it stands in logs and answers.
   var id: String { subjectID.uuidString.lowercased() }
@@ -33,8 +35,9 @@ public struct Principal: Sendable, Hashable {
     kind == .user ? Author(userID: subjectID, email: name) : Author(userID: nil, email: "client:\(name)")
   }
 
-  init(_ user: User) {
+  init(_ user: User, sessionID: UUID?) {
     kind = .user
+    self.sessionID = sessionID
     subjectID = user.id
     name = user.email.value
     permissions = user.permissions
@@ -47,6 +50,7 @@ public struct Principal: Sendable, Hashable {
     name = client.name
     permissions = client.permissions
     mustChangePassword = false
+    sessionID = nil
   }
 
   /// Whether a request from this address may be his. What is no IP address (a unix socket) is only where nothing is
@@ -85,6 +89,7 @@ public final class Authenticator: Sendable {
   private let clients = Mutex<[String: ClientEntry]>([:])
   private let keyUses = Mutex<[UUID: ContinuousClock.Instant]>([:])
   private let passwordChanges = Mutex<[UUID: Date]>([:])
+  private let endedSessions = Mutex<[UUID: Date]>([:])
 
   init(store: any Store, tokens: AccessTokens) {
     self.store = store
@@ -108,10 +113,12 @@ public final class Authenticator: Sendable {
     }
     let user = try await user(claims.subject.userID)
     let isOutdated = passwordChanges.withLock { $0[user.id].map { claims.issuedAt < $0 } ?? false }
-    guard user.isActive, !isOutdated else {
+    let sessionID = claims.subject.sessionID
+    let isEnded = sessionID.map { id in endedSessions.withLock { $0[id] != nil } } ?? false
+    guard user.isActive, !isOutdated, !isEnded else {
       throw Self.refusal(.unauthenticated, "the token is not valid any more: sign in again")
     }
-    return Principal(user)
+    return Principal(user, sessionID: sessionID)
   }
 
   /// - Throws: the same refusal whether there is no such key, its secret is wrong, or it or its client was taken away.
@@ -171,6 +178,16 @@ public final class Authenticator: Sendable {
     passwordChanges.withLock { changes in
       changes = changes.filter { now.timeIntervalSince($0.value) <= lifetime }
       changes[id] = second
+    }
+  }
+
+  /// Call after a session was ended: its access tokens open nothing any more, here; elsewhere until they expire, as with
+  /// ``passwordChanged(_:at:)``.
+  func sessionEnded(_ id: UUID, at now: Date = Date()) {
+    let lifetime = TimeInterval((tokens.settings.lifetime + tokens.settings.leeway).components.seconds)
+    endedSessions.withLock { sessions in
+      sessions = sessions.filter { now.timeIntervalSince($0.value) <= lifetime }
+      sessions[id] = now
     }
   }
 

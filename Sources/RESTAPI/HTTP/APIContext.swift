@@ -58,7 +58,7 @@ public enum APILimits {
   public static let pageDefault = 100
   public static let passwordQueueMax = 32
   public static let loginFailuresMax = 10
-  public static let loginWindowSeconds = 300
+  public static let loginMemorySeconds = 86_400
   public static let loginRecordsMax = 20_000
   public static let rateRecordsMax = 20_000
   /// What takes longer to answer is counted and logged as slow.

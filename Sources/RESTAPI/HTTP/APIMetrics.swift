@@ -20,6 +20,7 @@ public final class APIMetrics: Sendable {
     var requests: [RequestKey: Counter] = [:]
     var durations: [DurationKey: Timer] = [:]
     var loginFailures: [String: Counter] = [:]
+    var lockOuts: [String: Counter] = [:]
     var nodeCalls: [String: Counter] = [:]
     var rateLimited: [String: Counter] = [:]
     var slowRequests: [String: Counter] = [:]
@@ -49,6 +50,7 @@ public final class APIMetrics: Sendable {
       "sluice_api_password_queue_refused_total", help: "Requests sent away because too many hashes waited.")
     registry.describe("sluice_api_logins_total", help: "Successful sign-ins.")
     registry.describe("sluice_api_login_failures_total", help: "Refused sign-ins, by reason.")
+    registry.describe("sluice_api_lock_outs_total", help: "Waits that failed sign-ins brought, by what has to wait.")
     registry.describe("sluice_api_rate_limited_total", help: "Requests sent away for their number, by limit.")
     registry.describe("sluice_api_slow_requests_total", help: "Requests that took longer than a second, by route.")
     registry.describe("sluice_api_node_calls_total", help: "Calls to daemons, by result.")
@@ -106,6 +108,22 @@ public final class APIMetrics: Sendable {
 
   func loginFailed(_ reason: LoginFailure) {
     counter(\.loginFailures, "sluice_api_login_failures_total", "reason", reason.rawValue).increment()
+  }
+
+  func lockedOut(_ subject: LoginThrottle.Subject) {
+    counter(\.lockOuts, "sluice_api_lock_outs_total", "subject", subject.rawValue).increment()
+  }
+
+  /// What waits, asked at each scrape.
+  static func addLockMetrics(of throttle: LoginThrottle, to registry: PrometheusRegistry) {
+    registry.addCollector { exposition in
+      let counts = throttle.lockedCounts()
+      exposition.family("sluice_api_locked_out", .gauge, help: "What has to wait after failed sign-ins.") { family in
+        for subject in LoginThrottle.Subject.allCases {
+          family.sample([("subject", subject.rawValue)], UInt64(counts[subject] ?? 0))
+        }
+      }
+    }
   }
 
   func loginSucceeded() { logins.increment() }

@@ -14,7 +14,7 @@ struct Endpoint: Sendable {
     context.notes.note(route: route.path)
     try checkRate(context)
     let auditor = Auditor(route: route, services: services)
-    return try await auditor.audited(context) { call in
+    return try await auditor.audited(context, userAgent: request.headers[.userAgent]) { call in
       let reply = try await serve(request, context, &call)
       return Envelope.response(reply, requestID: context.requestID)
     }

@@ -10,32 +10,32 @@ enum AccessShapes {
       StringShape(bytes: 1...64, pattern: "^([a-z]+|\\*):[a-z]+$") { text in
         do throws(ScopeExpressionError) { _ = try ScopeExpression(text) } catch { return error.description }
         return nil
-      }), max: ScopeExpression.countMax)
+      }), max: ScopeExpression.countMax, min: 1)
 
   static let scopesNote = "area:verb; admin ⊃ write ⊃ read, * is every area: rules:admin, *:read"
 
-  static let prefixes = Schema.array(
-    .string(
-      StringShape(bytes: 1...64, format: "ip-prefix") { text in
-        do throws(ValueTextError) { _ = try IPPrefix(parsing: text) } catch { return error.description }
-        return nil
-      }), max: DelegationLimits.prefixesMax)
+  static func prefixes(min: Int) -> Schema {
+    .array(
+      .string(
+        StringShape(bytes: 1...64, format: "ip-prefix") { text in
+          do throws(ValueTextError) { _ = try IPPrefix(parsing: text) } catch { return error.description }
+          return nil
+        }), max: DelegationLimits.prefixesMax, min: min)
+  }
 
   /// Strict: a misspelt limit would be none.
   static let limits = Schema.named(
     "DelegationLimits",
     .strictObject([
       .optional(
-        "destinations", .nullable(prefixes), "Only rules whose destinations lie in these; null: any rule"),
+        "destinations", .nullable(prefixes(min: 1)), "Only rules whose destinations lie in these; null: any rule"),
       .optional(
-        "actions", .nullable(.array(.words(Action.names), max: Action.names.count)), "Only these actions; null: any"),
+        "actions", .nullable(.array(.words(Action.names), max: Action.names.count, min: 1)), "Only these actions; null: any"),
     ]))
 
   static func scopes(_ body: JSONValue) throws -> [ScopeExpression]? {
     guard body["scopes"] != nil else { return nil }
-    let scopes = try Set(body.texts("scopes").map { try ScopeExpression($0) }).sorted()
-    guard !scopes.isEmpty else { throw APIError.validation("scopes", "too_few", "at least one scope") }
-    return scopes
+    return try Set(body.texts("scopes").map { try ScopeExpression($0) }).sorted()
   }
 
   static func prefixes(_ value: JSONValue?) throws -> [IPPrefix]? {
@@ -46,15 +46,10 @@ enum AccessShapes {
   static func limits(_ body: JSONValue) throws -> DelegationLimits?? {
     guard let value = body["limits"] else { return nil }
     guard value != .null else { return .some(nil) }
-    let limits = DelegationLimits(
-      destinations: try prefixes(value["destinations"]),
-      actions: value["actions"]?.array.map { $0.compactMap(\.string) })
-    for (name, isEmpty) in [
-      ("destinations", limits.destinations?.isEmpty), ("actions", limits.actions?.isEmpty),
-    ] where isEmpty == true {
-      throw APIError.validation("limits.\(name)", "too_few", "would allow nothing: name some, or null for any")
-    }
-    return .some(limits)
+    return .some(
+      DelegationLimits(
+        destinations: try prefixes(value["destinations"]),
+        actions: value["actions"]?.array.map { $0.compactMap(\.string) }))
   }
 
   static func json(_ limits: DelegationLimits?) -> JSONValue {

@@ -66,7 +66,7 @@ enum AuthRoutes {
       let locks = services.throttle.failed(account: account, address: call.remoteAddress)
       services.metrics.loginFailed(isRight ? .inactive : .credentials)
       try await record(account, user, succeeded: false, call, services)
-      if locks { try await recordLockOut(email, services) }
+      try await record(locks, email, services)
       throw APIError(.unauthenticated, "the email or the password is wrong")
     }
     services.throttle.succeeded(account: account, address: call.remoteAddress)
@@ -83,9 +83,14 @@ enum AuthRoutes {
     let rotation = try await services.store.rotateRefreshToken(
       digest: token.digest, successorDigest: successor.digest, successorExpiresAt: expiry(services))
     switch rotation {
-    case .rotated(let user): return .data(try await json(user, successor, services))
+    case .rotated(let user):
+      let sessionID = try await services.store.sessionID(refreshTokenDigest: successor.digest)
+      return .data(try await json(user, successor, sessionID, services))
     case .expired: throw APIError(.tokenExpired, "the refresh token has expired: sign in again")
     case .reused(let userID):
+      if let id = try await services.store.sessionID(refreshTokenDigest: token.digest) {
+        services.authenticator.sessionEnded(id)
+      }
       services.logger.warning(
         "a refresh token was used twice: its session is ended",
         metadata: ["user_id": "\(userID)", "remote": "\(call.remoteAddress)", "request_id": "\(call.requestID)"])
@@ -97,9 +102,16 @@ enum AuthRoutes {
 
   @Sendable private static func logout(_ call: Call, _ services: Services) async throws -> Reply {
     if let text = call.body.present("refresh_token")?.string {
-      if let token = RefreshToken(text) { try await services.store.revokeRefreshTokenFamily(digest: token.digest) }
+      if let token = RefreshToken(text) {
+        try await services.store.revokeRefreshTokenFamily(digest: token.digest)
+        if let id = try await services.store.sessionID(refreshTokenDigest: token.digest) {
+          services.authenticator.sessionEnded(id)
+        }
+      }
     } else {
-      try await services.store.revokeRefreshTokens(userID: try call.account().subjectID)
+      let id = try call.account().subjectID
+      for session in try await services.store.sessions(userID: id) { services.authenticator.sessionEnded(session.id) }
+      try await services.store.revokeRefreshTokens(userID: id)
     }
     return .data(["signed_out": true])
   }
@@ -112,9 +124,8 @@ enum AuthRoutes {
     let new = Password(try call.body.text("new_password"))
     let hasher = services.hasher
     guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
-      if services.throttle.failed(account: caller.name, address: call.remoteAddress) {
-        try await recordLockOut(user.email, services)
-      }
+      let locks = services.throttle.failed(account: caller.name, address: call.remoteAddress)
+      try await record(locks, user.email, services)
       throw APIError.validation("current_password", "wrong", "is not the current password")
     }
     guard new != current else { throw APIError.validation("new_password", "unchanged", "is the current password") }
@@ -148,7 +159,7 @@ enum AuthRoutes {
     services.metrics.loginFailed(.throttled)
     let seconds = Int(wait.components.seconds) + 1
     throw APIError(
-      .tooManyRequests, "too many failed attempts for this account from this address; wait \(seconds) s"
+      .tooManyRequests, "too many failed attempts for this account or from this address; wait \(seconds) s"
     ).retry(afterSeconds: seconds)
   }
 
@@ -161,12 +172,18 @@ enum AuthRoutes {
         userAgent: (call.headers[.userAgent] ?? "").filter { $0.isASCII && !$0.isNewline }, at: Date()))
   }
 
-  /// Once per lock-out, not for every attempt that it turns away: nobody fills the log with those.
-  private static func recordLockOut(_ account: Email?, _ services: Services) async throws {
-    try await services.store.recordAudit(
-      AuditEvent(
-        outcome: .refused, code: "locked_out",
-        subject: account.map { AuditSubject(kind: "account", id: $0.value) }))
+  /// Once per wait, not for every attempt that it turns away: nobody fills the log with those.
+  private static func record(
+    _ locks: [(subject: LoginThrottle.Subject, wait: Duration)], _ account: Email?, _ services: Services
+  ) async throws {
+    for lock in locks {
+      services.metrics.lockedOut(lock.subject)
+      try await services.store.recordAudit(
+        AuditEvent(
+          outcome: .refused, code: "locked_out",
+          subject: account.map { AuditSubject(kind: "account", id: $0.value) },
+          after: ["by": .string(lock.subject.rawValue), "seconds": .count(lock.wait.components.seconds)]))
+    }
   }
 
   private static func expiry(_ services: Services) -> Date {
@@ -175,13 +192,17 @@ enum AuthRoutes {
 
   private static func newSession(_ user: User, _ services: Services) async throws -> JSONValue {
     let token = RefreshToken()
-    _ = try await services.store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: expiry(services))
-    return try await json(user, token, services)
+    let record = try await services.store.insertRefreshToken(
+      digest: token.digest, userID: user.id, expiresAt: expiry(services))
+    return try await json(user, token, record.familyID, services)
   }
 
-  private static func json(_ user: User, _ refresh: RefreshToken, _ services: Services) async throws -> JSONValue {
+  private static func json(
+    _ user: User, _ refresh: RefreshToken, _ sessionID: UUID?, _ services: Services
+  ) async throws -> JSONValue {
     let subject = AccessSubject(
-      userID: user.id, email: user.email, roles: user.roles, mustChangePassword: user.mustChangePassword)
+      userID: user.id, email: user.email, roles: user.roles, mustChangePassword: user.mustChangePassword,
+      sessionID: sessionID)
     let access = try await services.tokens.issue(to: subject)
     return [
       "access_token": .string(access.text), "token_type": "Bearer",

@@ -72,7 +72,7 @@ enum ClientRoutes {
       .required("name", Shapes.name), .optional("description", .text(max: 512), default: ""),
       .required("scopes", AccessShapes.scopes, AccessShapes.scopesNote),
       .optional("limits", .nullable(AccessShapes.limits), "How far rules:write reaches; null: everywhere"),
-      .optional("sources", AccessShapes.prefixes, default: [], "Where requests may come from; empty: from anywhere"),
+      .optional("sources", AccessShapes.prefixes(min: 0), default: [], "Where requests may come from; empty: from anywhere"),
       .optional("is_active", .boolean, default: true),
     ]))
 

@@ -15,9 +15,14 @@ public final class AuditedRequest: Sendable {
   public let requestID: String
   /// The `operationId` of the route.
   public let operation: String
+  /// As the client calls itself, at most 256 ASCII characters.
+  public let userAgent: String
   private let state: Mutex<(actor: AuditActor, records: Int)>
 
-  public init(actor: AuditActor = .anonymous, address: String, requestID: String, operation: String) {
+  public init(
+    actor: AuditActor = .anonymous, address: String, requestID: String, operation: String, userAgent: String = ""
+  ) {
+    self.userAgent = String(userAgent.filter { $0.isASCII && !$0.isNewline }.prefix(256))
     self.address = address
     self.requestID = requestID
     self.operation = operation

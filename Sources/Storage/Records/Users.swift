@@ -107,6 +107,20 @@ public enum RefreshTokenRotation: Hashable, Sendable {
   case inactive
 }
 
+/// A sign-in that goes on: a family of refresh tokens with one that still works.
+public struct Session: Hashable, Sendable, Identifiable {
+  /// Of the family.
+  public let id: UUID
+  /// Where it was used last; empty where that is not known.
+  public var address: String
+  public var userAgent: String
+  public var startedAt: Date
+  /// Signed in or renewed.
+  public var lastUsedAt: Date
+  /// Unless it is renewed before.
+  public var expiresAt: Date
+}
+
 /// One attempt to sign in.
 public struct SignIn: Hashable, Sendable, Identifiable {
   public let id: UUID

@@ -147,5 +147,24 @@ enum Schema {
         "CREATE INDEX idempotency_keys_by_time ON idempotency_keys (created_at)",
       ]),
     AccessSchema.migration(number: 6),
+    Migration(
+      number: 7, name: "sessions",
+      statements: [
+        """
+        CREATE TABLE sessions (
+          id TEXT PRIMARY KEY,
+          user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+          address TEXT NOT NULL,
+          user_agent TEXT NOT NULL,
+          started_at BIGINT NOT NULL,
+          last_used_at BIGINT NOT NULL)
+        """,
+        "CREATE INDEX sessions_by_user ON sessions (user_id)",
+        """
+        INSERT INTO sessions (id, user_id, address, user_agent, started_at, last_used_at)
+          SELECT family_id, user_id, '', '', MIN(created_at), MAX(created_at) FROM refresh_tokens
+          GROUP BY family_id, user_id
+        """,
+      ]),
   ]
 }

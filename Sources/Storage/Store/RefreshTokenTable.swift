@@ -42,6 +42,7 @@ enum RefreshTokenTable {
 
 extension SQLStore {
   func insertRefreshToken(digest: String, userID: UUID, expiresAt: Date) async throws -> RefreshTokenRecord {
+    let request = AuditedRequest.current
     let record = RefreshTokenRecord(
       digest: digest, familyID: UUID(), userID: userID, createdAt: timestamp,
       state: RefreshTokenState(expiresAt: expiresAt.wholeMilliseconds))
@@ -50,6 +51,15 @@ extension SQLStore {
         throw StorageError.notFound(kind: "user", key: SQLValue(userID).plainText)
       }
       try RefreshTokenTable.insert(record, session)
+      try session.execute(
+        """
+        INSERT INTO sessions (id, user_id, address, user_agent, started_at, last_used_at)
+          VALUES ($1, $2, $3, $4, $5, $5)
+        """,
+        [
+          SQLValue(record.familyID), SQLValue(userID), .text(request?.address ?? ""), .text(request?.userAgent ?? ""),
+          SQLValue(record.createdAt),
+        ])
     }
     return record
   }
@@ -58,6 +68,7 @@ extension SQLStore {
     digest: String, successorDigest: String, successorExpiresAt: Date
   ) async throws -> RefreshTokenRotation {
     let at = timestamp
+    let address = AuditedRequest.current?.address
     return try await change { session, trail in
       // The account's row is the lock of all its tokens: a rotation must not slip past a concurrent revocation, and two
       // rotations of one token must not both find it unused. Hence the second look.
@@ -84,6 +95,9 @@ extension SQLStore {
         digest: successorDigest, familyID: token.familyID, userID: userID, createdAt: at,
         state: RefreshTokenState(expiresAt: successorExpiresAt))
       try RefreshTokenTable.insert(successor, session)
+      try session.execute(
+        "UPDATE sessions SET last_used_at = $2, address = COALESCE($3, address) WHERE id = $1",
+        [SQLValue(token.familyID), SQLValue(at), SQLValue(address)])
       return .rotated(user)
     }
   }
@@ -113,7 +127,48 @@ extension SQLStore {
     try await bookkeep("removal by age") { session in
       let tokens = try session.execute("DELETE FROM refresh_tokens WHERE expires_at < $1", [SQLValue(before)])
       let signIns = try session.execute("DELETE FROM sign_ins WHERE happened_at < $1", [SQLValue(before)])
+      try session.execute(
+        "DELETE FROM sessions WHERE NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.family_id = sessions.id)", [])
       return tokens + signIns
+    }
+  }
+}
+
+// MARK: Sessions
+
+extension SQLStore {
+  func sessions(userID: UUID) async throws -> [Session] {
+    let now = timestamp
+    return try await database.read { session in
+      try session.all(
+        """
+        SELECT s.id, s.address, s.user_agent, s.started_at, s.last_used_at, t.expires_at
+          FROM sessions s JOIN refresh_tokens t ON t.family_id = s.id
+          WHERE s.user_id = $1 AND t.rotated_at IS NULL AND t.revoked_at IS NULL AND t.expires_at > $2
+          ORDER BY s.last_used_at DESC, s.id
+        """, [SQLValue(userID), SQLValue(now)]
+      ) { row throws(StorageError) in
+        Session(
+          id: try row.uuid(), address: try row.text(), userAgent: try row.text(), startedAt: try row.date(),
+          lastUsedAt: try row.date(), expiresAt: try row.date())
+      }
+    }
+  }
+
+  func sessionID(refreshTokenDigest digest: String) async throws -> UUID? {
+    try await database.read { try RefreshTokenTable.find(digest, $0)?.familyID }
+  }
+
+  func revokeSession(id: UUID, userID: UUID) async throws {
+    let at = timestamp
+    try await change { session, trail in
+      let count = try session.count(
+        "SELECT COUNT(*) FROM sessions WHERE id = $1 AND user_id = $2", [SQLValue(id), SQLValue(userID)])
+      guard count > 0, try UserTable.lock(userID, session) != nil else {
+        throw StorageError.notFound(kind: "session", key: SQLValue(id).plainText)
+      }
+      try RefreshTokenTable.revokeFamily(id, at: at, session)
+      trail.add(AuditEvent(subject: .session(id), after: ["revoked": true]))
     }
   }
 }

@@ -56,6 +56,12 @@ public protocol Store: AccessStore {
   ) async throws -> RefreshTokenRotation
   /// Ends the family of this token; unknown tokens are ignored.
   func revokeRefreshTokenFamily(digest: String) async throws
+  /// Those that go on, the one used last first.
+  func sessions(userID: UUID) async throws -> [Session]
+  /// The session that a refresh token belongs to, whatever its state; nil for an unknown one.
+  func sessionID(refreshTokenDigest digest: String) async throws -> UUID?
+  /// Ends one session of the user's; `StorageError.notFound` for another's.
+  func revokeSession(id: UUID, userID: UUID) async throws
   /// Ends all of a user's families.
   func revokeRefreshTokens(userID: UUID) async throws
   /// Removes tokens that expired, and sign-ins that happened, before the time. Returns how many rows went.

@@ -1,0 +1,99 @@
+import ControlProtocol
+import DatabaseSupport
+import Foundation
+import HTTPTypes
+import Identity
+import Storage
+import Testing
+
+@testable import RESTAPI
+
+@Suite("Sessions")
+struct SessionTests {
+  private func signIn(_ api: TestAPI, _ user: User, agent: String) async throws -> (access: String, refresh: String) {
+    let body: JSONValue = ["email": .string(user.email.value), "password": .string(TestAPI.password)]
+    let answer = try await api.send(
+      .post, "/auth/login", headers: [.contentType: "application/json", .userAgent: agent], bytes: body.bytes())
+    return (
+      try #require(answer.data["access_token"]?.string), try #require(answer.data["refresh_token"]?.string)
+    )
+  }
+
+  private func refresh(_ api: TestAPI, _ token: String) async throws -> Answer {
+    try await api.post("/auth/refresh", nil, ["refresh_token": .string(token)])
+  }
+
+  @Test("Own sessions are listed with where and when, and ended one by one, at once", arguments: TestBackend.allCases)
+  func life(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend, .live) { api in
+      let user = try await api.makeUser([.viewer])
+      let laptop = try await signIn(api, user, agent: "laptop/1")
+      let phone = try await signIn(api, user, agent: "phone/2 \u{e4}")
+      let list = try await api.get("/auth/sessions", laptop.access)
+      #expect(list.meta["total"] == 2 && list.items.compactMap { $0["user_agent"]?.string } == ["phone/2 ", "laptop/1"])
+      #expect(list.items.map { $0["is_current"] } == [false, true])
+      #expect(list.items.allSatisfy { $0["address"]?.string?.isEmpty == false })
+      let id = try #require(list.items[0]["id"]?.string)
+      #expect(try await api.get("/nodes", phone.access).status == 200)
+      #expect(try await api.send(.delete, "/auth/sessions/\(id)", laptop.access).status == 200)
+      #expect(try await api.get("/nodes", phone.access).code == "unauthenticated", "its access token too")
+      #expect(try await refresh(api, phone.refresh).status == 401)
+      #expect(try await api.get("/nodes", laptop.access).status == 200)
+      #expect(try await api.get("/auth/sessions", laptop.access).meta["total"] == 1)
+      let renewed = try #require(try await refresh(api, laptop.refresh).data["access_token"]?.string)
+      let after = try await api.get("/auth/sessions", renewed)
+      #expect(after.items.map { $0["is_current"] } == [true], "the same session, renewed")
+    }
+  }
+
+  @Test("Another's session is as good as none", arguments: TestBackend.allCases)
+  func others(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let owner = try await api.makeUser([.viewer])
+      let stranger = try await api.token([.admin])
+      let session = try await signIn(api, owner, agent: "x")
+      let id = try #require(try await api.get("/auth/sessions", session.access).items[0]["id"]?.string)
+      #expect(try await api.get("/auth/sessions", stranger).meta["total"] == 0)
+      #expect(try await api.send(.delete, "/auth/sessions/\(id)", stranger).code == "not_found")
+      #expect(try await api.send(.delete, "/auth/sessions/nothing", stranger).code == "not_found")
+      #expect(try await api.get("/nodes", session.access).status == 200)
+    }
+  }
+
+  @Test(
+    "Signing out and a refresh token used twice end the access tokens of the session too",
+    arguments: TestBackend.allCases)
+  func ends(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let user = try await api.makeUser([.viewer])
+      let (one, two, three) = (
+        try await signIn(api, user, agent: "1"), try await signIn(api, user, agent: "2"),
+        try await signIn(api, user, agent: "3")
+      )
+      #expect(try await api.post("/auth/logout", one.access, ["refresh_token": .string(one.refresh)]).status == 200)
+      #expect(try await api.get("/auth/me", one.access).code == "unauthenticated")
+      #expect(try await api.get("/auth/me", two.access).status == 200)
+      let renewed = try #require(try await refresh(api, two.refresh).data["access_token"]?.string)
+      #expect(try await refresh(api, two.refresh).code == "unauthenticated")
+      for token in [two.access, renewed] { #expect(try await api.get("/auth/me", token).code == "unauthenticated") }
+      #expect(try await api.get("/auth/me", three.access).status == 200)
+      #expect(try await api.post("/auth/logout", three.access, [:]).status == 200)
+      #expect(try await api.get("/auth/me", three.access).code == "unauthenticated")
+      #expect(try await api.store.sessions(userID: user.id).isEmpty)
+    }
+  }
+
+  @Test("The sign-in history has the attempts, one's own only", arguments: TestBackend.allCases)
+  func history(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let user = try await api.makeUser([.viewer])
+      let other = try await api.makeUser([.viewer])
+      _ = try await signIn(api, other, agent: "other")
+      _ = try await api.post("/auth/login", nil, ["email": .string(user.email.value), "password": "wrong one"])
+      let session = try await signIn(api, user, agent: "mine")
+      let history = try await api.get("/auth/sign-ins", session.access)
+      #expect(history.items.map { $0["succeeded"] } == [true, false] && history.meta["total"] == 2)
+      #expect(history.items[0]["user_agent"] == "mine")
+    }
+  }
+}
