@@ -56,7 +56,7 @@ struct AccessTests {
   }
 
   private static let wrong: [(String, [String])] = [
-    (#"{}"#, ["name", "scopes"]), (#"{"name":"A","scopes":[]}"#, ["name"]), (#"{"name":"a","scopes":[]}"#, ["scopes"]),
+    (#"{}"#, ["name", "scopes"]), (#"{"name":"A","scopes":[]}"#, ["name", "scopes"]), (#"{"name":"a","scopes":[]}"#, ["scopes"]),
     (#"{"name":"a","scopes":["king:read"]}"#, ["scopes[0]"]),
     (#"{"name":"a","scopes":["rules:read",7]}"#, ["scopes[1]"]),
     (#"{"name":"a","scopes":["*:*"]}"#, ["scopes[0]"]),
