@@ -10,13 +10,17 @@ public struct Services: Sendable {
     public var version: String
     public var refreshLifetime: Duration
     public var interface: InterfaceSettings
+    /// The account that is active and Admin whatever its record says; nil: none.
+    public var breakGlass: Email?
 
     public init(
-      version: String, refreshLifetime: Duration = .seconds(14 * 86_400), interface: InterfaceSettings = .init()
+      version: String, refreshLifetime: Duration = .seconds(14 * 86_400), interface: InterfaceSettings = .init(),
+      breakGlass: Email? = nil
     ) {
       self.version = version
       self.refreshLifetime = refreshLifetime
       self.interface = interface
+      self.breakGlass = breakGlass
     }
   }
 
@@ -27,6 +31,7 @@ public struct Services: Sendable {
   let throttle: LoginThrottle
   let limiter = RateLimiter()
   let authenticator: Authenticator
+  let breakGlass: BreakGlass
   /// To be run as a service, so that connections are closed at the end.
   public let nodes: NodeClients
   let metrics: APIMetrics
@@ -47,7 +52,8 @@ public struct Services: Sendable {
     self.hasher = hasher
     self.passwords = passwords
     self.throttle = throttle
-    authenticator = Authenticator(store: store, tokens: tokens)
+    breakGlass = BreakGlass(email: settings.breakGlass)
+    authenticator = Authenticator(store: store, tokens: tokens, breakGlass: breakGlass)
     nodes = NodeClients(metrics: metrics)
     self.metrics = metrics
     self.registry = registry

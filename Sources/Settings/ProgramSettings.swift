@@ -200,6 +200,8 @@ public struct APISettings: Hashable, Sendable {
   public var jwtSecretFile: String
   /// 0: for ever.
   public var auditRetentionDays: Int
+  /// nil: no account is more than its record says.
+  public var breakGlassEmail: String?
   public var database: DatabaseSettings
   /// Tries after the first, at the start.
   public var databaseMaxRetries: Int
@@ -224,6 +226,7 @@ public struct APISettings: Hashable, Sendable {
     socketPath = reader.path(.socket, limit: socketPathByteCountMax)
     jwtSecretFile = reader.path(.jwtSecretFile)
     auditRetentionDays = reader.integer(.auditRetentionDays, 0...36_500)
+    breakGlassEmail = reader.optionalText(.breakGlassEmail, limit: 254)
     // Both are read, so that a mistake doesn't hide until the day the type is changed.
     let path = reader.path(.databasePath)
     let server = PostgreSQLSettings(&reader)

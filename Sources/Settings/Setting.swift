@@ -107,6 +107,9 @@ extension Setting {
   static let auditRetentionDays = Setting(
     "api.audit_retention_days", "SLUICE_AUDIT_RETENTION_DAYS", "0", for: [.api],
     "Days that records of the audit log are kept, 0 to 36500; what goes leaves a checkpoint. 0: for ever.")
+  static let breakGlassEmail = Setting(
+    "api.break_glass_email", "SLUICE_BREAK_GLASS_EMAIL", "", for: [.api],
+    "Account that is active and Admin whatever its record says; it still needs its password. Each use is audited.")
   static let databaseType = Setting(
     "database.type", "DB_TYPE", "sqlite", for: [.api], "sqlite or postgresql.")
   static let databasePath = Setting(
@@ -146,7 +149,7 @@ extension Setting {
     workerRingEntries, metricsHost, metricsPort,
     httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
     ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch,
-    jwtSecretFile, auditRetentionDays, databaseType, databasePath, databaseHost, databasePort,
+    jwtSecretFile, auditRetentionDays, breakGlassEmail, databaseType, databasePath, databaseHost, databasePort,
     databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,
   ]

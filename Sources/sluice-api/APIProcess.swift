@@ -47,6 +47,7 @@ struct APIProcess {
     }
     if let certificates { addCertificateMetric(certificates, to: registry) }
 
+    let breakGlass = try breakGlassEmail()
     let tokens = try await AccessTokens(
       key: .hs256(secret: try TokenSecret.load(settings.jwtSecretFile, logger: logger)))
     let hasher = try PasswordHasher()
@@ -57,7 +58,8 @@ struct APIProcess {
       let passwords = PasswordWorker()
       let services = RESTAPI.Services(
         store: store, tokens: tokens, hasher: hasher, passwords: passwords, registry: registry,
-        logger: Logger(label: "api"), settings: .init(version: SluiceVersion.current, interface: interfaceSettings))
+        logger: Logger(label: "api"),
+        settings: .init(version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass))
       try await serve(services, store, certificates, logger)
       try await passwords.shutdown()
     } catch {
@@ -80,6 +82,13 @@ struct APIProcess {
             host: server.host, port: server.port, database: server.name, user: server.user,
             password: server.password.map { DatabasePassword($0.reveal()) })),
         poolSize: server.poolSize, retriesMax: settings.databaseMaxRetries, retryDelay: settings.databaseRetryDelay)
+    }
+  }
+
+  private func breakGlassEmail() throws -> Email? {
+    guard let text = settings.breakGlassEmail else { return nil }
+    do throws(EmailError) { return try Email(text) } catch {
+      throw StartError("SLUICE_BREAK_GLASS_EMAIL (api.break_glass_email): \(error)")
     }
   }
 

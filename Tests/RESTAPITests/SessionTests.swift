@@ -96,4 +96,35 @@ struct SessionTests {
       #expect(history.items[0]["user_agent"] == "mine")
     }
   }
+
+  @Test(
+    "The break-glass account is active and Admin on hold, with its password only, and every use is told",
+    arguments: TestBackend.allCases)
+  func breakGlass(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let user = try await api.makeUser([.viewer], email: TestAPI.breakGlassEmail, isActive: false)
+      let wrong: JSONValue = ["email": .string(user.email.value), "password": "not this one"]
+      #expect(try await api.post("/auth/login", nil, wrong).code == "unauthenticated")
+      #expect(try await api.store.auditLog(AuditFilter(operation: "breakGlass"), Page()).total == 0)
+      let session = try await signIn(api, user, agent: "x")
+      #expect(try await api.get("/users", session.access).status == 200)
+      let fixed = try await api.send(.patch, "/users/\(user.id.uuidString)", session.access, ["is_active": true])
+      #expect(fixed.status == 200 && fixed.data["roles"] == ["Viewer"], "its record is not changed by being used")
+      let records = try await api.store.auditLog(AuditFilter(operation: "breakGlass"), Page()).items
+      #expect(records.count == 1 && records[0]["actor"]?["name"]?.string == user.email.value)
+      #expect(try await api.get("/metrics").text.contains("sluice_api_break_glass_total 1"))
+      #expect(api.logs.lines.contains { $0.hasPrefix("warning") && $0.contains("break-glass") })
+      let other = try await api.makeUser([.viewer], isActive: false)
+      #expect(try await api.get("/users", try await api.token(of: other)).code == "unauthenticated", "nobody else's")
+    }
+  }
+
+  @Test("On hold, the break-glass account cannot renew its session: it signs in again")
+  func breakGlassRefresh() async throws {
+    try await TestAPI.with { api in
+      let user = try await api.makeUser([.viewer], email: TestAPI.breakGlassEmail, isActive: false)
+      let session = try await signIn(api, user, agent: "x")
+      #expect(try await refresh(api, session.refresh).code == "unauthenticated")
+    }
+  }
 }

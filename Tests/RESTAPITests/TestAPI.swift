@@ -33,6 +33,8 @@ struct Answer {
 /// The API over a database of its own, with a daemon on a unix socket of its own.
 struct TestAPI: Sendable {
   static let password = "correct horse 1"
+  /// The account that is active and Admin whatever its record says, once a test makes it.
+  static let breakGlassEmail = "break@glass.example"
 
   let client: any TestClientProtocol
   let services: Services
@@ -74,7 +76,8 @@ struct TestAPI: Sendable {
     let passwords = PasswordWorker()
     let services = Services(
       store: store, tokens: try await AccessTokens(key: key), hasher: hasher, passwords: passwords,
-      registry: PrometheusRegistry(), logger: logs.logger(), settings: .init(version: "9.9.9", interface: interface))
+      registry: PrometheusRegistry(), logger: logs.logger(),
+      settings: .init(version: "9.9.9", interface: interface, breakGlass: try Email(Self.breakGlassEmail)))
     let app = try RESTApplication.make(
       services: services, address: .hostname("127.0.0.1", port: 0), logger: logs.logger())
     try await app.test(setup) { client in

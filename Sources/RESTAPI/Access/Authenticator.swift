@@ -84,6 +84,7 @@ public final class Authenticator: Sendable {
   }
   private let store: any Store
   private let tokens: AccessTokens
+  private let breakGlass: BreakGlass
   private let cache = Mutex<[UUID: Entry]>([:])
   /// By the visible part of the key.
   private let clients = Mutex<[String: ClientEntry]>([:])
@@ -91,8 +92,9 @@ public final class Authenticator: Sendable {
   private let passwordChanges = Mutex<[UUID: Date]>([:])
   private let endedSessions = Mutex<[UUID: Date]>([:])
 
-  init(store: any Store, tokens: AccessTokens) {
+  init(store: any Store, tokens: AccessTokens, breakGlass: BreakGlass = BreakGlass(email: nil)) {
     self.store = store
+    self.breakGlass = breakGlass
     self.tokens = tokens
   }
 
@@ -195,7 +197,7 @@ public final class Authenticator: Sendable {
     let now = ContinuousClock.now
     if let entry = cache.withLock({ $0[id] }), now - entry.readAt < Self.cacheLifetime { return entry.user }
     do {
-      let user = try await store.user(id: id)
+      let user = breakGlass.effective(try await store.user(id: id)).user
       cache.withLock { cache in
         if cache.count >= Self.cacheMax { cache.removeAll() }
         // Read before the query: a change while it ran makes the entry younger than it is by less than its lifetime.

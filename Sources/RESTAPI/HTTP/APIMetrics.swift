@@ -31,6 +31,7 @@ public final class APIMetrics: Sendable {
   private let inFlight: Meter
   private let passwordsRefused: Counter
   private let logins: Counter
+  private let breakGlass: Counter
 
   /// - Parameter registry: where the series live, behind `/metrics`.
   public init(registry: PrometheusRegistry) {
@@ -39,6 +40,7 @@ public final class APIMetrics: Sendable {
     Self.describe(in: registry)
     inFlight = Meter(label: "sluice_api_requests_in_flight", dimensions: [], factory: factory)
     passwordsRefused = Counter(label: "sluice_api_password_queue_refused_total", dimensions: [], factory: factory)
+    breakGlass = Counter(label: "sluice_api_break_glass_total", dimensions: [], factory: factory)
     logins = Counter(label: "sluice_api_logins_total", dimensions: [], factory: factory)
   }
 
@@ -48,6 +50,7 @@ public final class APIMetrics: Sendable {
     registry.describe("sluice_api_requests_in_flight", help: "Requests that are being answered.")
     registry.describe(
       "sluice_api_password_queue_refused_total", help: "Requests sent away because too many hashes waited.")
+    registry.describe("sluice_api_break_glass_total", help: "Sign-ins by the break-glass account's own right.")
     registry.describe("sluice_api_logins_total", help: "Successful sign-ins.")
     registry.describe("sluice_api_login_failures_total", help: "Refused sign-ins, by reason.")
     registry.describe("sluice_api_lock_outs_total", help: "Waits that failed sign-ins brought, by what has to wait.")
@@ -125,6 +128,8 @@ public final class APIMetrics: Sendable {
       }
     }
   }
+
+  func breakGlassUsed() { breakGlass.increment() }
 
   func loginSucceeded() { logins.increment() }
   func passwordRefused() { passwordsRefused.increment() }

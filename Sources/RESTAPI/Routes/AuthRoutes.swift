@@ -56,7 +56,8 @@ enum AuthRoutes {
     let password = Password(try call.body.text("password"))
     try refuseIfThrottled(account, call, services)
     let email = try? Email(account)
-    let user: User? = if let email { try await services.store.user(email: email) } else { nil }
+    let stored: User? = if let email { try await services.store.user(email: email) } else { nil }
+    let (user, isBreakGlass) = stored.map(services.breakGlass.effective) ?? (nil, false)
     let hasher = services.hasher
     // An unknown account costs what a known one costs.
     let isRight = try await hash(services) {
@@ -72,6 +73,7 @@ enum AuthRoutes {
     services.throttle.succeeded(account: account, address: call.remoteAddress)
     services.metrics.loginSucceeded()
     try await record(account, user, succeeded: true, call, services)
+    if isBreakGlass { try await recordBreakGlass(user, call, services) }
     return .data(try await newSession(user, services))
   }
 
@@ -184,6 +186,20 @@ enum AuthRoutes {
           subject: account.map { AuditSubject(kind: "account", id: $0.value) },
           after: ["by": .string(lock.subject.rawValue), "seconds": .count(lock.wait.components.seconds)]))
     }
+  }
+
+  private static func recordBreakGlass(_ user: User, _ call: Call, _ services: Services) async throws {
+    services.metrics.breakGlassUsed()
+    services.logger.warning(
+      "the break-glass account has signed in",
+      metadata: [
+        "email": "\(user.email)", "remote": "\(call.remoteAddress)", "request_id": "\(call.requestID)",
+      ])
+    try await services.store.recordAudit(
+      AuditEvent(
+        operation: "breakGlass",
+        actor: AuditActor(kind: .user, id: user.id.uuidString.lowercased(), name: user.email.value),
+        subject: AuditSubject(kind: "user", id: user.id.uuidString.lowercased())))
   }
 
   private static func expiry(_ services: Services) -> Date {
