@@ -80,6 +80,7 @@ let package = Package(
       resources: [
         .embedInCode("Objects/sluice_xdp.bpf.o"), .embedInCode("Objects/sluice_transmit.bpf.o"),
         .embedInCode("Objects/sluice_generator.bpf.o"), .embedInCode("Objects/sluice_sink.bpf.o"),
+        .embedInCode("Objects/sluice_probe.bpf.o"),
       ]),
     .target(name: "DataPlane", dependencies: ["Packets", "Flows", "XSK", "XDPPrograms", "LinuxSystem", "CSluiceABI"]),
 
@@ -87,7 +88,7 @@ let package = Package(
     .target(
       name: "Bench",
       dependencies: [
-        "Packets", "Rules", "Traffic", "RuleCompiler", "LinuxSystem", "XSK", "XDPPrograms", "DataPlane",
+        "CSluiceABI", "Packets", "Rules", "Traffic", "RuleCompiler", "LinuxSystem", "XSK", "XDPPrograms", "DataPlane",
       ]),
 
     // The control side.
@@ -188,7 +189,7 @@ let package = Package(
         "Traffic", "XDPPrograms", "RuleCompiler", "Rules", "Packets", "LinuxSystem", "CSluiceABI", "NetworkSupport",
       ]),
     .testTarget(name: "FlowsTests", dependencies: ["Flows", "Packets", "TestSupport"]),
-    .testTarget(name: "BenchTests", dependencies: ["Bench"]),
+    .testTarget(name: "BenchTests", dependencies: ["Bench", "Rules", "Packets"]),
     .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
     .testTarget(
       name: "RuleCompilerTests",

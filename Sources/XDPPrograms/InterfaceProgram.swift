@@ -227,13 +227,10 @@ public enum ProgramLoader {
   }
 
   private static func make(_ shape: ProgramShape, frags: Bool, records: Bool) throws(ProgramError) -> ProgramObject {
-    let constants = sluice_constants(
-      has_frags: frags ? 1 : 0, record_decisions: records ? 1 : 0, tables_mask: UInt32(shape.tablesByteCount - 1),
-      features: UInt32(shape.features))
     let object = try ProgramObject(
-      PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp", constants: constants)
-    try object.setValueByteCount(shape.tablesByteCount, of: "tables")
-    for name in RuleCounters.names { try object.setMaxEntries(shape.slotCount, of: name) }
+      PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp",
+      constants: shape.constants(frags: frags, recordsDecisions: records))
+    try shape.size(object)
     if frags { try object.setFragsSupport() }
     return object
   }

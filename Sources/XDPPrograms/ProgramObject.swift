@@ -102,8 +102,11 @@ final class ProgramObject {
   }
 
   /// A descriptor of its own for the loaded program.
-  func program() throws(ProgramError) -> OwnedDescriptor {
-    try duplicate(bpf_program__fd(try find(programName)), programName)
+  func program() throws(ProgramError) -> OwnedDescriptor { try program(named: programName) }
+
+  /// The same for another program of the object.
+  func program(named name: String) throws(ProgramError) -> OwnedDescriptor {
+    try duplicate(bpf_program__fd(try find(name)), name)
   }
 
   private func duplicate(_ descriptor: CInt, _ name: String) throws(ProgramError) -> OwnedDescriptor {

@@ -33,6 +33,19 @@ struct ProgramShape: Hashable {
       && needed.slotCount <= slotCount
   }
 
+  /// What the object is told before it is loaded.
+  func constants(frags: Bool = false, recordsDecisions: Bool = false) -> sluice_constants {
+    sluice_constants(
+      has_frags: frags ? 1 : 0, record_decisions: recordsDecisions ? 1 : 0, tables_mask: UInt32(tablesByteCount - 1),
+      features: UInt32(features))
+  }
+
+  /// Sizes the maps of an object that is not yet loaded.
+  func size(_ object: ProgramObject) throws(ProgramError) {
+    try object.setValueByteCount(tablesByteCount, of: "tables")
+    for name in RuleCounters.names { try object.setMaxEntries(slotCount, of: name) }
+  }
+
   /// Counters for so many slots: a power of two.
   private static func slotCount(for count: UInt32) -> UInt32 {
     var size = UInt32(SLUICE_SLOTS_MIN)

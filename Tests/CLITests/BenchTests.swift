@@ -25,6 +25,41 @@ struct BenchTests {
     #expect(idle.count == 1 && idle[0] >= 0 && idle[0] < 0.2, "\(idle)")
   }
 
+  @Test("A rule set is measured with every trace, and no verdict differs", arguments: ["uniform", "zipf", "miss", "worst"])
+  func measuresRules(trace: String) async throws {
+    let rules = """
+      ruleset small
+      rule one: ip saddr 10.0.0.0/8 tcp dport 1-1000 drop
+      rule two: ip6 daddr 2001:db8::/32 count
+      rule three: udp drop
+      """
+    let run = try await withFolder { folder in
+      let path = "\(folder)/small.rules"
+      try rules.write(toFile: path, atomically: true, encoding: .utf8)
+      return try await sluice(
+        ["bench", "rules", "--file", path, "--trace", trace, "--rounds", "3", "--verdicts", "500", "--json"], home: folder)
+    }
+    #expect(run.status == 0, "\(run.errors)")
+    let report = try JSONSerialization.jsonObject(with: Data(run.output.utf8)) as? [String: Any]
+    #expect(report?["rules"] as? Int == 3 && report?["verdicts"] as? Int == 500 && report?["differing"] as? Int == 0)
+    let nanoseconds = try #require(report?["nanoseconds_per_packet"] as? Double)
+    #expect(nanoseconds > 1 && nanoseconds < 10_000)
+    let steps = try #require(report?["steps_max"] as? Int)
+    #expect(steps > 0 && steps <= 1024)
+  }
+
+  @Test(
+    "Wrong input of bench rules is refused in words",
+    arguments: [
+      (["--file", "/nowhere"], "/nowhere"), (["--file", "/dev/null", "--trace", "all"], "uniform, zipf, miss, worst"),
+      (["--file", "/dev/null", "--rounds", "0"], "--rounds 0"), (["--file", "/dev/null", "--verdicts", "70000"], "65536"),
+      (["--file", "/etc/passwd", "--format", "classbench"], "line 1"),
+    ])
+  func refusesRules(arguments: [String], word: String) async throws {
+    let run = try await withFolder { try await sluice(["bench", "rules"] + arguments, home: $0) }
+    #expect(run.status == 2 && run.errors.contains(word), "\(run.errors)")
+  }
+
   private func median(of metric: [String: Any]) throws -> Double {
     try #require((metric["programs"] as? [[String: Any]])?.first?["median"] as? Double)
   }

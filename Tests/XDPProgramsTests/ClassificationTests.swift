@@ -101,6 +101,33 @@ struct ClassificationTests {
     try expectAgreement(large.ruleSet, (0..<1500).map { _ in large.frame(using: &random) })
   }
 
+  @Test("Packets in memory are decided as on an interface, over and over", arguments: LargeRuleSet.Shape.allCases)
+  func probeAgrees(_ shape: LargeRuleSet.Shape) throws {
+    var random = SeededGenerator(announcing: "probeAgrees(\(shape))")
+    let large = LargeRuleSet(shape, ruleCount: 300, using: &random)
+    let slots = Dictionary(
+      uniqueKeysWithValues: large.ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) })
+    let probe = try compiled(large.ruleSet, slots: slots).withUnsafeBytes { try ClassificationProbe($0) }
+    var frames: [[UInt8]] = []
+    while frames.count < 512 {
+      let frame = large.frame(using: &random)
+      if try probe.add(frame) { frames.append(frame) }
+    }
+    #expect(probe.sampleCount == 512)
+    #expect(try !probe.add(Array(frames[0].prefix(20))), "a truncated packet is not taken")
+    #expect(try probe.run(period: 512, count: 512, isEmpty: true) > 0)
+    #expect(probe.verdict(3) == (0, 0))
+    // The second half only, and more often than there are packets.
+    #expect(try probe.run(first: 256, period: 256, count: 1000) > 0)
+    #expect(probe.verdict(3) == (0, 0))
+    _ = try probe.run(period: 512, count: 512)
+    for (index, frame) in frames.enumerated() {
+      let expected = ReferenceClassifier.decide(frame, by: large.ruleSet)
+      let slot = expected.ruleName.map { slots[$0]! } ?? 0
+      #expect(probe.verdict(index) == (UInt32(expected.action.abiAction), slot))
+    }
+  }
+
   /// Decides `frames` in the kernel and by the reference, and compares everything that can be seen.
   private func expectAgreement(_ ruleSet: RuleSet, _ frames: [[UInt8]]) throws {
     let slots = Dictionary(

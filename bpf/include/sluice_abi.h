@@ -370,4 +370,24 @@ _Static_assert(sizeof(struct sluice_stamp) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_stream) == 64, "ABI");
 _Static_assert(__builtin_offsetof(struct sluice_transmit, queue) == 128, "ABI");
 
+/* Packets that one run of sluice_probe classifies over and over: a power of two. */
+#define SLUICE_SAMPLES_MAX 65536
+#define SLUICE_SAMPLE_BYTES 128
+
+/* How a sample begins. */
+struct sluice_sample {
+	__u32 action; /* enum sluice_action: what the last run came to */
+	__u32 slot;
+	__u32 malformed; /* enum sluice_malformed: then it is not classified */
+	__u32 frame_bytes;
+};
+
+/* What the next run does: `count` samples from `first` on, after `mask` + 1 of them again from there. */
+struct sluice_probe {
+	__u32 first;
+	__u32 mask;
+	__u32 count;
+	__u32 is_empty; /* boolean: all but classifying and counting */
+};
+
 #endif

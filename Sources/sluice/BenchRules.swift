@@ -1,0 +1,116 @@
+import ArgumentParser
+import Bench
+import Foundation
+import Rules
+
+struct BenchRules: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "rules",
+    abstract: "Measure what a rule set costs, and check its verdicts.",
+    discussion: """
+      Compiles the rule set, classifies packets by it in the kernel with the code that decides about packets of \
+      interfaces, and compares what it decides with the plain walk through all rules. Nothing is attached and nothing \
+      sent. Times are medians, of classifying and counting a packet without the loop around it. Needs root and Linux \
+      5.17; exits with 1 if a verdict differs.
+
+      TRACES
+        uniform  packets of rules, each rule as often as any other
+        zipf     packets of rules, a few rules very often
+        miss     packets at random, whatever the rules
+        worst    of both kinds those that take longest, each measured by itself
+
+      EXAMPLES
+        sluice bench rules --file edge.rules
+        sluice bench rules --file acl1_10000 --format classbench --trace worst --json
+        xzcat acl1_100000.xz | sluice bench rules --file - --format classbench
+      """)
+
+  enum Format: String, CaseIterable, ExpressibleByArgument { case rules, classbench }
+
+  @Option(help: "The rule set; \"-\" is standard input.")
+  var file: String
+
+  @Option(help: "rules: the text form or JSON; classbench: what that generator writes.")
+  var format = Format.rules
+
+  @Option(help: "\(RuleTraceKind.allCases.map(\.rawValue).joined(separator: ", ")). See TRACES.")
+  var trace = "uniform"
+
+  @Option(help: "For other packets of the same kind.")
+  var seed: UInt64 = 1
+
+  @Option(help: "How often each figure is measured, 1 to 1000.")
+  var rounds = 11
+
+  @Option(help: "Packets whose verdicts are compared, up to 65536. [as many as take some seconds]")
+  var verdicts: Int?
+
+  @OptionGroup var outputOptions: OutputOptions
+
+  func run() throws {
+    guard let kind = RuleTraceKind(rawValue: trace) else {
+      throw CommandError.usage(
+        "there is no trace \"\(trace)\"; there are \(RuleTraceKind.allCases.map(\.rawValue).joined(separator: ", "))")
+    }
+    guard (1...1000).contains(rounds) else { throw CommandError.usage("--rounds \(rounds) is out of range: 1 to 1000") }
+    guard (0...65536).contains(verdicts ?? 0) else {
+      throw CommandError.usage("--verdicts \(verdicts ?? 0) is out of range: 0 to 65536")
+    }
+    let plan = RuleBench.Plan(trace: kind, seed: seed, rounds: rounds, verdicts: verdicts)
+    let report: RuleBench.Report
+    do {
+      let bench = RuleBench(try ruleSet(), plan) { Terminal.printError(Terminal.safe($0)) }
+      report = try bench.run()
+    } catch let error as CommandError {
+      throw error
+    } catch {
+      throw CommandError(.failure, "bench_failed", "\(error)")
+    }
+    if outputOptions.json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+      encoder.keyEncodingStrategy = .convertToSnakeCase
+      Terminal.print(String(decoding: try encoder.encode(report), as: UTF8.self))
+    } else {
+      Terminal.print(report.text)
+    }
+    if report.differing > 0 { throw ExitCode(ExitStatus.failure.rawValue) }
+  }
+
+  private func ruleSet() throws -> RuleSet {
+    guard format == .classbench else { return try RuleFile.read(file).ruleSet }
+    let text: Data
+    do {
+      text = file == "-"
+        ? try FileHandle.standardInput.readToEnd() ?? Data() : try Data(contentsOf: URL(filePath: file))
+    } catch {
+      throw CommandError.usage("cannot read \(file): \(error.localizedDescription)")
+    }
+    guard text.count <= Limits.textByteCountMax else {
+      throw CommandError.usage("\(file) has \(text.count) bytes; at most \(Limits.textByteCountMax) are read")
+    }
+    do {
+      return try ClassBenchFile.ruleSet(String(decoding: text, as: UTF8.self), name: "classbench")
+    } catch {
+      throw CommandError.usage("\(file), \(error)")
+    }
+  }
+}
+
+extension RuleBench.Report {
+  fileprivate var text: String {
+    func number(_ value: Double) -> String { String(format: "%.1f", value) }
+    var table = Table("WHAT", "VALUE")
+    table.add("rules", "\(rules), as \(entries) entries")
+    table.add("build", "\(number(buildMilliseconds)) ms")
+    table.add("memory", "\(generationBytes / 1024) KiB")
+    table.add("steps of a walk", "\(stepsMax) at most, proven (\(stepsLimit) are allowed)")
+    table.add(
+      "classifying (\(trace))",
+      "\(number(nanosecondsPerPacket)) ns a packet, \(number(nanosecondsPerPacketLeast)) at best "
+        + "(the loop: \(number(loopNanoseconds)) ns)")
+    table.add("verdicts compared", "\(verdicts), \(differing) differ")
+    if let firstDiffering { table.add("first that differs", firstDiffering) }
+    return table.text
+  }
+}
