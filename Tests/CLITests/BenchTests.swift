@@ -34,7 +34,7 @@ struct BenchTests {
       rule three: udp drop
       """
     let run = try await withFolder { folder in
-      let path = "\(folder)/small.rules"
+      let path = folder.appending(path: "small.rules").path
       try rules.write(toFile: path, atomically: true, encoding: .utf8)
       return try await sluice(
         ["bench", "rules", "--file", path, "--trace", trace, "--rounds", "3", "--verdicts", "500", "--json"], home: folder)
