@@ -93,6 +93,32 @@ public enum Sluice_Control_V1_Control: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "Confirm" metadata.
+        public enum Confirm: Sendable {
+            /// Request type for "Confirm".
+            public typealias Input = Sluice_Control_V1_ConfirmRequest
+            /// Response type for "Confirm".
+            public typealias Output = Sluice_Control_V1_ConfirmResponse
+            /// Descriptor for "Confirm".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "Confirm",
+                type: .unary
+            )
+        }
+        /// Namespace for "Withdraw" metadata.
+        public enum Withdraw: Sendable {
+            /// Request type for "Withdraw".
+            public typealias Input = Sluice_Control_V1_WithdrawRequest
+            /// Response type for "Withdraw".
+            public typealias Output = Sluice_Control_V1_WithdrawResponse
+            /// Descriptor for "Withdraw".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "Withdraw",
+                type: .unary
+            )
+        }
         /// Namespace for "GetRuleSet" metadata.
         public enum GetRuleSet: Sendable {
             /// Request type for "GetRuleSet".
@@ -243,6 +269,8 @@ public enum Sluice_Control_V1_Control: Sendable {
             Attach.descriptor,
             Detach.descriptor,
             Apply.descriptor,
+            Confirm.descriptor,
+            Withdraw.descriptor,
             GetRuleSet.descriptor,
             GetCounters.descriptor,
             StreamEvents.descriptor,
@@ -370,6 +398,42 @@ extension Sluice_Control_V1_Control {
             request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ApplyRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse>
+
+        /// Handle the "Confirm" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Keeps what was applied with confirm_within_seconds: it stands from now on.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_ConfirmRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_ConfirmResponse` messages.
+        func confirm(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ConfirmRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ConfirmResponse>
+
+        /// Handle the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Goes back now to what stood before it was applied with confirm_within_seconds.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_WithdrawRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_WithdrawResponse` messages.
+        func withdraw(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_WithdrawRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_WithdrawResponse>
 
         /// Handle the "GetRuleSet" method.
         ///
@@ -659,6 +723,42 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>
 
+        /// Handle the "Confirm" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Keeps what was applied with confirm_within_seconds: it stands from now on.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ConfirmRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_ConfirmResponse` message.
+        func confirm(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_ConfirmRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ConfirmResponse>
+
+        /// Handle the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Goes back now to what stood before it was applied with confirm_within_seconds.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_WithdrawRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_WithdrawResponse` message.
+        func withdraw(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_WithdrawRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_WithdrawResponse>
+
         /// Handle the "GetRuleSet" method.
         ///
         /// > Source IDL Documentation:
@@ -945,6 +1045,42 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> Sluice_Control_V1_ApplyResponse
 
+        /// Handle the "Confirm" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Keeps what was applied with confirm_within_seconds: it stands from now on.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_ConfirmRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_ConfirmResponse` to respond with.
+        func confirm(
+            request: Sluice_Control_V1_ConfirmRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_ConfirmResponse
+
+        /// Handle the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Goes back now to what stood before it was applied with confirm_within_seconds.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_WithdrawRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_WithdrawResponse` to respond with.
+        func withdraw(
+            request: Sluice_Control_V1_WithdrawRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_WithdrawResponse
+
         /// Handle the "GetRuleSet" method.
         ///
         /// > Source IDL Documentation:
@@ -1197,6 +1333,28 @@ extension Sluice_Control_V1_Control.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.Confirm.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ConfirmRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ConfirmResponse>(),
+            handler: { request, context in
+                try await self.confirm(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.Withdraw.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_WithdrawRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_WithdrawResponse>(),
+            handler: { request, context in
+                try await self.withdraw(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Sluice_Control_V1_Control.Method.GetRuleSet.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_GetRuleSetRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_GetRuleSetResponse>(),
@@ -1372,6 +1530,28 @@ extension Sluice_Control_V1_Control.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse> {
         let response = try await self.apply(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func confirm(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ConfirmRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ConfirmResponse> {
+        let response = try await self.confirm(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func withdraw(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_WithdrawRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_WithdrawResponse> {
+        let response = try await self.withdraw(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -1561,6 +1741,32 @@ extension Sluice_Control_V1_Control.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse> {
         return GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>(
             message: try await self.apply(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func confirm(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_ConfirmRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ConfirmResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_ConfirmResponse>(
+            message: try await self.confirm(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func withdraw(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_WithdrawRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_WithdrawResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_WithdrawResponse>(
+            message: try await self.withdraw(
                 request: request.message,
                 context: context
             ),
@@ -1843,6 +2049,52 @@ extension Sluice_Control_V1_Control {
             deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ApplyResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ApplyResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Confirm" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Keeps what was applied with confirm_within_seconds: it stands from now on.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ConfirmRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ConfirmRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ConfirmResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func confirm<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ConfirmRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ConfirmRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ConfirmResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ConfirmResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Goes back now to what stood before it was applied with confirm_within_seconds.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_WithdrawRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_WithdrawRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_WithdrawResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func withdraw<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_WithdrawRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_WithdrawRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_WithdrawResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_WithdrawResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "GetRuleSet" method.
@@ -2269,6 +2521,74 @@ extension Sluice_Control_V1_Control {
             try await self.client.unary(
                 request: request,
                 descriptor: Sluice_Control_V1_Control.Method.Apply.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "Confirm" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Keeps what was applied with confirm_within_seconds: it stands from now on.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ConfirmRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ConfirmRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ConfirmResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func confirm<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ConfirmRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ConfirmRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ConfirmResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ConfirmResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.Confirm.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "Withdraw" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Goes back now to what stood before it was applied with confirm_within_seconds.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_WithdrawRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_WithdrawRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_WithdrawResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func withdraw<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_WithdrawRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_WithdrawRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_WithdrawResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_WithdrawResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.Withdraw.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -2787,6 +3107,64 @@ extension Sluice_Control_V1_Control.ClientProtocol {
         )
     }
 
+    /// Call the "Confirm" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Keeps what was applied with confirm_within_seconds: it stands from now on.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_ConfirmRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func confirm<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_ConfirmRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ConfirmResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.confirm(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ConfirmRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ConfirmResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Withdraw" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Goes back now to what stood before it was applied with confirm_within_seconds.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_WithdrawRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func withdraw<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_WithdrawRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_WithdrawResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.withdraw(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_WithdrawRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_WithdrawResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "GetRuleSet" method.
     ///
     /// > Source IDL Documentation:
@@ -3256,6 +3634,72 @@ extension Sluice_Control_V1_Control.ClientProtocol {
             metadata: metadata
         )
         return try await self.apply(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Confirm" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Keeps what was applied with confirm_within_seconds: it stands from now on.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func confirm<Result>(
+        _ message: Sluice_Control_V1_ConfirmRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ConfirmResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_ConfirmRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.confirm(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "Withdraw" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Goes back now to what stood before it was applied with confirm_within_seconds.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func withdraw<Result>(
+        _ message: Sluice_Control_V1_WithdrawRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_WithdrawResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_WithdrawRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.withdraw(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -564,6 +564,23 @@ public nonisolated struct Sluice_Control_V1_Attachment: @unchecked Sendable {
     set {_uniqueStorage()._attachedAtUnixNanos = newValue}
   }
 
+  /// Until when the rule set must be confirmed; 0: it stands.
+  public var confirmByUnixNanos: UInt64 {
+    get {_storage._confirmByUnixNanos}
+    set {_uniqueStorage()._confirmByUnixNanos = newValue}
+  }
+
+  /// What comes back otherwise; empty and 0: none.
+  public var previousRuleSet: String {
+    get {_storage._previousRuleSet}
+    set {_uniqueStorage()._previousRuleSet = newValue}
+  }
+
+  public var previousRevision: UInt64 {
+    get {_storage._previousRevision}
+    set {_uniqueStorage()._previousRevision = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -763,11 +780,60 @@ public nonisolated struct Sluice_Control_V1_ApplyRequest: Sendable {
   /// Validate, compile and self-test, publish nothing.
   public var dryRun: Bool = false
 
+  /// Unless Confirm comes within this time, 5 to 86400 seconds, the daemon goes back by itself to what stood before, also
+  /// after a restart of its own. 0: it stands at once, and so does what waited for a confirmation on these interfaces.
+  public var confirmWithinSeconds: UInt32 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _ruleSet: Sluice_Control_V1_RuleSet? = nil
+}
+
+/// Attached interfaces that wait for a confirmation, at least one.
+public nonisolated struct Sluice_Control_V1_ConfirmRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var interfaces: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Sluice_Control_V1_ConfirmResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Sluice_Control_V1_WithdrawRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var interfaces: [String] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Sluice_Control_V1_WithdrawResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 public nonisolated struct Sluice_Control_V1_ApplyResponse: Sendable {
@@ -778,6 +844,9 @@ public nonisolated struct Sluice_Control_V1_ApplyResponse: Sendable {
   public var results: [Sluice_Control_V1_ApplyResponse.Result] = []
 
   public var warnings: [String] = []
+
+  /// With confirm_within_seconds: until when.
+  public var confirmByUnixNanos: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1608,7 +1677,7 @@ nonisolated extension Sluice_Control_V1_QueueState: SwiftProtobuf.Message, Swift
 
 nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Attachment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}options\0\u{1}mode\0\u{3}fallback_reason\0\u{1}dispatcher\0\u{3}program_id\0\u{1}generation\0\u{3}rule_set\0\u{1}revision\0\u{1}queues\0\u{1}warnings\0\u{3}attached_at_unix_nanos\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}options\0\u{1}mode\0\u{3}fallback_reason\0\u{1}dispatcher\0\u{3}program_id\0\u{1}generation\0\u{3}rule_set\0\u{1}revision\0\u{1}queues\0\u{1}warnings\0\u{3}attached_at_unix_nanos\0\u{3}confirm_by_unix_nanos\0\u{3}previous_rule_set\0\u{3}previous_revision\0")
 
   fileprivate class _StorageClass {
     var _interface: String = String()
@@ -1623,6 +1692,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
     var _queues: [Sluice_Control_V1_QueueState] = []
     var _warnings: [String] = []
     var _attachedAtUnixNanos: UInt64 = 0
+    var _confirmByUnixNanos: UInt64 = 0
+    var _previousRuleSet: String = String()
+    var _previousRevision: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1645,6 +1717,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
       _queues = source._queues
       _warnings = source._warnings
       _attachedAtUnixNanos = source._attachedAtUnixNanos
+      _confirmByUnixNanos = source._confirmByUnixNanos
+      _previousRuleSet = source._previousRuleSet
+      _previousRevision = source._previousRevision
     }
   }
 
@@ -1675,6 +1750,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
         case 10: try { try decoder.decodeRepeatedMessageField(value: &_storage._queues) }()
         case 11: try { try decoder.decodeRepeatedStringField(value: &_storage._warnings) }()
         case 12: try { try decoder.decodeSingularUInt64Field(value: &_storage._attachedAtUnixNanos) }()
+        case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._confirmByUnixNanos) }()
+        case 14: try { try decoder.decodeSingularStringField(value: &_storage._previousRuleSet) }()
+        case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._previousRevision) }()
         default: break
         }
       }
@@ -1723,6 +1801,15 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
       if _storage._attachedAtUnixNanos != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._attachedAtUnixNanos, fieldNumber: 12)
       }
+      if _storage._confirmByUnixNanos != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._confirmByUnixNanos, fieldNumber: 13)
+      }
+      if !_storage._previousRuleSet.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._previousRuleSet, fieldNumber: 14)
+      }
+      if _storage._previousRevision != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._previousRevision, fieldNumber: 15)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1744,6 +1831,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
         if _storage._queues != rhs_storage._queues {return false}
         if _storage._warnings != rhs_storage._warnings {return false}
         if _storage._attachedAtUnixNanos != rhs_storage._attachedAtUnixNanos {return false}
+        if _storage._confirmByUnixNanos != rhs_storage._confirmByUnixNanos {return false}
+        if _storage._previousRuleSet != rhs_storage._previousRuleSet {return false}
+        if _storage._previousRevision != rhs_storage._previousRevision {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2104,7 +2194,7 @@ nonisolated extension Sluice_Control_V1_DetachResponse: SwiftProtobuf.Message, S
 
 nonisolated extension Sluice_Control_V1_ApplyRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ApplyRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0\u{3}rule_set\0\u{3}dry_run\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0\u{3}rule_set\0\u{3}dry_run\0\u{3}confirm_within_seconds\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2115,6 +2205,7 @@ nonisolated extension Sluice_Control_V1_ApplyRequest: SwiftProtobuf.Message, Swi
       case 1: try { try decoder.decodeRepeatedStringField(value: &self.interfaces) }()
       case 2: try { try decoder.decodeSingularMessageField(value: &self._ruleSet) }()
       case 3: try { try decoder.decodeSingularBoolField(value: &self.dryRun) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.confirmWithinSeconds) }()
       default: break
       }
     }
@@ -2134,6 +2225,9 @@ nonisolated extension Sluice_Control_V1_ApplyRequest: SwiftProtobuf.Message, Swi
     if self.dryRun != false {
       try visitor.visitSingularBoolField(value: self.dryRun, fieldNumber: 3)
     }
+    if self.confirmWithinSeconds != 0 {
+      try visitor.visitSingularUInt32Field(value: self.confirmWithinSeconds, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2141,6 +2235,105 @@ nonisolated extension Sluice_Control_V1_ApplyRequest: SwiftProtobuf.Message, Swi
     if lhs.interfaces != rhs.interfaces {return false}
     if lhs._ruleSet != rhs._ruleSet {return false}
     if lhs.dryRun != rhs.dryRun {return false}
+    if lhs.confirmWithinSeconds != rhs.confirmWithinSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_ConfirmRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ConfirmRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.interfaces) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.interfaces.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.interfaces, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_ConfirmRequest, rhs: Sluice_Control_V1_ConfirmRequest) -> Bool {
+    if lhs.interfaces != rhs.interfaces {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_ConfirmResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ConfirmResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_ConfirmResponse, rhs: Sluice_Control_V1_ConfirmResponse) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_WithdrawRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".WithdrawRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.interfaces) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.interfaces.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.interfaces, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_WithdrawRequest, rhs: Sluice_Control_V1_WithdrawRequest) -> Bool {
+    if lhs.interfaces != rhs.interfaces {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_WithdrawResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".WithdrawResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_WithdrawResponse, rhs: Sluice_Control_V1_WithdrawResponse) -> Bool {
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2148,7 +2341,7 @@ nonisolated extension Sluice_Control_V1_ApplyRequest: SwiftProtobuf.Message, Swi
 
 nonisolated extension Sluice_Control_V1_ApplyResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ApplyResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}results\0\u{1}warnings\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}results\0\u{1}warnings\0\u{3}confirm_by_unix_nanos\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2158,6 +2351,7 @@ nonisolated extension Sluice_Control_V1_ApplyResponse: SwiftProtobuf.Message, Sw
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.results) }()
       case 2: try { try decoder.decodeRepeatedStringField(value: &self.warnings) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.confirmByUnixNanos) }()
       default: break
       }
     }
@@ -2170,12 +2364,16 @@ nonisolated extension Sluice_Control_V1_ApplyResponse: SwiftProtobuf.Message, Sw
     if !self.warnings.isEmpty {
       try visitor.visitRepeatedStringField(value: self.warnings, fieldNumber: 2)
     }
+    if self.confirmByUnixNanos != 0 {
+      try visitor.visitSingularUInt64Field(value: self.confirmByUnixNanos, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Sluice_Control_V1_ApplyResponse, rhs: Sluice_Control_V1_ApplyResponse) -> Bool {
     if lhs.results != rhs.results {return false}
     if lhs.warnings != rhs.warnings {return false}
+    if lhs.confirmByUnixNanos != rhs.confirmByUnixNanos {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
