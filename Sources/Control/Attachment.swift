@@ -15,6 +15,8 @@ final class Attachment {
   /// The one source of what is live.
   private(set) var live: PreparedGeneration
   var queues: QueueSet?
+  /// Nil: what is live stands.
+  var trial: Trial?
 
   /// Attaches, deciding by `first` from the first packet on unless the pins of an earlier daemon still decide.
   init(
@@ -69,7 +71,7 @@ final class Attachment {
   func state(with next: PreparedGeneration) -> DaemonState.Attachment {
     DaemonState.Attachment(
       interface: interface, options: options, ruleSet: next.applied, slots: next.slots,
-      generation: next.compiled.generation, attachedAtNanoseconds: attachedAtNanoseconds)
+      generation: next.compiled.generation, attachedAtNanoseconds: attachedAtNanoseconds, trial: trial)
   }
 
   var report: AttachmentReport {
@@ -77,7 +79,12 @@ final class Attachment {
       interface: interface, options: options, isNative: program.isNative, fallbackReason: program.fallbackReason,
       isInDispatcher: program.isInDispatcher, programIdentifier: program.programIdentifier, generation: generation,
       ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, queues: queues?.reports ?? [], warnings: warnings,
-      attachedAtNanoseconds: attachedAtNanoseconds)
+      attachedAtNanoseconds: attachedAtNanoseconds,
+      trial: trial.map {
+        TrialReport(
+          confirmByNanoseconds: $0.deadlineNanoseconds, previousRuleSet: $0.previous?.name,
+          previousRevision: $0.previous?.revision ?? 0)
+      })
   }
 
   /// Of packets that followed the interface's path; zeros where they can't be read.

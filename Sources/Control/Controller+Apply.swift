@@ -7,12 +7,19 @@ import XDPPrograms
 extension Controller {
   /// Validates, compiles, self-tests and publishes a rule set on attached interfaces. Nothing is published unless every
   /// interface can take it; if a publication fails all the same, those before it get their previous generation back.
+  ///
+  /// - Parameter seconds: Unless it is confirmed within this time, what stood before comes back by itself; 0: it stands.
   public func apply(
-    _ ruleSet: RuleSet, to names: [String], dryRun: Bool
+    _ ruleSet: RuleSet, to names: [String], dryRun: Bool, confirmWithin seconds: UInt32 = 0
   ) throws(ControlError) -> (reports: [ApplyReport], warnings: [String]) {
     try checkRunning()
     do throws(ControlError) {
-      return try carryOut(ruleSet, names, dryRun: dryRun)
+      guard seconds == 0 || Trial.secondsRange.contains(seconds) else {
+        throw ControlError(
+          .invalidArgument, "confirm_within_seconds: \(Trial.secondsRange.lowerBound) to "
+            + "\(Trial.secondsRange.upperBound), or 0 for what stands at once")
+      }
+      return try carryOut(ruleSet, names, dryRun: dryRun, confirmWithin: seconds)
     } catch {
       logger.warning(
         "refused a rule set", metadata: [
@@ -29,7 +36,7 @@ extension Controller {
   }
 
   private func carryOut(
-    _ ruleSet: RuleSet, _ names: [String], dryRun: Bool
+    _ ruleSet: RuleSet, _ names: [String], dryRun: Bool, confirmWithin trialSeconds: UInt32
   ) throws(ControlError) -> (reports: [ApplyReport], warnings: [String]) {
     guard !names.isEmpty else { throw ControlError(.invalidArgument, "name at least one attached interface") }
     guard Set(names).count == names.count else { throw ControlError(.invalidArgument, "an interface is named twice") }
@@ -57,8 +64,16 @@ extension Controller {
           if userPath(of: step.attachment) == nil { try openQueues(of: step.attachment) }
         }
       }
-      try save(after: plan)
-      try publish(plan)
+      let undoTrials = beginTrials(on: plan.map(\.attachment), seconds: trialSeconds)
+      do throws(ControlError) {
+        try save(after: plan)
+        try publish(plan)
+      } catch {
+        undoTrials()
+        try save()
+        throw error
+      }
+      watchTrials(of: plan.map(\.attachment))
     }
     let seconds = (ContinuousClock.now - start).inSeconds
     let reports = plan.map { step in
@@ -75,7 +90,7 @@ extension Controller {
     return (reports, warnings)
   }
 
-  private func publish(_ plan: [(attachment: Attachment, next: PreparedGeneration)]) throws(ControlError) {
+  func publish(_ plan: [(attachment: Attachment, next: PreparedGeneration)]) throws(ControlError) {
     var done: [(attachment: Attachment, previous: PreparedGeneration)] = []
     for step in plan {
       let previous = (step.attachment, step.attachment.live)

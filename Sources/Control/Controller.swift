@@ -43,6 +43,9 @@ public actor Controller {
   var dormant: [String: DaemonState.Attachment] = [:]
   var wires: [String: Wire] = [:]
   var selfTestProgram: SelfTestProgram?
+  /// Of interfaces whose rule set waits for a confirmation.
+  var trialDeadlines: [String: ContinuousClock.Instant] = [:]
+  var trialWatch: Task<Void, Never>?
   private let lock: FileLock
   public private(set) var isShuttingDown = false
   var counted = ControlStatistics()
@@ -83,12 +86,14 @@ public actor Controller {
         "pins of an attachment that is not in the state file", metadata: ["interface": "\(interface)"])
     }
     restoreWires(state.wires)
+    resumeTrials(state.attachments)
   }
 
   private func restore(_ saved: DaemonState.Attachment) throws(ControlError) {
     let attachment = try makeAttachment(
       saved.interface, saved.options, ruleSet: saved.ruleSet, slots: saved.slots, generation: saved.generation,
       attachedAtNanoseconds: saved.attachedAtNanoseconds)
+    attachment.trial = saved.trial
     if attachment.program.wasAdopted {
       // The pins may hold a generation with redirect targets or an ABI detail of the earlier daemon: publish ours.
       try attachment.goBack(to: attachment.live)
@@ -167,6 +172,7 @@ public actor Controller {
         throw error
       }
       PinDirectory(bpffs: settings.bpffs, interface: name).remove()
+      forgetTrial(of: name)
       return
     }
     guard let attachment = attachments.removeValue(forKey: name) else { throw notAttached(name) }
@@ -176,6 +182,7 @@ public actor Controller {
       attachments[name] = attachment
       throw error
     }
+    forgetTrial(of: name)
     release(attachment)
     logger.notice("detached", metadata: ["interface": "\(name)"])
     events.publish(.detached, interface: name, "detached")
@@ -247,6 +254,7 @@ public actor Controller {
   public func shutdown() {
     guard !isShuttingDown else { return }
     isShuttingDown = true
+    trialWatch?.cancel()
     events.publish(.shutdown, "the daemon stops")
     stopWires()
     for attachment in attachments.values.sorted(by: { $0.interface < $1.interface }) {

@@ -15,6 +15,8 @@ struct DaemonState: Hashable, Sendable, Codable {
     var slots: SlotTable
     var generation: UInt64
     var attachedAtNanoseconds: UInt64
+    /// Where the rule set waits for a confirmation. Files from before there were trials have none.
+    var trial: Trial?
   }
 
   struct Wire: Hashable, Sendable, Codable {

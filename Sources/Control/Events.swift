@@ -4,7 +4,9 @@ import Synchronization
 /// Something that happened in the daemon.
 public struct ControlEvent: Hashable, Sendable {
   public enum Kind: String, Hashable, Sendable, CaseIterable {
-    case attached, detached, applied, refused, shutdown
+    case attached, detached, applied, refused, confirmed, shutdown
+    /// What was not confirmed, or was withdrawn, is gone; what was confirmed last decides.
+    case rolledBack = "rolled_back"
     /// The program is no longer on an interface that it was attached to.
     case attachLost = "attach_lost"
     case captureStarted = "capture_started"

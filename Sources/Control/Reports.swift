@@ -18,6 +18,17 @@ public struct AttachmentReport: Hashable, Sendable {
   public var queues: [QueueReport]
   public var warnings: [String]
   public var attachedAtNanoseconds: UInt64
+  /// Nil: what is applied stands.
+  public var trial: TrialReport?
+}
+
+/// Until when a rule set must be confirmed, and what comes back otherwise.
+public struct TrialReport: Hashable, Sendable {
+  /// CLOCK_REALTIME.
+  public var confirmByNanoseconds: UInt64
+  /// Nil: none.
+  public var previousRuleSet: String?
+  public var previousRevision: UInt64
 }
 
 /// A receive queue whose packets can go to user space.
@@ -127,6 +138,8 @@ public struct ControlStatistics: Hashable, Sendable {
 
   public var applied: UInt64 = 0
   public var refused: UInt64 = 0
+  /// Interfaces on which what was confirmed last came back.
+  public var rolledBack: UInt64 = 0
   public var lastApplySeconds: Double = 0
   public var attachmentsLost: UInt64 = 0
   /// User paths that failed, so that the kernel took over.

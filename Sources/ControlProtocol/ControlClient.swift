@@ -60,14 +60,29 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
   }
 
   public func apply(
-    _ ruleSet: RuleSet, to interfaces: [String], dryRun: Bool = false
+    _ ruleSet: RuleSet, to interfaces: [String], dryRun: Bool = false, confirmWithinSeconds: UInt32 = 0
   ) async throws(ControlError) -> Sluice_Control_V1_ApplyResponse {
     let request = Sluice_Control_V1_ApplyRequest.with {
       $0.ruleSet = Sluice_Control_V1_RuleSet(ruleSet)
       $0.interfaces = interfaces
       $0.dryRun = dryRun
+      $0.confirmWithinSeconds = confirmWithinSeconds
     }
     return try await call(timeout: changeTimeout) { try await rpc.apply(request, options: $0) }
+  }
+
+  /// What was applied with `confirmWithinSeconds` stands from now on.
+  public func confirm(_ interfaces: [String]) async throws(ControlError) {
+    try await call(timeout: changeTimeout) { options in
+      _ = try await rpc.confirm(.with { $0.interfaces = interfaces }, options: options)
+    }
+  }
+
+  /// What stood before comes back now.
+  public func withdraw(_ interfaces: [String]) async throws(ControlError) {
+    try await call(timeout: changeTimeout) { options in
+      _ = try await rpc.withdraw(.with { $0.interfaces = interfaces }, options: options)
+    }
   }
 
   public func ruleSet(of interface: String) async throws(ControlError) -> Sluice_Control_V1_GetRuleSetResponse {

@@ -57,9 +57,13 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
   ) async throws -> Sluice_Control_V1_ApplyResponse {
     let ruleSet = try RuleSet(request.ruleSet)
     let (reports, warnings) = try await answering {
-      try await controller.apply(ruleSet, to: request.interfaces, dryRun: request.dryRun)
+      try await controller.apply(
+        ruleSet, to: request.interfaces, dryRun: request.dryRun, confirmWithin: request.confirmWithinSeconds)
     }
+    let deadlines = await controller.attachmentReports().filter { request.interfaces.contains($0.interface) }
+      .compactMap(\.trial?.confirmByNanoseconds)
     return .with {
+      if request.confirmWithinSeconds > 0, !request.dryRun { $0.confirmByUnixNanos = deadlines.min() ?? 0 }
       $0.warnings = warnings
       $0.results = reports.map { report in
         .with {
@@ -71,6 +75,20 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
         }
       }
     }
+  }
+
+  func confirm(
+    request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ConfirmResponse {
+    try await answering { try await controller.confirm(request.interfaces) }
+    return Sluice_Control_V1_ConfirmResponse()
+  }
+
+  func withdraw(
+    request: Sluice_Control_V1_WithdrawRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_WithdrawResponse {
+    try await answering { try await controller.withdraw(request.interfaces) }
+    return Sluice_Control_V1_WithdrawResponse()
   }
 
   func getRuleSet(

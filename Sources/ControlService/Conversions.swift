@@ -99,6 +99,11 @@ extension Sluice_Control_V1_Attachment {
     queues = report.queues.map(Sluice_Control_V1_QueueState.init)
     warnings = report.warnings
     attachedAtUnixNanos = report.attachedAtNanoseconds
+    if let trial = report.trial {
+      confirmByUnixNanos = trial.confirmByNanoseconds
+      previousRuleSet = trial.previousRuleSet ?? ""
+      previousRevision = trial.previousRevision
+    }
   }
 }
 

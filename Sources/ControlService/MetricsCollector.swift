@@ -117,9 +117,10 @@ public enum MetricsCollector {
   }
 
   private static func add(_ statistics: ControlStatistics, to exposition: inout Exposition) {
-    exposition.family("sluice_applies_total", .counter, help: "Rule sets applied and refused.") { family in
+    exposition.family("sluice_applies_total", .counter, help: "Rule sets applied, refused and rolled back.") { family in
       family.sample(["result": "applied"], statistics.applied)
       family.sample(["result": "refused"], statistics.refused)
+      family.sample(["result": "rolled_back"], statistics.rolledBack)
     }
     exposition.family(
       "sluice_apply_last_duration_seconds", .gauge, help: "From the compilation to the end of the swap, last time."

@@ -203,6 +203,18 @@ extension EchoDaemon {
     .with { $0.wires = [.with { $0.options.name = "bump"; $0.path = .kernel; $0.reason = "asked for" }] }
   }
 
+  func confirm(
+    request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ConfirmResponse {
+    throw RPCError(code: .failedPrecondition, message: "nothing on \(request.interfaces) waits for a confirmation")
+  }
+
+  func withdraw(
+    request: Sluice_Control_V1_WithdrawRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_WithdrawResponse {
+    .init()
+  }
+
   func topFlows(
     request: Sluice_Control_V1_TopFlowsRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_TopFlowsResponse {

@@ -94,6 +94,9 @@ extension Sluice_Control_V1_Attachment {
       "generation": .count(generation), "rule_set": ruleSet.isEmpty ? .null : .string(ruleSet),
       "revision": .count(revision), "queues": .array(queues.map(\.json)), "warnings": .strings(warnings),
       "attached_at": .time(unixNanoseconds: attachedAtUnixNanos),
+      "confirm_by": confirmByUnixNanos == 0 ? .null : .time(unixNanoseconds: confirmByUnixNanos),
+      "previous_rule_set": previousRuleSet.isEmpty ? .null : .string(previousRuleSet),
+      "previous_revision": .count(previousRevision),
     ]
   }
 }
@@ -158,6 +161,7 @@ extension Sluice_Control_V1_ApplyResponse {
           ]
         }),
       "warnings": .strings(warnings),
+      "confirm_by": confirmByUnixNanos == 0 ? .null : .time(unixNanoseconds: confirmByUnixNanos),
     ]
   }
 }
