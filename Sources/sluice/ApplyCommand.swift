@@ -12,6 +12,7 @@ struct Apply: AsyncParsableCommand {
       EXAMPLES
         sluice apply edge
         sluice apply edge --interface eth0 --revision 7
+        sluice apply edge --confirm-within 60         # then: sluice confirm edge
         sluice apply --file edge.rules --dry-run
         sluice apply --file edge.rules --interface eth0 --socket /run/sluice/sluiced.sock
       """)
@@ -27,9 +28,19 @@ struct Apply: AsyncParsableCommand {
   @Flag(
     name: [.long, .customShort("n")], help: "Check on the daemon, publish nothing. (The API still stores the file.)")
   var dryRun = false
+  @Option(
+    help: ArgumentHelp(
+      "Unless `sluice confirm` comes within so many seconds, 5 to 86400, the daemon goes back by itself, whoever is "
+        + "locked out.", valueName: "seconds"))
+  var confirmWithin: UInt32?
+  @Flag(help: "Even if it would drop the connection by which you talk to the API.")
+  var force = false
   @OptionGroup var options: TargetOptions
 
   func validate() throws {
+    if let confirmWithin, !(5...86_400).contains(confirmWithin) {
+      throw ValidationError("--confirm-within takes 5 to 86400 seconds")
+    }
     if ruleSet == nil, file == nil { throw ValidationError("name a rule set, or a file with --file") }
     if revision != nil, file != nil { throw ValidationError("--revision and --file exclude each other") }
   }
@@ -47,7 +58,8 @@ struct Apply: AsyncParsableCommand {
         throw CommandError.usage("rule sets are kept by the API: with --socket, give the rules with --file")
       }
       let targets = try await targets(content.ruleSet.name, daemon)
-      let outcome = try await daemon.apply(content.ruleSet, to: targets, dryRun: dryRun)
+      let outcome = try await daemon.apply(
+        content.ruleSet, to: targets, dryRun: dryRun, confirmWithinSeconds: confirmWithin ?? 0)
         .json(ruleSet: content.ruleSet.name, revision: content.ruleSet.revision, isDryRun: dryRun)
       output.write(outcome, Self.text(outcome))
     }
@@ -64,6 +76,8 @@ struct Apply: AsyncParsableCommand {
 
   private func apply(_ name: String, _ api: APIClient) async throws -> JSON {
     var body: [String: JSON] = ["dry_run": .bool(dryRun)]
+    if force { body["force"] = true }
+    if let confirmWithin { body["confirm_within_seconds"] = .count(confirmWithin) }
     if let revision { body["revision"] = .count(revision) }
     if !interface.isEmpty {
       var ids: [JSON] = []
@@ -105,6 +119,9 @@ struct Apply: AsyncParsableCommand {
         "\(outcome["rule_set"].cell) revision \(outcome["revision"].cell) \(what) \(result["interface"].cell)"
           + "\(generation): \(result["entries"].cell) entries, \(result["self_test_packets"].cell) test packets, "
           + "\(Int((seconds * 1000).rounded())) ms")
+    }
+    if let deadline = outcome["confirm_by"].string {
+      lines.append("until \(deadline), unless it is confirmed: sluice confirm \(outcome["rule_set"].cell)")
     }
     return lines.map(Terminal.safe).joined(separator: "\n")
   }

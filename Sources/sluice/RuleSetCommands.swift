@@ -5,7 +5,7 @@ import Rules
 struct RuleSetCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rule-set", abstract: "Rule sets: ordered rules and what happens where none decides.",
-    subcommands: [List.self, Create.self, Update.self, Show.self, Revisions.self, Delete.self])
+    subcommands: [List.self, Create.self, Update.self, Show.self, Revisions.self, Compare.self, Restore.self, Delete.self])
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "All rule sets.")
@@ -235,6 +235,13 @@ struct RuleFile {
   }
 
   /// The text form of a rule set of the API.
+  /// One rule of the API's, as the text form has it.
+  static func line(_ rule: JSON) throws(CommandError) -> String {
+    do { return RuleSetText.print(try rule.decoded(as: Rule.self)) } catch {
+      throw CommandError(.failure, "bad_answer", "the API's rule is not understood: \(error)")
+    }
+  }
+
   static func text(_ set: JSON) throws(CommandError) -> String {
     do {
       let text = RuleSetText.print(try set.decoded(as: RuleSet.self))

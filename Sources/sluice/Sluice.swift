@@ -8,8 +8,8 @@ struct Sluice: AsyncParsableCommand {
     abstract: "Decide about packets: rules, interfaces, captures and counters of Sluice.",
     discussion: """
       Commands talk to the API (--api, SLUICE_API) as the account of `sluice login`. With --socket they talk straight \
-      to sluiced on this machine: status, interfaces, attach, detach, apply --file, counters, capture, wire and flows \
-      work without the API, for whoever may open the socket.
+      to sluiced on this machine: status, interfaces, attach, detach, apply --file, confirm, withdraw, counters, capture, wire \
+      and flows work without the API, for whoever may open the socket.
 
       EXAMPLES
         sluice login admin@localhost.local
@@ -27,7 +27,8 @@ struct Sluice: AsyncParsableCommand {
       Login.self, Logout.self, WhoAmI.self, PasswordCommand.self, SessionCommand.self,
       RoleCommand.self, ClientCommand.self, AuditCommand.self,
       Status.self, Interfaces.self, Attach.self, Detach.self,
-      RuleSetCommand.self, RuleCommand.self, RulesCommand.self, Apply.self,
+      RuleSetCommand.self, RuleCommand.self, RulesCommand.self, Apply.self, Confirm.self,
+      Withdraw.self,
       Counters.self, CaptureCommand.self, WireCommand.self, FlowsCommand.self, Generate.self, BenchCommand.self,
     ])
 }

@@ -224,6 +224,18 @@ extension SmallDaemon {
     .with { $0.wire.options = request.options }
   }
 
+  func confirm(
+    request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ConfirmResponse {
+    .init()
+  }
+
+  func withdraw(
+    request: Sluice_Control_V1_WithdrawRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_WithdrawResponse {
+    .init()
+  }
+
   func deleteWire(
     request: Sluice_Control_V1_DeleteWireRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_DeleteWireResponse {

@@ -23,7 +23,7 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
 
   var state: State { content.withLock { $0 } }
   var lastTrace: RequestTrace? { state.trace }
-  func change(_ body: (inout State) -> Void) { content.withLock { body(&$0) } }
+  func change(_ body: (inout State) throws -> Void) rethrows { try content.withLock { try body(&$0) } }
 
   func getStatus(
     request: Sluice_Control_V1_GetStatusRequest, context: ServerContext
@@ -113,12 +113,18 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
       if !request.dryRun {
         state.generation += 1
         for interface in request.interfaces {
+          if request.confirmWithinSeconds > 0 {
+            let confirmed = state.attachments[interface]?.revision ?? 0
+            state.attachments[interface]?.previousRevision = confirmed
+            state.attachments[interface]?.confirmByUnixNanos = 1_900_000_000_000_000_000
+          }
           state.attachments[interface]?.ruleSet = ruleSet.name
           state.attachments[interface]?.revision = ruleSet.revision
           state.attachments[interface]?.generation = state.generation
         }
       }
       return .with {
+        if request.confirmWithinSeconds > 0, !request.dryRun { $0.confirmByUnixNanos = 1_900_000_000_000_000_000 }
         $0.results = request.interfaces.map { interface in
           .with {
             $0.interface = interface
@@ -247,6 +253,33 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
 }
 
 extension FakeDaemon {
+  func confirm(
+    request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ConfirmResponse {
+    try change { state in
+      for name in request.interfaces {
+        guard state.attachments[name]?.confirmByUnixNanos ?? 0 > 0 else {
+          throw RPCError(code: .failedPrecondition, message: "nothing on \(name) waits for a confirmation")
+        }
+        state.attachments[name]?.confirmByUnixNanos = 0
+      }
+    }
+    return .init()
+  }
+
+  func withdraw(
+    request: Sluice_Control_V1_WithdrawRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_WithdrawResponse {
+    change { state in
+      for name in request.interfaces {
+        state.attachments[name]?.confirmByUnixNanos = 0
+        let confirmed = state.attachments[name]?.previousRevision ?? 0
+        state.attachments[name]?.revision = confirmed
+      }
+    }
+    return .init()
+  }
+
   func createWire(
     request: Sluice_Control_V1_CreateWireRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_CreateWireResponse {

@@ -9,6 +9,7 @@ public struct APIContext: RequestContext {
   public var coreContext: CoreRequestContextStorage
   /// Address of the peer without the port; "unix" or "-" where there is none.
   let remoteAddress: String
+  let connection: OwnConnection?
   /// Set by ``RequestIDMiddleware``, the outermost one.
   var requestID = ""
   /// Set there, too.
@@ -19,6 +20,7 @@ public struct APIContext: RequestContext {
   public init(source: ApplicationRequestContextSource) {
     coreContext = .init(source: source)
     remoteAddress = source.channel.remoteAddress.map { $0.ipAddress ?? "unix" } ?? "-"
+    connection = OwnConnection(source.channel)
   }
 
   public var maxUploadSize: Int { APILimits.bodyBytesMax }

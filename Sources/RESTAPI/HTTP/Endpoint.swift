@@ -32,7 +32,8 @@ struct Endpoint: Sendable {
     }
     let checked = Call(
       principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: body, path: path,
-      query: query, headers: request.headers, target: request.uri.string)
+      query: query, headers: request.headers, target: request.uri.string,
+      connection: context.connection)
     call = checked
     var reply = try await Idempotency(store: services.store).once(checked, route) {
       try await route.handler(checked, services)

@@ -34,11 +34,20 @@ extension NodeClients {
   }
 
   func apply(
-    _ node: Node, interfaces: [String], _ content: RuleSet, isDryRun: Bool = false
+    _ node: Node, interfaces: [String], _ content: RuleSet, isDryRun: Bool = false, confirmWithinSeconds: UInt32 = 0
   ) async throws(NodeCallError) -> Sluice_Control_V1_ApplyResponse {
     try await call(node) { client throws(ControlError) in
-      try await client.apply(content, to: interfaces, dryRun: isDryRun)
+      try await client.apply(
+        content, to: interfaces, dryRun: isDryRun, confirmWithinSeconds: confirmWithinSeconds)
     }
+  }
+
+  func confirm(_ node: Node, interfaces: [String]) async throws(NodeCallError) {
+    try await call(node) { client throws(ControlError) in try await client.confirm(interfaces) }
+  }
+
+  func withdraw(_ node: Node, interfaces: [String]) async throws(NodeCallError) {
+    try await call(node) { client throws(ControlError) in try await client.withdraw(interfaces) }
   }
 
   func startCapture(

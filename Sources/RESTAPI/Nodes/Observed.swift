@@ -13,6 +13,9 @@ extension Sluice_Control_V1_Attachment {
       .required("rule_set", .nullable(.string())), .required("revision", .count),
       .required("queues", .array(Sluice_Control_V1_QueueState.schema, max: Int.max)),
       .required("warnings", .array(.string(), max: Int.max)), .required("attached_at", .nullable(.timestamp)),
+      .required("confirm_by", .nullable(.timestamp), "Until when the rule set must be confirmed; null: it stands"),
+      .required("previous_rule_set", .nullable(.string()), "What comes back otherwise"),
+      .required("previous_revision", .count),
     ]))
 }
 

@@ -18,6 +18,10 @@ enum ApplyRoutes {
           .optional("revision", .nullable(.integer(1...Int64.max)), "The newest where absent"),
           .optional("attachments", .nullable(.array(.text(max: 36), max: 256, min: 1)), "Ids"),
           .optional("dry_run", .boolean, default: false, "Check on the daemons, publish nothing"),
+          .optional(
+            "confirm_within_seconds", .nullable(.integer(5...86_400)),
+            "Unless it is confirmed in time, the daemons go back by themselves, also without the API"),
+          .optional("force", .boolean, default: false, "Even if it would drop the connection that asks for it"),
         ])), bodyIsOptional: true, answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors, handler: apply
     )
   ]
@@ -34,6 +38,7 @@ enum ApplyRoutes {
             .required("entries", .count), .required("self_test_packets", .count), .required("apply_seconds", .number),
           ]), max: Int.max)),
       .required("warnings", .array(.string(), max: Int.max)),
+      .required("confirm_by", .nullable(.timestamp), "null: it stands"),
       .optional("analysis", AnalysisRoutes.analysis, "Of a dry run"),
     ]))
 
@@ -42,6 +47,9 @@ enum ApplyRoutes {
     let content = try await content(name, call.body.present("revision")?.integer, services)
     let targets = try await targets(name, call, services)
     let isDryRun = call.body["dry_run"]?.bool ?? false
+    let seconds = UInt32(clamping: call.body.present("confirm_within_seconds")?.integer ?? 0)
+    var confirmBy: [UInt64] = []
+    var warnings = try lockOut(call, content, targets, mayRefuse: !isDryRun && seconds == 0)
     let byNode = Dictionary(grouping: targets, by: \.node).sorted { $0.key < $1.key }
     var nodes: [(node: Node, targets: [Attachment])] = []
     for (name, targets) in byNode { nodes.append((try await services.store.node(named: name), targets)) }
@@ -52,14 +60,15 @@ enum ApplyRoutes {
       }
     }
     var results: [JSONValue] = []
-    var warnings: [String] = []
     for (node, targets) in nodes {
       do {
         let response = try await services.nodes.apply(
-          node, interfaces: targets.map(\.interface), content, isDryRun: isDryRun)
+          node, interfaces: targets.map(\.interface), content, isDryRun: isDryRun, confirmWithinSeconds: seconds)
+        if response.confirmByUnixNanos > 0 { confirmBy.append(response.confirmByUnixNanos) }
         results += response.results.map { $0.json(node: node.name) }
         warnings += response.warnings
-        if !isDryRun { try await record(targets, content, services) }
+        // What is on trial is wanted only once it is confirmed.
+        if !isDryRun, seconds == 0 { try await record(targets, content, services) }
       } catch let error as NodeCallError where !results.isEmpty {
         throw partly(error.apiError, applied: results)
       }
@@ -67,9 +76,27 @@ enum ApplyRoutes {
     var outcome: [String: JSONValue] = [
       "rule_set": .string(content.name), "revision": .count(content.revision), "dry_run": .bool(isDryRun),
       "results": .array(results), "warnings": .strings(warnings),
+      "confirm_by": confirmBy.min().map { .time(unixNanoseconds: $0) } ?? .null,
     ]
     if isDryRun { outcome["analysis"] = await AnalysisRoutes.analyse(content).json }
     return .data(.object(outcome))
+  }
+
+  /// A commit that undoes itself may try; any other that would drop the caller's own connection is refused unless forced.
+  private static func lockOut(
+    _ call: Call, _ content: RuleSet, _ targets: [Attachment], mayRefuse: Bool
+  ) throws -> [String] {
+    guard let connection = call.connection else { return [] }
+    for interface in Set(targets.map(\.interface)).sorted() {
+      guard let rule = connection.dropped(by: content, on: interface) else { continue }
+      let message = "on \(interface) \(rule) would drop your own connection, from \(connection.remote) to "
+        + "\(connection.local) port \(connection.localPort)"
+      guard mayRefuse, call.body["force"]?.bool != true else { return [message] }
+      throw APIError(
+        .conflict, "\(message): apply it with confirm_within_seconds, or with force if you come in another way",
+        details: ["reason": "own_connection", "interface": .string(interface), "rule": .string(rule)])
+    }
+    return []
   }
 
   private static func content(_ name: String, _ revision: Int64?, _ services: Services) async throws -> RuleSet {

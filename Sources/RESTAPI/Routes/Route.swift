@@ -155,6 +155,8 @@ public struct Call: Sendable {
   let headers: HTTPFields
   /// Path and query as they were sent.
   let target: String
+  /// Nil where no rules can hurt it.
+  let connection: OwnConnection?
 
   /// A parameter of the path, decoded.
   func parameter(_ name: String) throws -> String {

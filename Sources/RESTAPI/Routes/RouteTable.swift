@@ -17,7 +17,8 @@ public struct RouteTable: Sendable {
   public static let v1 = RouteTable(
     routes: SystemRoutes.all + AuthRoutes.all + SessionRoutes.all + UserRoutes.all + RoleRoutes.all + ClientRoutes.all + NodeRoutes.all
       + AttachmentRoutes.all + RuleSetRoutes.all + RuleRoutes.all + AnalysisRoutes.all + ApplyRoutes.all
-      + CaptureRoutes.all + WireRoutes.all + AuditRoutes.all)
+      + TrialRoutes.all
+      + RevisionRoutes.all + CaptureRoutes.all + WireRoutes.all + AuditRoutes.all)
 
   /// The prefix of everything but the probes.
   static let base = "/api/v1"

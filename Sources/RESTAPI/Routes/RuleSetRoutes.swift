@@ -86,7 +86,7 @@ enum RuleSetRoutes {
     .required("rules", .array(RuleShapes.placedRule, max: Int.max)),
   ]
 
-  private static let ruleSet = Schema.named(
+  static let ruleSet = Schema.named(
     "RuleSet",
     .object(
       contentFields + [

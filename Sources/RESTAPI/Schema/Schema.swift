@@ -44,6 +44,8 @@ public struct StringShape: Sendable {
   /// The same rule as `check`, for readers.
   public var pattern: String?
   public var format: String?
+  /// Text of several lines.
+  public var allowsLines: Bool
   /// Never given out again, never logged.
   public var isSecret: Bool
   /// Says what is wrong with a value, in a few words; nil where nothing is.
@@ -51,13 +53,14 @@ public struct StringShape: Sendable {
 
   public init(
     bytes: ClosedRange<Int>? = nil, words: [String]? = nil, pattern: String? = nil, format: String? = nil,
-    isSecret: Bool = false, check: (@Sendable (String) -> String?)? = nil
+    isSecret: Bool = false, allowsLines: Bool = false, check: (@Sendable (String) -> String?)? = nil
   ) {
     self.bytes = bytes
     self.words = words
     self.pattern = pattern
     self.format = format
     self.isSecret = isSecret
+    self.allowsLines = allowsLines
     self.check = check
   }
 }

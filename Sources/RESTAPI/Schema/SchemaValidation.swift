@@ -102,7 +102,8 @@ private struct SchemaChecker {
         return value
       }
     }
-    if text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f }) {
+    let breaks: Set<UInt8> = shape.allowsLines ? [0x09, 0x0a, 0x0d] : []
+    if text.utf8.contains(where: { $0 < 0x20 && !breaks.contains($0) || $0 == 0x7f }) {
       report(path, "invalid", "must not contain control characters")
     } else if let complaint = shape.check?(text) {
       report(path, "invalid", complaint)

@@ -1,0 +1,183 @@
+import ControlProtocol
+import Foundation
+import Hummingbird
+import Rules
+import Storage
+
+/// Between revisions: what differs, back to an older one, and a rule set as one text.
+enum RevisionRoutes {
+  private static let base = RuleSetRoutes.base + "/{name}"
+
+  static let all: [Route] = [
+    Route(
+      .get, base + "/revisions/{revision}/diff", "compareRevisions", tag: "rule sets",
+      "What changed from another revision, the one before where none is named, to this one.",
+      access: .scope(.rulesRead), query: [.optional("from", .integer(1...Int64.max))], answer: .data(difference)
+    ) { call, services in
+      let name = try call.parameter("name")
+      let number = try call.revision()
+      let new = try await services.store.ruleSetRevision(named: name, number: number)
+      let from = call.query["from"]?.integer.map { UInt64($0) } ?? number - 1
+      let old: RuleSetRevision? =
+        from == 0 ? nil : try await services.store.ruleSetRevision(named: name, number: from)
+      return .data(compare(old, new, from: from))
+    },
+    Route(
+      .post, base + "/revisions/{revision}/restore", "restoreRevision", tag: "rule sets",
+      "Make a new revision with the content of an older one. It decides once it is applied.",
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], answer: .data(RuleSetRoutes.ruleSet),
+      errors: [.staleRevision]
+    ) { call, services in
+      let name = try call.parameter("name")
+      let old = try await services.store.ruleSetRevision(named: name, number: try call.revision())
+      var edit = try call.edit()
+      edit.reason = edit.reason ?? "back to revision \(old.info.number)"
+      let stored = try await services.store.updateRuleSet(named: name, edit) { draft in
+        let name = draft.content.name
+        draft.content = old.content
+        draft.content.name = name
+        draft.description = old.description
+        // Limits may have changed since.
+        _ = try draft.content.checked()
+      }
+      return Reply.data(RuleSetRoutes.json(stored), warnings: try stored.content.checked())
+        .at(revision: stored.revision)
+    },
+    Route(
+      .get, base + "/text", "exportRuleSet", tag: "rule sets",
+      "A rule set as text, which importRuleSet and the sluice command read: the same rules, with their comments.",
+      access: .scope(.rulesRead), query: [.optional("revision", .integer(1...Int64.max))], answer: .data(text)
+    ) { call, services in
+      let name = try call.parameter("name")
+      let content: RuleSet =
+        if let number = call.query["revision"]?.integer {
+          try await services.store.ruleSetRevision(named: name, number: UInt64(number)).content
+        } else { try await services.store.ruleSet(named: name).content }
+      return Reply.data(["text": .string(RuleSetText.print(content))]).at(revision: content.revision)
+    },
+    Route(
+      .put, base + "/text", "importRuleSet", tag: "rule sets",
+      "Replace what a rule set says by a text: a new revision, or none where it says the same.",
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], body: text,
+      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(RuleSetRoutes.ruleSet), errors: [.staleRevision]
+    ) { call, services in
+      let name = try call.parameter("name")
+      let content = try parse(try call.body.text("text"), name)
+      let stored = try await services.store.updateRuleSet(named: name, try call.edit()) { draft in
+        draft.content = content
+        _ = try draft.content.checked()
+      }
+      return Reply.data(RuleSetRoutes.json(stored), warnings: try stored.content.checked())
+        .at(revision: stored.revision)
+    },
+  ]
+
+  private static let text = Schema.named(
+    "RuleSetText",
+    .object([.required("text", .string(StringShape(bytes: 1...Limits.textByteCountMax, allowsLines: true)))]))
+
+  private static func parse(_ text: String, _ name: String) throws -> RuleSet {
+    let content: RuleSet
+    do throws(RuleTextError) { content = try RuleSetText.parse(text) } catch {
+      throw APIError.validation("text", "invalid", error.description)
+    }
+    guard content.name == name else {
+      throw APIError.validation("text", "contradiction", "is that of the rule set \(content.name), not of \(name)")
+    }
+    return content
+  }
+
+  // MARK: Comparison
+
+  private static let difference = Schema.named(
+    "RevisionDifference",
+    .object([
+      .required("from", .count, "0: nothing, before the first"), .required("to", .count),
+      .required("added", .array(RuleShapes.placedRule, max: Int.max)),
+      .required("removed", .array(RuleShapes.placedRule, max: Int.max)),
+      .required(
+        "changed",
+        .array(
+          .object([.required("before", RuleShapes.placedRule), .required("after", RuleShapes.placedRule)]),
+          max: Int.max)),
+      .required("moved", .array(.string(), max: Int.max), "Rules that others have overtaken"),
+      .required(
+        "settings",
+        .array(
+          .object([
+            .required("name", .string()), .required("before", .nullable(.string())),
+            .required("after", .nullable(.string())),
+          ]), max: Int.max)),
+    ]))
+
+  private static func compare(_ old: RuleSetRevision?, _ new: RuleSetRevision, from: UInt64) -> JSONValue {
+    let before = old?.content.rules ?? []
+    let after = new.content.rules
+    let oldIndex = Dictionary(before.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let newIndex = Dictionary(after.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let common = after.filter { oldIndex[$0.name] != nil }
+    let changed = common.compactMap { rule -> JSONValue? in
+      guard let index = oldIndex[rule.name], let place = newIndex[rule.name], before[index] != rule else { return nil }
+      return ["before": before[index].json(position: index), "after": rule.json(position: place)]
+    }
+    let stayed = longestRise(common.compactMap { oldIndex[$0.name] })
+    let moved = common.map(\.name).filter { name in oldIndex[name].map { !stayed.contains($0) } ?? false }
+    return [
+      "from": .count(from), "to": .count(new.info.number),
+      "added": .array(after.enumerated().filter { oldIndex[$1.name] == nil }.map { $1.json(position: $0) }),
+      "removed": .array(before.enumerated().filter { newIndex[$1.name] == nil }.map { $1.json(position: $0) }),
+      "changed": .array(changed), "moved": .strings(moved), "settings": .array(settings(old, new)),
+    ]
+  }
+
+  private static func settings(_ old: RuleSetRevision?, _ new: RuleSetRevision) -> [JSONValue] {
+    func values(_ revision: RuleSetRevision) -> [(String, String)] {
+      let malformed = revision.content.malformed
+      let exceptions = malformed.exceptions.map { "\($0.key.rawValue) \($0.value.rawValue)" }.sorted()
+      return [
+        ("name", revision.content.name), ("description", revision.description),
+        ("default_action", revision.content.defaultAction.rawValue), ("malformed", malformed.fate.rawValue),
+        ("malformed_exceptions", exceptions.joined(separator: ", ")),
+      ]
+    }
+    let before = old.map { Dictionary(values($0), uniquingKeysWith: { first, _ in first }) } ?? [:]
+    return values(new).compactMap { name, value in
+      before[name] == value
+        ? nil : ["name": .string(name), "before": .optional(before[name]), "after": .string(value)]
+    }
+  }
+
+  /// Of numbers that differ, as many as possible that rise: those of the rules that need not be called moved. n log n.
+  static func longestRise(_ numbers: [Int]) -> Set<Int> {
+    var ends: [Int] = []  // index of the least last number of a rise of each length
+    var previous = [Int](repeating: -1, count: numbers.count)
+    for (index, number) in numbers.enumerated() {
+      var low = 0
+      var high = ends.count
+      while low < high {
+        let middle = (low + high) / 2
+        if numbers[ends[middle]] < number { low = middle + 1 } else { high = middle }
+      }
+      if low > 0 { previous[index] = ends[low - 1] }
+      if low == ends.count { ends.append(index) } else { ends[low] = index }
+    }
+    var rise: Set<Int> = []
+    var index = ends.last ?? -1
+    while index >= 0 {
+      rise.insert(numbers[index])
+      index = previous[index]
+    }
+    return rise
+  }
+}
+
+extension Call {
+  /// The revision that the path names.
+  fileprivate func revision() throws -> UInt64 {
+    let text = try parameter("revision")
+    guard let number = UInt64(text), number > 0, number <= UInt64(Int64.max) else {
+      throw APIError.notFound("revision", text)
+    }
+    return number
+  }
+}

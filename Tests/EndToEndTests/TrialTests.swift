@@ -1,0 +1,113 @@
+import Foundation
+import Testing
+
+/// Commits that undo themselves, on a real interface.
+@Suite("Trials", .serialized)
+struct TrialTests {
+  private func withTrial(seconds: Int, _ body: (Stack) throws -> Void) throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    #expect(
+      try stack.post("/rule-sets/edge/rules", #"{"name":"lockout","action":"drop","match":{}}"#).status == 201)
+    let applied = try stack.post("/rule-sets/edge/apply", #"{"confirm_within_seconds":\#(seconds)}"#)
+    #expect(applied.status == 200, "\(applied.text)")
+    #expect(applied.body["data"]["confirm_by"].string != nil)
+    #expect(try revision(stack) == 2)
+    try body(stack)
+  }
+
+  private func revision(_ stack: Stack) throws -> Int { try stack.metric("sluice_attachment_revision", "lan0") }
+
+  @Test("Nobody confirms, and API and database are gone: the daemon goes back by itself")
+  func timeIsOver() throws {
+    try withTrial(seconds: 5) { stack in
+      let wanted = try stack.get("/attachments").body["data"][0]
+      #expect(wanted["applied_revision"].int == 1, "what is on trial is not wanted yet")
+      #expect(wanted["observed"]["revision"].int == 2 && wanted["observed"]["previous_revision"].int == 1)
+      stack.stopAPI(SIGKILL)
+      try stack.wait("the daemon went back") { try revision(stack) == 1 }
+      #expect(try stack.metric("sluice_applies_total", "rolled_back") == 1)
+      #expect(stack.log("sluiced.log").contains("rolled back"))
+      try stack.startAPI()
+      let after = try stack.get("/attachments").body["data"][0]
+      #expect(after["in_sync"].bool == true && after["observed"]["confirm_by"].isNull)
+      #expect(try stack.post("/rule-sets/edge/confirm").status == 409, "too late")
+    }
+  }
+
+  @Test("What is confirmed stands, also over a restart")
+  func confirmed() throws {
+    try withTrial(seconds: 5) { stack in
+      let confirmed = try stack.post("/rule-sets/edge/confirm")
+      #expect(confirmed.status == 200, "\(confirmed.text)")
+      let attachment = try stack.get("/attachments").body["data"][0]
+      #expect(attachment["applied_revision"].int == 2 && attachment["in_sync"].bool == true)
+      stack.stopDaemon(SIGKILL)
+      try stack.startDaemon()
+      let end = Date(timeIntervalSinceNow: 5.5)
+      while Date() < end { usleep(100_000) }
+      #expect(try revision(stack) == 2)
+      #expect(try stack.metric("sluice_applies_total", "rolled_back") == 0)
+    }
+  }
+
+  @Test("A daemon that is killed during the trial goes back when it is there again")
+  func killed() throws {
+    try withTrial(seconds: 5) { stack in
+      stack.stopDaemon(SIGKILL)
+      try stack.startDaemon()
+      try stack.wait("the next daemon went back") { try revision(stack) == 1 }
+      #expect(try stack.metric("sluice_applies_total", "rolled_back") == 1)
+    }
+  }
+
+  @Test("Withdrawn by the command, without the API; a second trial keeps what was confirmed last")
+  func withdrawn() throws {
+    try withTrial(seconds: 600) { stack in
+      #expect(
+        try stack.post("/rule-sets/edge/rules", #"{"name":"more","action":"drop","match":{}}"#).status == 201)
+      #expect(try stack.post("/rule-sets/edge/apply", #"{"confirm_within_seconds":600}"#).status == 200)
+      #expect(try revision(stack) == 3)
+      stack.stopAPI()
+      let output = try stack.sluice("withdraw --socket \(stack.socket)")
+      #expect(output.contains("edge revision 3 on lan0"))
+      #expect(try revision(stack) == 1)
+      #expect(throws: (any Error).self) { try stack.sluice("confirm --socket \(stack.socket)") }
+    }
+  }
+
+  @Test("What would drop the caller's own connection is refused, unless it undoes itself or is forced")
+  func ownConnection() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    stack.stopAPI()
+    try stack.startAPI(["HTTP_HOST": "0.0.0.0"])
+    try stack.namespace.run("ip address add 192.0.2.1/24 dev lan0")
+    #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    #expect(
+      try stack.post("/rule-sets/edge/rules", #"{"name":"lockout","action":"drop","match":{}}"#).status == 201)
+    let apply = { (body: String) throws -> JSON in
+      let text = try stack.namespace.run(
+        "curl -s http://192.0.2.1:8080/api/v1/rule-sets/edge/apply -H 'Content-Type: application/json' "
+          + "-H 'Authorization: Bearer \(stack.token ?? "")' -d '\(body)'")
+      return JSON(text)
+    }
+    let refused = try apply("{}")
+    #expect(refused["error"]["details"]["reason"].string == "own_connection")
+    #expect(refused["error"]["details"]["rule"].string == "lockout")
+    #expect(try revision(stack) == 1)
+    let dry = try apply(#"{"dry_run":true}"#)
+    #expect(dry["data"]["warnings"].array.contains { $0.string?.contains("your own connection") == true })
+    #expect(try apply(#"{"confirm_within_seconds":600}"#)["data"]["revision"].int == 2)
+    #expect(try stack.sluice("withdraw --socket \(stack.socket)").contains("edge revision 2"))
+    #expect(try apply(#"{"force":true}"#)["data"]["revision"].int == 2)
+    #expect(try revision(stack) == 2)
+  }
+}
