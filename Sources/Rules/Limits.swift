@@ -14,12 +14,23 @@ public enum Limits {
   public static let nameByteCountMax = 63
   /// Bytes of UTF-8 in a comment.
   public static let commentByteCountMax = 256
+  /// Tags of one rule.
+  public static let tagsPerRuleMax = 16
+  /// Bytes of UTF-8 that name a rule's owner.
+  public static let ownerByteCountMax = 63
+  /// Variables in a rule set's text.
+  public static let variablesMax = 256
   /// Bytes in the name of a network interface (IFNAMSIZ - 1).
   public static let interfaceNameByteCountMax = 15
   /// Bytes in a rule set written as text.
   public static let textByteCountMax = 64 << 20
-  /// Comparisons of rules' packets that the analysis of one set makes; about a microsecond each.
-  public static let analysisStepsMax = 4_000_000
+  /// Steps that the analysis of one rule set takes; 0.1 to 1.7 microseconds each.
+  public static let analysisStepsMax = 16_000_000
+  /// Findings that it reports, and of these rules that it couldn't decide about.
+  public static let analysisFindingsMax = 10_000
+  static let analysisUndecidedMax = 100
+  /// Rules that one finding names.
+  static let analysisNamesMax = 64
   /// Parts that what is left of one rule's packets may fall into.
   static let analysisPartsMax = 4096
   /// Issues that validation reports before it stops looking.
@@ -34,6 +45,10 @@ public enum Limits {
     "redirect_targets_max": UInt64(redirectTargetsMax),
     "name_byte_count_max": UInt64(nameByteCountMax),
     "comment_byte_count_max": UInt64(commentByteCountMax),
+    "tags_per_rule_max": UInt64(tagsPerRuleMax),
+    "owner_byte_count_max": UInt64(ownerByteCountMax),
+    "variables_max": UInt64(variablesMax),
+    "analysis_findings_max": UInt64(analysisFindingsMax),
     "interface_name_byte_count_max": UInt64(interfaceNameByteCountMax),
     "rule_set_text_byte_count_max": UInt64(textByteCountMax),
   ]

@@ -28,7 +28,7 @@ struct RulesCommand: AsyncParsableCommand {
         """)
     @Argument(help: "The file; \"-\" is standard input.")
     var file: String
-    @Option(help: "Comparisons of rules at most.")
+    @Option(help: "Steps of work at most, each a comparison of two rules.")
     var budget = Limits.analysisStepsMax
     @OptionGroup var outputOptions: OutputOptions
 
@@ -50,10 +50,11 @@ struct RulesCommand: AsyncParsableCommand {
     static func text(_ warnings: [ValidationIssue], _ analysis: RuleSetAnalysis) -> String {
       var lines = warnings.map(\.description) + analysis.findings.map(\.description)
       let counts = RuleFinding.Kind.allCases.compactMap { kind -> String? in
-        let count = analysis.findings.count { $0.kind == kind }
+        let count = kind == .undecided ? analysis.undecidedCount : analysis.findings.count { $0.kind == kind }
         return count == 0 ? nil : "\(count) \(kind.rawValue)"
       }
       let summary = counts.isEmpty ? "each of them decides about packets of its own" : counts.joined(separator: ", ")
+      if analysis.isCut { lines.append("there are more than these \(analysis.findings.count) findings") }
       lines.append("\(analysis.ruleCount) rules: \(summary)")
       return lines.map(Terminal.safe).joined(separator: "\n")
     }

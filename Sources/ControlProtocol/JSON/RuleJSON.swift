@@ -26,7 +26,8 @@ extension RuleFinding {
 extension RuleSetAnalysis {
   public var json: JSONValue {
     [
-      "rules": .count(ruleCount), "complete": .bool(isComplete), "findings": .array(findings.map(\.json)),
+      "rules": .count(ruleCount), "complete": .bool(isComplete), "undecided": .count(undecidedCount),
+      "findings": .array(findings.map(\.json)),
     ]
   }
 }

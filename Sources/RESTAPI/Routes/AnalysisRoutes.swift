@@ -20,7 +20,8 @@ enum AnalysisRoutes {
       bodyBytesMax: APILimits.ruleSetBodyBytesMax,
       answer: .data(
         .object([
-          .required("rules", .count), .required("complete", .boolean), .required("findings", findings),
+          .required("rules", .count), .required("complete", .boolean), .required("undecided", .count),
+          .required("findings", findings),
           .required("warnings", .array(.string(), max: Int.max)),
         ]))
     ) { call, _ in
@@ -33,7 +34,7 @@ enum AnalysisRoutes {
     },
   ]
 
-  /// Comparisons for one request: a fraction of a second.
+  /// Steps for one request: a fraction of a second; enough for a few thousand rules.
   private static let stepsMax = 400_000
 
   static func analyse(_ content: RuleSet) async -> RuleSetAnalysis {
@@ -55,7 +56,8 @@ enum AnalysisRoutes {
     "RuleAnalysis",
     .object([
       .required("rules", .count, "Enabled ones"),
-      .required("complete", .boolean, "False: of some rules, named as undecided, too much work to tell"),
+      .required("complete", .boolean, "False: of some rules it was too much work to tell, or not all findings are here"),
+      .required("undecided", .count, "Rules of which it was too much work to tell"),
       .required("findings", findings),
     ]))
 }

@@ -21,7 +21,7 @@ public struct RuleFinding: Hashable, Sendable, CustomStringConvertible {
   /// Of the rule in its list.
   public var index: Int
   /// Rules that match what it matches, in their order: above it, or for some redundant ones below it. The default action is
-  /// ``Rule/reservedName``.
+  /// ``Rule/reservedName``. Of very many the first 64; the message says how many there are.
   public var by: [String]
   /// A packet that the rule matches, and one of ``by``, too. Nil where none matches.
   public var packet: ExamplePacket?
@@ -45,15 +45,19 @@ public struct ExamplePacket: Hashable, Sendable, CustomStringConvertible {
 
 /// What was found out about the rules of a set.
 public struct RuleSetAnalysis: Hashable, Sendable {
-  /// In the order of the rules.
+  /// In the order of the rules; at most ``Limits/analysisFindingsMax``, and few of the undecided.
   public var findings: [RuleFinding]
+  /// Rules that were not decided about, whether they are among the findings or not.
+  public var undecidedCount: Int
+  /// Whether there are more findings than are reported.
+  public var isCut: Bool
   /// For each other rule a packet that reaches it, where that was found out.
   public var reached: [String: ExamplePacket]
   /// Rules that were looked at: the enabled ones.
   public var ruleCount: Int
-  /// Pairs of rules that were compared.
+  /// What it took, of the budget.
   public var stepCount: Int
 
-  /// Whether every rule was decided about.
-  public var isComplete: Bool { !findings.contains { $0.kind == .undecided } }
+  /// Whether every rule was decided about, and all that was found is reported.
+  public var isComplete: Bool { undecidedCount == 0 && !isCut }
 }

@@ -6,7 +6,8 @@ extension RuleSet {
   /// Exact: what is reported is so for every packet, and of what isn't reported only combinations that no packet shows are
   /// missed (lengths too short for their headers). Where `budget` doesn't suffice, a rule is reported as undecided.
   ///
-  /// - Parameter budget: comparisons of two rules' packets; about a microsecond each.
+  /// - Parameter budget: steps: a comparison of two rules' packets is one, putting a rule's packets in order 40, and passing
+  ///   over 64 rules that lie elsewhere one.
   public func analysis(budget: Int = Limits.analysisStepsMax) -> RuleSetAnalysis {
     var analyser = Analyser(self, budget: budget)
     return analyser.run()
@@ -31,6 +32,9 @@ private struct Analyser {
   private var left: Int
   private var reached: [String: ExamplePacket] = [:]
   private let budget: Int
+  private static let stepsPerRule = 40
+  /// Rules elsewhere that one step passes over.
+  private static let rowsPerStep = 64
 
   init(_ ruleSet: RuleSet, budget: Int) {
     self.ruleSet = ruleSet
@@ -40,7 +44,9 @@ private struct Analyser {
     interfaces = Set(indices.flatMap { ruleSet.rules[$0].match.interfaces.elements }).sorted()
     let numbers = Dictionary(uniqueKeysWithValues: interfaces.enumerated().map { ($0.element, UInt128($0.offset)) })
     for index in indices {
-      let made = MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
+      left -= Analyser.stepsPerRule
+      // Beyond the budget nothing is known about a rule.
+      let made = left < 0 ? nil : MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
       regions[index] = .some(made)
       for (kind, region) in made?.byKind ?? [:] {
         rows[kind, default: []].append(Row(rule: index, region: region, bounds: Bounds(region)))
@@ -50,9 +56,17 @@ private struct Analyser {
 
   mutating func run() -> RuleSetAnalysis {
     var findings: [RuleFinding] = []
-    for index in indices { if let finding = finding(about: index) { findings.append(finding) } }
+    var undecidedCount = 0
+    var isCut = false
+    for index in indices {
+      guard let finding = finding(about: index) else { continue }
+      if finding.kind == .undecided { undecidedCount += 1 }
+      if finding.kind == .undecided, undecidedCount > Limits.analysisUndecidedMax { continue }
+      if findings.count < Limits.analysisFindingsMax { findings.append(finding) } else { isCut = true }
+    }
     return RuleSetAnalysis(
-      findings: findings, reached: reached, ruleCount: indices.count, stepCount: budget - max(left, 0))
+      findings: findings, undecidedCount: undecidedCount, isCut: isCut, reached: reached, ruleCount: indices.count,
+      stepCount: budget - max(left, 0))
   }
 
   private func name(_ index: Int) -> String { ruleSet.rules[index].name }
@@ -60,10 +74,12 @@ private struct Analyser {
   private func make(
     _ kind: RuleFinding.Kind, _ index: Int, by: [String] = [], packet: ExamplePacket? = nil, _ message: String
   ) -> RuleFinding {
-    RuleFinding(kind: kind, rule: name(index), index: index, by: by, packet: packet, message: message)
+    RuleFinding(
+      kind: kind, rule: name(index), index: index, by: Array(by.prefix(Limits.analysisNamesMax)), packet: packet, message: message)
   }
 
   private mutating func finding(about index: Int) -> RuleFinding? {
+    if left < 0 { return make(.undecided, index, outOfBudget) }
     guard let known = regions[index], let own = known else {
       return make(.undecided, index, "its masks of MAC addresses stand for too many ranges to tell")
     }
@@ -78,12 +94,16 @@ private struct Analyser {
       if ruleSet.rules[index].action == .count { return nil }
       return try redundant(index, remaining)
     } catch {
-      return make(
-        .undecided, index, "more than \(budget) comparisons would be needed; ask about fewer rules at a time")
+      return make(.undecided, index, outOfBudget)
     }
   }
 
+  private var outOfBudget: String { "it would take more than \(budget) steps to tell; ask about fewer rules at a time" }
+
   // MARK: rules above
+
+  /// Rules above with packets of a kind, or more.
+  private func rowsAbove(_ index: Int, _ kind: PacketKind) -> Int { min(index, rows[kind]?.count ?? 0) }
 
   private func decides(_ index: Int) -> Bool { ruleSet.rules[index].action != .count }
 
@@ -93,6 +113,7 @@ private struct Analyser {
     for (kind, region) in own.byKind {
       let bounds = Bounds(region)
       var covering: Set<Int> = []
+      try spend(rowsAbove(index, kind) / Analyser.rowsPerStep)
       for row in rows[kind] ?? [] {
         if row.rule >= index { break }
         guard row.bounds.contains(bounds), decides(row.rule), common?.contains(row.rule) != false else { continue }
@@ -115,6 +136,7 @@ private struct Analyser {
       guard let region = own.byKind[kind] else { continue }
       let bounds = Bounds(region)
       var parts = [region]
+      try spend(rowsAbove(index, kind) / Analyser.rowsPerStep)
       for row in rows[kind] ?? [] {
         if row.rule >= index || parts.isEmpty { break }
         guard row.bounds.overlaps(bounds), decides(row.rule) else { continue }
@@ -164,6 +186,7 @@ private struct Analyser {
     for kind in PacketKind.all {
       guard var parts = remaining[kind] else { continue }
       let kindRows = rows[kind] ?? []
+      try spend(rowsAbove(index, kind) / Analyser.rowsPerStep)
       let start = kindRows.firstIndex { $0.rule > index } ?? kindRows.count
       for row in kindRows[start...] {
         if parts.isEmpty { break }
