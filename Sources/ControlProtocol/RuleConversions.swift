@@ -140,9 +140,14 @@ extension Rule {
     if message.name.isEmpty {
       throw FieldError(path: "\(path).name", reason: "is missing: a rule's name is its identity")
     }
+    guard message.tags.count <= Limits.tagsPerRuleMax else {
+      throw FieldError(
+        path: "\(path).tags", reason: "has \(message.tags.count) tags and may have \(Limits.tagsPerRuleMax)")
+    }
     self.init(
       name: message.name, match: try Match(message.match, path: "\(path).match"),
-      action: try Rules.Action(message, path: path), comment: message.comment, isEnabled: !message.disabled)
+      action: try Rules.Action(message, path: path), comment: message.comment, isEnabled: !message.disabled,
+      tags: message.tags, owner: message.owner)
   }
 }
 
@@ -155,6 +160,8 @@ extension Sluice_Control_V1_Rule {
     redirectInterface = rule.action.redirectInterface ?? ""
     comment = rule.comment
     disabled = !rule.isEnabled
+    tags = rule.tags
+    owner = rule.owner
   }
 }
 

@@ -95,7 +95,7 @@ extension Match {
 
 extension Rule {
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, match, action, comment
+    case name, match, action, comment, tags, owner
     case redirectTo = "redirect_to"
     case isEnabled = "enabled"
   }
@@ -103,7 +103,7 @@ extension Rule {
   /// Where a rule goes in its list: stands beside the rule's fields in requests, and is read by others.
   private static let placementKeys = ["position", "before", "after"]
 
-  /// Missing: an empty match, no comment, enabled. `name` and `action` are required; an unknown field is an error.
+  /// Missing: an empty match, no comment, enabled, no tags, no owner. `name` and `action` are required; an unknown field is an error.
   public init(from decoder: any Decoder) throws {
     try refuseUnknownKeys(
       in: decoder, of: "a rule", known: CodingKeys.allCases.map(\.rawValue) + Self.placementKeys)
@@ -119,6 +119,17 @@ extension Rule {
     match = try fields.decodeIfPresent(Match.self, forKey: .match) ?? Match()
     comment = try fields.decodeIfPresent(String.self, forKey: .comment) ?? ""
     isEnabled = try fields.decodeIfPresent(Bool.self, forKey: .isEnabled) ?? true
+    owner = try fields.decodeIfPresent(String.self, forKey: .owner) ?? ""
+    tags = []
+    guard fields.contains(.tags), try !fields.decodeNil(forKey: .tags) else { return }
+    var list = try fields.nestedUnkeyedContainer(forKey: .tags)
+    while !list.isAtEnd {
+      if tags.count == Limits.tagsPerRuleMax {
+        throw DecodingError.dataCorruptedError(
+          in: list, debugDescription: "a rule has at most \(Limits.tagsPerRuleMax) tags")
+      }
+      tags.append(try list.decode(String.self))
+    }
   }
 
   public func encode(to encoder: any Encoder) throws {
@@ -129,6 +140,8 @@ extension Rule {
     try fields.encodeIfPresent(action.redirectInterface, forKey: .redirectTo)
     try fields.encode(comment, forKey: .comment)
     try fields.encode(isEnabled, forKey: .isEnabled)
+    if !tags.isEmpty { try fields.encode(tags, forKey: .tags) }
+    if !owner.isEmpty { try fields.encode(owner, forKey: .owner) }
   }
 }
 

@@ -52,13 +52,22 @@ public struct Rule: Hashable, Sendable, Codable {
   /// Free text, at most 256 bytes of UTF-8 without control characters.
   public var comment: String
   public var isEnabled: Bool
+  /// For people and programs to find rules by: names, each once.
+  public var tags: [String]
+  /// Whom to ask about the rule: free text, at most 63 bytes of UTF-8 without control characters; empty: nobody is named.
+  public var owner: String
 
-  public init(name: String, match: Match = .init(), action: Action, comment: String = "", isEnabled: Bool = true) {
+  public init(
+    name: String, match: Match = .init(), action: Action, comment: String = "", isEnabled: Bool = true,
+    tags: [String] = [], owner: String = ""
+  ) {
     self.name = name
     self.match = match
     self.action = action
     self.comment = comment
     self.isEnabled = isEnabled
+    self.tags = tags
+    self.owner = owner
   }
 }
 

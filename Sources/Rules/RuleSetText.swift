@@ -12,7 +12,8 @@ import Packets
 ///     rule rest: count
 ///
 /// A rule is its name, what must match, in any order, and its action at the end: `pass`, `drop`, `count`, `capture` or
-/// `redirect INTERFACE` (in double quotes where the name has `#`, `,` or `"`). What must match is written like nftables:
+/// `redirect INTERFACE` (in double quotes where the name has `#`, `,`, `$` or `"`). Before the action may stand, for people
+/// and programs, `tag lab, dmz` and `owner net-ops` or `owner "the net ops"`. What must match is written like nftables:
 ///
 /// | words | elements |
 /// |---|---|
@@ -29,7 +30,8 @@ import Packets
 /// | `options` | `present`, `absent`: IPv4 options, or IPv6 extension headers other than Fragment |
 ///
 /// Each stands once, with a list of elements with commas, any of which matches, or none of them behind `!=`:
-/// `dport != 22, 80`. Behind `#` stands a comment: a rule's is kept, any other isn't. `ruleset NAME` is required;
+/// `dport != 22, 80`. A line `define $lab = 10.0.0.0/8, 192.0.2.1` gives a list a name; below it `$lab` in a list stands for
+/// its elements, in other definitions, too. Definitions are of the text: the rule set has the elements. Behind `#` stands a comment: a rule's is kept, any other isn't. `ruleset NAME` is required;
 /// `revision N`, `default` and `malformed` aren't.
 public enum RuleSetText {
   /// Reads a rule set. What it says may still be invalid: see ``RuleSet/validate()``. Time and memory are linear in
@@ -84,6 +86,8 @@ public enum RuleSetText {
   public static func print(_ rule: Rule) -> String {
     var words = [rule.isEnabled ? "rule \(rule.name):" : "disabled rule \(rule.name):"]
     if rule.match != Match() { words.append(RuleSetText.words(of: rule.match)) }
+    if !rule.tags.isEmpty { words += ["tag", rule.tags.joined(separator: ", ")] }
+    if !rule.owner.isEmpty { words += ["owner", quotedIfNeeded(rule.owner)] }
     words.append(rule.action.name)
     if let target = rule.action.redirectInterface { words.append(quotedIfNeeded(target)) }
     if !rule.comment.isEmpty { words.append(" # \(rule.comment)") }
@@ -117,7 +121,8 @@ public enum RuleSetText {
   }
 
   private static func quotedIfNeeded(_ word: String) -> String {
-    if !word.isEmpty, !word.utf8.contains(where: { [0x22, 0x23, 0x2c].contains($0) }) { return word }
+    let special: [UInt8] = [0x09, 0x20, 0x22, 0x23, 0x24, 0x2c]
+    if !word.isEmpty, !word.utf8.contains(where: special.contains) { return word }
     return "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
 }

@@ -8,8 +8,10 @@ struct RuleSetTextReader {
   private var defaultAction: Fate?
   private var malformed: MalformedPolicy?
   private var rules: [Rule] = []
+  /// Elements by the name of the variable, with its `$`.
+  private var variables: [String: [String]] = [:]
 
-  private static let statements = ["ruleset", "revision", "default", "malformed", "rule", "disabled"]
+  private static let statements = ["ruleset", "revision", "default", "malformed", "define", "rule", "disabled"]
 
   func finish(lastLine: Int) throws(RuleTextError) -> RuleSet {
     guard let name else {
@@ -36,6 +38,8 @@ struct RuleSetTextReader {
       defaultAction = try fate(&line)
     case "malformed" where malformed == nil:
       malformed = try malformedPolicy(&line)
+    case "define":
+      try define(&line)
     case "rule":
       rules.append(try rule(&line, at: statement, isEnabled: true))
     case "disabled":
@@ -47,7 +51,7 @@ struct RuleSetTextReader {
     default:
       throw unknown(
         statement, among: Self.statements, of: line,
-        "a line begins with ruleset, revision, default, malformed, rule or disabled rule")
+        "a line begins with ruleset, revision, default, malformed, define, rule or disabled rule")
     }
     try finishStatement(&line)
     if statement.text == "rule" || statement.text == "disabled" {
@@ -90,15 +94,17 @@ struct RuleSetTextReader {
           + "at most \(Limits.nameByteCountMax)",
         suggestion: isValidName(name.text.lowercased()) ? name.text.lowercased() : nil)
     }
-    var match = Match()
+    var rule = Rule(name: name.text, action: .pass, isEnabled: isEnabled)
     var seen: Set<String> = []
     while let token = try line.next() {
       if let action = try action(token, &line) {
-        return Rule(name: name.text, match: match, action: action, isEnabled: isEnabled)
+        rule.action = action
+        return rule
       }
-      let field = try clause(token, &line, into: &match)
-      guard seen.insert(field).inserted else {
-        throw line.failure(at: token.offset, "\(field) stands in the rule twice; write one list with commas")
+      var field = try label(token, &line, into: &rule)
+      if field == nil { field = try clause(token, &line, into: &rule.match) }
+      guard let field, seen.insert(field).inserted else {
+        throw line.failure(at: token.offset, "\(field ?? "this") stands in the rule twice; write one list with commas")
       }
     }
     throw line.failure(
@@ -120,6 +126,31 @@ struct RuleSetTextReader {
       return .redirect(interface: target.text)
     default: return nil
     }
+  }
+
+  /// Reads tags or the owner; returns what it is called, or nil where it is neither.
+  private func label(_ token: Token, _ line: inout RuleLineLexer, into rule: inout Rule) throws(RuleTextError) -> String? {
+    guard token.kind == .word else { return nil }
+    switch token.text {
+    case "tag":
+      repeat {
+        let tag = try word(&line, "a tag")
+        guard isValidName(tag.text), !rule.tags.contains(tag.text), rule.tags.count < Limits.tagsPerRuleMax else {
+          throw line.failure(
+            at: tag.offset,
+            "\"\(excerpt(tag))\" can't be a tag here: at most \(Limits.tagsPerRuleMax) names, each once, of a-z, 0-9, "
+              + "\".\", \"_\", \"-\", the first a letter or a digit")
+        }
+        rule.tags.append(tag.text)
+      } while try takeComma(&line)
+    case "owner":
+      guard let owner = try line.next(), owner.kind != .comma, !owner.text.isEmpty else {
+        throw line.failure(at: line.end, "owner names somebody", suggestion: "owner NAME")
+      }
+      rule.owner = owner.text
+    default: return nil
+    }
+    return token.text
   }
 
   /// Reads one field of the match; returns what it is called.
@@ -163,11 +194,13 @@ struct RuleSetTextReader {
     repeat {
       let token: Token
       if tokens.isEmpty, let first { token = first } else { token = try element(&line, of: field) }
-      if tokens.count == Limits.elementsPerFieldMax {
-        throw line.failure(
-          at: token.offset, "a list has at most \(Limits.elementsPerFieldMax) elements; split the rule")
+      for part in try expanded(token, line) {
+        if tokens.count == Limits.elementsPerFieldMax {
+          throw line.failure(
+            at: token.offset, "a list has at most \(Limits.elementsPerFieldMax) elements; split the rule")
+        }
+        tokens.append(part)
       }
-      tokens.append(token)
     } while try takeComma(&line)
     if let family, let other = tokens.first(where: { $0.text.utf8.contains(0x3a) != (family == .ipv6) }) {
       let (kind, word) = family == .ipv4 ? ("an IPv4 prefix", "ip") : ("an IPv6 prefix", "ip6")
@@ -186,6 +219,48 @@ struct RuleSetTextReader {
         message: error.cause.map { "\"\($0.text)\" is not \($0.expected): \($0.reason)" } ?? error.reason,
         suggestion: error.cause?.suggestion ?? braces)
     }
+  }
+
+  // MARK: variables
+
+  private mutating func define(_ line: inout RuleLineLexer) throws(RuleTextError) {
+    let name = try word(&line, "$NAME")
+    guard name.text.hasPrefix("$"), isValidName(String(name.text.dropFirst())) else {
+      throw line.failure(
+        at: name.offset, "\"\(excerpt(name))\" is not a variable: $ and a name", suggestion: "define $lab = 10.0.0.0/8")
+    }
+    guard variables[name.text] == nil else {
+      throw line.failure(at: name.offset, "\(name.text) is defined above; give this one another name")
+    }
+    guard variables.count < Limits.variablesMax else {
+      throw line.failure(at: name.offset, "a rule set has at most \(Limits.variablesMax) variables")
+    }
+    let sign = try word(&line, "=")
+    guard sign.text == "=" else {
+      throw line.failure(at: sign.offset, "here comes = with blanks around it", suggestion: "define \(name.text) = …")
+    }
+    var elements: [String] = []
+    repeat {
+      guard let token = try line.next(), token.kind != .comma else {
+        throw line.failure(at: line.end, "the line ends where an element should come")
+      }
+      let parts = try expanded(token, line)
+      guard elements.count + parts.count <= Limits.elementsPerFieldMax else {
+        throw line.failure(at: token.offset, "a list has at most \(Limits.elementsPerFieldMax) elements")
+      }
+      elements += parts.map(\.text)
+    } while try takeComma(&line)
+    variables[name.text] = elements
+  }
+
+  /// What a word stands for: itself, or the elements of the variable that it names, all where it stands.
+  private func expanded(_ token: Token, _ line: RuleLineLexer) throws(RuleTextError) -> [Token] {
+    guard token.kind == .word, token.text.hasPrefix("$") else { return [token] }
+    guard let elements = variables[token.text] else {
+      throw unknown(
+        token, among: variables.keys.sorted(), of: line, "a variable is defined above the line that it stands in")
+    }
+    return elements.map { Token(kind: token.kind, text: $0, offset: token.offset) }
   }
 
   private func element(_ line: inout RuleLineLexer, of field: String) throws(RuleTextError) -> Token {

@@ -84,12 +84,31 @@ extension Rule {
     if comment.unicodeScalars.contains(where: isControl) {
       issues.add(.invalidComment, prefix + "comment", "it contains control characters; a comment is one line of text")
     }
+    validateTagsAndOwner(at: prefix, into: &issues)
     if let target = action.redirectInterface, let reason = interfaceNameFault(target) {
       issues.add(
         .invalidInterfaceName, prefix + "redirect_to",
         "\"\(ValueTextError.excerpt(target))\" can't be the name of an interface: \(reason)")
     }
     match.validate(at: prefix + "match", into: &issues)
+  }
+
+  private func validateTagsAndOwner(at prefix: String, into issues: inout IssueCollector) {
+    if tags.count > Limits.tagsPerRuleMax {
+      issues.add(.invalidTag, prefix + "tags", "\(tags.count) tags; a rule has at most \(Limits.tagsPerRuleMax)")
+    }
+    for (index, tag) in tags.prefix(Limits.tagsPerRuleMax).enumerated() {
+      let place = "\(prefix)tags[\(index)]"
+      if !isValidName(tag) {
+        issues.add(.invalidTag, place, invalidNameMessage(tag))
+      } else if tags[..<index].contains(tag) {
+        issues.add(.invalidTag, place, "\(tag) stands in the list before; remove one")
+      }
+    }
+    if owner.utf8.count > Limits.ownerByteCountMax || owner.unicodeScalars.contains(where: isControl) {
+      issues.add(
+        .invalidOwner, prefix + "owner", "an owner is at most \(Limits.ownerByteCountMax) bytes of text on one line")
+    }
   }
 
   /// What counters call the default action.

@@ -22,6 +22,8 @@ public struct ValidationIssue: Hashable, Sendable, CustomStringConvertible {
     case noCommonFamily = "no_common_family"
     case numberOutOfRange = "number_out_of_range"
     case invalidInterfaceName = "invalid_interface_name"
+    case invalidTag = "invalid_tag"
+    case invalidOwner = "invalid_owner"
     // Warnings.
     case duplicateElement = "duplicate_element"
     case deadPrefix = "dead_prefix"

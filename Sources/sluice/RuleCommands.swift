@@ -57,6 +57,10 @@ struct RuleCommand: AsyncParsableCommand {
     var redirectTo: String?
     @Option(help: "A note, at most 256 bytes.")
     var comment: String?
+    @Option(help: "Names to find the rule by; lists with commas.")
+    var tag: [String] = []
+    @Option(help: "Whom to ask about the rule.")
+    var owner: String?
     @Flag(help: "Keep the rule without effect.")
     var disabled = false
     @OptionGroup var placement: Placement
@@ -81,12 +85,15 @@ struct RuleCommand: AsyncParsableCommand {
       let value: JSON = [
         "name": .string(name), "match": match.json, "action": .string(action), "redirect_to": .optional(redirectTo),
         "comment": .string(comment ?? ""), "enabled": .bool(!disabled),
+        "tags": .strings(tag.flatMap { $0.split(separator: ",").map(String.init) }), "owner": .string(owner ?? ""),
       ]
       return try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x").ruleSet.rules[0]
     }
 
     private func parse(_ text: String) throws(CommandError) -> Rule {
-      guard name == nil, action == nil, redirectTo == nil, comment == nil, !disabled, match.isEmpty else {
+      guard name == nil, action == nil, redirectTo == nil, comment == nil, !disabled, match.isEmpty, tag.isEmpty,
+        owner == nil
+      else {
         throw .usage("--text holds the whole rule: leave out its name and the other options")
       }
       let rules = try RuleFile(text: "ruleset x\n\(text)\n", source: "--text").ruleSet.rules
@@ -99,11 +106,17 @@ struct RuleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "The rules in order.")
     @Argument(help: "The rule set.")
     var ruleSet: String
+    @Option(help: "Those with this tag.")
+    var tag: String?
+    @Option(help: "Those of this owner.")
+    var owner: String?
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let rules = try await api.list(APIClient.path("rule-sets", ruleSet, "rules"))
+        let rules = try await api.list(APIClient.path("rule-sets", ruleSet, "rules")).filter { rule in
+          (tag.map { rule["tags"].elements.contains(.string($0)) } ?? true) && (owner.map { rule["owner"] == .string($0) } ?? true)
+        }
         options.output.write(.array(rules), RuleCommand.table(rules))
       }
     }

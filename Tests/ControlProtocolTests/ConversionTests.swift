@@ -17,7 +17,8 @@ struct ConversionTests {
           destinations: [IPPrefix("2001:db8::/32")!], protocols: [.tcp, .udp],
           sourcePorts: [PortRange(low: 1024, high: 65535)],
           destinationPorts: [PortRange(443), PortRange(low: 8000, high: 8080)]),
-        action: .redirect(interface: "eth1"), comment: "to the proxies", isEnabled: false),
+        action: .redirect(interface: "eth1"), comment: "to the proxies", isEnabled: false,
+        tags: ["lab"], owner: "net ops"),
       Rule(name: "seen", action: .count), Rule(name: "look", action: .capture),
       Rule(name: "stop", action: .drop), Rule(name: "go", action: .pass),
     ])

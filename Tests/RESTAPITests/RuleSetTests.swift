@@ -130,6 +130,7 @@ struct RuleSetTests {
     (#"{"name":"r","action":"drop","redirect_to":"eth1"}"#, ["action"]),
     (#"{"name":"r","action":"redirect","redirect_to":"a/b"}"#, ["redirect_to"]),
     (#"{"name":"r","action":"drop","comment":"a\nb"}"#, ["comment"]),
+    (#"{"name":"r","action":"drop","tags":["X"],"owner":"a\nb"}"#, ["tags[0]", "owner"]),
   ]
 
   @Test("A wrong rule is refused with the path of what is wrong, and nothing changes", arguments: wrongRules)
@@ -217,7 +218,7 @@ struct RuleSetTests {
           match: Match(
             sources: [.init("10.0.0.0/8")!, .init("2001:db8::/32")!], destinations: [.init("192.0.2.1")!],
             protocols: [.init("tcp")!, .init("udp")!], sourcePorts: [.init("1-2")!], destinationPorts: [.init("443")!]),
-          action: .capture, comment: "é \"quoted\"", isEnabled: false),
+          action: .capture, comment: "é \"quoted\"", isEnabled: false, tags: ["lab", "dmz"], owner: "net ops"),
         Self.everyField, Rule(name: "b", action: .redirect(interface: "eth1")), Rule(name: "c", action: .count),
       ])
     let encoder = JSONEncoder()

@@ -124,6 +124,18 @@ struct TextTests {
       ("malformed drop bad_tcp pass", 2, 16, "except"),
       ("revision -1", 2, 10, "number"), ("revision 01", 2, 10, "number"),
       ("ruleset b", 2, 1, "twice"),
+      ("rule x: saddr $lab drop", 2, 15, "defined above"),
+      ("define $lab = 10.0.0.0/8\nrule x: saddr $lba drop", 3, 15, "write $lab"),
+      ("define $lab = 10.0.0.1/8\nrule x: saddr 10.9.9.9, $lab drop", 3, 25, "10.0.0.0/8"),
+      ("define $lab = 1\ndefine $lab = 2", 3, 8, "defined above"),
+      ("define lab = 1", 2, 8, "$ and a name"), ("define $LAB = 1", 2, 8, "$ and a name"), ("define $ = 1", 2, 8, "$ and"),
+      ("define $lab 1", 2, 13, "here comes ="), ("define $lab =", 2, 14, "element"), ("define $lab = 1,", 2, 17, "element"),
+      ("define $a = 1, 2 3", 2, 18, "complete"), ("define $a = $a", 2, 13, "defined above"),
+      ("rule x: vlan idd 7 drop", 2, 14, "write id"), ("rule x: vlan id 4096 drop", 2, 17, "4095"),
+      ("rule x: tcp flags syn/ack drop", 2, 19, "before"), ("rule x: tcp flags sin drop", 2, 19, "flags are"),
+      ("rule x: dport != drop", 2, 18, "port"), ("rule x: frag never drop", 2, 14, "later"),
+      ("rule x: tag X drop", 2, 13, "a-z"), ("rule x: tag a, a drop", 2, 16, "once"), ("rule x: owner", 2, 14, "owner NAME"),
+      ("rule x: owner a owner b drop", 2, 17, "twice"),
       ("rule é: drop", 2, 6, "name"),
       ("rule x: ip saddr 10.0.0.0/8,10.0.0.0/é drop", 2, 29, "number from 0 to 32"),
       ("rule x: \u{1b}[31m drop", 2, 9, "not known"),
@@ -156,6 +168,39 @@ struct TextTests {
     }
   }
 
+  @Test("Variables stand for their elements, in other definitions, too, and for no quoted word")
+  func variables() throws {
+    let set = try RuleSetText.parse(
+      """
+      ruleset a
+      define $lab = 10.0.0.0/8, 192.0.2.1   # not kept
+      define $all = $lab, 2001:db8::/32
+      define $services = tcp, udp
+      define $web = 80, 8000-8080
+      rule x: saddr != $all, ::1 protocol $services dport $web, 443 iif "$lab" drop
+      """)
+    let same = try RuleSetText.parse(
+      """
+      ruleset a
+      rule x: iif "$lab" saddr != 10.0.0.0/8, 192.0.2.1, 2001:db8::/32, ::1 tcp, udp dport 80, 8000-8080, 443 drop
+      """)
+    #expect(set == same)
+    #expect(try RuleSetText.parse(RuleSetText.print(set)) == set)
+    let many = "ruleset a\n" + (0...Limits.variablesMax).map { "define $v\($0) = 1\n" }.joined()
+    #expect(throws: RuleTextError.self) { try RuleSetText.parse(many) }
+    // Each doubles the one above: the sixth is too long.
+    let growing = "ruleset a\ndefine $v0 = 1, 2\n" + (1...9).map { "define $v\($0) = $v\($0 - 1), $v\($0 - 1)\n" }.joined()
+    #expect(try #require(throws: RuleTextError.self) { try RuleSetText.parse(growing) }.line == 8)
+  }
+
+  @Test("Tags and owners are kept")
+  func labels() throws {
+    let rule = try RuleSetText.parseRule("x: tcp tag lab, q3.review dport 80 owner \"the net ops\" drop # why")
+    #expect(rule.tags == ["lab", "q3.review"] && rule.owner == "the net ops" && rule.comment == "why")
+    let line = RuleSetText.print(rule)
+    #expect(line == "rule x: tcp dport 80 tag lab, q3.review owner \"the net ops\" drop  # why")
+  }
+
   @Test("A text without a name is refused", arguments: ["", "\n\n", "# only this", "rule x: drop"])
   func nameless(_ text: String) {
     #expect(throws: RuleTextError.self) { try RuleSetText.parse(text) }
@@ -173,7 +218,7 @@ struct TextTests {
   @Test(
     "Texts of a mebibyte are read in a moment, whatever they hold",
     arguments: [
-      "#", "\n", " ", ",", "a", "\"", "rule x: drop\n", "é", "ruleset a ", "\\\"", "rule ", "rule x: tcp, ", "\0",
+      "#", "\n", " ", ",", "a", "\"", "rule x: drop\n", "é", "ruleset a ", "\\\"", "rule ", "rule x: tcp, ", "\0", "define $x = ", "$", "define $x = $x, $x, $x\n", "owner \"", "rule x: tag a, ", "!=",
     ])
   func mebibyte(_ unit: String) {
     let text = String(repeating: unit, count: (1 << 20) / unit.utf8.count)
@@ -188,7 +233,8 @@ struct TextTests {
     let words = [
       "ruleset", "rule", "disabled", "default", "malformed", "except", "ip", "ip6", "saddr", "daddr", "sport", "dport",
       "tcp", "udp", "protocol", "47", "drop", "pass", "redirect", "eth0", "\"", "\\", "#", ",", ":", "\n", "\r\n", "\t",
-      "10.0.0.0/8", "::/0", "1-2", "é", "\u{0}", "\u{1F600}", "x:", "bad_tcp",
+      "define", "$x", "$y", "=", "!=", "tag", "owner", "vlan", "id", "ether", "flags", "syn/syn|ack", "frag", "not", "ttl",
+      "iif", "options", "present", "02:00:00:00:00:01", "10.0.0.0/8", "::/0", "1-2", "é", "\u{0}", "\u{1F600}", "x:", "bad_tcp",
     ]
     for round in 0..<20_000 {
       var text: String

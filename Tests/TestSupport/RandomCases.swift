@@ -50,6 +50,8 @@ public enum RandomCases {
     var rule = Rule(name: name, action: random.pick(actions))
     rule.isEnabled = !random.chance(10)
     if random.chance(30) { rule.comment = random.pick(["telnet", "# odd", "  spaced  ", "naïve “text”", "a: b, c"]) }
+    if random.chance(20) { rule.tags = random.pick([["lab"], ["dmz", "q3.review"]]) }
+    if random.chance(20) { rule.owner = random.pick(["net-ops", "the net ops", "a, b # c", "$x", "\"q\\"]) }
     repeat { rule.match = match(using: &random) } while rule.validate().contains { $0.severity == .error }
     return rule
   }

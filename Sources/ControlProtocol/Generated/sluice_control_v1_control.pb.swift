@@ -382,6 +382,12 @@ public nonisolated struct Sluice_Control_V1_Rule: Sendable {
   /// A disabled rule is kept and matches nothing.
   public var disabled: Bool = false
 
+  /// Names to find rules by, each once.
+  public var tags: [String] = []
+
+  /// Whom to ask about the rule.
+  public var owner: String = String()
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1404,7 +1410,7 @@ nonisolated extension Sluice_Control_V1_Match: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Rule"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}match\0\u{1}action\0\u{3}redirect_interface\0\u{1}comment\0\u{1}disabled\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}match\0\u{1}action\0\u{3}redirect_interface\0\u{1}comment\0\u{1}disabled\0\u{1}tags\0\u{1}owner\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1418,6 +1424,8 @@ nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtob
       case 4: try { try decoder.decodeSingularStringField(value: &self.redirectInterface) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.comment) }()
       case 6: try { try decoder.decodeSingularBoolField(value: &self.disabled) }()
+      case 7: try { try decoder.decodeRepeatedStringField(value: &self.tags) }()
+      case 8: try { try decoder.decodeSingularStringField(value: &self.owner) }()
       default: break
       }
     }
@@ -1446,6 +1454,12 @@ nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtob
     if self.disabled != false {
       try visitor.visitSingularBoolField(value: self.disabled, fieldNumber: 6)
     }
+    if !self.tags.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.tags, fieldNumber: 7)
+    }
+    if !self.owner.isEmpty {
+      try visitor.visitSingularStringField(value: self.owner, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1456,6 +1470,8 @@ nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtob
     if lhs.redirectInterface != rhs.redirectInterface {return false}
     if lhs.comment != rhs.comment {return false}
     if lhs.disabled != rhs.disabled {return false}
+    if lhs.tags != rhs.tags {return false}
+    if lhs.owner != rhs.owner {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -51,6 +51,8 @@ enum RuleShapes {
       .optional("redirect_to", .nullable(Shapes.interface), "Only with the action redirect"),
       .optional("comment", .text(max: Limits.commentByteCountMax), default: ""),
       .optional("enabled", .boolean, default: true),
+      .optional("tags", .array(Shapes.name, max: Limits.tagsPerRuleMax), default: [], "Names to find rules by"),
+      .optional("owner", .text(max: Limits.ownerByteCountMax), default: "", "Whom to ask about the rule"),
     ]
   }
 
@@ -63,7 +65,7 @@ enum RuleShapes {
     .object(
       ruleFields(nameIsRequired: true).map { field in
         var field = field
-        field.isRequired = field.name != "redirect_to"
+        field.isRequired = !["redirect_to", "tags", "owner"].contains(field.name)
         field.fallback = nil
         return field
       } + [.required("position", .count, "From 0")]))
@@ -87,7 +89,8 @@ extension Rule {
       name: try value["name"]?.string ?? name ?? value.text("name"),
       match: try value["match"].map { try Match(checked: $0, path: path.isEmpty ? "match" : "\(path).match") } ?? Match(),
       action: action,
-      comment: value["comment"]?.string ?? "", isEnabled: value["enabled"]?.bool ?? true)
+      comment: value["comment"]?.string ?? "", isEnabled: value["enabled"]?.bool ?? true,
+      tags: value.texts("tags"), owner: value["owner"]?.string ?? "")
   }
 
   func json(position: Int? = nil) -> JSONValue {
@@ -95,6 +98,8 @@ extension Rule {
       "name": .string(name), "match": match.json, "action": .string(action.name), "comment": .string(comment),
       "enabled": .bool(isEnabled),
     ]
+    if !tags.isEmpty { members["tags"] = .strings(tags) }
+    if !owner.isEmpty { members["owner"] = .string(owner) }
     if let target = action.redirectInterface { members["redirect_to"] = .string(target) }
     if let position { members["position"] = .count(position) }
     return .object(members)
