@@ -382,10 +382,10 @@ public nonisolated struct Sluice_Control_V1_Rule: Sendable {
   /// A disabled rule is kept and matches nothing.
   public var disabled: Bool = false
 
-  /// Names to find rules by, each once.
+  /// names to find rules by, each once
   public var tags: [String] = []
 
-  /// Whom to ask about the rule.
+  /// whom to ask about the rule
   public var owner: String = String()
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
