@@ -34,8 +34,8 @@ enum AnalysisRoutes {
     },
   ]
 
-  /// Steps for one request: a fraction of a second; enough for a few thousand rules.
-  private static let stepsMax = 400_000
+  /// Steps for one request: about a second; enough for a few thousand rules.
+  private static let stepsMax = 4_000_000
 
   static func analyse(_ content: RuleSet) async -> RuleSetAnalysis {
     content.analysis(budget: stepsMax)
