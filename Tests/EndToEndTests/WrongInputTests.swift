@@ -34,7 +34,7 @@ struct WrongInputTests {
     expect(try stack.post("/rule-sets/edge/rules", "this is not JSON"), 400, "invalid_json")
     expect(try stack.request("POST", "/rule-sets", body: "a=b", contentType: "text/plain"), 415, "unsupported_media_type")
     expect(
-      try stack.post("/rule-sets", #"{"name":""# + String(repeating: "x", count: 10_000_000) + #""}"#), 413,
+      try stack.post("/rule-sets/edge/rules", #"{"name":""# + String(repeating: "x", count: 10_000_000) + #""}"#), 413,
       "payload_too_large")
     expect(try stack.get("/rule-sets", token: "a.b.c"), 401, "unauthenticated")
     expect(try stack.get("/no/such/thing"), 404, "not_found")
