@@ -27,6 +27,7 @@ struct Arena {
       return try rate(contestant, sinkAt: first.far, loadAt: first.far) { try Cable.statistics(first.far).rxPackets }
     case .capture, .captureLarge: throw BenchError("captures are searched, not measured once")
     case .idle: return try idle(contestant)
+    case .filter10, .filter100, .filter1000, .filter10000, .filter100000: throw BenchError("filters have a measurement of their own")
     }
   }
 

@@ -31,7 +31,7 @@ public struct Contest {
   public init(_ plan: BenchPlan, progress: @escaping (String) -> Void) throws {
     self.plan = plan
     self.progress = progress
-    peers = Peers(folder: plan.peersFolder, searchPath: ProcessInfo.processInfo.environment["PATH"] ?? "")
+    peers = Peers(folder: plan.peersFolder)
     ownPath = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     try Enclosure.furnish()
   }
@@ -80,11 +80,14 @@ public struct Contest {
       case .capture, .captureLarge:
         let guess = program.samples.last?.values["rate"]
         sample = try arena.capture(program.name, guess: guess) { progress("\(head) \($0)") }
+      case .filter10, .filter100, .filter1000, .filter10000, .filter100000: sample = try arena.filter(program.name)
       case .latency: sample = try arena.latency(program.name, packetsPerSecond: load ?? 0)
       default: sample = try arena.measure(program.name)
       }
       program.samples.append(sample)
-      let values = arena.work.metrics.map { "\($0.name) \($0.unit.text(sample.values[$0.name] ?? 0))" }
+      let values = arena.work.metrics.compactMap { metric in
+        sample.values[metric.name].map { "\(metric.name) \(metric.unit.text($0))" }
+      }
       let account = sample.unexplained.map { ", \(sample.lost ?? 0) lost, \($0) unexplained" } ?? ""
       progress("\(head) \(program.name): \(values.joined(separator: ", "))\(account)")
     } catch {

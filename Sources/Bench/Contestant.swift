@@ -77,6 +77,14 @@ extension Contestant {
     Contestant("xdp-trafficgen", .peer(.trafficGenerator), ["udp", "-m", farMAC, interface])
   }
 
+  /// They work in the kernel, and end when they have told it the rules.
+  fileprivate static let otherFilters = [
+    Contestant("nft", .peer(.nft), ["-f"]),
+    Contestant("nft map", .peer(.nft), ["-f"]),
+    Contestant("iptables", .peer(.iptablesRestore), []),
+    Contestant("xdp-filter", .peer(.xdpFilter), ["ip", "--mode", "src"]),
+  ]
+
   /// What the kernel can do without anybody's help: two bare programs.
   fileprivate static func devmap(_ first: String, _ second: String) -> Contestant {
     .own(["kernel-wire", first, second], name: "devmap")
@@ -148,6 +156,15 @@ extension Work {
         Contestant("sluice", .own, ["generate", "--interface", first, "--size", "64"]),
         .trafficGenerator(farMAC, first),
       ]
+    case .filter10, .filter100, .filter1000, .filter10000: return filters(first) + Contestant.otherFilters
+    case .filter100000: return filters(first)
     }
+  }
+
+  private func filters(_ interface: String) -> [Contestant] {
+    [
+      .own(["filter", interface, "--rules", "\(filterRuleCount ?? 0)"]),
+      .own(["drop", interface], name: "drop-all"),
+    ]
   }
 }

@@ -54,7 +54,7 @@ enum Shell {
     defer { unlink(path) }
     let outcome: (status: CInt, output: String)
     do throws(SystemError) {
-      let status = try ChildProcess(["sh", "-ec", "exec 2>&1\n\(lines)"], output: .file(path)).wait()
+      let status = try ChildProcess(["sh", "-ec", "exec 2>&1\nPATH='\(Peers.searchPath)'\n\(lines)"], output: .file(path)).wait()
       outcome = (status, String(decoding: try SmallFile.read(path), as: UTF8.self))
     } catch { throw BenchError(error.description) }
     guard outcome.status == 0 else { throw BenchError("`\(lines)` failed: \(outcome.output)") }

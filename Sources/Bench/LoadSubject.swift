@@ -3,22 +3,37 @@ import LinuxSystem
 import Traffic
 import XDPPrograms
 
+/// What a load sends.
+public enum LoadFrames: Sendable {
+  /// - Parameter hasStamps: Each tells when it left; a ``XDPPrograms/TrafficSink`` measures how long it took.
+  case alike(byteCount: Int, hasStamps: Bool)
+  /// What so many rules of a filter's contest match.
+  case matching(ruleCount: Int)
+
+  fileprivate func made() throws -> (frames: [[UInt8]], stampOffset: Int?) {
+    switch self {
+    case .alike(let byteCount, let hasStamps):
+      let plan = try Subject.plan(byteCount: byteCount, hasStamps: hasStamps)
+      return (plan.flows.flatMap(\.frames), plan.stampOffset)
+    case .matching(let ruleCount):
+      return (Array(FilterLoad(ruleCount: ruleCount).frames.prefix(TrafficGenerator.frameCountMax)), nil)
+    }
+  }
+}
+
 extension Subject {
   /// Sends frames by live frames until stopped, or for a time.
   ///
   /// - Parameters:
   ///   - packetsPerSecond: Nil: as fast as it goes.
   ///   - batch: Most frames a call; fewer when fewer are due.
-  ///   - hasStamps: Each tells when it left; a ``TrafficSink`` measures how long it took.
   public static func load(
-    _ interface: String, frameByteCount: Int, packetsPerSecond: Double?, seconds: Double?, batch: UInt32,
-    hasStamps: Bool
+    _ interface: String, _ frames: LoadFrames, packetsPerSecond: Double?, seconds: Double?, batch: UInt32
   ) throws {
     StopFlag.install()
-    let plan = try plan(byteCount: frameByteCount, hasStamps: hasStamps)
+    let (frames, stampOffset) = try frames.made()
     let generator = try TrafficGenerator(
-      interfaceIndex: try NetworkInterface.named(interface).index, frames: plan.flows.flatMap(\.frames),
-      stampOffset: plan.stampOffset)
+      interfaceIndex: try NetworkInterface.named(interface).index, frames: frames, stampOffset: stampOffset)
     tell(readyText)
     let start = SystemClock.monotonicNanoseconds()
     let end = seconds.map { start + UInt64($0 * 1e9) } ?? .max

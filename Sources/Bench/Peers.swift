@@ -2,7 +2,8 @@ import Foundation
 
 /// The programs that ours are measured beside.
 public enum PeerTool: String, CaseIterable, Sendable {
-  case xdpsock, xskForward = "xsk_fwd", testpmd = "dpdk-testpmd", trafficGenerator = "xdp-trafficgen", tcpdump, dumpcap
+  case xdpsock, xskForward = "xsk_fwd", testpmd = "dpdk-testpmd", trafficGenerator = "xdp-trafficgen", tcpdump, dumpcap,
+    nft, iptablesRestore = "iptables-restore", xdpFilter = "xdp-filter"
 
   /// Where it comes from.
   public var origin: String {
@@ -12,6 +13,9 @@ public enum PeerTool: String, CaseIterable, Sendable {
     case .trafficGenerator: "github.com/xdp-project/xdp-tools, 1.4 or newer"
     case .tcpdump: "Debian's tcpdump"
     case .dumpcap: "Debian's wireshark-common"
+    case .nft: "Debian's nftables"
+    case .iptablesRestore: "Debian's iptables"
+    case .xdpFilter: "Debian's xdp-tools"
     }
   }
 }
@@ -22,9 +26,12 @@ public struct Peers: Sendable {
   /// A library that is loaded into the peers: `preload.so` of the peers' folder, for what a machine forbids them.
   public let preload: String?
 
+  /// This process' PATH, and where Debian puts what is for root, which not every PATH of root's has.
+  public static let searchPath = (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin") + ":/usr/sbin:/sbin"
+
   /// - Parameters:
   ///   - folder: Looked at before `searchPath`, which is a PATH.
-  public init(folder: String?, searchPath: String) {
+  public init(folder: String?, searchPath: String = Peers.searchPath) {
     let folders = (folder.map { [$0] } ?? []) + searchPath.split(separator: ":").map(String.init)
     var paths: [PeerTool: String] = [:]
     for tool in PeerTool.allCases {

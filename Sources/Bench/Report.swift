@@ -60,7 +60,7 @@ extension Metric.Unit {
   func text(_ value: Double) -> String {
     switch self {
     case .packetsPerSecond: String(format: "%.3f Mpps", value / 1e6)
-    case .nanoseconds: String(format: "%.1f µs", value / 1e3)
+    case .nanoseconds: value < 1e6 ? String(format: "%.1f µs", value / 1e3) : String(format: "%.1f ms", value / 1e6)
     case .share: String(format: "%.2f %%", value * 100)
     }
   }

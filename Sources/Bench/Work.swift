@@ -12,6 +12,11 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
   case latency
   case idle
   case generate
+  case filter10 = "filter-10"
+  case filter100 = "filter-100"
+  case filter1000 = "filter-1000"
+  case filter10000 = "filter-10000"
+  case filter100000 = "filter-100000"
 
   public var summary: String {
     switch self {
@@ -27,6 +32,8 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
     case .latency: "how long forwarding takes at a tenth of the rate that ours reaches, from sender to receiver"
     case .idle: "CPU of a wire in adaptive mode without packets"
     case .generate: "`sluice generate` at full speed, delivered at the peer"
+    case .filter10, .filter100, .filter1000, .filter10000, .filter100000:
+      "drop 64-byte frames by \(filterRuleCount ?? 0) rules and count each, on the sender's CPU; and apply the rules"
     }
   }
 
@@ -47,6 +54,9 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
     case .latency: ["p50", "p99"].map { Metric($0, .nanoseconds, goals: [beside("xsk_fwd", 1, aim: 0.8)]) }
     case .idle: [Metric("cpu", .share, goals: [Goal(.value, limit: 0.01, aim: 0.002)])]
     case .generate: [rate([beside("xdp-trafficgen", 1.5, aim: 2)])]
+    case .filter10, .filter100, .filter1000, .filter10000:
+      [rate([beside("drop-all", 0.7, aim: 0.85)]), Metric("apply", .nanoseconds)]
+    case .filter100000: [rate([beside("drop-all", 0.55, aim: 0.7)]), Metric("apply", .nanoseconds)]
     }
   }
 
@@ -67,6 +77,18 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
 
   /// Nothing else of the machine may take a CPU meanwhile. Not where the disk must keep up, or nothing happens.
   var isRealTime: Bool { !isCapture && self != .idle }
+
+  /// Rules of a filter's contest; nil for other works.
+  var filterRuleCount: Int? {
+    switch self {
+    case .filter10: 10
+    case .filter100: 100
+    case .filter1000: 1000
+    case .filter10000: 10_000
+    case .filter100000: 100_000
+    default: nil
+    }
+  }
 
   /// Packets go through near0 and near1, not in and out by near0.
   var usesTwoCables: Bool { [.forward, .forwardInKernel, .latency, .idle].contains(self) }

@@ -112,7 +112,7 @@ enum BenchText {
   static func list(peers folder: String?) -> String {
     var works = Table("WORK", "WHAT")
     for work in Work.allCases { works.add(work.rawValue, work.summary) }
-    let peers = Peers(folder: folder, searchPath: ProcessInfo.processInfo.environment["PATH"] ?? "")
+    let peers = Peers(folder: folder)
     var tools = Table("PROGRAM", "WHERE", "FROM")
     for tool in PeerTool.allCases { tools.add(tool.rawValue, peers.paths[tool] ?? "missing", tool.origin) }
     return works.text + "\n\n" + tools.text

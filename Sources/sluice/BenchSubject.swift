@@ -5,7 +5,10 @@ import Bench
 struct BenchSubject: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "subject", shouldDisplay: false,
-    subcommands: [Load.self, Receive.self, Capture.self, KernelWire.self, Wire.self, Transmit.self, TransmitByAFXDP.self])
+    subcommands: [
+      Load.self, Receive.self, Capture.self, KernelWire.self, Wire.self, Transmit.self, TransmitByAFXDP.self,
+      Filter.self, Drop.self,
+    ])
 
   struct Load: ParsableCommand {
     @Argument var interface: String
@@ -13,11 +16,12 @@ struct BenchSubject: ParsableCommand {
     @Option var rate: Double?
     @Option var seconds: Double?
     @Option var batch: UInt32 = 16384
+    @Option var rules: Int?
     @Flag var stamps = false
 
     func run() throws {
-      try Subject.load(
-        interface, frameByteCount: size, packetsPerSecond: rate, seconds: seconds, batch: batch, hasStamps: stamps)
+      let frames = rules.map { LoadFrames.matching(ruleCount: $0) } ?? .alike(byteCount: size, hasStamps: stamps)
+      try Subject.load(interface, frames, packetsPerSecond: rate, seconds: seconds, batch: batch)
     }
   }
 
@@ -67,6 +71,19 @@ struct BenchSubject: ParsableCommand {
     @Option var cpu: [Int] = [1]
 
     func run() throws { try Subject.transmit(interface, frameByteCount: size, batch: batch, cpus: cpu) }
+  }
+
+  struct Filter: ParsableCommand {
+    @Argument var interface: String
+    @Option var rules: Int
+
+    func run() throws { try Subject.filter(interface, ruleCount: rules) }
+  }
+
+  struct Drop: ParsableCommand {
+    @Argument var interface: String
+
+    func run() throws { try Subject.drop(interface) }
   }
 
   struct Wire: ParsableCommand {

@@ -17,6 +17,20 @@ struct BenchTests {
     if let unexplained = own["unexplained"] as? [Int] { #expect(unexplained == [0]) }
   }
 
+  @Test("Every filter drops by the rules, and ours counts each packet by one of them")
+  func measuresFilters() async throws {
+    let metrics = try await metrics(of: "filter-100")
+    let rates = try #require(metrics.first?["programs"] as? [[String: Any]])
+    #expect(rates.map { $0["name"] as? String } == ["sluice", "drop-all", "nft", "nft map", "iptables", "xdp-filter"])
+    for program in rates {
+      let median = try #require(program["median"] as? Double, "\(program["reason"] ?? program)")
+      #expect(median > 1000, "\(program)")
+    }
+    #expect(rates.first?["unexplained"] as? [Int] == [0])
+    let applied = try #require(metrics.last?["programs"] as? [[String: Any]]).compactMap { $0["median"] as? Double }
+    #expect(applied.count == 5 && applied.allSatisfy { $0 > 0 }, "\(applied)")
+  }
+
   @Test("Delay and idleness have plausible values")
   func measuresTime() async throws {
     let delays = try await metrics(of: "latency").map { try median(of: $0) }
