@@ -1,34 +1,7 @@
 import Crypto
 import Foundation
 import JWTKit
-
-/// What signs access tokens. Redacted in every textual form.
-public enum SigningKey: Sendable, Redacted {
-  /// HMAC-SHA256 with a shared secret of at least 32 bytes: where the issuer is the verifier.
-  case hs256(secret: [UInt8])
-  /// Ed25519 with a raw 32-byte seed: where others verify.
-  case edDSA(seed: [UInt8])
-
-  public static let secretByteCountMin = 32
-
-  /// A random HS256 key: tokens end with the process.
-  public static func ephemeral() -> SigningKey { .hs256(secret: SecureRandom.bytes(count: secretByteCountMin)) }
-}
-
-/// Why a signing key is refused.
-public enum SigningKeyError: Error, Hashable, Sendable, CustomStringConvertible {
-  case secretTooShort(byteCount: Int)
-  case malformedSeed
-
-  public var description: String {
-    switch self {
-    case .secretTooShort(let byteCount):
-      "the token secret has \(byteCount) bytes; at least \(SigningKey.secretByteCountMin) are needed "
-        + "(for example: openssl rand -base64 48)"
-    case .malformedSeed: "the Ed25519 seed is not 32 bytes"
-    }
-  }
-}
+import Synchronization
 
 /// For whom a token is issued.
 public struct AccessSubject: Hashable, Sendable {
@@ -70,7 +43,7 @@ public enum AccessTokenError: Error, Hashable, Sendable {
 
   /// For logs; a client learns `invalid` only.
   public enum Reason: String, Hashable, Sendable {
-    case malformed, signature, issuer, audience, issuedInFuture, claims
+    case malformed, key, signature, issuer, audience, issuedInFuture, claims
   }
 }
 
@@ -80,7 +53,8 @@ public struct AccessToken: Sendable, Redacted {
   public let claims: AccessClaims
 }
 
-/// Issues and verifies access tokens (JWT). One key, one algorithm: what a token's header asks for doesn't matter.
+/// Issues and verifies access tokens (JWT). A token names its key (`kid`), a key has one algorithm: what a token's header
+/// says about the algorithm doesn't matter. Safe from any thread; copies share their keys.
 public struct AccessTokens: Sendable {
   public struct Settings: Sendable {
     public var issuer: String
@@ -98,34 +72,82 @@ public struct AccessTokens: Sendable {
       self.lifetime = lifetime
       self.leeway = leeway
     }
+
+    /// How long a token may be accepted after it was issued, in seconds.
+    public var lifetimeWithLeeway: TimeInterval { TimeInterval((lifetime + leeway).components.seconds) }
   }
 
   /// A longer text is refused unread.
   static let byteCountMax = 8192
 
+  /// The keys in use, ready for use.
+  private struct Loaded: Sendable {
+    var ring: KeyRing
+    var verifiers: JWTKeyCollection
+  }
+  private final class Keys: Sendable {
+    let loaded: Mutex<Loaded>
+    init(_ loaded: Loaded) { self.loaded = Mutex(loaded) }
+  }
+
   public let settings: Settings
-  private let keys: JWTKeyCollection
+  private let keys: Keys
   private let now: @Sendable () -> Date
 
   public init(
-    key: SigningKey, settings: Settings = .init(), now: @escaping @Sendable () -> Date = { Date() }
+    keys ring: KeyRing, settings: Settings = .init(), now: @escaping @Sendable () -> Date = { Date() }
   ) async throws(SigningKeyError) {
-    let keys = JWTKeyCollection()
-    switch key {
-    case .hs256(let secret):
-      guard secret.count >= SigningKey.secretByteCountMin else { throw .secretTooShort(byteCount: secret.count) }
-      await keys.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256)
-    case .edDSA(let seed):
-      guard let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: seed) else { throw .malformedSeed }
-      await keys.add(eddsa: EdDSA.PrivateKey(backing: key))
-    }
-    self.keys = keys
+    keys = Keys(Loaded(ring: ring, verifiers: try await Self.verifiers(ring, at: now())))
     self.settings = settings
     self.now = now
   }
 
+  /// With one key, for ever.
+  public init(
+    key: SigningKey, settings: Settings = .init(), now: @escaping @Sendable () -> Date = { Date() }
+  ) async throws(SigningKeyError) {
+    let origin = Date(timeIntervalSince1970: 0)
+    let ring = try KeyRing([StoredKey(id: "only", key: key, createdAt: origin, activeFrom: origin)])
+    try await self.init(keys: ring, settings: settings, now: now)
+  }
+
+  /// Takes other keys into use, at once: tokens of keys that are not among them, or have ended, open nothing any more.
+  public func use(_ ring: KeyRing) async throws(SigningKeyError) {
+    let loaded = Loaded(ring: ring, verifiers: try await Self.verifiers(ring, at: now()))
+    keys.loaded.withLock { $0 = loaded }
+  }
+
+  /// Public keys as a JSON Web Key Set.
+  public func publicKeysText() throws -> String {
+    try keys.loaded.withLock { $0.ring }.publicSetText(at: now())
+  }
+
+  private static func verifiers(_ ring: KeyRing, at now: Date) async throws(SigningKeyError) -> JWTKeyCollection {
+    let verifiers = JWTKeyCollection()
+    for stored in ring.verifying(at: now) {
+      try stored.key.check()
+      let id = JWKIdentifier(string: stored.id)
+      switch stored.key {
+      case .hs256(let secret): await verifiers.add(hmac: HMACKey(from: secret), digestAlgorithm: .sha256, kid: id)
+      case .edDSA(let seed):
+        guard let key = try? Curve25519.Signing.PrivateKey(rawRepresentation: seed) else { throw .malformedSeed }
+        await verifiers.add(eddsa: EdDSA.PrivateKey(backing: key), kid: id)
+      case .es256(let scalar):
+        guard let raw = try? P256.Signing.PrivateKey(rawRepresentation: scalar),
+          let key = try? ES256PrivateKey(backing: raw)
+        else { throw .malformedScalar }
+        await verifiers.add(ecdsa: key, kid: id)
+      }
+    }
+    // A token without a key's name, or with an unknown one, has no key.
+    await verifiers.clearDefault()
+    return verifiers
+  }
+
   public func issue(to subject: AccessSubject) async throws -> AccessToken {
-    let issuedAt = Int64(now().timeIntervalSince1970.rounded(.down))
+    let now = now()
+    let issuedAt = Int64(now.timeIntervalSince1970.rounded(.down))
+    let loaded = keys.loaded.withLock { $0 }
     let payload = Payload(
       iss: settings.issuer, aud: settings.audience, sub: subject.userID.uuidString.lowercased(),
       email: subject.email.value, roles: subject.roles.sorted().map(\.rawValue),
@@ -133,13 +155,14 @@ public struct AccessTokens: Sendable {
       exp: issuedAt + settings.lifetime.components.seconds, jti: UUID().uuidString.lowercased(),
       mcp: subject.mustChangePassword, sid: subject.sessionID?.uuidString.lowercased())
     guard let claims = payload.claims else { preconditionFailure("issued claims are valid") }
-    return AccessToken(text: try await keys.sign(payload), claims: claims)
+    let id = JWKIdentifier(string: loaded.ring.signing(at: now).id)
+    return AccessToken(text: try await loaded.verifiers.sign(payload, kid: id), claims: claims)
   }
 
   public func verify(_ token: String) async throws(AccessTokenError) -> AccessClaims {
     guard token.utf8.count <= Self.byteCountMax else { throw .invalid(.malformed) }
     let payload: Payload
-    do { payload = try await keys.verify(token, as: Payload.self) } catch {
+    do { payload = try await keys.loaded.withLock { $0.verifiers }.verify(token, as: Payload.self) } catch {
       throw .invalid(Self.reason(error))
     }
     guard payload.iss == settings.issuer else { throw .invalid(.issuer) }
@@ -155,6 +178,7 @@ public struct AccessTokens: Sendable {
   private static func reason(_ error: any Error) -> AccessTokenError.Reason {
     switch error {
     case let error as JWTError where error.errorType == .signatureVerificationFailed: .signature
+    case let error as JWTError where error.errorType == .noKeyProvided: .key
     case let error as JWTError where error.errorType == .malformedToken: .malformed
     case is DecodingError: .claims
     default: .malformed

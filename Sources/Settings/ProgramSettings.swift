@@ -189,6 +189,12 @@ public struct HTTPSettings: Hashable, Sendable {
 
 /// The settings of sluice-api.
 public struct APISettings: Hashable, Sendable {
+  /// How access tokens are signed.
+  public enum TokenAlgorithm: String, Sendable, CaseIterable {
+    case edDSA = "EdDSA"
+    case es256 = "ES256"
+    case hs256 = "HS256"
+  }
   private enum DatabaseType: String, CaseIterable {
     case sqlite, postgresql
   }
@@ -197,7 +203,11 @@ public struct APISettings: Hashable, Sendable {
   public var interface: HTTPSettings
   /// Of the daemon on this machine.
   public var socketPath: String
-  public var jwtSecretFile: String
+  /// Of the keys that sign access tokens.
+  public var tokenKeysDirectory: String
+  public var tokenAlgorithm: TokenAlgorithm
+  /// nil: the folder.
+  public var jwtSecretFile: String?
   /// 0: for ever.
   public var auditRetentionDays: Int
   /// nil: no account is more than its record says.
@@ -224,7 +234,9 @@ public struct APISettings: Hashable, Sendable {
     http = ListenAddress(host: reader.host(.httpHost), port: reader.port(.httpPort))
     interface = HTTPSettings(&reader)
     socketPath = reader.path(.socket, limit: socketPathByteCountMax)
-    jwtSecretFile = reader.path(.jwtSecretFile)
+    tokenKeysDirectory = reader.path(.tokenKeysDirectory)
+    tokenAlgorithm = reader.choice(.tokenAlgorithm)
+    jwtSecretFile = reader.optionalPath(.jwtSecretFile)
     auditRetentionDays = reader.integer(.auditRetentionDays, 0...36_500)
     breakGlassEmail = reader.optionalText(.breakGlassEmail, limit: 254)
     // Both are read, so that a mistake doesn't hide until the day the type is changed.

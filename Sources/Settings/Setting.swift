@@ -101,9 +101,15 @@ extension Setting {
   static let requireIfMatch = Setting(
     "api.require_if_match", "HTTP_REQUIRE_IF_MATCH", "false", for: [.api],
     "Whether changes must carry If-Match, so that nobody overwrites what he has not read.")
-  static let jwtSecretFile = Setting(
-    "api.jwt_secret_file", "SLUICE_JWT_SECRET_FILE", "/var/lib/sluice-api/jwt.secret", for: [.api],
-    "File with the key that signs access tokens. Made at the first start if it is missing.")
+  public static let tokenKeysDirectory = Setting(
+    "api.token_keys", "SLUICE_TOKEN_KEYS", "/var/lib/sluice-api/keys", for: [.api],
+    "Folder of the keys that sign access tokens. Made at the first start; sluice-api keys rotates them.")
+  static let tokenAlgorithm = Setting(
+    "api.token_algorithm", "SLUICE_TOKEN_ALGORITHM", "EdDSA", for: [.api],
+    "How access tokens are signed: EdDSA, ES256, or HS256, which only the API itself can verify.")
+  public static let jwtSecretFile = Setting(
+    "api.jwt_secret_file", "SLUICE_JWT_SECRET_FILE", "", for: [.api],
+    "File with a secret of at least 32 bytes that signs access tokens (HS256), instead of that folder.")
   static let auditRetentionDays = Setting(
     "api.audit_retention_days", "SLUICE_AUDIT_RETENTION_DAYS", "0", for: [.api],
     "Days that records of the audit log are kept, 0 to 36500; what goes leaves a checkpoint. 0: for ever.")
@@ -149,7 +155,7 @@ extension Setting {
     workerRingEntries, metricsHost, metricsPort,
     httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
     ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch,
-    jwtSecretFile, auditRetentionDays, breakGlassEmail, databaseType, databasePath, databaseHost, databasePort,
+    tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, databaseType, databasePath, databaseHost, databasePort,
     databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,
   ]

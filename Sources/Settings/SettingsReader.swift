@@ -91,7 +91,9 @@ struct SettingsReader {
     _ setting: Setting, _ type: Value.Type = Value.self
   ) -> Value where Value.RawValue == String {
     let names = Value.allCases.map(\.rawValue)
-    return value(setting, "is none of \(names.joined(separator: ", "))") { Value(rawValue: $0.lowercased()) }
+    return value(setting, "is none of \(names.joined(separator: ", "))") { text in
+      Value.allCases.first { $0.rawValue.lowercased() == text.lowercased() }
+    }
   }
 
   /// An absolute path without `..`, at most `limit` bytes.

@@ -48,8 +48,9 @@ struct APIProcess {
     if let certificates { addCertificateMetric(certificates, to: registry) }
 
     let breakGlass = try breakGlassEmail()
+    let keys = TokenKeys(settings)
     let tokens = try await AccessTokens(
-      key: .hs256(secret: try TokenSecret.load(settings.jwtSecretFile, logger: logger)))
+      keys: try keys.load(lifetime: AccessTokens.Settings().lifetimeWithLeeway, logger: logger))
     let hasher = try PasswordHasher()
     let store = try await Stores.open(databaseSettings, logger: Logger(label: "database"))
     do {
@@ -60,7 +61,8 @@ struct APIProcess {
         store: store, tokens: tokens, hasher: hasher, passwords: passwords, registry: registry,
         logger: Logger(label: "api"),
         settings: .init(version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass))
-      try await serve(services, store, certificates, logger)
+      let reloader = Reloader(certificates: certificates, keys: keys, tokens: tokens, logger: logger)
+      try await serve(services, store, certificates, reloader, logger)
       try await passwords.shutdown()
     } catch {
       await store.close()
@@ -132,7 +134,8 @@ struct APIProcess {
   }
 
   private func serve(
-    _ services: RESTAPI.Services, _ store: any Store, _ certificates: TLSCertificates?, _ logger: Logger
+    _ services: RESTAPI.Services, _ store: any Store, _ certificates: TLSCertificates?, _ reloader: Reloader,
+    _ logger: Logger
   ) async throws {
     let notifier = ServiceNotifier.fromEnvironment()
     let application = try RESTApplication.make(
@@ -149,8 +152,7 @@ struct APIProcess {
     var group = ServiceGroupConfiguration(
       services: [
         .init(service: services.nodes), .init(service: housekeeping(store, logger)),
-        .init(service: Reloader(certificates: certificates, logger: logger)),
-        .init(service: application),
+        .init(service: reloader), .init(service: application),
       ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = Self.drainMax
     let outcome: Result<Void, any Error>

@@ -1,12 +1,16 @@
+import Identity
 import Logging
 import RESTAPI
 import ServiceLifecycle
 import UnixSignals
 
-/// Takes a new certificate into use: at SIGHUP, and where the file has changed, looked at twice a minute. Connections
-/// that are open go on; without TLS the signal changes nothing.
+/// Takes a new certificate, and other keys of tokens, into use: at SIGHUP, and where the files have changed, looked at
+/// twice a minute. Connections that are open go on.
 struct Reloader: Service {
+  /// Nil: without TLS.
   let certificates: TLSCertificates?
+  let keys: TokenKeys
+  let tokens: AccessTokens
   let logger: Logger
 
   private static let period = Duration.seconds(30)
@@ -23,11 +27,9 @@ struct Reloader: Service {
 
   private func onSignal() async {
     for await _ in await UnixSignalsSequence(trapping: .sighup) {
-      guard let certificates else {
-        logger.notice("SIGHUP: there is no certificate to read again")
-        continue
-      }
+      await reloadKeys(announces: true)
       report { () throws(TLSFilesError) in
+        guard let certificates else { return false }
         try certificates.reload()
         return true
       }
@@ -35,10 +37,20 @@ struct Reloader: Service {
   }
 
   private func watch() async throws {
-    guard let certificates else { return }
     while true {
       try await Task.sleep(for: Self.period)
-      report { () throws(TLSFilesError) in try certificates.reloadIfChanged() }
+      await reloadKeys(announces: false)
+      report { () throws(TLSFilesError) in try certificates?.reloadIfChanged() ?? false }
+    }
+  }
+
+  /// Few small files: read whole each time, and what has ended goes.
+  private func reloadKeys(announces: Bool) async {
+    do {
+      try await tokens.use(keys.reload())
+      if announces { logger.notice("keys of tokens read again") }
+    } catch {
+      logger.error("the keys of tokens stay as they were", metadata: ["error": "\(error)"])
     }
   }
 

@@ -18,7 +18,8 @@ struct SluiceAPI: AsyncParsableCommand {
       change that password. Until then sluice-api listens on loopback only.
 
       With api.tls_certificate and api.tls_key it speaks TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2; without them plain
-      HTTP/1.1, for this machine or a proxy in front. SIGHUP reads the certificate again and drops no connection.
+      HTTP/1.1, for this machine or a proxy in front. SIGHUP reads the certificate and the keys of tokens again and drops
+      no connection.
       The API is described at /api/v1/openapi.json, for people at /api/v1/docs; /healthz, /readyz and /metrics are on the same port.
 
       EXAMPLES
@@ -33,14 +34,9 @@ struct SluiceAPI: AsyncParsableCommand {
 
       EXIT CODES: 0 stopped as asked; 1 could not start or run; 64 wrong usage or settings.
       """,
-    version: SluiceVersion.current)
+    version: SluiceVersion.current, subcommands: [KeysCommand.self])
 
-  @Option(help: "Settings file. Without it: $SLUICE_CONFIG, else \(Setting.standardFile) if it is there.")
-  var config: String?
-
-  @Option(
-    name: .customLong("set"), help: ArgumentHelp("One setting, by its key; may be repeated.", valueName: "key=value"))
-  var overrides: [String] = []
+  @OptionGroup var options: SettingOptions
 
   @Flag(name: .shortAndLong, help: "Log more: -v info (every request), -vv debug, -vvv trace.")
   var verbose: Int
@@ -49,13 +45,7 @@ struct SluiceAPI: AsyncParsableCommand {
   var check = false
 
   func run() async throws {
-    let settings: APISettings
-    do {
-      settings = try APISettings.load(
-        flags: SettingFlags.parse(overrides), environment: ProcessInfo.processInfo.environment, file: config)
-    } catch {
-      throw ValidationError("\(error)")
-    }
+    let settings = try options.load()
     if check {
       print("settings are valid")
       return

@@ -18,7 +18,8 @@ enum Rule {
   }
 
   /// What each pure room may reach outside the package. Foundation in Identity: the dates that JWTKit's claims are
-  /// made of, and Base64; in Audit: what Crypto hashes; its words for files are refused below.
+  /// made of, and Base64; in Audit: what Crypto hashes; its words for files are refused below. Synchronization in Identity:
+  /// the keys in use, which a rotation replaces.
   private static let pureRooms: [String: Set<String>] = [
     "Packets": ["Swift"],
     "Rules": ["Swift", "Packets"],
@@ -27,7 +28,7 @@ enum Rule {
     "RuleCompiler": ["Swift", "Packets", "Rules", "CSluiceABI"],
     "JSONValues": ["Swift"],
     "Audit": ["Swift", "JSONValues", "Crypto", "Foundation"],
-    "Identity": ["Swift", "CSodium", "Crypto", "JWTKit", "Foundation", "FoundationEssentials"],
+    "Identity": ["Swift", "CSodium", "Crypto", "JWTKit", "Foundation", "FoundationEssentials", "Synchronization"],
   ]
   private static let inputOutputWords: Set = [
     "FileManager", "FileHandle", "URLSession", "Process", "Bundle", "Pipe", "InputStream", "OutputStream", "Thread",

@@ -59,7 +59,7 @@ def inside(folder):
                f"daemon.capture_directory={folder}/captures", "--set", f"daemon.bpffs={folder}/bpf", "--set",
                f"control.socket={socket}"])
         start([f"{BIN}/sluice-api"], {"SLUICE_SOCKET": socket, "DB_PATH": f"{folder}/api/sluice.db",
-                                      "SLUICE_JWT_SECRET_FILE": f"{folder}/api/jwt.secret"})
+                                      "SLUICE_TOKEN_KEYS": f"{folder}/api/keys"})
         deadline = time.monotonic() + 15
         while subprocess.run(["curl", "-sf", "-o", "/dev/null", "http://127.0.0.1:8080/readyz"]).returncode != 0 \
                 or not os.path.exists(socket):

@@ -80,7 +80,7 @@ router "$bin/sluiced" -v --set daemon.state_directory="$run/state" --set daemon.
   --set daemon.bpffs="$run/bpf" --set control.socket="$run/sluiced.sock" >"$out/sluiced.log" 2>&1 &
 pids+=($!)
 wait_for "waited for sluiced" grep -q ' ready version=' "$out/sluiced.log"
-router env SLUICE_SOCKET="$run/sluiced.sock" DB_PATH="$run/api/sluice.db" SLUICE_JWT_SECRET_FILE="$run/api/jwt.secret" \
+router env SLUICE_SOCKET="$run/sluiced.sock" DB_PATH="$run/api/sluice.db" SLUICE_TOKEN_KEYS="$run/api/keys" \
   "$bin/sluice-api" -v >"$out/sluice-api.log" 2>&1 &
 pids+=($!)
 wait_for "waited for sluice-api" router curl -sf http://127.0.0.1:8080/readyz

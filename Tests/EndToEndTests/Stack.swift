@@ -70,7 +70,7 @@ final class Stack {
   func startAPI(_ environment: [String: String] = [:], waits: Bool = true) throws {
     var variables = [
       "HTTP_PORT": "8080", "SLUICE_SOCKET": socket, "DB_PATH": "\(folder)/api/sluice.db",
-      "SLUICE_JWT_SECRET_FILE": "\(folder)/api/jwt.secret",
+      "SLUICE_TOKEN_KEYS": "\(folder)/api/keys",
     ]
     variables.merge(environment) { $1 }
     let settings = variables.map { "\($0)=\($1)" }

@@ -34,7 +34,10 @@ final class TestClock: Sendable {
 
   @Test(
     "What is issued verifies and says the same",
-    arguments: [SigningKey.hs256(secret: secret), .edDSA(seed: Array(repeating: 7, count: 32)), .ephemeral()])
+    arguments: [
+      SigningKey.hs256(secret: secret), .edDSA(seed: Array(repeating: 7, count: 32)),
+      .es256(scalar: Array(repeating: 7, count: 32)), .ephemeral(),
+    ])
   func roundTrip(_ key: SigningKey) async throws {
     let tokens = try await tokens(key)
     let issued = try await tokens.issue(to: subject)

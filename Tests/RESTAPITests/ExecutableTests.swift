@@ -1,5 +1,6 @@
 import DatabaseSupport
 import Foundation
+import FoundationNetworking
 import Synchronization
 import Testing
 
@@ -20,14 +21,14 @@ struct ExecutableTests {
       process.arguments = arguments
       process.environment = [
         "PATH": "/usr/bin", "HTTP_PORT": "0", "DB_PATH": "\(directory)/s.db", "SLUICE_LOG": "console",
-        "SLUICE_JWT_SECRET_FILE": "\(directory)/state/jwt.secret", "SLUICE_CONFIG": "\(directory)/sluice.yaml",
+        "SLUICE_TOKEN_KEYS": "\(directory)/state/keys", "SLUICE_CONFIG": "\(directory)/sluice.yaml",
         "SLUICE_SOCKET": "\(directory)/d.sock",
       ].merging(environment) { $1 }
       try Data("release_mode: true\n".utf8).write(to: URL(fileURLWithPath: "\(directory)/sluice.yaml"))
       try Data().write(to: URL(fileURLWithPath: output))
       let file = try #require(FileHandle(forWritingAtPath: output))
       process.standardError = file
-      process.standardOutput = FileHandle.nullDevice
+      process.standardOutput = file
       process.standardInput = FileHandle.nullDevice
       try process.run()
       self.process = process
@@ -76,10 +77,13 @@ struct ExecutableTests {
       let run = try Run(in: directory, [:])
       let port = try await run.port()
       #expect((1...65535).contains(port))
-      let secret = "\(directory)/state/jwt.secret"
-      for path in [secret, "\(directory)/s.db"] {
+      let keys = "\(directory)/state/keys"
+      let names = try FileManager.default.contentsOfDirectory(atPath: keys).filter { $0.hasSuffix(".jwk") }
+      #expect(names.count == 1)
+      let secret = "\(keys)/\(try #require(names.first))"
+      for (path, wanted) in [(secret, 0o600), (keys, 0o700), ("\(directory)/s.db", 0o600)] {
         let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? NSNumber
-        #expect(mode?.intValue == 0o600, "\(path)")
+        #expect(mode?.intValue == wanted, "\(path)")
       }
       run.terminate()
       #expect(try await run.status() == 0, "\(run.text)")
@@ -114,6 +118,56 @@ struct ExecutableTests {
       let run = try Run(in: directory, ["SLUICE_JWT_SECRET_FILE": path])
       #expect(try await run.status() == 1)
       #expect(run.text.contains(path) && !run.text.contains(String(repeating: "a", count: 48)))
+    }
+  }
+
+  @Test("Keys are listed, rotated and retired; a running API takes them at SIGHUP, and tokens go on")
+  func keys() async throws {
+    try await withDirectory { directory in
+      func keys(_ arguments: String...) async throws -> (status: Int32?, text: String) {
+        let run = try Run(in: directory, [:], ["keys"] + arguments)
+        return (try await run.status(), run.text)
+      }
+      struct Key: Decodable { let id, algorithm, state: String }
+      func list() async throws -> [Key] {
+        try JSONDecoder().decode([Key].self, from: Data(try await keys("list", "--json").text.utf8))
+      }
+      #expect(try await keys("list").text.contains("no key"))
+      let run = try Run(in: directory, [:])
+      let url = "http://127.0.0.1:\(try await run.port())"
+      func published() async throws -> String {
+        let (data, _) = try await URLSession.shared.data(from: try #require(URL(string: url + "/.well-known/jwks.json")))
+        return String(decoding: data, as: UTF8.self)
+      }
+      let old = try #require(try await list().first)
+      #expect(old.algorithm == "EdDSA" && old.state == "signing")
+      #expect(try await published().contains(old.id))
+      #expect(try await keys("retire", old.id).text.contains("rotate first"))
+      #expect(try await keys("rotate").status == 0)
+      #expect(try await list().map(\.state) == ["signing", "coming"])
+      #expect(try await keys("rotate", "--now", "--set", "api.token_algorithm=ES256").status == 0)
+      let now = try await list()
+      #expect(now.map(\.state).sorted() == ["coming", "signing", "verifying"])
+      #expect(now.first { $0.state == "signing" }?.algorithm == "ES256")
+      #expect(try await keys("retire", old.id).status == 0)
+      run.signal(SIGHUP)
+      let deadline = ContinuousClock.now + .seconds(10)
+      while try await published().contains(old.id), ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      #expect(try await !published().contains(old.id))
+      let signing = try #require(now.first { $0.state == "signing" })
+      let file = "\(directory)/state/keys/\(signing.id).jwk"
+      try FileManager.default.setAttributes([.posixPermissions: 0o640], ofItemAtPath: file)
+      let refused = try await keys("list")
+      #expect(refused.status == 1 && refused.text.contains("chmod 600 \(file)"))
+      run.signal(SIGHUP)
+      while !run.text.contains("stay as they were"), ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      #expect(run.text.contains("stay as they were"), "a wrong file stops nothing")
+      run.terminate()
+      #expect(try await run.status() == 0)
     }
   }
 

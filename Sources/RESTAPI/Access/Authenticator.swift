@@ -174,7 +174,7 @@ public final class Authenticator: Sendable {
   /// takes it until it expires. Refresh tokens end in the database, everywhere and at once.
   func passwordChanged(_ id: UUID, at now: Date = Date()) {
     forget(id)
-    let lifetime = TimeInterval((tokens.settings.lifetime + tokens.settings.leeway).components.seconds)
+    let lifetime = tokens.settings.lifetimeWithLeeway
     // `iat` has whole seconds, and the pair that the change itself issues must pass.
     let second = Date(timeIntervalSince1970: now.timeIntervalSince1970.rounded(.down))
     passwordChanges.withLock { changes in
@@ -186,7 +186,7 @@ public final class Authenticator: Sendable {
   /// Call after a session was ended: its access tokens open nothing any more, here; elsewhere until they expire, as with
   /// ``passwordChanged(_:at:)``.
   func sessionEnded(_ id: UUID, at now: Date = Date()) {
-    let lifetime = TimeInterval((tokens.settings.lifetime + tokens.settings.leeway).components.seconds)
+    let lifetime = tokens.settings.lifetimeWithLeeway
     endedSessions.withLock { sessions in
       sessions = sessions.filter { now.timeIntervalSince($0.value) <= lifetime }
       sessions[id] = now

@@ -63,7 +63,7 @@ struct ObservationMiddleware: RouterMiddleware {
     _ request: Request, _ context: APIContext, _ status: HTTPResponse.Status, _ route: String, _ duration: Duration,
     isSlow: Bool
   ) {
-    let isProbe = route == "/healthz" || route == "/readyz" || route == "/metrics"
+    let isProbe = RouteTable.probes.contains(route)
     let level: Logger.Level =
       status == .internalServerError ? .error : status.code >= 500 || isSlow ? .warning : isProbe ? .debug : .info
     guard level >= logger.logLevel else { return }
@@ -98,7 +98,7 @@ struct SecurityHeadersMiddleware: RouterMiddleware {
     _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
   ) async throws -> Response {
     var response = try await next(request, context)
-    response.headers[.cacheControl] = "no-store"
+    if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
     response.headers[.xContentTypeOptions] = "nosniff"
     // A page has a policy of its own.
     if response.headers[.contentSecurityPolicy] == nil {

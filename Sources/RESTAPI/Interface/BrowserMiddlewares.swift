@@ -8,7 +8,7 @@ struct TrustedHostsMiddleware: RouterMiddleware {
   func handle(
     _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
   ) async throws -> Response {
-    if !hosts.isEmpty, request.uri.path.hasPrefix(RouteTable.base), !isTrusted(request.head.authority ?? "") {
+    if !hosts.isEmpty, !RouteTable.probes.contains(request.uri.path), !isTrusted(request.head.authority ?? "") {
       throw APIError(.untrustedHost, "the Host header names another server; api.trusted_hosts lists this one's names")
     }
     return try await next(request, context)

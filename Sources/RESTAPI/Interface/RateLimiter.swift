@@ -74,7 +74,7 @@ struct RateLimitMiddleware: RouterMiddleware {
   func handle(
     _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
   ) async throws -> Response {
-    if request.uri.path.hasPrefix(RouteTable.base) {
+    if !RouteTable.probes.contains(request.uri.path) {
       let address = context.remoteAddress
       if let rate = settings.addressRate, address.contains(where: { $0 == "." || $0 == ":" }) {
         try check(.address(RateLimiter.network(of: address)), rate, "address")

@@ -94,7 +94,7 @@ public struct Route: Sendable {
   var routerPath: RouterPath { RouterPath(path) }
 
   /// Probes and metrics: always answered, whoever asks how often.
-  var isProbe: Bool { !path.hasPrefix(RouteTable.base) }
+  var isProbe: Bool { RouteTable.probes.contains(path) }
 
   /// Whether sending it again with the same `Idempotency-Key` gives the first answer again.
   public var takesIdempotencyKey: Bool {

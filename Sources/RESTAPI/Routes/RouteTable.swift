@@ -23,6 +23,8 @@ public struct RouteTable: Sendable {
   /// The prefix of everything but the probes.
   static let base = "/api/v1"
 
+  static let probes: Set = ["/healthz", "/readyz", "/metrics"]
+
   /// The methods that a path answers to; empty for a path that doesn't exist. Only asked where no route matched.
   func methods(for path: String) -> [HTTPRequest.Method] {
     let segments = path.dropFirst().split(separator: "/", omittingEmptySubsequences: true)

@@ -25,6 +25,15 @@ enum SystemRoutes {
       return Reply(.text(text, contentType: Exposition.contentType))
     },
     Route(
+      .get, "/.well-known/jwks.json", "publicKeys", tag: "system",
+      "The public keys of access tokens, as a JSON Web Key Set (RFC 7517). Empty where a shared secret signs them.",
+      access: .open, answer: .document
+    ) { _, services in
+      Reply(
+        .text(try services.tokens.publicKeysText(), contentType: Envelope.jsonType),
+        headers: [.cacheControl: "public, max-age=300"])
+    },
+    Route(
       .get, RouteTable.base + "/openapi.json", "openapi", tag: "system", "This API as an OpenAPI 3.1 document.",
       access: .open, answer: .document
     ) { _, services in

@@ -65,7 +65,7 @@ start() {
   pids+=($!)
   ready "$folder/sluiced.log"
   # The limits by number are off: they are there to stop exactly this.
-  HTTP_PORT=0 DB_PATH=$folder/api/sluice.db SLUICE_JWT_SECRET_FILE=$folder/api/jwt.secret SLUICE_LOG=console \
+  HTTP_PORT=0 DB_PATH=$folder/api/sluice.db SLUICE_TOKEN_KEYS=$folder/api/keys SLUICE_LOG=console \
     HTTP_RATE_PER_ADDRESS=0 HTTP_RATE_PER_TOKEN=0 HTTP_RATE_OF_COSTLY_ROUTES=false \
     "$bin/sluice-api" 2>"$folder/api.log" &
   pids+=($!)
