@@ -117,7 +117,9 @@ let package = Package(
       dependencies: [
         "Audit", "JSONValues", "Packets", "Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto,
       ]),
-    .target(name: "Identity", dependencies: ["CSodium", crypto, jwt]),
+    .target(
+      name: "Identity", dependencies: ["CSodium", crypto, jwt],
+      resources: [.embedInCode("Data/common-passwords.txt")]),
     .target(
       name: "RESTAPI",
       dependencies: [

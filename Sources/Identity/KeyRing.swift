@@ -38,7 +38,7 @@ public struct KeyRing: Sendable {
   /// Keys at once; old ones end by themselves.
   public static let countMax = 64
 
-  /// By the time from which they sign, the oldest first.
+  /// By the time from which they sign, the oldest first; of the same second, predecessors before their successor.
   public private(set) var keys: [StoredKey]
 
   /// - Throws: where there is no key, or two have one id.
@@ -46,7 +46,11 @@ public struct KeyRing: Sendable {
     guard !keys.isEmpty else { throw .noKey }
     var seen: Set<String> = []
     for key in keys where !seen.insert(key.id).inserted { throw .duplicate(id: key.id) }
-    self.keys = keys.sorted { ($0.activeFrom, $0.id) < ($1.activeFrom, $1.id) }
+    self.keys = keys.sorted { a, b in
+      if a.activeFrom != b.activeFrom { return a.activeFrom < b.activeFrom }
+      if (a.endsAt == nil) != (b.endsAt == nil) { return a.endsAt != nil }
+      return a.id < b.id
+    }
   }
 
   /// The key that signs: the one that began last, of those that have begun; the first to begin where none has.

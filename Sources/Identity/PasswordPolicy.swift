@@ -1,4 +1,4 @@
-/// What a new password must be: 10 to 128 bytes, not a common one, not the account's own address.
+/// What a new password must be: 10 to 128 bytes, not a common one (see ``CommonPasswords``), not the account's own address.
 public enum PasswordPolicy {
   public static let byteCountRange = 10...128
 
@@ -26,10 +26,10 @@ public enum PasswordPolicy {
     guard !isCommon(plain) else { throw .common }
   }
 
-  /// Common passwords are short words with digits or repetition around them; a list of the words (the seeded password
-  /// among them) and the removal of what is put around catches far more than a list of passwords.
+  /// Beside the list: common passwords are short words with digits or repetition around them, and a list of the words
+  /// (the seeded password among them) with the removal of what is put around catches far more.
   private static func isCommon(_ password: String) -> Bool {
-    if Set(password).count <= 2 { return true }
+    if Set(password).count <= 2 || CommonPasswords.contains(password) { return true }
     let sequences = [
       "01234567890123456789", "98765432109876543210", "abcdefghijklmnopqrstuvwxyz", "qwertyuiopasdfghjklzxcvbnm",
     ]

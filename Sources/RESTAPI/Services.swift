@@ -12,15 +12,18 @@ public struct Services: Sendable {
     public var interface: InterfaceSettings
     /// The account that is active and Admin whatever its record says; nil: none.
     public var breakGlass: Email?
+    /// Names of the roles whose holders must have a second factor.
+    public var secondFactorRoles: Set<String>
 
     public init(
       version: String, refreshLifetime: Duration = .seconds(14 * 86_400), interface: InterfaceSettings = .init(),
-      breakGlass: Email? = nil
+      breakGlass: Email? = nil, secondFactorRoles: Set<String> = []
     ) {
       self.version = version
       self.refreshLifetime = refreshLifetime
       self.interface = interface
       self.breakGlass = breakGlass
+      self.secondFactorRoles = secondFactorRoles
     }
   }
 
@@ -32,6 +35,9 @@ public struct Services: Sendable {
   let limiter = RateLimiter()
   let authenticator: Authenticator
   let breakGlass: BreakGlass
+  let secondFactorPolicy: SecondFactorPolicy
+  /// Encrypts the secrets of second factors.
+  let sealer: SecretSealer
   /// To be run as a service, so that connections are closed at the end.
   public let nodes: NodeClients
   let metrics: APIMetrics
@@ -43,7 +49,7 @@ public struct Services: Sendable {
 
   public init(
     store: any Store, tokens: AccessTokens, hasher: PasswordHasher, passwords: PasswordWorker,
-    throttle: LoginThrottle = LoginThrottle(), registry: PrometheusRegistry,
+    sealer: SecretSealer, throttle: LoginThrottle = LoginThrottle(), registry: PrometheusRegistry,
     logger: Logger, settings: Settings
   ) {
     let metrics = APIMetrics(registry: registry)
@@ -53,7 +59,10 @@ public struct Services: Sendable {
     self.passwords = passwords
     self.throttle = throttle
     breakGlass = BreakGlass(email: settings.breakGlass)
-    authenticator = Authenticator(store: store, tokens: tokens, breakGlass: breakGlass)
+    self.sealer = sealer
+    secondFactorPolicy = SecondFactorPolicy(roles: settings.secondFactorRoles, breakGlass: settings.breakGlass)
+    authenticator = Authenticator(
+      store: store, tokens: tokens, breakGlass: breakGlass, secondFactors: secondFactorPolicy)
     nodes = NodeClients(metrics: metrics)
     self.metrics = metrics
     self.registry = registry

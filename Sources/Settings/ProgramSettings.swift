@@ -212,6 +212,8 @@ public struct APISettings: Hashable, Sendable {
   public var auditRetentionDays: Int
   /// nil: no account is more than its record says.
   public var breakGlassEmail: String?
+  /// Names of roles.
+  public var secondFactorRoles: [String]
   public var database: DatabaseSettings
   /// Tries after the first, at the start.
   public var databaseMaxRetries: Int
@@ -239,6 +241,10 @@ public struct APISettings: Hashable, Sendable {
     jwtSecretFile = reader.optionalPath(.jwtSecretFile)
     auditRetentionDays = reader.integer(.auditRetentionDays, 0...36_500)
     breakGlassEmail = reader.optionalText(.breakGlassEmail, limit: 254)
+    secondFactorRoles = reader.list(.secondFactorRoles, "is not a list of names of roles with commas between") { text in
+      let isName = (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
+      return isName ? text : nil
+    }
     // Both are read, so that a mistake doesn't hide until the day the type is changed.
     let path = reader.path(.databasePath)
     let server = PostgreSQLSettings(&reader)

@@ -116,6 +116,9 @@ extension Setting {
   static let breakGlassEmail = Setting(
     "api.break_glass_email", "SLUICE_BREAK_GLASS_EMAIL", "", for: [.api],
     "Account that is active and Admin whatever its record says; it still needs its password. Each use is audited.")
+  static let secondFactorRoles = Setting(
+    "api.second_factor_roles", "SLUICE_SECOND_FACTOR_ROLES", "", for: [.api],
+    "Roles, built-in or custom, with commas, whose holders must set up a second factor before anything else.")
   static let databaseType = Setting(
     "database.type", "DB_TYPE", "sqlite", for: [.api], "sqlite or postgresql.")
   static let databasePath = Setting(
@@ -155,7 +158,7 @@ extension Setting {
     workerRingEntries, metricsHost, metricsPort,
     httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
     ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch,
-    tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, databaseType, databasePath, databaseHost, databasePort,
+    tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, secondFactorRoles, databaseType, databasePath, databaseHost, databasePort,
     databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,
   ]

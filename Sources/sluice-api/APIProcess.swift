@@ -51,6 +51,7 @@ struct APIProcess {
     let keys = TokenKeys(settings)
     let tokens = try await AccessTokens(
       keys: try keys.load(lifetime: AccessTokens.Settings().lifetimeWithLeeway, logger: logger))
+    let sealer = try keys.sealer(logger: logger)
     let hasher = try PasswordHasher()
     let store = try await Stores.open(databaseSettings, logger: Logger(label: "database"))
     do {
@@ -58,9 +59,10 @@ struct APIProcess {
       try await refuseToExposeTheSeededPassword(store)
       let passwords = PasswordWorker()
       let services = RESTAPI.Services(
-        store: store, tokens: tokens, hasher: hasher, passwords: passwords, registry: registry,
+        store: store, tokens: tokens, hasher: hasher, passwords: passwords, sealer: sealer, registry: registry,
         logger: Logger(label: "api"),
-        settings: .init(version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass))
+        settings: .init(version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass,
+          secondFactorRoles: Set(settings.secondFactorRoles)))
       let reloader = Reloader(certificates: certificates, keys: keys, tokens: tokens, logger: logger)
       try await serve(services, store, certificates, reloader, logger)
       try await passwords.shutdown()

@@ -50,15 +50,28 @@ struct KeyDirectory {
   /// Writes what the ring has, and removes what it has not. Run ``locked(_:)``.
   func replace(with ring: KeyRing) throws {
     let before = try keys()
-    for key in ring.keys { try write(key) }
+    for key in ring.keys { try write(key.secretText(), to: "\(path)/\(key.id)\(Self.suffix)") }
     for key in before where !ring.keys.contains(where: { $0.id == key.id }) {
       try FileManager.default.removeItem(atPath: "\(path)/\(key.id)\(Self.suffix)")
     }
   }
 
-  private func write(_ key: StoredKey) throws {
-    let file = "\(path)/\(key.id)\(Self.suffix)"
-    try SmallFile.replace(file, with: Array(key.secretText().utf8), mode: 0o600)
+  /// Random bytes in a file of their own, in base64; made where there is none. Run ``locked(_:)``.
+  func secret(named name: String, byteCount: Int, onMade: () -> Void) throws -> [UInt8] {
+    let file = "\(path)/\(name)"
+    if !FileManager.default.fileExists(atPath: file) {
+      try write(Data(SecureRandom.bytes(count: byteCount)).base64EncodedString() + "\n", to: file)
+      onMade()
+    }
+    try check(file, isDirectory: false)
+    guard let bytes = Data(base64Encoded: try SmallFile.readText(file, byteCountMax: 4096)), bytes.count == byteCount else {
+      throw StartError("\(file) is not \(byteCount) bytes in base64: bring back the right file from a backup")
+    }
+    return Array(bytes)
+  }
+
+  private func write(_ text: String, to file: String) throws {
+    try SmallFile.replace(file, with: Array(text.utf8), mode: 0o600)
     // Made by root for the service's user, to whom the folder belongs.
     guard geteuid() == 0, let owner = try attributes(path)[.ownerAccountID] as? NSNumber, owner.uint32Value != 0 else {
       return

@@ -39,6 +39,16 @@ struct TokenKeys {
     }
   }
 
+  /// What encrypts secrets in the database; its key is made where there is none. Without that key they are lost.
+  func sealer(logger: Logger) throws -> SecretSealer {
+    try SecretSealer(
+      key: directory.locked {
+        try directory.secret(named: "data.key", byteCount: SecretSealer.keyByteCount) {
+          logger.notice("key for secrets in the database made", metadata: ["path": "\(directory.path)/data.key"])
+        }
+      })
+  }
+
   /// The keys as they are now, for a program that runs.
   func reload() throws -> KeyRing {
     if let secretFile { return try Self.secret(in: secretFile) }

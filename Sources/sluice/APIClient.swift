@@ -111,6 +111,11 @@ struct APIClient {
     return answer
   }
 
+  /// A request that needs no session and begins none.
+  func open(_ path: String, _ body: JSON) async throws {
+    _ = try await send(.post, path, body: body, token: nil)
+  }
+
   /// Ends the session at the API and here; here in any case.
   func endSession() async throws {
     guard let credentials = try store.credentials(for: base) else { return }

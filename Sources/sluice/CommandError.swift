@@ -72,6 +72,10 @@ extension CommandError {
     var remedy = ""
     switch (httpStatus, code) {
     case (_, "node_refused"): status = .failure
+    case (401, "second_factor_required"): status = .notAuthenticated
+    case (_, "second_factor_setup_required"):
+      status = .forbidden
+      remedy = ": set it up with `sluice second-factor enable`"
     case (401, _):
       status = .notAuthenticated
       remedy = ": sign in with `sluice login`"

@@ -11,6 +11,7 @@ struct Login: AsyncParsableCommand {
       EXAMPLES
         sluice login admin@localhost.local
         sluice login ops@example.org --password-stdin < password.txt
+        sluice login ops@example.org --code 123456      # asked for at a terminal where it is missing
       """)
 
   @Argument(help: "The account's email. Asked for where it is missing.")
@@ -19,19 +20,36 @@ struct Login: AsyncParsableCommand {
   @Flag(help: "Read the password from standard input, its first line.")
   var passwordStdin = false
 
+  @Option(help: "A code of the authenticator app, or a recovery code, for an account with a second factor.")
+  var code: String?
+
   @OptionGroup var options: APIOptions
 
   func run() async throws {
     let email = try email ?? Prompt.line("Email: ")
     let password = try passwordStdin ? Prompt.standardInputLine() : Prompt.secret("Password: ")
     try await options.withAPI { api in
-      let answer = try await api.beginSession(
-        "/auth/login", ["email": .string(email), "password": .string(password)])
+      let answer = try await signIn(email, password, api)
       let mustChange = answer["must_change_password"].bool ?? false
       options.output.write(
         ["user": answer["user"], "must_change_password": .bool(mustChange)],
         "signed in to \(api.base) as \(answer["user"]["email"].cell)")
       if mustChange { options.output.note("this password must be changed first: sluice password change") }
+      if answer["must_set_up_second_factor"].bool == true {
+        options.output.note("a second factor must be set up first: sluice second-factor enable")
+      }
+    }
+  }
+
+  /// In one step or, with a second factor, in two.
+  private func signIn(_ email: String, _ password: String, _ api: APIClient) async throws -> JSON {
+    do {
+      return try await api.beginSession("/auth/login", ["email": .string(email), "password": .string(password)])
+    } catch let error as CommandError where error.code == "second_factor_required" {
+      guard let challenge = error.details["challenge"].string else { throw error }
+      let code = try code ?? Prompt.secret("Code of the app, or a recovery code: ", insteadOf: "--code")
+      return try await api.beginSession(
+        "/auth/login/second-factor", ["challenge": .string(challenge), "code": .string(code)])
     }
   }
 }
@@ -74,7 +92,36 @@ struct WhoAmI: AsyncParsableCommand {
 
 struct PasswordCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "password", abstract: "Your password.", subcommands: [Change.self])
+    commandName: "password", abstract: "Your password.", subcommands: [Change.self, Reset.self])
+
+  struct Reset: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Set a forgotten password with the token that an administrator has made for you.",
+      discussion: """
+        EXAMPLES
+          sluice password reset                # asks for the token and the password
+          printf '%s\\n%s\\n' "$TOKEN" "$NEW" | sluice password reset --stdin
+        """)
+
+    @Flag(help: "Read the token and the new password from standard input, one line each.")
+    var stdin = false
+
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      let token = try stdin ? Prompt.standardInputLine() : Prompt.secret("Token: ", insteadOf: "--stdin")
+      let password = try stdin ? Prompt.standardInputLine() : Prompt.secret("New password: ", insteadOf: "--stdin")
+      if !stdin {
+        guard try Prompt.secret("New password again: ", insteadOf: "--stdin") == password else {
+          throw CommandError.usage("the two passwords differ; nothing was changed")
+        }
+      }
+      try await options.withAPI { api in
+        try await api.open("/auth/reset-password", ["token": .string(token), "new_password": .string(password)])
+        options.output.write(["reset": true], "password set: sign in with `sluice login`")
+      }
+    }
+  }
 
   struct Change: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -195,12 +242,16 @@ enum Prompt {
   }
 
   /// From the terminal itself, without showing what is typed. Ctrl-C ends the command with the terminal as it was.
-  static func secret(_ question: String) throws(CommandError) -> String {
+  ///
+  /// - Parameter option: what says it without a terminal.
+  static func secret(
+    _ question: String, insteadOf option: String = "--password-stdin"
+  ) throws(CommandError) -> String {
     let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
-    guard terminal >= 0 else { throw .usage("there is no terminal to ask for a password on: use --password-stdin") }
+    guard terminal >= 0 else { throw .usage("there is no terminal to ask \"\(question)\" on: use \(option)") }
     defer { close(terminal) }
     var before = termios()
-    guard tcgetattr(terminal, &before) == 0 else { throw .usage("there is no terminal: use --password-stdin") }
+    guard tcgetattr(terminal, &before) == 0 else { throw .usage("there is no terminal: use \(option)") }
     var silent = before
     // Byte by byte and without signals: an interrupt must not leave the terminal silent.
     silent.c_lflag &= ~tcflag_t(ECHO | ICANON | ISIG)

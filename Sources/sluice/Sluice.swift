@@ -24,8 +24,8 @@ struct Sluice: AsyncParsableCommand {
         5 not found   6 conflict   7 the API, the daemon or the database cannot be reached
       """,
     subcommands: [
-      Login.self, Logout.self, WhoAmI.self, PasswordCommand.self, SessionCommand.self,
-      RoleCommand.self, ClientCommand.self, AuditCommand.self,
+      Login.self, Logout.self, WhoAmI.self, PasswordCommand.self, SecondFactorCommand.self, SessionCommand.self,
+      UserCommand.self, RoleCommand.self, ClientCommand.self, AuditCommand.self,
       Status.self, Interfaces.self, Attach.self, Detach.self,
       RuleSetCommand.self, RuleCommand.self, RulesCommand.self, Apply.self, Confirm.self,
       Withdraw.self,

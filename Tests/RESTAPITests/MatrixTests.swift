@@ -26,10 +26,12 @@ struct MatrixTests {
   ]
   /// Whoever adds an operation for everybody, or for every account, adds it here and thinks twice.
   private static let open: Set<String> = [
-    "health", "readiness", "metrics", "openapi", "reference", "publicKeys", "login", "refresh",
+    "health", "readiness", "metrics", "openapi", "reference", "publicKeys", "login", "loginSecondFactor", "refresh",
+    "resetPassword",
   ]
   private static let forAccounts: Set<String> = [
-    "logout", "me", "changePassword", "listSessions", "revokeSession", "listSignIns",
+    "logout", "me", "changePassword", "listSessions", "revokeSession", "listSignIns", "getSecondFactor",
+    "beginSecondFactor", "confirmSecondFactor", "replaceRecoveryCodes", "disableSecondFactor",
   ]
 
   /// As the document has it.

@@ -48,19 +48,21 @@ struct TestAPI: Sendable {
   /// Runs `body` with an API whose daemon answers.
   static func with(
     _ backend: TestBackend = .sqlite, _ setup: TestingSetup = .router, on made: TestDatabase? = nil,
-    interface: InterfaceSettings = .init(), _ body: @escaping @Sendable (TestAPI) async throws -> Void
+    interface: InterfaceSettings = .init(), secondFactorRoles: Set<String> = [], _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
     let daemon = FakeDaemon()
     let directory = try TestDatabase.directory()
     defer { try? FileManager.default.removeItem(atPath: directory) }
     let socketPath = "\(directory)/d.sock"
     try await daemon.serve(at: socketPath) {
-      try await run(made ?? backend.make(), setup, interface, daemon, socketPath, body)
+      var settings = Services.Settings(version: "9.9.9", interface: interface, breakGlass: try Email(Self.breakGlassEmail))
+      settings.secondFactorRoles = secondFactorRoles
+      try await run(made ?? backend.make(), setup, settings, daemon, socketPath, body)
     }
   }
 
   private static func run(
-    _ database: TestDatabase, _ setup: TestingSetup, _ interface: InterfaceSettings,
+    _ database: TestDatabase, _ setup: TestingSetup, _ serviceSettings: Services.Settings,
     _ daemon: FakeDaemon, _ socketPath: String,
     _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
@@ -76,8 +78,8 @@ struct TestAPI: Sendable {
     let passwords = PasswordWorker()
     let services = Services(
       store: store, tokens: try await AccessTokens(key: key), hasher: hasher, passwords: passwords,
-      registry: PrometheusRegistry(), logger: logs.logger(),
-      settings: .init(version: "9.9.9", interface: interface, breakGlass: try Email(Self.breakGlassEmail)))
+      sealer: .ephemeral(), registry: PrometheusRegistry(), logger: logs.logger(),
+      settings: serviceSettings)
     let app = try RESTApplication.make(
       services: services, address: .hostname("127.0.0.1", port: 0), logger: logs.logger())
     try await app.test(setup) { client in

@@ -22,6 +22,7 @@ import Testing
         "5 idempotency keys a5de8f37cf3ce0108545a924729ba25f4f1101993c98fffddcf276dbafbad0a9",
         "6 roles and clients 6c94b9c9d107e91abe8e76b6f644f4efc3d662b27daea3f69cb4d6be96c783f6",
         "7 sessions 1187fb1c9fd1e9585c19ba6451a3be29883230dfb875497daceec028d9dd28f5",
+        "8 second factors d610a63454ef71856dc66cf56af701a281ecc1f6a3e106f2c48f8027ef462c9e",
       ])
   }
 

@@ -52,7 +52,8 @@ struct Auditor: Sendable {
   }
 
   private static let refusals: Set<ErrorCode> = [
-    .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .beyondAuthority, .outsideDelegation,
+    .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .secondFactorSetupRequired,
+    .beyondAuthority, .outsideDelegation,
     .addressNotAllowed, .accountRequired, .tooManyRequests,
   ]
 

@@ -21,6 +21,8 @@ public struct Principal: Sendable, Hashable {
   /// What roles or client grant now.
   public let permissions: Permissions
   public let mustChangePassword: Bool
+  /// A role of his requires a second factor, and he has none.
+  public let mustSetUpSecondFactor: Bool
   /// The session that his token belongs to.
   public let sessionID: UUID?
 
@@ -35,7 +37,8 @@ public struct Principal: Sendable, Hashable {
     kind == .user ? Author(userID: subjectID, email: name) : Author(userID: nil, email: "client:\(name)")
   }
 
-  init(_ user: User, sessionID: UUID?) {
+  init(_ user: User, sessionID: UUID?, mustSetUpSecondFactor: Bool = false) {
+    self.mustSetUpSecondFactor = mustSetUpSecondFactor
     kind = .user
     self.sessionID = sessionID
     subjectID = user.id
@@ -50,6 +53,7 @@ public struct Principal: Sendable, Hashable {
     name = client.name
     permissions = client.permissions
     mustChangePassword = false
+    mustSetUpSecondFactor = false
     sessionID = nil
   }
 
@@ -85,6 +89,7 @@ public final class Authenticator: Sendable {
   private let store: any Store
   private let tokens: AccessTokens
   private let breakGlass: BreakGlass
+  private let secondFactors: SecondFactorPolicy
   private let cache = Mutex<[UUID: Entry]>([:])
   /// By the visible part of the key.
   private let clients = Mutex<[String: ClientEntry]>([:])
@@ -92,8 +97,12 @@ public final class Authenticator: Sendable {
   private let passwordChanges = Mutex<[UUID: Date]>([:])
   private let endedSessions = Mutex<[UUID: Date]>([:])
 
-  init(store: any Store, tokens: AccessTokens, breakGlass: BreakGlass = BreakGlass(email: nil)) {
+  init(
+    store: any Store, tokens: AccessTokens, breakGlass: BreakGlass = BreakGlass(email: nil),
+    secondFactors: SecondFactorPolicy = SecondFactorPolicy(roles: [], breakGlass: nil)
+  ) {
     self.store = store
+    self.secondFactors = secondFactors
     self.breakGlass = breakGlass
     self.tokens = tokens
   }
@@ -120,7 +129,7 @@ public final class Authenticator: Sendable {
     guard user.isActive, !isOutdated, !isEnded else {
       throw Self.refusal(.unauthenticated, "the token is not valid any more: sign in again")
     }
-    return Principal(user, sessionID: sessionID)
+    return Principal(user, sessionID: sessionID, mustSetUpSecondFactor: secondFactors.isOwed(by: user))
   }
 
   /// - Throws: the same refusal whether there is no such key, its secret is wrong, or it or its client was taken away.

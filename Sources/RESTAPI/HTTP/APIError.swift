@@ -7,8 +7,11 @@ public enum ErrorCode: String, Sendable, CaseIterable {
   case invalidRequest = "invalid_request"
   case unauthenticated
   case tokenExpired = "token_expired"
+  /// Of a sign-in whose password was right.
+  case secondFactorRequired = "second_factor_required"
   case missingScope = "missing_scope"
   case passwordChangeRequired = "password_change_required"
+  case secondFactorSetupRequired = "second_factor_setup_required"
   case beyondAuthority = "beyond_authority"
   case outsideDelegation = "outside_delegation"
   case addressNotAllowed = "address_not_allowed"
@@ -35,9 +38,9 @@ public enum ErrorCode: String, Sendable, CaseIterable {
   public var status: HTTPResponse.Status {
     switch self {
     case .invalidJSON, .invalidRequest: .badRequest
-    case .unauthenticated, .tokenExpired: .unauthorized
-    case .missingScope, .passwordChangeRequired, .beyondAuthority, .outsideDelegation, .addressNotAllowed,
-      .accountRequired:
+    case .unauthenticated, .tokenExpired, .secondFactorRequired: .unauthorized
+    case .missingScope, .passwordChangeRequired, .secondFactorSetupRequired, .beyondAuthority, .outsideDelegation,
+      .addressNotAllowed, .accountRequired:
       .forbidden
     case .notFound: .notFound
     case .methodNotAllowed: .methodNotAllowed
@@ -63,6 +66,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .invalidRequest: "The request is malformed."
     case .unauthenticated: "No token, one that is not valid, or wrong credentials."
     case .tokenExpired: "The token has expired: refresh it."
+    case .secondFactorRequired: "The password is right; go on with details.challenge and a code."
+    case .secondFactorSetupRequired: "A role of the caller requires a second factor: set it up first."
     case .missingScope: "The caller's roles lack the scope of this operation; details.required names it."
     case .passwordChangeRequired: "The password must be changed first."
     case .beyondAuthority: "Nobody gives, takes or changes what he doesn't hold; details.missing lists the scopes."

@@ -107,7 +107,7 @@ public final class APIMetrics: Sendable {
       duration.components.seconds * 1_000_000_000 + duration.components.attoseconds / 1_000_000_000)
   }
 
-  enum LoginFailure: String { case credentials, inactive, throttled }
+  enum LoginFailure: String { case credentials, inactive, throttled, secondFactor = "second_factor" }
 
   func loginFailed(_ reason: LoginFailure) {
     counter(\.loginFailures, "sluice_api_login_failures_total", "reason", reason.rawValue).increment()

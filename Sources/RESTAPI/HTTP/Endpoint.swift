@@ -72,6 +72,10 @@ struct Endpoint: Sendable {
       throw APIError(
         .passwordChangeRequired, "change the password first: POST \(RouteTable.base)/auth/change-password")
     }
+    if principal.mustSetUpSecondFactor {
+      throw APIError(
+        .secondFactorSetupRequired, "set up a second factor first: POST \(RouteTable.base)/auth/second-factor")
+    }
     guard principal.permissions.grants(scope) else {
       throw APIError(
         .missingScope, "this needs the scope \(scope.rawValue)", details: ["required": .string(scope.rawValue)])

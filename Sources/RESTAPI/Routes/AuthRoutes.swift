@@ -15,7 +15,20 @@ enum AuthRoutes {
         .object([
           .required("email", .text(max: Email.byteCountMax, min: 1)), .required("password", Shapes.typedPassword),
         ])),
-      answer: .data(session), errors: [.unauthenticated, .tooManyRequests, .databaseUnavailable], handler: login),
+      answer: .data(session),
+      errors: [.unauthenticated, .secondFactorRequired, .tooManyRequests, .databaseUnavailable], handler: login),
+    Route(
+      .post, RouteTable.base + "/auth/login/second-factor", "loginSecondFactor", tag: "auth",
+      "The second step of a sign-in: the challenge of the first, and a code of the app or a recovery code.",
+      access: .open,
+      body: .named(
+        "LoginSecondFactor",
+        .object([
+          .required("challenge", .string(StringShape(bytes: 1...1024, isSecret: true))),
+          .required("code", SecondFactorRoutes.code),
+        ])),
+      answer: .data(session), errors: [.unauthenticated, .tooManyRequests, .databaseUnavailable],
+      handler: loginSecondFactor),
     Route(
       .post, RouteTable.base + "/auth/refresh", "refresh", tag: "auth",
       "Exchange a refresh token for a new pair. Every refresh token works once; using one again ends the session.",
@@ -48,7 +61,9 @@ enum AuthRoutes {
     .object([
       .required("access_token", .string()), .required("token_type", .words(["Bearer"])),
       .required("expires_in", .count, "Seconds"), .required("refresh_token", .string()),
-      .required("must_change_password", .boolean), .required("user", UserRoutes.user),
+      .required("must_change_password", .boolean),
+      .required("must_set_up_second_factor", .boolean, "A role requires one; nothing else is possible before"),
+      .required("user", UserRoutes.user),
     ]))
 
   @Sendable private static func login(_ call: Call, _ services: Services) async throws -> Reply {
@@ -64,15 +79,50 @@ enum AuthRoutes {
       if let user { hasher.verify(password, against: user.passwordHash) } else { hasher.verifyDummy(password) }
     }
     guard let user, isRight, user.isActive else {
-      let locks = services.throttle.failed(account: account, address: call.remoteAddress)
       services.metrics.loginFailed(isRight ? .inactive : .credentials)
       try await record(account, user, succeeded: false, call, services)
-      try await record(locks, email, services)
+      try await noteFailure(account, call, services)
       throw APIError(.unauthenticated, "the email or the password is wrong")
     }
-    services.throttle.succeeded(account: account, address: call.remoteAddress)
+    guard !user.hasSecondFactor else {
+      // Failures stay counted: a right password must not buy more guesses at the code.
+      let challenge = SignInChallenge(userID: user.id, passwordHash: user.passwordHash, at: Date())
+      throw APIError(
+        .secondFactorRequired, "a code is needed: POST \(RouteTable.base)/auth/login/second-factor",
+        details: [
+          "challenge": .string(try challenge.sealed(by: services.sealer)),
+          "expires_in": .count(SignInChallenge.lifetimeSeconds),
+        ])
+    }
+    return try await signedIn(user, isBreakGlass: isBreakGlass, call, services)
+  }
+
+  @Sendable private static func loginSecondFactor(_ call: Call, _ services: Services) async throws -> Reply {
+    let outdated = APIError(.unauthenticated, "the challenge is not valid any more: sign in again")
+    guard let challenge = SignInChallenge(try call.body.text("challenge"), by: services.sealer, at: Date()) else {
+      throw outdated
+    }
+    let stored: User
+    do { stored = try await services.store.user(id: challenge.userID) } catch StorageError.notFound { throw outdated }
+    let (user, isBreakGlass) = services.breakGlass.effective(stored)
+    let account = user.email.value
+    try refuseIfThrottled(account, call, services)
+    guard challenge.isAbout(passwordHash: user.passwordHash), user.isActive else { throw outdated }
+    guard try await SecondFactors.accept(try call.body.text("code"), of: user.id, services) else {
+      services.metrics.loginFailed(.secondFactor)
+      try await record(account, user, succeeded: false, call, services)
+      try await noteFailure(account, call, services)
+      throw APIError(.unauthenticated, "the code is wrong, or was used before")
+    }
+    return try await signedIn(user, isBreakGlass: isBreakGlass, call, services)
+  }
+
+  private static func signedIn(
+    _ user: User, isBreakGlass: Bool, _ call: Call, _ services: Services
+  ) async throws -> Reply {
+    services.throttle.succeeded(account: user.email.value, address: call.remoteAddress)
     services.metrics.loginSucceeded()
-    try await record(account, user, succeeded: true, call, services)
+    try await record(user.email.value, user, succeeded: true, call, services)
     if isBreakGlass { try await recordBreakGlass(user, call, services) }
     return .data(try await newSession(user, services))
   }
@@ -119,24 +169,30 @@ enum AuthRoutes {
   }
 
   @Sendable private static func changePassword(_ call: Call, _ services: Services) async throws -> Reply {
-    let caller = try call.account()
-    try refuseIfThrottled(caller.name, call, services)
-    let user = try await services.store.user(id: caller.subjectID)
-    let current = Password(try call.body.text("current_password"))
+    let user = try await checkOwnPassword(call, services)
     let new = Password(try call.body.text("new_password"))
     let hasher = services.hasher
-    guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
-      let locks = services.throttle.failed(account: caller.name, address: call.remoteAddress)
-      try await record(locks, user.email, services)
-      throw APIError.validation("current_password", "wrong", "is not the current password")
-    }
-    guard new != current else { throw APIError.validation("new_password", "unchanged", "is the current password") }
+    guard new != Password(try call.body.text("current_password")) else { throw APIError.validation("new_password", "unchanged", "is the current password") }
     try check(new, for: user.email, path: "new_password")
     let newHash = try await hash(services) { try hasher.hash(new) }
     let changed = try await services.store.updateUser(
       id: user.id, UserChange(passwordHash: newHash, mustChangePassword: false))
     services.authenticator.passwordChanged(user.id)
     return .data(try await newSession(changed, services))
+  }
+
+  /// The caller's account, once `current_password` of the body has proved that it is he.
+  static func checkOwnPassword(_ call: Call, _ services: Services) async throws -> User {
+    let caller = try call.account()
+    try refuseIfThrottled(caller.name, call, services)
+    let user = try await services.store.user(id: caller.subjectID)
+    let current = Password(try call.body.text("current_password"))
+    let hasher = services.hasher
+    guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
+      try await noteFailure(caller.name, call, services)
+      throw APIError.validation("current_password", "wrong", "is not the current password")
+    }
+    return user
   }
 
   /// The policy's complaint under the field that holds the password.
@@ -156,7 +212,7 @@ enum AuthRoutes {
     }
   }
 
-  private static func refuseIfThrottled(_ account: String, _ call: Call, _ services: Services) throws {
+  static func refuseIfThrottled(_ account: String, _ call: Call, _ services: Services) throws {
     guard let wait = services.throttle.wait(account: account, address: call.remoteAddress) else { return }
     services.metrics.loginFailed(.throttled)
     let seconds = Int(wait.components.seconds) + 1
@@ -172,6 +228,12 @@ enum AuthRoutes {
       SignIn(
         email: account, userID: user?.id, succeeded: succeeded, address: call.remoteAddress,
         userAgent: (call.headers[.userAgent] ?? "").filter { $0.isASCII && !$0.isNewline }, at: Date()))
+  }
+
+  /// Counts a wrong password, code or token against the account and the address.
+  static func noteFailure(_ account: String, _ call: Call, _ services: Services) async throws {
+    let locks = services.throttle.failed(account: account, address: call.remoteAddress)
+    try await record(locks, try? Email(account), services)
   }
 
   /// Once per wait, not for every attempt that it turns away: nobody fills the log with those.
@@ -224,6 +286,7 @@ enum AuthRoutes {
       "access_token": .string(access.text), "token_type": "Bearer",
       "expires_in": .count(services.tokens.settings.lifetime.components.seconds),
       "refresh_token": .string(refresh.text), "must_change_password": .bool(user.mustChangePassword),
+      "must_set_up_second_factor": .bool(services.secondFactorPolicy.isOwed(by: user)),
       "user": UserRoutes.json(user),
     ]
   }

@@ -99,7 +99,9 @@ public struct Route: Sendable {
   /// Whether sending it again with the same `Idempotency-Key` gives the first answer again.
   public var takesIdempotencyKey: Bool {
     // A key is shown once: its answer is not kept.
-    guard method == .post, access != .open, tag != "auth", operation != "createClientKey" else { return false }
+    guard method == .post, access != .open, tag != "auth", operation != "createClientKey",
+      operation != "createPasswordReset"
+    else { return false }
     switch answer {
     case .data, .created: return true
     case .page, .document, .text: return false
@@ -133,8 +135,8 @@ public struct Route: Sendable {
       codes.formUnion([.unauthenticated, .tokenExpired, .accountRequired, .addressNotAllowed, .databaseUnavailable])
     case .scope:
       codes.formUnion([
-        .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .addressNotAllowed,
-        .databaseUnavailable,
+        .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .secondFactorSetupRequired,
+        .addressNotAllowed, .databaseUnavailable,
       ])
       if access == .scope(.rulesWrite) { codes.insert(.outsideDelegation) }
     }

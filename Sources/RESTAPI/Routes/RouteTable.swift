@@ -15,7 +15,8 @@ public struct RouteTable: Sendable {
 
   /// The API of this version.
   public static let v1 = RouteTable(
-    routes: SystemRoutes.all + AuthRoutes.all + SessionRoutes.all + UserRoutes.all + RoleRoutes.all + ClientRoutes.all + NodeRoutes.all
+    routes: SystemRoutes.all + AuthRoutes.all + SecondFactorRoutes.all + SessionRoutes.all
+      + UserRoutes.all + PasswordResetRoutes.all + RoleRoutes.all + ClientRoutes.all + NodeRoutes.all
       + AttachmentRoutes.all + RuleSetRoutes.all + RuleRoutes.all + AnalysisRoutes.all + ApplyRoutes.all
       + TrialRoutes.all
       + RevisionRoutes.all + CaptureRoutes.all + WireRoutes.all + AuditRoutes.all)

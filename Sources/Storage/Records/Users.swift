@@ -16,6 +16,8 @@ public struct User: Hashable, Sendable, Identifiable {
   public var createdAt: Date
   public var updatedAt: Date
   public var lastSignInAt: Date?
+  /// A confirmed one, which every sign-in asks for.
+  public var hasSecondFactor: Bool
 }
 
 /// What a new account is made of.

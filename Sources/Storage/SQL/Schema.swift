@@ -166,5 +166,6 @@ enum Schema {
           GROUP BY family_id, user_id
         """,
       ]),
+    FactorSchema.migration(number: 8),
   ]
 }

@@ -33,10 +33,13 @@ enum RefreshTokenTable {
       [SQLValue(familyID), SQLValue(at)])
   }
 
-  static func revokeAll(of userID: UUID, at: Date, _ session: any SQLSession) throws(StorageError) {
+  /// - Parameter familyID: of the one session that goes on.
+  static func revokeAll(
+    of userID: UUID, keeping familyID: UUID? = nil, at: Date, _ session: any SQLSession
+  ) throws(StorageError) {
     try session.execute(
-      "UPDATE refresh_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL",
-      [SQLValue(userID), SQLValue(at)])
+      "UPDATE refresh_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL AND family_id <> $3",
+      [SQLValue(userID), SQLValue(at), .text(familyID.map { SQLValue($0).plainText } ?? "")])
   }
 }
 
@@ -126,6 +129,7 @@ extension SQLStore {
   func purgeHistory(before: Date) async throws -> Int {
     try await bookkeep("removal by age") { session in
       let tokens = try session.execute("DELETE FROM refresh_tokens WHERE expires_at < $1", [SQLValue(before)])
+      try session.execute("DELETE FROM password_resets WHERE expires_at < $1", [SQLValue(before)])
       let signIns = try session.execute("DELETE FROM sign_ins WHERE happened_at < $1", [SQLValue(before)])
       try session.execute(
         "DELETE FROM sessions WHERE NOT EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.family_id = sessions.id)", [])

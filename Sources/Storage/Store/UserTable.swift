@@ -6,6 +6,7 @@ enum UserTable {
   /// The roles as one column each: neither database has an aggregate of texts that the other has too.
   static let columns =
     "id, email, name, password_hash, is_active, must_change_password, created_at, updated_at, last_sign_in_at, "
+    + "(SELECT COUNT(*) FROM second_factors f WHERE f.user_id = users.id AND f.confirmed_at IS NOT NULL), "
     + Role.allCases.map {
       "(SELECT COUNT(*) FROM user_roles r WHERE r.user_id = users.id AND r.role = '\($0.rawValue)')"
     }.joined(separator: ", ")
@@ -17,7 +18,7 @@ enum UserTable {
     var user = User(
       id: id, email: email, name: try row.text(), passwordHash: try row.text(), roles: [], isActive: try row.flag(),
       mustChangePassword: try row.flag(), createdAt: try row.date(), updatedAt: try row.date(),
-      lastSignInAt: try row.dateOrNil())
+      lastSignInAt: try row.dateOrNil(), hasSecondFactor: try row.flag())
     for role in Role.allCases where try row.flag() { user.roles.insert(role) }
     return user
   }
@@ -153,6 +154,7 @@ extension SQLStore {
         ])
       if change.passwordHash != nil {
         try session.execute("UPDATE users SET has_seeded_password = 0 WHERE id = $1", [SQLValue(id)])
+        try session.execute("DELETE FROM password_resets WHERE user_id = $1", [SQLValue(id)])
       }
       if let roles = change.roles, roles != old.roles {
         try session.execute("DELETE FROM user_roles WHERE user_id = $1", [SQLValue(id)])
