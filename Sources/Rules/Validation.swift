@@ -11,7 +11,7 @@ extension RuleSet {
     }
     var firstIndexByName: [String: Int] = [:]
     var targets: Set<String> = []
-    var catchAll: String?
+    var catchAll: Rule?
     var countRules = 0
     for (index, rule) in rules.prefix(Limits.rulesMax).enumerated() {
       let path = "rules[\(index)]"
@@ -34,9 +34,9 @@ extension RuleSet {
         }
       }
       if let catchAll {
-        issues.add(.unreachableRule, path, "no packet comes here: \"\(catchAll)\" above decides about every one")
-      } else if rule.match == Match() && rule.action != .count {
-        catchAll = ValueTextError.excerpt(rule.name)
+        issues.add(.unreachableRule, path, Self.unreachable(below: catchAll))
+      } else if rule.decidesAll {
+        catchAll = rule
       }
       if let target = rule.action.redirectInterface, targets.insert(target).inserted,
         targets.count == Limits.redirectTargetsMax + 1
@@ -47,6 +47,21 @@ extension RuleSet {
       }
     }
     return issues.issues
+  }
+
+  /// The warnings about one rule, as ``validate()`` has them among the others; of a rule set without errors.
+  public func warnings(ofRuleAt index: Int) -> [ValidationIssue] {
+    let path = "rules[\(index)]"
+    var issues = IssueCollector()
+    rules[index].validate(at: path, into: &issues)
+    if rules[index].isEnabled, let catchAll = rules[..<index].first(where: \.decidesAll) {
+      issues.add(.unreachableRule, path, Self.unreachable(below: catchAll))
+    }
+    return issues.issues.filter { $0.severity == .warning }
+  }
+
+  private static func unreachable(below catchAll: Rule) -> String {
+    "no packet comes here: \"\(ValueTextError.excerpt(catchAll.name))\" above decides about every one"
   }
 
   /// The warnings of a rule set that can be applied; throws the errors of one that can't.
@@ -60,6 +75,8 @@ extension RuleSet {
 }
 
 extension Rule {
+  fileprivate var decidesAll: Bool { isEnabled && action != .count && match == Match() }
+
   /// Everything wrong or doubtful in the rule by itself. Paths begin with `path`, which may be empty.
   public func validate(at path: String = "") -> [ValidationIssue] {
     var issues = IssueCollector()

@@ -5,6 +5,27 @@ import Testing
 
 @Suite("Validation")
 struct ValidationTests {
+  @Test("The warnings about a rule are those that the whole set has about it")
+  func warningsOfOne() throws {
+    let set = try RuleSetText.parse(
+      """
+      ruleset a
+      rule a: tcp dport 1, 1 drop
+      rule b: count
+      rule c: saddr ::1 icmp drop
+      rule d: drop
+      rule e: tcp dport 2, 2 drop
+      rule f: pass
+      """)
+    let all = set.validate()
+    #expect(all.count == 5)
+    for index in set.rules.indices {
+      let path = "rules[\(index)]"
+      let own = all.filter { $0.path == path || $0.path.hasPrefix(path + ".") }
+      #expect(set.warnings(ofRuleAt: index) == own)
+    }
+  }
+
   private func issues(_ rules: String) throws -> [ValidationIssue] {
     try RuleSetText.parse("ruleset a\n" + rules).validate()
   }

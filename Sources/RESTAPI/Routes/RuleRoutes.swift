@@ -150,10 +150,8 @@ enum RuleRoutes {
 
   private static func placed(_ name: String, in stored: StoredRuleSet) throws -> Reply {
     guard let index = stored.content.index(ofRule: name) else { throw APIError.notFound("rule", name) }
-    let warnings = stored.content.validate().filter {
-      $0.severity == .warning && ($0.path == "rules[\(index)]" || $0.path.hasPrefix("rules[\(index)]."))
-    }
-    return Reply.data(stored.content.rules[index].json(position: index), warnings: warnings.map(\.description))
+    let warnings = stored.content.warnings(ofRuleAt: index).map(\.description)
+    return Reply.data(stored.content.rules[index].json(position: index), warnings: warnings)
       .at(revision: stored.revision)
   }
 }
