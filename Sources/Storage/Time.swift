@@ -1,4 +1,5 @@
 import Foundation
+import JSONValues
 
 extension Date {
   /// Milliseconds since 1970: what the database stores.
@@ -10,5 +11,5 @@ extension Date {
   var wholeMilliseconds: Date { Date(unixMilliseconds: unixMilliseconds) }
 
   /// RFC 3339, UTC, milliseconds.
-  var rfc3339: String { formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true)) }
+  var rfc3339: String { RFC3339.text(unixMilliseconds: unixMilliseconds) }
 }

@@ -75,7 +75,8 @@ enum Envelope {
   static let jsonType = "application/json; charset=utf-8"
 
   static func timestamp(_ date: Date = Date()) -> String {
-    date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+    // As the store rounds.
+    RFC3339.text(unixMilliseconds: Int64((date.timeIntervalSince1970 * 1000).rounded()))
   }
 
   private static func meta(_ requestID: String) -> [String: JSONValue] {
