@@ -78,7 +78,7 @@ public struct AccessTokens: Sendable {
   }
 
   /// A longer text is refused unread.
-  static let byteCountMax = 8192
+  public static let byteCountMax = 8192
 
   /// The keys in use, ready for use.
   private struct Loaded: Sendable {
@@ -168,11 +168,16 @@ public struct AccessTokens: Sendable {
     guard payload.iss == settings.issuer else { throw .invalid(.issuer) }
     guard payload.aud == settings.audience else { throw .invalid(.audience) }
     guard let claims = payload.claims else { throw .invalid(.claims) }
+    try checkTime(of: claims)
+    return claims
+  }
+
+  /// Throws where a verified token is not of this time, or not any more.
+  public func checkTime(of claims: AccessClaims) throws(AccessTokenError) {
     let leeway = TimeInterval(settings.leeway.components.seconds)
     let now = now()
     guard now < claims.expiresAt.addingTimeInterval(leeway) else { throw .expired }
     guard claims.issuedAt <= now.addingTimeInterval(leeway) else { throw .invalid(.issuedInFuture) }
-    return claims
   }
 
   private static func reason(_ error: any Error) -> AccessTokenError.Reason {

@@ -88,6 +88,7 @@ public final class Authenticator: Sendable {
   }
   private let store: any Store
   private let tokens: AccessTokens
+  private let verified: VerifiedTokens
   private let breakGlass: BreakGlass
   private let secondFactors: SecondFactorPolicy
   private let cache = Mutex<[UUID: Entry]>([:])
@@ -105,6 +106,7 @@ public final class Authenticator: Sendable {
     self.secondFactors = secondFactors
     self.breakGlass = breakGlass
     self.tokens = tokens
+    verified = VerifiedTokens(tokens)
   }
 
   /// - Throws: ``APIError`` `unauthenticated` or `token_expired`, both with `WWW-Authenticate`.
@@ -116,7 +118,7 @@ public final class Authenticator: Sendable {
     }
     if parts[1].hasPrefix(APIKey.marker) { return try await client(String(parts[1]), from: address) }
     let claims: AccessClaims
-    do throws(AccessTokenError) { claims = try await tokens.verify(String(parts[1])) } catch {
+    do throws(AccessTokenError) { claims = try await verified.claims(of: String(parts[1])) } catch {
       switch error {
       case .expired: throw Self.refusal(.tokenExpired, "the token has expired: POST \(RouteTable.base)/auth/refresh")
       case .invalid: throw Self.refusal(.unauthenticated, "the token is not valid")
