@@ -41,7 +41,7 @@ public enum Stores {
       await database.close()
       throw error
     }
-    return SQLStore(database)
+    return SQLStore(database, timeout: settings.poolTimeout)
   }
 }
 

@@ -92,7 +92,8 @@ import Testing
         try session.execute("UPDATE users SET email = $1", [.text("no address")])
       }
       func isCorrupt(_ error: StorageError?) -> Bool { if case .corrupt = error { true } else { false } }
-      #expect(isCorrupt(await storageError { try await store.ruleSet(named: "edge") }))
+      let another = SQLStore(store.database)  // which has made nothing itself
+      #expect(isCorrupt(await storageError { try await another.ruleSet(named: "edge") }))
       #expect(isCorrupt(await storageError { try await store.user(id: user.id) }))
     }
   }

@@ -7,10 +7,10 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   /// Statements kept prepared; at the limit all are dropped and prepared anew.
   private static let preparedMax = 256
 
-  private let connection: OpaquePointer
-  private var prepared: [String: String] = [:]
+  let connection: OpaquePointer
+  private(set) var prepared: [String: String] = [:]
   /// The last failure was a deadlock or a failed serialisation: the transaction, rolled back, can be repeated.
-  private(set) var canRepeat = false
+  private(set) var mustRepeat = false
 
   var dialect: SQLDialect { .postgres }
 
@@ -47,13 +47,13 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   deinit { PQfinish(connection) }
 
   /// An error came that was libpq's own: whatever the status says, nothing more can be had here.
-  private var isLost = false
+  var isLost = false
   var isHealthy: Bool { !isLost && PQstatus(connection) == CONNECTION_OK }
   var isIdle: Bool { isHealthy && PQtransactionStatus(connection) == PQTRANS_IDLE }
 
   /// `sql` is some BEGIN.
   func begin(_ sql: String) throws(StorageError) {
-    canRepeat = false
+    mustRepeat = false
     try define(sql)
   }
 
@@ -88,15 +88,7 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   /// The caller clears the result.
   private func run(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> OpaquePointer? {
     let name = try prepare(sql)
-    var texts: [String?] = []
-    for argument in arguments {
-      switch try argument.checked() {
-      case .null: texts.append(nil)
-      case .integer(let integer): texts.append(String(integer))
-      case .text(let text): texts.append(text)
-      }
-    }
-    let result = withCStrings(texts) { values in
+    let result = withCStrings(try Self.texts(arguments)) { values in
       PQexecPrepared(connection, name, Int32(arguments.count), values, nil, nil, 0)
     }
     do throws(StorageError) { try check(result) } catch {
@@ -106,7 +98,19 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
     return result
   }
 
-  private func prepare(_ sql: String) throws(StorageError) -> String {
+  static func texts(_ arguments: [SQLValue]) throws(StorageError) -> [String?] {
+    var texts: [String?] = []
+    for argument in arguments {
+      switch try argument.checked() {
+      case .null: texts.append(nil)
+      case .integer(let integer): texts.append(String(integer))
+      case .text(let text): texts.append(text)
+      }
+    }
+    return texts
+  }
+
+  func prepare(_ sql: String) throws(StorageError) -> String {
     if let name = prepared[sql] { return name }
     if prepared.count >= Self.preparedMax {
       try define("DEALLOCATE ALL")
@@ -120,14 +124,14 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
     return name
   }
 
-  private func check(_ result: OpaquePointer?) throws(StorageError) {
+  func check(_ result: OpaquePointer?) throws(StorageError) {
     let status = PQresultStatus(result)
     guard status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK else { return }
     let state = field(result, "C")
     if state.isEmpty { isLost = true }
     let failure = PostgresFailure(
       state: state, constraint: field(result, "n"), message: field(result, "M"), isConnected: isHealthy)
-    canRepeat = failure.canRepeat
+    mustRepeat = failure.canRepeat
     throw failure.storageError
   }
 
@@ -136,7 +140,7 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
     PQresultErrorField(result, Int32(code.asciiValue ?? 0)).map { String(cString: $0) } ?? ""
   }
 
-  private static func decode(_ result: OpaquePointer?) throws(StorageError) -> [[SQLValue]] {
+  static func decode(_ result: OpaquePointer?) throws(StorageError) -> [[SQLValue]] {
     let columns = 0..<PQnfields(result)
     let integers = columns.map { [20, 21, 23].contains(PQftype(result, $0)) }  // int8, int2, int4
     var rows: [[SQLValue]] = []
@@ -163,7 +167,7 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
 }
 
 /// Lends the texts as a null-terminated array of C strings.
-private func withCStrings<R>(
+func withCStrings<R>(
   _ texts: [String?], _ body: (UnsafePointer<UnsafePointer<CChar>?>?) -> R
 ) -> R {
   var bytes: [CChar] = []

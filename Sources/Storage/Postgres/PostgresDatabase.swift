@@ -23,6 +23,28 @@ final class PostgresDatabase: Database {
 
   var poolState: PoolState { gate.poolState }
 
+  func query(_ queries: [SQLQuery]) async throws -> [Result<[[SQLValue]], StorageError>] {
+    try await gate.admit {
+      try await threads.runIfActive {
+        if let pooled = self.idle.withLock({ $0.popLast() }) {
+          let answers = self.keeping(pooled, queries)
+          // What only reads can be sent again; the other pooled connections are as dead.
+          if pooled.isHealthy { return answers }
+          self.idle.withLock { $0.removeAll() }
+        }
+        return self.keeping(try PostgresConnection(self.settings), queries)
+      }
+    }
+  }
+
+  /// Without a transaction; the connection goes back into the pool where it can.
+  private func keeping(
+    _ connection: PostgresConnection, _ queries: [SQLQuery]
+  ) -> [Result<[[SQLValue]], StorageError>] {
+    defer { if connection.isIdle { idle.withLock { $0.append(connection) } } }
+    return connection.pipeline(queries)
+  }
+
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T {
     try await transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", body)
   }
@@ -55,7 +77,7 @@ final class PostgresDatabase: Database {
           } catch {
             // Fails only if the connection is gone, and then there is nothing to roll back.
             try? connection.define("ROLLBACK")
-            guard connection.canRepeat, connection.isIdle, run < Self.runsMax else { throw error }
+            guard connection.mustRepeat, connection.isIdle, run < Self.runsMax else { throw error }
           }
         }
         preconditionFailure("the loop returns or throws")

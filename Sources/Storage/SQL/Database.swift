@@ -49,11 +49,19 @@ protocol SQLSession {
   /// Runs one prepared statement and returns how many rows it changed.
   @discardableResult
   func execute(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> Int
-  /// Runs one statement without parameters once, for definitions.
+  /// Runs one statement without parameters once, for definitions and savepoints.
   func define(_ sql: String) throws(StorageError)
+  /// The last failure was one after which the whole transaction, rolled back, can be repeated.
+  var mustRepeat: Bool { get }
 }
 
 enum SQLDialect: Sendable { case sqlite, postgres }
+
+/// One statement with its parameters.
+struct SQLQuery: Sendable {
+  var sql: String
+  var arguments: [SQLValue]
+}
 
 extension SQLSession {
   /// The first row, read by `read`; nil if there is none.
@@ -85,6 +93,8 @@ extension SQLSession {
 /// throws. A write closure may run again after a deadlock: it must have no effects besides its statements.
 protocol Database: Sendable {
   var poolState: PoolState { get }
+  /// Statements that only read, none in need of another's snapshot: the rows of each, or why it has none.
+  func query(_ queries: [SQLQuery]) async throws -> [Result<[[SQLValue]], StorageError>]
   /// One consistent snapshot; writing fails.
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T
   func write<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T

@@ -26,6 +26,14 @@ final class SQLiteDatabase: Database {
 
   var poolState: PoolState { gate.poolState }
 
+  func query(_ queries: [SQLQuery]) async throws -> [Result<[[SQLValue]], StorageError>] {
+    try await read { session in
+      queries.map { query in
+        Result { () throws(StorageError) in try session.rows(query.sql, query.arguments) }
+      }
+    }
+  }
+
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T {
     let pool = self.pool
     return try await admitted { try await pool.read { try body(SQLiteSession(database: $0)) } }
@@ -57,6 +65,8 @@ final class SQLiteDatabase: Database {
 private struct SQLiteSession: SQLSession {
   let database: GRDB.Database
   var dialect: SQLDialect { .sqlite }
+  /// There is one writer: nothing to be in the way of.
+  var mustRepeat: Bool { false }
 
   func rows(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> [[SQLValue]] {
     let values = try bound(arguments)

@@ -19,8 +19,10 @@ enum AttachmentTable {
       createdAt: try row.date(), updatedAt: try row.date())
   }
 
+  static let byID = "SELECT \(columns) FROM \(tables) WHERE a.id = $1"
+
   static func find(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> Attachment {
-    let found = try session.first("SELECT \(columns) FROM \(tables) WHERE a.id = $1", [SQLValue(id)], read)
+    let found = try session.first(byID, [SQLValue(id)], read)
     guard let found else { throw .notFound(kind: "attachment", key: SQLValue(id).plainText) }
     return found
   }
@@ -71,7 +73,9 @@ extension SQLStore {
   }
 
   func attachment(id: UUID) async throws -> Attachment {
-    try await database.read { try AttachmentTable.find(id, $0) }
+    let found = try await reads.first(AttachmentTable.byID, [SQLValue(id)], AttachmentTable.read)
+    guard let found else { throw StorageError.notFound(kind: "attachment", key: SQLValue(id).plainText) }
+    return found
   }
 
   func attachments(_ filter: AttachmentFilter, _ page: Page) async throws -> Paged<Attachment> {

@@ -52,18 +52,15 @@ extension StoredRuleSet {
   private static let rulesMax = 32
 
   /// With the rules that the other one has not.
-  func audited(besides other: StoredRuleSet) throws -> AuditedState {
+  func audited(digest: String, besides other: StoredRuleSet) throws -> AuditedState {
     let known = Set(other.content.rules)
-    return try audited(rules: content.rules.filter { !known.contains($0) })
+    return try audited(digest: digest, rules: content.rules.filter { !known.contains($0) })
   }
 
-  func audited() throws -> AuditedState { try audited(rules: content.rules) }
+  /// - Parameter digest: of the content, as ``RuleSetTable/text(of:)`` has it.
+  func audited(digest: String) throws -> AuditedState { try audited(digest: digest, rules: content.rules) }
 
-  private func audited(rules: [Rule]) throws -> AuditedState {
-    // The digest is that of the stored content, without the number that each revision has anew.
-    var plain = content
-    plain.revision = 0
-    let digest = AuditChain.digest(try JSONValue.encoding(plain).bytes())
+  private func audited(digest: String, rules: [Rule]) throws -> AuditedState {
     var members: [String: JSONValue] = [
       "name": .string(name), "revision": .count(revision), "description": .string(description),
       "default_action": .string(content.defaultAction.rawValue), "rule_count": .count(content.rules.count),

@@ -4,32 +4,56 @@ import JSONValues
 
 /// The rows of the audit log. `record` is what is hashed and what is shown; the columns beside it are for finding only.
 enum AuditTable {
+  /// Rows of one INSERT at most, which halve for the rest: so many statements and no more are kept prepared.
+  private static let rowsMax = 16
+  private static let columns =
+    "sequence, happened_at, actor_id, actor_name, address, request_id, operation, outcome, subject_kind, subject_id, "
+    + "record, hash"
+
   /// Chains the records and writes them. The last statements of a transaction: the head of the chain is locked from
   /// here to the commit, and nobody who holds it waits for another lock.
-  static func append(_ records: [AuditRecord], at: Date, _ session: any SQLSession) throws(StorageError) {
-    guard !records.isEmpty else { return }
+  static func append(_ records: [WriteCombiner.Records], _ session: any SQLSession) throws(StorageError) {
+    let count = records.reduce(0) { $0 + $1.list.count }
+    guard count > 0 else { return }
     let head = try session.first(
-      "UPDATE audit_chain SET sequence = sequence + $1 WHERE name = 'head' RETURNING sequence, hash",
-      [SQLValue(records.count)]
+      "UPDATE audit_chain SET sequence = sequence + $1 WHERE name = 'head' RETURNING sequence, hash", [SQLValue(count)]
     ) { row throws(StorageError) in (last: try row.integer(), hash: try row.text()) }
-    guard let head else { throw .corrupt("the audit log has no head") }
-    var previous = head.hash
-    for (index, record) in records.enumerated() {
-      let sequence = head.last - Int64(records.count - 1 - index)
-      let sealed = AuditChain.seal(record, sequence: UInt64(clamping: sequence), previousHash: previous)
-      try session.execute(
-        """
-        INSERT INTO audit_log (sequence, happened_at, actor_id, actor_name, address, request_id, operation, outcome,
-          subject_kind, subject_id, record, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-        """,
-        [
-          .integer(sequence), SQLValue(at), SQLValue(record.actor.id), .text(record.actor.name), .text(record.address),
-          .text(record.requestID), .text(record.operation), .text(record.outcome.rawValue),
+    guard var (sequence, previous) = head else { throw .corrupt("the audit log has no head") }
+    sequence -= Int64(count)
+    var rows: [[SQLValue]] = []
+    for group in records {
+      for record in group.list {
+        sequence += 1
+        let sealed = AuditChain.seal(record, sequence: UInt64(clamping: sequence), previousHash: previous)
+        rows.append([
+          .integer(sequence), SQLValue(group.at), SQLValue(record.actor.id), .text(record.actor.name),
+          .text(record.address), .text(record.requestID), .text(record.operation), .text(record.outcome.rawValue),
           SQLValue(record.subject?.kind), SQLValue(record.subject?.id), .text(sealed.text), .text(sealed.hash),
         ])
-      previous = sealed.hash
+        previous = sealed.hash
+      }
     }
+    try insert(rows, session)
     try session.execute("UPDATE audit_chain SET hash = $1 WHERE name = 'head'", [.text(previous)])
+  }
+
+  private static func insert(_ rows: [[SQLValue]], _ session: any SQLSession) throws(StorageError) {
+    var rest = rows[...]
+    var size = rowsMax
+    while !rest.isEmpty {
+      while size > rest.count { size /= 2 }
+      let part = rest.prefix(size)
+      var parameter = 0
+      let values = part.map { row in
+        "(" + row.map { _ in
+          parameter += 1
+          return "$\(parameter)"
+        }.joined(separator: ", ") + ")"
+      }
+      try session.execute(
+        "INSERT INTO audit_log (\(columns)) VALUES \(values.joined(separator: ", "))", part.flatMap { $0 })
+      rest = rest.dropFirst(size)
+    }
   }
 
   /// As it is exported: the record with its hash.
@@ -74,14 +98,12 @@ extension SQLStore {
   }
 
   func auditHead() async throws -> AuditAnchor {
-    try await database.read { session in
-      let head = try session.first("SELECT sequence, hash FROM audit_chain WHERE name = 'head'", []) {
-        row throws(StorageError) in
-        AuditAnchor(sequence: UInt64(clamping: try row.integer()), hash: try row.text())
-      }
-      guard let head else { throw StorageError.corrupt("the audit log has no head") }
-      return head
+    let head = try await reads.first("SELECT sequence, hash FROM audit_chain WHERE name = 'head'", []) {
+      row throws(StorageError) in
+      AuditAnchor(sequence: UInt64(clamping: try row.integer()), hash: try row.text())
     }
+    guard let head else { throw StorageError.corrupt("the audit log has no head") }
+    return head
   }
 
   func removeAuditLog(before: Date) async throws -> AuditAnchor? {

@@ -48,7 +48,7 @@ extension SQLStore {
     let name = request?.operation ?? String(operation.prefix { $0 != "(" })
     let actor = request?.actor ?? .system
     let at = timestamp
-    let (value, count) = try await database.write { session in
+    let (value, count) = try await writes.write { session in
       let trail = AuditTrail()
       let value = try body(session, trail)
       let records = trail.events.map { event in
@@ -57,8 +57,7 @@ extension SQLStore {
           requestID: request?.requestID ?? "", operation: event.operation ?? name, outcome: event.outcome,
           code: event.code, subject: event.subject, before: event.before, after: event.after)
       }
-      try AuditTable.append(records, at: at, session)
-      return (value, records.count)
+      return ((value, records.count), WriteCombiner.Records(at: at, list: records))
     }
     request?.wrote(count)
     return value
@@ -70,6 +69,6 @@ extension SQLStore {
   func bookkeep<T: Sendable>(
     _ reason: StaticString, _ body: @escaping @Sendable (any SQLSession) throws -> T
   ) async throws -> T {
-    try await database.write(body)
+    try await writes.write { session in (try body(session), WriteCombiner.Records()) }
   }
 }

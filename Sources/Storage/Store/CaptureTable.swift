@@ -37,12 +37,10 @@ extension SQLStore {
   }
 
   func capture(id: UUID) async throws -> CaptureRecord {
-    try await database.read { session in
-      let record = try session.first(
-        "SELECT \(CaptureTable.columns) FROM captures WHERE id = $1", [SQLValue(id)], CaptureTable.read)
-      guard let record else { throw StorageError.notFound(kind: "capture", key: SQLValue(id).plainText) }
-      return record
-    }
+    let record = try await reads.first(
+      "SELECT \(CaptureTable.columns) FROM captures WHERE id = $1", [SQLValue(id)], CaptureTable.read)
+    guard let record else { throw StorageError.notFound(kind: "capture", key: SQLValue(id).plainText) }
+    return record
   }
 
   func captures(_ filter: CaptureFilter, _ page: Page) async throws -> Paged<CaptureRecord> {

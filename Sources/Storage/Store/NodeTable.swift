@@ -10,8 +10,10 @@ enum NodeTable {
       createdAt: try row.date(), updatedAt: try row.date())
   }
 
+  static let byName = "SELECT \(columns) FROM nodes WHERE name = $1"
+
   static func find(_ name: String, _ session: any SQLSession) throws(StorageError) -> Node {
-    let node = try session.first("SELECT \(columns) FROM nodes WHERE name = $1", [.text(name)], read)
+    let node = try session.first(byName, [.text(name)], read)
     guard let node else { throw .notFound(kind: "node", key: name) }
     return node
   }
@@ -41,7 +43,9 @@ extension SQLStore {
   }
 
   func node(named name: String) async throws -> Node {
-    try await database.read { try NodeTable.find(name, $0) }
+    let node = try await reads.first(NodeTable.byName, [.text(name)], NodeTable.read)
+    guard let node else { throw StorageError.notFound(kind: "node", key: name) }
+    return node
   }
 
   func nodes(_ page: Page) async throws -> Paged<Node> {

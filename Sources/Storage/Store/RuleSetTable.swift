@@ -1,3 +1,4 @@
+import Audit
 import Foundation
 import Rules
 
@@ -54,9 +55,32 @@ enum RuleSetTable {
     return revision
   }
 
+  /// The content without the number that each revision has anew: equal contents have equal texts.
+  static func text(of content: RuleSet) throws -> String {
+    var plain = content
+    plain.revision = 0
+    return try SQLValue.json(plain).plainText
+  }
+
+  /// A revision that a transaction has made or is about to replace.
+  struct Written: Sendable {
+    let ruleSet: StoredRuleSet
+    /// SHA-256 of ``RuleSetTable/text(of:)``.
+    let digest: String
+    let textLength: Int
+
+    func keep(in cache: RevisionCache) {
+      cache.keep(
+        .init(content: ruleSet.content, digest: digest), textLength: textLength,
+        for: .init(ruleSetID: ruleSet.id, number: ruleSet.revision, createdAt: ruleSet.current.info.createdAt))
+    }
+  }
+
+  /// Writes revision `number`.
   static func insert(
-    _ draft: RuleSetDraft, number: UInt64, of id: UUID, _ edit: RuleSetEdit, at: Date, _ session: any SQLSession
-  ) throws {
+    _ draft: RuleSetDraft, number: UInt64, of head: Head, _ edit: RuleSetEdit, at: Date, _ session: any SQLSession
+  ) throws -> Written {
+    let text = try text(of: draft.content)
     var content = draft.content
     content.revision = number
     try session.execute(
@@ -65,15 +89,36 @@ enum RuleSetTable {
         default_action, content, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
       """,
       [
-        SQLValue(id), SQLValue(revision: number), SQLValue(edit.author.userID), .text(edit.author.email),
+        SQLValue(head.id), SQLValue(revision: number), SQLValue(edit.author.userID), .text(edit.author.email),
         SQLValue(edit.reason), .text(draft.description), SQLValue(content.rules.count),
-        .text(content.defaultAction.rawValue), try .json(content), SQLValue(at),
+        .text(content.defaultAction.rawValue), .text(text), SQLValue(at),
       ])
+    let info = RuleSetRevisionInfo(
+      number: number, author: edit.author, reason: edit.reason, ruleCount: content.rules.count, createdAt: at)
+    return Written(
+      ruleSet: StoredRuleSet(
+        id: head.id, createdAt: head.createdAt,
+        current: RuleSetRevision(info: info, description: draft.description, content: content)),
+      digest: AuditChain.digest(Array(text.utf8)), textLength: text.count)
   }
 
-  static func stored(_ head: Head, revision: UInt64, _ session: any SQLSession) throws(StorageError) -> StoredRuleSet {
-    StoredRuleSet(
-      id: head.id, createdAt: head.createdAt, current: try self.revision(revision, of: head.id, session))
+  /// The newest revision, inside the transaction that replaces it.
+  static func newest(_ head: Head, _ cache: RevisionCache, _ session: any SQLSession) throws -> Written {
+    let found = try session.first(
+      "SELECT \(infoColumns), description FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
+      [SQLValue(head.id), SQLValue(revision: head.revision)]
+    ) { row throws(StorageError) in (try readInfo(&row), try row.text()) }
+    guard let (info, description) = found else {
+      throw StorageError.notFound(kind: "revision", key: "\(head.revision)")
+    }
+    let known = cache[.init(ruleSetID: head.id, number: info.number, createdAt: info.createdAt)]
+    let content = try known?.content ?? revision(info.number, of: head.id, session).content
+    let text = known?.digest == nil ? try text(of: content) : ""
+    return Written(
+      ruleSet: StoredRuleSet(
+        id: head.id, createdAt: head.createdAt,
+        current: RuleSetRevision(info: info, description: description, content: content)),
+      digest: known?.digest ?? AuditChain.digest(Array(text.utf8)), textLength: text.count)
   }
 }
 
@@ -81,23 +126,51 @@ extension SQLStore {
   func createRuleSet(_ content: RuleSet, description: String, _ edit: RuleSetEdit) async throws -> StoredRuleSet {
     if let limits = edit.limits { try content.checkDelegation(from: nil, limits: limits) }
     let head = RuleSetTable.Head(id: UUID(), revision: 1, createdAt: timestamp)
-    return try await change { session, trail in
+    let made = try await change { session, trail in
       try session.execute(
         "INSERT INTO rule_sets (id, name, revision, created_at) VALUES ($1, $2, 1, $3)",
         [SQLValue(head.id), .text(content.name), SQLValue(head.createdAt)])
       let draft = RuleSetDraft(content: content, description: description)
-      try RuleSetTable.insert(draft, number: 1, of: head.id, edit, at: head.createdAt, session)
-      let made = try RuleSetTable.stored(head, revision: 1, session)
-      trail.created("rule_set", try made.audited())
+      let made = try RuleSetTable.insert(draft, number: 1, of: head, edit, at: head.createdAt, session)
+      trail.created("rule_set", try made.ruleSet.audited(digest: made.digest))
       return made
     }
+    made.keep(in: revisions)
+    return made.ruleSet
   }
 
   func ruleSet(named name: String) async throws -> StoredRuleSet {
-    try await database.read { session in
-      let head = try RuleSetTable.find(name, session)
-      return try RuleSetTable.stored(head, revision: head.revision, session)
+    let newest = try await reads.first(
+      """
+      SELECT s.id, s.revision, s.created_at, r.number, r.author_id, r.author_email, r.reason, r.rule_count,
+        r.created_at, r.description FROM rule_sets s JOIN rule_set_revisions r ON r.rule_set_id = s.id
+        AND r.number = s.revision WHERE s.name = $1
+      """, [.text(name)]
+    ) { row throws(StorageError) in
+      (try RuleSetTable.readHead(&row), try RuleSetTable.readInfo(&row), try row.text())
     }
+    guard let (head, info, description) = newest else { throw StorageError.notFound(kind: "rule set", key: name) }
+    let content = try await content(of: head.id, info)
+    return StoredRuleSet(
+      id: head.id, createdAt: head.createdAt,
+      current: RuleSetRevision(info: info, description: description, content: content))
+  }
+
+  /// A revision is there for good unless its rule set goes: no snapshot has to hold the two statements together.
+  private func content(of id: UUID, _ info: RuleSetRevisionInfo) async throws -> RuleSet {
+    let key = RevisionCache.Key(ruleSetID: id, number: info.number, createdAt: info.createdAt)
+    if let known = revisions[key] { return known.content }
+    let read = try await reads.first(
+      "SELECT LENGTH(content), content FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
+      [SQLValue(id), SQLValue(revision: info.number)]
+    ) { row throws(StorageError) in (Int(try row.integer()), try row.json(RuleSet.self)) }
+    guard let (length, stored) = read else {
+      throw StorageError.notFound(kind: "revision", key: "\(info.number)")
+    }
+    var content = stored
+    content.revision = info.number
+    revisions.keep(.init(content: content), textLength: length, for: key)
+    return content
   }
 
   func ruleSets(search: String?, _ page: Page) async throws -> Paged<RuleSetSummary> {
@@ -121,13 +194,13 @@ extension SQLStore {
     named name: String, _ edit: RuleSetEdit, _ change: @escaping @Sendable (inout RuleSetDraft) throws -> Void
   ) async throws -> StoredRuleSet {
     let at = timestamp
-    return try await self.change { session, trail in
+    let written = try await self.change { [revisions] session, trail in
       let head = try RuleSetTable.lock(name, session)
       if let expected = edit.expectedRevision, expected != head.revision {
         throw StorageError.staleRevision(expected: expected, current: head.revision)
       }
-      let old = try RuleSetTable.stored(head, revision: head.revision, session)
-      let oldDraft = RuleSetDraft(content: old.content, description: old.description)
+      let old = try RuleSetTable.newest(head, revisions, session)
+      let oldDraft = RuleSetDraft(content: old.ruleSet.content, description: old.ruleSet.description)
       var draft = oldDraft
       try change(&draft)
       draft.content.revision = head.revision
@@ -141,24 +214,27 @@ extension SQLStore {
       try session.execute(
         "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",
         [SQLValue(head.id), SQLValue(revision: next), .text(draft.content.name)])
-      try RuleSetTable.insert(draft, number: next, of: head.id, edit, at: at, session)
-      let new = try RuleSetTable.stored(head, revision: next, session)
-      trail.changed("rule_set", from: try old.audited(besides: new), to: try new.audited(besides: old))
+      let new = try RuleSetTable.insert(draft, number: next, of: head, edit, at: at, session)
+      trail.changed(
+        "rule_set", from: try old.ruleSet.audited(digest: old.digest, besides: new.ruleSet),
+        to: try new.ruleSet.audited(digest: new.digest, besides: old.ruleSet))
       return new
     }
+    written.keep(in: revisions)
+    return written.ruleSet
   }
 
   func deleteRuleSet(named name: String, expectedRevision: UInt64?) async throws {
-    try await change { session, trail in
+    try await change { [revisions] session, trail in
       let head = try RuleSetTable.lock(name, session)
       if let expectedRevision, expectedRevision != head.revision {
         throw StorageError.staleRevision(expected: expectedRevision, current: head.revision)
       }
-      let old = try RuleSetTable.stored(head, revision: head.revision, session)
+      let old = try RuleSetTable.newest(head, revisions, session)
       do throws(StorageError) {
         try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "rule set", by: "attachments") }
-      trail.deleted("rule_set", try old.audited())
+      trail.deleted("rule_set", try old.ruleSet.audited(digest: old.digest))
     }
   }
 

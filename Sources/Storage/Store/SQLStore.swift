@@ -6,18 +6,34 @@ import JSONValues
 /// The store in SQL; the same text for every database.
 final class SQLStore: Store {
   let database: any Database
+  /// The way of everything that is written.
+  let writes: WriteCombiner
+  /// The way of what is found by a key.
+  let reads: ReadCombiner
+  let revisions = RevisionCache()
   let now: @Sendable () -> Date
 
-  /// `database` has the newest schema.
-  init(_ database: any Database, now: @escaping @Sendable () -> Date = { Date() }) {
+  /// - Parameters:
+  ///   - database: has the newest schema.
+  ///   - timeout: how long a call waits for its turn.
+  init(_ database: any Database, timeout: Duration = .seconds(5), now: @escaping @Sendable () -> Date = { Date() }) {
     self.database = database
+    writes = WriteCombiner(database, timeout: timeout)
+    reads = ReadCombiner(database, timeout: timeout)
     self.now = now
   }
 
   /// The time to write into a row.
   var timestamp: Date { now().wholeMilliseconds }
 
-  var poolState: PoolState { database.poolState }
+  var poolState: PoolState {
+    var state = database.poolState
+    for counts in [reads.counts, writes.counts] {
+      state.waiting += counts.waiting
+      state.timeouts += counts.timeouts
+    }
+    return state
+  }
 
   func ping(timeout: Duration) async throws {
     let late = StorageError.unavailable(
@@ -65,10 +81,8 @@ extension SQLStore {
 
 extension SQLStore {
   func setting(_ key: String) async throws -> String? {
-    try await database.read { session in
-      try session.first("SELECT value FROM settings WHERE key = $1", [.text(key)]) { row throws(StorageError) in
-        try row.text()
-      }
+    try await reads.first("SELECT value FROM settings WHERE key = $1", [.text(key)]) { row throws(StorageError) in
+      try row.text()
     }
   }
 
