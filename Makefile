@@ -32,6 +32,7 @@ help:
 	@echo '  make test       every test, as root'
 	@echo '  make test-guest zero-copy drivers, two NUMA nodes and huge pages in virtual machines (about 6 minutes)'
 	@echo '  make bench      how fast it is, as root, beside the programs in PEERS=dir; writes the table in README.md'
+	@echo '  make bench-api  how many requests the API answers, on SQLite and PostgreSQL, with wrk; writes its table in README.md'
 	@echo
 	@echo '  make build      debug build             make release   release build'
 	@echo '  make deps       Debian packages that are missing (the others call it)'
@@ -116,7 +117,7 @@ test-guest: deps bpf
 generate: deps
 	@SWIFT_BUILD_OPTIONS='--scratch-path $(scratch)' Sources/ControlProtocol/Protos/generate.sh
 
-.PHONY: demo demo-keep bench
+.PHONY: demo demo-keep bench bench-api
 demo: release
 	@BIN='$(scratch)/release' Tests/Demo/demo.sh
 
@@ -131,6 +132,12 @@ BENCH_FLAGS ?= --seconds 1
 bench: release
 	@BIN='$(scratch)/release' Tests/Demo/bench.sh
 	@$(sudo) '$(scratch)/release/sluice' bench $(if $(PEERS),--peers '$(abspath $(PEERS))') --markdown README.md $(BENCH_FLAGS)
+
+# The load generator is no part of the tests.
+bench-api: packages += wrk
+bench-api: deps bpf
+	$(SWIFT) build -c release --scratch-path '$(scratch)' $(RELEASE_FLAGS) --product sluice-api
+	@$(sudo) python3 Tests/Demo/bench-api.py '$(scratch)/release' --markdown README.md --json '$(scratch)/bench-api.json'
 
 # ---- Installation ----------------------------------------------------------------------------------------------------
 
