@@ -4,7 +4,6 @@
 #define SLUICE_CLASSIFY_H
 
 #include "maps.h"
-#include "parse.h"
 #include "walk.h"
 
 static __always_inline __u64 lanes(const struct packet *p)
@@ -13,33 +12,32 @@ static __always_inline __u64 lanes(const struct packet *p)
 	       (__u64)p->length << (2 * SLUICE_LANE_BITS);
 }
 
-/* Fills the key, which is zero on entry, by the family's form; returns the tree. */
-static __always_inline enum sluice_tree make_key(__u64 *key, const struct packet *p)
+/* Fills the key by the family's form; returns the tree. */
+static __always_inline enum sluice_tree make_key(__u64 *word, const struct packet *p)
 {
+	__u64 header = p->header | p->protocol;
+
 	if (reads(SLUICE_FEATURE_LINK)) {
-		key[6] = p->link[0] | (p->flow_label & 0xffff);
-		key[7] = p->link[1] | p->flow_label >> 16 << SLUICE_LINK_FLOW_LABEL;
+		word[6] = p->link[0] | (p->flow_label & 0xffff);
+		word[7] = p->link[1] | p->flow_label >> 16 << SLUICE_LINK_FLOW_LABEL;
 	}
 	if (p->family == SLUICE_FAMILY_IPV6) {
-		key[0] = bpf_be64_to_cpu(p->source[0]);
-		key[1] = bpf_be64_to_cpu(p->destination[0]);
-		key[2] = bpf_be64_to_cpu(p->source[1]);
-		key[3] = bpf_be64_to_cpu(p->destination[1]);
-		key[4] = lanes(p);
-		key[5] = p->header | p->protocol;
+		word[0] = bpf_be64_to_cpu(p->source[0]);
+		word[1] = bpf_be64_to_cpu(p->destination[0]);
+		word[2] = bpf_be64_to_cpu(p->source[1]);
+		word[3] = bpf_be64_to_cpu(p->destination[1]);
+		word[4] = lanes(p);
+		word[5] = header;
 		return SLUICE_TREE_IPV6;
 	}
-	key[0] = (__u64)bpf_ntohl(p->source[0]) << 32 | bpf_ntohl(p->destination[0]);
-	key[1] = lanes(p);
-	key[2] = p->header | p->protocol;
+	word[0] = (__u64)bpf_ntohl(p->source[0]) << 32 | bpf_ntohl(p->destination[0]);
+	word[1] = lanes(p);
+	word[2] = header;
+	word[KEY_SHORT_PORTS] = (p->source_port & 0xffff) | (__u64)(p->destination_port & 0xffff) << 32 |
+				SLUICE_SHORT_GUARDS;
+	word[KEY_SHORT_HEADER] = (header & 0xffff) | (header >> SLUICE_HEADER_FRAGMENT & 31) << SLUICE_SHORT_FRAGMENT |
+				 (__u64)(p->source_port >> 16) << SLUICE_SHORT_NO_PORTS;
 	return p->family == SLUICE_FAMILY_IPV4 ? SLUICE_TREE_IPV4 : SLUICE_TREE_OTHER;
-}
-
-static __always_inline const struct sluice_rule *rule_of(const void *tables, __u64 origin, __u64 label)
-{
-	__u64 offset = origin + sizeof(struct sluice_generation) + (label & 0xffffffff) * sizeof(struct sluice_rule);
-
-	return table_record(tables, offset, sizeof(struct sluice_rule));
 }
 
 /* What classification came to. */
@@ -50,62 +48,52 @@ struct verdict {
 	__u32 is_broken; /* boolean: a bound of the walk was hit; the action is drop */
 };
 
-/* A classification under way, in the memory of its caller. */
-struct search {
-	struct walk walk;
-	__u64 root;
-	__u64 label; /* of the last `count` rule passed; 0: none yet */
-	__u32 frame_bytes;
-	__u32 tree; /* enum sluice_tree */
-	struct verdict verdict;
-};
+static __always_inline __u32 action_of(__u64 label) { return label >> SLUICE_LABEL_ACTION & 7; }
+static __always_inline __u32 slot_of(__u64 label) { return label & (SLUICE_SLOTS_MAX - 1); }
 
 /*
- * On to the next rule that matches. Returns whether it decides; a `count` rule has counted. Global, so that the verifier
- * checks it once.
+ * Goes on where a walk has not come to its end, or to a rule that counts (its label; else 0). The label of the first rule that
+ * decides; those before it that count have counted. Global, so that the verifier checks the loops once.
  */
-__noinline int next_rule(struct search *s)
+__noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, __u64 frame)
 {
-	const void *tables = tables_begin();
-	const struct sluice_generation *g;
-	const struct sluice_rule *rule;
-	__u64 label;
+	int is_ipv6 = frame >> 32;
 
-	if (!s || !tables)
-		return 1;
-	label = find(&s->walk, s->root, s->label, s->tree == SLUICE_TREE_IPV6);
-	if (label == SLUICE_LABEL_BROKEN)
-		return 1;
-	if (label == SLUICE_LABEL_NONE) {
-		g = table_record(tables, s->walk.origin, sizeof(*g));
-		s->verdict = (struct verdict){ .action = g->default_action, .slot = SLUICE_SLOT_DEFAULT };
-		return 1;
+	if (!w)
+		return SLUICE_LABEL_BROKEN;
+	for (int i = 0; i < SLUICE_CALLS_MAX; i++) {
+		if (!label) {
+			label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
+			continue;
+		}
+		if (label >= SLUICE_LABEL_BROKEN || action_of(label) != SLUICE_ACTION_COUNT)
+			return label;
+		account(&rule_counters, slot_of(label), frame);
+		start(w, root, label);
+		label = 0;
 	}
-	rule = rule_of(tables, s->walk.origin, label);
-	if (rule->action != SLUICE_ACTION_COUNT) {
-		s->verdict = (struct verdict){ .action = rule->action, .slot = rule->slot,
-					       .redirect_ifindex = rule->redirect_ifindex };
-		return 1;
-	}
-	account(&rule_counters, rule->slot, s->frame_bytes);
-	s->label = label;
-	return 0;
+	return SLUICE_LABEL_BROKEN;
 }
 
-/* Decides about a packet. Where a bound is hit, the verdict stays what it is at first: broken, drop. */
-static __always_inline struct verdict classify(const void *tables, __u64 origin, const struct packet *p,
-					       __u32 frame_bytes)
+/* Decides about a packet, of which w->packet may be the place. */
+static __always_inline struct verdict classify(struct walk *w, const void *tables, __u64 origin,
+					       const struct packet *p, __u32 frame_bytes)
 {
-	const struct sluice_generation *g = table_record(tables, origin, sizeof(*g));
-	struct search s = { .walk = { .origin = origin }, .frame_bytes = frame_bytes,
-			    .verdict = { .action = SLUICE_ACTION_DROP, .is_broken = 1 } };
+	const struct sluice_generation *g = generation_in(half_of(tables, origin));
+	enum sluice_tree tree = make_key(w->key, p);
+	__u64 is_ipv6 = tree == SLUICE_TREE_IPV6, label;
 
-	s.tree = make_key(s.walk.key, p);
-	s.root = g->roots[s.tree];
-	for (int i = 0; i <= SLUICE_COUNT_RULES_MAX; i++)
-		if (next_rule(&s))
-			break;
-	return s.verdict;
+	start(w, g->roots[tree], 0);
+	label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
+	if (!label || (reads(SLUICE_FEATURE_COUNT) && action_of(label) == SLUICE_ACTION_COUNT))
+		label = find_on(w, origin, g->roots[tree], label, is_ipv6 << 32 | frame_bytes);
+	if (label == SLUICE_LABEL_NONE)
+		return (struct verdict){ .action = g->default_action, .slot = SLUICE_SLOT_DEFAULT };
+	if (label == SLUICE_LABEL_BROKEN)
+		return (struct verdict){ .action = SLUICE_ACTION_DROP, .is_broken = 1 };
+	return (struct verdict){ .action = action_of(label), .slot = slot_of(label),
+				 .redirect_ifindex = g->targets[label >> SLUICE_LABEL_TARGET &
+								(SLUICE_REDIRECT_TARGETS_MAX - 1)] };
 }
 
 #endif

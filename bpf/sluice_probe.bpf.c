@@ -58,11 +58,14 @@ static long classify_one(__u32 i, const struct sluice_probe *plan)
 	struct sample *s = sample_at(plan->first + (i & plan->mask));
 	const void *tables = tables_begin();
 	struct verdict v = {};
+	struct walk w;
 
 	if (!s || !tables)
 		return 1;
 	if (!plan->is_empty && s->head.malformed == SLUICE_MALFORMED_NONE) {
-		v = classify(tables, *(const volatile __u64 *)tables, &s->packet, s->head.frame_bytes);
+		if (constants.zeroes_stack)
+			__builtin_memset(&w, 0, sizeof(w));
+		v = classify(&w, tables, *(const volatile __u64 *)tables, &s->packet, s->head.frame_bytes);
 		account(&rule_counters, v.slot, s->head.frame_bytes);
 	}
 	s->head.action = v.action;

@@ -23,8 +23,8 @@ int sluice_xdp(struct xdp_md *ctx)
 	__u32 frame_bytes = frame_length(ctx);
 	const struct sluice_generation *g;
 	struct verdict v = { .slot = SLUICE_SLOT_DEFAULT };
-	struct packet p = {};
 	const void *tables;
+	struct walk w;
 	__u64 origin;
 	int malformed;
 
@@ -34,14 +34,17 @@ int sluice_xdp(struct xdp_md *ctx)
 		account(&interface_counters, SLUICE_COUNTER_NO_GENERATION, frame_bytes);
 		return end(SLUICE_COUNTER_PASS, frame_bytes);
 	}
-	g = table_record(tables, origin, sizeof(*g));
+	g = generation_in(half_of(tables, origin));
 
-	malformed = parse(ctx, &p, frame_bytes);
+	if (constants.zeroes_stack)
+		__builtin_memset(&w, 0, sizeof(w));
+	w.packet = (struct packet){};
+	malformed = parse(ctx, &w.packet, frame_bytes);
 	if (malformed != SLUICE_MALFORMED_NONE) {
 		v.action = g->malformed_action[malformed & 15];
 		account(&interface_counters, SLUICE_COUNTER_MALFORMED + (malformed & 15), frame_bytes);
 	} else {
-		v = classify(tables, origin, &p, frame_bytes);
+		v = classify(&w, tables, origin, &w.packet, frame_bytes);
 		if (v.is_broken)
 			account(&interface_counters, SLUICE_COUNTER_BROKEN_WALK, frame_bytes);
 		else

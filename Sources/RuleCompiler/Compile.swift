@@ -20,36 +20,26 @@ public func compile(
   } catch {
     throw .invalid(error)
   }
-  let rules = ruleSet.rules.filter(\.isEnabled)
-  let entryCount = try checkEntryCount(of: rules)
+  let entryCount = try checkEntryCount(of: ruleSet.rules)
+  let enabledCount = ruleSet.rules.count { $0.isEnabled }
 
   var forest = Forest()
-  var records: [sluice_rule] = []
-  for (index, rule) in rules.enumerated() {
-    var record = sluice_rule()
-    record.action = rule.action.abiAction
-    record.slot = slots(rule.name)
-    guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(record.slot) else {
-      throw .slotOutOfRange(rule: rule.name, slot: record.slot)
-    }
-    if let interface = rule.action.redirectInterface {
-      guard let interfaceIndex = interfaceIndex(interface) else {
-        throw .unknownInterface(rule: rule.name, interface: interface)
-      }
-      record.redirect_ifindex = interfaceIndex
-    }
-    records.append(record)
-    // Spread over 32 bits: the trees keep the upper half in their slots.
-    let priority = UInt32((UInt64(index) + 1) << 32 / (UInt64(rules.count) + 2))
-    if rule.match.canMatch(interface) {
-      Expansion(rule.match).appendEntries(from: CutRule(priority: priority, rule: UInt32(index)), to: &forest)
-    }
-  }
-  let header = GenerationHeader(
+  var names: [String] = []
+  names.reserveCapacity(enabledCount)
+  var header = GenerationHeader(
     generation: generation, defaultAction: ruleSet.defaultAction, captureFallback: captureFallback,
     malformed: ruleSet.malformed)
+  for rule in ruleSet.rules where rule.isEnabled {
+    names.append(rule.name)
+    let verdict = try header.verdict(of: rule, slot: slots(rule.name), interfaceIndex: interfaceIndex)
+    // Spread over 32 bits: the trees keep the upper half in their slots.
+    let priority = UInt32(UInt64(names.count) * UInt64(SLUICE_PRIORITY_MAX) / (UInt64(enabledCount) + 2))
+    let template = CutRule(priority: priority, verdict: verdict)
+    if rule.match.isPlain, forest.append(plain: rule.match, template) { continue }
+    if rule.match.canMatch(interface) { Expansion(rule.match).appendEntries(from: template, to: &forest) }
+  }
   return try CompiledGeneration(
-    header: header, rules: records, forest: forest, entryCount: entryCount, ruleNames: rules.map(\.name))
+    header: header, forest: forest, entryCount: entryCount, ruleNames: names)
 }
 
 /// The entries of each tree, in order of priority.
@@ -93,13 +83,16 @@ private enum HeaderBits {
 
 extension Rule {
   /// Entries that the rule takes in a generation at most; 0 if it is disabled. For rules that are valid by themselves.
-  public var entryCount: Int { isEnabled ? Expansion(match).entryCount : 0 }
+  public var entryCount: Int {
+    if !isEnabled { return 0 }
+    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion(match).entryCount
+  }
 }
 
 private func checkEntryCount(of rules: [Rule]) throws(CompileError) -> Int {
-  let sizes = rules.map { CompileError.RuleSize(rule: $0.name, entries: $0.entryCount) }
-  let count = sizes.reduce(0) { min($0 + $1.entries, Expansion.countMax) }
+  let count = rules.reduce(0) { min($0 + $1.entryCount, Expansion.countMax) }
   guard count > Limits.entriesMax else { return count }
+  let sizes = rules.map { CompileError.RuleSize(rule: $0.name, entries: $0.entryCount) }
   let biggest = sizes.enumerated().sorted { ($1.element.entries, $0.offset) < ($0.element.entries, $1.offset) }
   throw .tooManyEntries(count: count, limit: Limits.entriesMax, biggest: biggest.prefix(5).map(\.element))
 }

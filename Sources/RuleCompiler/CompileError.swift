@@ -7,8 +7,9 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
   case invalid(InvalidRuleSet)
   /// Its rules expand to more entries than a generation holds. `biggest`: the rules with the most, at most five.
   case tooManyEntries(count: Int, limit: Int, biggest: [RuleSize])
-  /// The rules need a longer walk, or more memory, than the program allows; see SLUICE_STEPS_MAX, SLUICE_PENDING_SLOTS.
-  case tooComplex(steps: Int, pending: Int, byteCount: Int)
+  /// The rules need a longer walk, or more memory, than the program allows; see SLUICE_STEPS_MAX, SLUICE_CALLS_MAX and
+  /// SLUICE_PENDING_SLOTS. `counting`: how many rules count and let packets go on, after each of which the walk begins anew.
+  case tooComplex(steps: Int, counting: Int, pending: Int, byteCount: Int)
   /// A rule redirects to an interface that isn't there.
   case unknownInterface(rule: String, interface: String)
   /// The caller gave a rule a counter slot that isn't one for rules.
@@ -31,9 +32,10 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
       let rules = biggest.map { "\($0.rule) (\($0.entries))" }.joined(separator: ", ")
       return "the rules expand to \(count) entries and entries_max is \(limit); a rule takes one for each combination "
         + "of its lists; the biggest are \(rules): use wider prefixes and port ranges there"
-    case .tooComplex(let steps, let pending, let byteCount):
-      return "the rules overlap too much: a packet's search could take \(steps) steps with \(pending) branches waiting, and "
-        + "\(byteCount >> 20) MiB; allowed are 1024, 15 and 511 MiB: use fewer rules whose ranges and prefixes cross"
+    case .tooComplex(let steps, let counting, let pending, let byteCount):
+      return "the rules overlap too much: a packet's search could take \(steps) steps with \(pending) branches waiting, once "
+        + "more for each of \(counting) counting rules, and \(byteCount >> 20) MiB; allowed are 1024 steps (32,768 for all "
+        + "counting rules together), 15 and 511 MiB: use fewer rules whose ranges and prefixes cross, or that count"
     case .unknownInterface(let rule, let interface):
       return "rule \(rule) redirects to \(ValueTextError.excerpt(interface)), and there is no such interface"
     case .slotOutOfRange(let rule, let slot):

@@ -1,10 +1,10 @@
 import CSluiceABI
 import Rules
 
-/// One generation, ready for the program's tables: a `struct sluice_generation` (sluice_abi.h), its rules and its trees.
+/// One generation, ready for the program's tables: a `struct sluice_generation` (sluice_abi.h) and its trees.
 public struct CompiledGeneration: Hashable, Sendable {
-  /// In this machine's byte order. Everything in it is relative to its begin, which must lie on a multiple of
-  /// SLUICE_TABLES_HEADER_BYTES.
+  /// In this machine's byte order. It lies SLUICE_TABLES_HEADER_BYTES behind the begin of its half of the tables, from where
+  /// its indices count.
   public let words: [UInt64]
   public let generation: UInt64
   /// Entries of all rules, each counted once also where it is in several trees.
@@ -26,21 +26,16 @@ public struct CompiledGeneration: Hashable, Sendable {
 
   /// Builds the trees and proves their bounds.
   init(
-    header: GenerationHeader, rules: [sluice_rule], forest: Forest, entryCount: Int, ruleNames: [String]
+    header: GenerationHeader, forest: Forest, entryCount: Int, ruleNames: [String]
   ) throws(CompileError) {
-    precondition(rules.count == ruleNames.count)
     var generation = header.abiGeneration
-    generation.rule_count = UInt32(rules.count)
-    let headerWordCount = MemoryLayout<sluice_generation>.size / 8
-    var words = [UInt64](repeating: 0, count: headerWordCount)
-    for rule in rules {
-      words += [UInt64(rule.slot) | UInt64(rule.redirect_ifindex) << 32, UInt64(rule.action)]
-    }
-    features = forest.features
+    generation.rule_count = UInt32(ruleNames.count)
+    features = forest.features | (header.countRuleCount > 0 ? UInt8(SLUICE_FEATURE_COUNT.rawValue) : 0)
     generation.features = features
-    generation.slot_count = (rules.map(\.slot).max() ?? 0) + 1
+    // The header of its half first, so that indices count from the right place; it goes away at the end.
+    let headerWordCount = Int(SLUICE_TABLES_HEADER_BYTES) / 8
+    var words = [UInt64](repeating: 0, count: headerWordCount + MemoryLayout<sluice_generation>.size / 8)
     // A program that reads link words does so for every record.
-    while words.count % 4 != 0 { words.append(0) }
     let emptyLink = UInt64(words.count / 4)
     words += [0, 0, 0, 0]
     let ipv4 = CutTreeBuilder.build(forest.ipv4, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)
@@ -51,9 +46,12 @@ public struct CompiledGeneration: Hashable, Sendable {
     stepsMax = trees.map(\.stepsMax).max() ?? 0
     let pendingMax = trees.map(\.pendingMax).max() ?? 0
     let byteCount = words.count * 8
-    guard stepsMax <= Int(SLUICE_STEPS_MAX), pendingMax < Int(SLUICE_PENDING_SLOTS),
+    let perCall = Int(SLUICE_STEPS_PER_CALL)
+    let callsMax = (header.countRuleCount + 1) * ((stepsMax + perCall) / perCall + 1)
+    guard stepsMax <= Int(SLUICE_STEPS_MAX), callsMax <= Int(SLUICE_CALLS_MAX), pendingMax < Int(SLUICE_PENDING_SLOTS),
       byteCount <= CompiledGeneration.byteCountMax
-    else { throw .tooComplex(steps: stepsMax, pending: pendingMax, byteCount: byteCount) }
+    else { throw .tooComplex(steps: stepsMax, counting: header.countRuleCount, pending: pendingMax, byteCount: byteCount) }
+    words.removeFirst(headerWordCount)
     var span = words.mutableSpan
     var raw = span.mutableBytes
     raw.storeBytes(of: generation, as: sluice_generation.self)
@@ -65,7 +63,7 @@ public struct CompiledGeneration: Hashable, Sendable {
 
   /// Two generations fit into the largest tables beside each other.
   public static var byteCountMax: Int {
-    (Int(SLUICE_TABLES_BYTES_MAX) - Int(SLUICE_TABLES_HEADER_BYTES)) / 2 / 128 * 128
+    Int(SLUICE_TABLES_BYTES_MAX) / 2 - Int(SLUICE_TABLES_HEADER_BYTES)
   }
 }
 
@@ -75,11 +73,43 @@ struct GenerationHeader {
   var defaultAction: Fate
   var captureFallback: Fate
   var malformed: MalformedPolicy
+  /// Interface indices of redirects.
+  private(set) var targets: [UInt32] = []
+  private(set) var slotCount: UInt32 = 1
+  /// Rules that count and let packets go on.
+  private(set) var countRuleCount = 0
+
+  init(generation: UInt64, defaultAction: Fate, captureFallback: Fate, malformed: MalformedPolicy) {
+    self.generation = generation
+    self.defaultAction = defaultAction
+    self.captureFallback = captureFallback
+    self.malformed = malformed
+  }
+
+  /// The low half of the rule's label. Its target and slot are in the header from now on.
+  mutating func verdict(
+    of rule: Rule, slot: UInt32, interfaceIndex: (String) -> UInt32?
+  ) throws(CompileError) -> UInt32 {
+    guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(slot) else { throw .slotOutOfRange(rule: rule.name, slot: slot) }
+    slotCount = max(slotCount, slot + 1)
+    if rule.action == .count { countRuleCount += 1 }
+    var verdict = slot << UInt32(SLUICE_LABEL_SLOT) | UInt32(rule.action.abiAction) << UInt32(SLUICE_LABEL_ACTION)
+    guard let interface = rule.action.redirectInterface else { return verdict }
+    guard let index = interfaceIndex(interface) else {
+      throw .unknownInterface(rule: rule.name, interface: interface)
+    }
+    let target = targets.firstIndex(of: index) ?? targets.endIndex
+    precondition(target < Int(SLUICE_REDIRECT_TARGETS_MAX), "a valid rule set has no more targets")
+    if target == targets.endIndex { targets.append(index) }
+    verdict |= UInt32(target) << UInt32(SLUICE_LABEL_TARGET)
+    return verdict
+  }
 
   var abiGeneration: sluice_generation {
     var result = sluice_generation()
     result.abi_version = UInt32(SLUICE_ABI_VERSION)
     result.generation = generation
+    result.slot_count = slotCount
     result.default_action = defaultAction.abiAction
     result.capture_fallback = captureFallback.abiAction
     func action(_ index: Int) -> UInt8 { malformed.abiAction(at: index) }
@@ -87,6 +117,11 @@ struct GenerationHeader {
       action(0), action(1), action(2), action(3), action(4), action(5), action(6), action(7), action(8), action(9),
       action(10), action(11), action(12), action(13), action(14), action(15)
     )
+    withUnsafeMutableBytes(of: &result.targets) { bytes in
+      for (index, target) in targets.enumerated() {
+        unsafe bytes.storeBytes(of: target, toByteOffset: index * 4, as: UInt32.self)
+      }
+    }
     return result
   }
 }

@@ -60,15 +60,15 @@ struct CutRule {
   var high = InlineArray<3, UInt32>(repeating: UInt32(SLUICE_NO_PORT))
   /// Less is first; combinations of one rule share it. 0 is none.
   var priority: UInt32
-  /// Index of the rule in the generation.
-  var rule: UInt32
+  /// What the rule does: the low half of its label.
+  var verdict: UInt32
 
-  init(priority: UInt32, rule: UInt32) {
+  init(priority: UInt32, verdict: UInt32) {
     self.priority = priority
-    self.rule = rule
+    self.verdict = verdict
   }
 
-  var label: UInt64 { UInt64(priority) << 32 | UInt64(rule) }
+  var label: UInt64 { UInt64(priority) << 32 | UInt64(verdict) }
 
   var lowWord: UInt64 { word(low) }
   var guardedHighWord: UInt64 { word(high) | UInt64(SLUICE_LANE_GUARDS) }

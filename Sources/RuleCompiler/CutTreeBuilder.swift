@@ -109,12 +109,18 @@ struct CutTreeBuilder {
   private mutating func leaf(_ list: ArraySlice<Int32>) -> BuiltTree {
     let own = list.prefix(CutTreeBuilder.leafRecordsMax)
     let rest = list.dropFirst(CutTreeBuilder.leafRecordsMax)
-    let links = own.map { link(of: rules[Int($0)]) }
-    while image.count % layout.recordWordCount != 0 { image.append(0) }
-    let line = image.count / 8
+    let shorts = layout == .ipv4 ? own.compactMap { rules[Int($0)].shortRecord } : []
+    let isShort = shorts.count == own.count
+    let links = isShort ? [] : own.map { link(of: rules[Int($0)]) }
+    // A pair of short records in one line of the cache, where there is one.
+    let alignment = isShort ? (own.count > 1 ? 8 : 4) : layout.recordWordCount
+    while image.count % alignment != 0 { image.append(0) }
+    let place = image.count / 4
+    for record in shorts where isShort { image += [record.addresses, record.ports, record.header, record.label] }
     for (index, link) in zip(own, links) { appendRecord(rules[Int(index)], link: link) }
+    let type = isShort ? SLUICE_SLOT_SHORT_LEAF : SLUICE_SLOT_LEAF
     let leaf = BuiltTree(
-      slot: priority(of: own) | UInt64(SLUICE_SLOT_LEAF) << 42 | UInt64(own.count) << 27 | UInt64(line),
+      slot: priority(of: own) | UInt64(type) << 42 | UInt64(own.count) << 27 | UInt64(place),
       stepsMax: (own.count + CutTreeBuilder.recordsPerStep - 1) / CutTreeBuilder.recordsPerStep, pendingMax: 0)
     if rest.isEmpty { return leaf }
     let base = image.count + 1

@@ -334,21 +334,21 @@ extension Ternary {
   }
 
   /// Two halves of 32 bits.
-  fileprivate init(high: Ternary, low: Ternary) {
+  init(high: Ternary, low: Ternary) {
     self.init(value: high.value << 32 | low.value, mask: high.mask << 32 | low.mask)
   }
 }
 
 extension IPPrefix? {
   /// Of an IPv4 prefix, in the low half; nil is any.
-  fileprivate var ternary32: Ternary {
+  var ternary32: Ternary {
     guard let self else { return Ternary() }
     return Ternary(
       value: UInt64(truncatingIfNeeded: self.address.value), mask: UInt64(truncatingIfNeeded: self.mask))
   }
 
   /// Of an IPv6 prefix; nil is any.
-  fileprivate var ternary128: (high: Ternary, low: Ternary) {
+  var ternary128: (high: Ternary, low: Ternary) {
     guard let self else { return (Ternary(), Ternary()) }
     func half(_ shift: UInt128) -> Ternary {
       Ternary(

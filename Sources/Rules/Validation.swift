@@ -13,12 +13,13 @@ extension RuleSet {
     var targets: Set<String> = []
     var catchAll: Rule?
     var countRules = 0
+    firstIndexByName.reserveCapacity(rules.count)
     for (index, rule) in rules.prefix(Limits.rulesMax).enumerated() {
-      let path = "rules[\(index)]"
-      rule.validate(at: path, into: &issues)
+      func path() -> String { "rules[\(index)]" }
+      if !rule.isEvidentlyValid { rule.validate(at: path(), into: &issues) }
       if let first = firstIndexByName[rule.name] {
         issues.add(
-          .duplicateName, "\(path).name",
+          .duplicateName, "\(path()).name",
           "\"\(ValueTextError.excerpt(rule.name))\" is the name of rules[\(first)] too; a rule's counters belong to "
             + "its name, give it another")
       } else {
@@ -29,12 +30,12 @@ extension RuleSet {
         countRules += 1
         if countRules == Limits.countRulesMax + 1 {
           issues.add(
-            .tooManyCountRules, "\(path).action",
+            .tooManyCountRules, "\(path()).action",
             "a rule set has at most \(Limits.countRulesMax) rules that count and go on; every rule that decides counts too")
         }
       }
       if let catchAll {
-        issues.add(.unreachableRule, path, Self.unreachable(below: catchAll))
+        issues.add(.unreachableRule, path(), Self.unreachable(below: catchAll))
       } else if rule.decidesAll {
         catchAll = rule
       }
@@ -42,7 +43,7 @@ extension RuleSet {
         targets.count == Limits.redirectTargetsMax + 1
       {
         issues.add(
-          .tooManyRedirectTargets, "\(path).redirect_to",
+          .tooManyRedirectTargets, "\(path()).redirect_to",
           "a rule set redirects to at most \(Limits.redirectTargetsMax) interfaces")
       }
     }
@@ -75,13 +76,23 @@ extension RuleSet {
 }
 
 extension Rule {
-  fileprivate var decidesAll: Bool { isEnabled && action != .count && match == Match() }
+  fileprivate var decidesAll: Bool {
+    // Most rules have addresses: that is a quick no.
+    match.sources.isEmpty && match.destinations.isEmpty && isEnabled && action != .count && match == Match()
+  }
 
   /// Everything wrong or doubtful in the rule by itself. Paths begin with `path`, which may be empty.
   public func validate(at path: String = "") -> [ValidationIssue] {
     var issues = IssueCollector()
     validate(at: path, into: &issues)
     return issues.issues
+  }
+
+  /// Whether a quick look shows that there is nothing to say about the rule, as about most; where it doesn't,
+  /// ``validate(at:into:)`` tells.
+  var isEvidentlyValid: Bool {
+    tags.isEmpty && owner.isEmpty && comment.isEmpty && action.redirectInterface == nil && name != Rule.reservedName
+      && isValidName(name) && match.isEvidentlyValid
   }
 
   func validate(at path: String, into issues: inout IssueCollector) {
@@ -133,6 +144,34 @@ extension Rule {
 }
 
 extension Match {
+  /// Of ordinary rules: no more than one element in a list, nothing negated, one family, no rare field.
+  fileprivate var isEvidentlyValid: Bool {
+    guard isPlain else { return false }
+    if let source = sources.elements.first, let destination = destinations.elements.first,
+      source.family != destination.family
+    {
+      return false
+    }
+    guard let number = protocols.elements.first else {
+      return sourcePorts.isEmpty && destinationPorts.isEmpty && tcpFlags.isEmpty
+    }
+    if number == .tcp { return true }
+    guard tcpFlags.isEmpty else { return false }
+    if number == .udp { return true }
+    return sourcePorts.isEmpty && destinationPorts.isEmpty && number != .icmp && number != .icmpv6
+      && !number.isIPv6Extension
+  }
+
+  /// Whether it has at most one prefix, port range, protocol and test of TCP flags, each, not negated, and nothing else.
+  public var isPlain: Bool {
+    func isPlain<Element>(_ condition: Condition<Element>) -> Bool {
+      condition.elements.count <= 1 && (!condition.isNegated || condition.elements.isEmpty)
+    }
+    return isPlain(sources) && isPlain(destinations) && isPlain(protocols) && isPlain(sourcePorts)
+      && isPlain(destinationPorts) && isPlain(tcpFlags) && numbers.isEmpty && interfaces.elements.isEmpty
+      && sourceMACs.elements.isEmpty && destinationMACs.elements.isEmpty && fragments.elements.isEmpty && hasOptions == nil
+  }
+
   func validate(at path: String, into issues: inout IssueCollector) {
     for condition in conditions { checkElements(condition, at: "\(path).\(condition.field)", into: &issues) }
     for (field, condition) in numbers {

@@ -25,7 +25,8 @@ public final class ClassificationProbe {
   public init(_ generation: UnsafeRawBufferPointer) throws(ProgramError) {
     let shape = ProgramShape(for: generation)
     let object = try ProgramObject(
-      PackageResources.sluice_probe_bpf_o, programName: "sluice_probe", constants: shape.constants())
+      PackageResources.sluice_probe_bpf_o, programName: "sluice_probe",
+      constants: shape.constants(zeroesStack: !ProgramLoader.kernelTakesUnwrittenStack))
     try shape.size(object)
     try object.load()
     recorder = try object.program(named: "sluice_record")

@@ -11,7 +11,7 @@ struct ProgramShape: Hashable {
 
   static let allFeatures = UInt8(
     SLUICE_FEATURE_HEADER.rawValue | SLUICE_FEATURE_TCP_FLAGS.rawValue | SLUICE_FEATURE_VLAN.rawValue
-      | SLUICE_FEATURE_LINK.rawValue)
+      | SLUICE_FEATURE_LINK.rawValue | SLUICE_FEATURE_COUNT.rawValue)
 
   init(tablesByteCount: Int, features: UInt8, slotCount: UInt32) {
     self.tablesByteCount = tablesByteCount
@@ -34,10 +34,12 @@ struct ProgramShape: Hashable {
   }
 
   /// What the object is told before it is loaded.
-  func constants(frags: Bool = false, recordsDecisions: Bool = false) -> sluice_constants {
-    sluice_constants(
-      has_frags: frags ? 1 : 0, record_decisions: recordsDecisions ? 1 : 0, tables_mask: UInt32(tablesByteCount - 1),
-      features: UInt32(features))
+  func constants(frags: Bool = false, recordsDecisions: Bool = false, zeroesStack: Bool) -> sluice_constants {
+    let half = UInt64(tablesByteCount / 2)
+    return sluice_constants(
+      has_frags: frags ? 1 : 0, record_decisions: recordsDecisions ? 1 : 0, features: UInt32(features),
+      zeroes_stack: zeroesStack ? 1 : 0, half: half, mask_8: half - 8, mask_32: half - 32,
+      mask_64: half - 64, mask_128: half - 128)
   }
 
   /// Sizes the maps of an object that is not yet loaded.

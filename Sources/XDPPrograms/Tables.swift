@@ -12,7 +12,7 @@ struct Tables: ~Copyable {
   let generationByteCountMax: Int
   private let region: MappedRegion
   /// Where generations may begin.
-  private let halves: (UInt64, UInt64)
+  private let places: (UInt64, UInt64)
   /// Runs until no packet reads the generation before the live one any more.
   private var gracePeriod: PinnedThread?
 
@@ -20,7 +20,7 @@ struct Tables: ~Copyable {
 
   /// The size of tables for generations of so many bytes: a power of two.
   static func byteCount(forGenerationOf byteCount: Int) -> Int {
-    let needed = headerByteCount + 2 * ((byteCount + headerByteCount - 1) / headerByteCount * headerByteCount)
+    let needed = 2 * (headerByteCount + byteCount)
     var size = Int(SLUICE_TABLES_BYTES_MIN)
     while size < needed { size *= 2 }
     return size
@@ -34,9 +34,9 @@ struct Tables: ~Copyable {
     } catch {
       throw .system(error)
     }
-    let unit = Tables.headerByteCount
-    generationByteCountMax = (byteCount - unit) / 2 / unit * unit
-    halves = (UInt64(unit), UInt64(unit + generationByteCountMax))
+    let headerByteCount = Tables.headerByteCount
+    generationByteCountMax = byteCount / 2 - headerByteCount
+    places = (UInt64(headerByteCount), UInt64(byteCount / 2 + headerByteCount))
     self.byteCount = byteCount
     self.map = map
   }
@@ -59,7 +59,7 @@ struct Tables: ~Copyable {
   mutating func publish(_ generation: UnsafeRawBufferPointer) {
     precondition(generation.count <= generationByteCountMax, "the tables were made for smaller generations")
     let current = live.pointee.load(ordering: .relaxed)
-    let next = current == halves.0 ? halves.1 : halves.0
+    let next = current == places.0 ? places.1 : places.0
     waitForGracePeriod()  // packets that began before the last swap may still read this half
     let place = UnsafeMutableRawBufferPointer(start: region.base + Int(next), count: generationByteCountMax)
     place.copyMemory(from: generation)

@@ -9,8 +9,8 @@ struct TableInterpreter {
 
   struct Outcome: Hashable {
     var action: UInt8
-    /// Index of the rule; nil for the default action and malformed packets.
-    var rule: Int?
+    /// Counter slot of the rule; nil for the default action and malformed packets.
+    var slot: UInt32?
     var countedSlots: [UInt32] = []
   }
 
@@ -22,14 +22,17 @@ struct TableInterpreter {
 
   private(set) var cost = Cost()
 
-  init(compiled: CompiledGeneration) { self.compiled = compiled }
+  /// Of the half of the tables that the generation is in.
+  private let words: [UInt64]
+  private static let none = UInt64(SLUICE_LABEL_NONE)
+
+  init(compiled: CompiledGeneration) {
+    self.compiled = compiled
+    words = Array(repeating: 0, count: Int(SLUICE_TABLES_HEADER_BYTES) / 8) + compiled.words
+  }
 
   var header: sluice_generation {
     compiled.withUnsafeBytes { unsafe $0.loadUnaligned(as: sluice_generation.self) }
-  }
-
-  func rule(_ index: Int) -> sluice_rule {
-    compiled.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 64 + 16 * index, as: sluice_rule.self) }
   }
 
   func malformedAction(_ index: Int) -> UInt8 {
@@ -63,15 +66,15 @@ struct TableInterpreter {
     var label: UInt64 = 0
     while true {
       label = find(key, root, after: label, isIPv6: isIPv6)
-      if label == .max { return outcome }
-      let index = Int(label & 0xffff_ffff)
-      let rule = rule(index)
-      if UInt32(rule.action) != SLUICE_ACTION_COUNT.rawValue {
-        outcome.action = rule.action
-        outcome.rule = index
+      if label == TableInterpreter.none { return outcome }
+      let action = UInt8(label >> UInt64(SLUICE_LABEL_ACTION) & 7)
+      let slot = UInt32(label & UInt64(SLUICE_SLOTS_MAX - 1))
+      if UInt32(action) != SLUICE_ACTION_COUNT.rawValue {
+        outcome.action = action
+        outcome.slot = slot
         return outcome
       }
-      outcome.countedSlots.append(rule.slot)
+      outcome.countedSlots.append(slot)
     }
   }
 
@@ -105,9 +108,9 @@ struct TableInterpreter {
   private func low(_ value: UInt128) -> UInt64 { UInt64(truncatingIfNeeded: value) }
 
   private mutating func find(_ key: [UInt64], _ root: UInt64, after: UInt64, isIPv6: Bool) -> UInt64 {
-    let words = compiled.words
-    var best = UInt64.max
-    var pending = [0]
+    let words = self.words
+    var best = TableInterpreter.none
+    var pending: [UInt64] = [0]
     var current = root
     cost = Cost()
     while true {
@@ -116,27 +119,29 @@ struct TableInterpreter {
       let index = Int(current & 0x7ff_ffff)
       var goesOn = false
       if type == UInt64(SLUICE_SLOT_CUT) {
-        if current & UInt64(SLUICE_SLOT_RESIDUAL) != 0 { pending.append(index - 1) }
+        if current & UInt64(SLUICE_SLOT_RESIDUAL) != 0 { pending.append(words[index - 1]) }
         cost.pendingMax = max(cost.pendingMax, pending.count - 1)
         let bits = key[Int(current >> 27 & 7)] >> (current >> 30 & 63) & ((1 << (current >> 36 & 31)) - 1)
         current = words[index + Int(bits)]
-        goesOn = current >> 48 <= best >> 48 && current >> 42 & 7 != 0
-      } else if type == UInt64(SLUICE_SLOT_LEAF) {
+        goesOn = current >> 48 <= best >> 48
+      } else if type != 0 {
         let count = Int(current >> 27 & 0xff)
-        let size = isIPv6 ? 16 : 8
-        let found = (0..<min(count, 4)).lazy.map { index * 8 + $0 * size }
-          .first { matches(key, $0, after, isIPv6) }
+        let isShort = type == UInt64(SLUICE_SLOT_SHORT_LEAF)
+        let size = isIPv6 ? 16 : isShort ? 4 : 8
+        let found = (0..<min(count, 4)).lazy.map { index * 4 + $0 * size }
+          .first { isShort ? matchesShort(key, $0, after) : matches(key, $0, after, isIPv6) }
         if let found {
-          best = min(best, words[found + 6])
+          best = min(best, words[found + (isShort ? 3 : 6)])
         } else if count > 4 {
-          current = (current & ~(0x7_ffff_ffff)) | UInt64(count - 4) << 27 | UInt64(index + 4 * size / 8)
+          current = (current & ~(0x7_ffff_ffff)) | UInt64(count - 4) << 27 | UInt64(index + size)
           goesOn = true
         }
       }
       if goesOn { continue }
-      guard let next = pending.popLast(), next != 0 else { return best }
-      current = words[next]
-      if current >> 48 > best >> 48 { current = 0 }
+      repeat {
+        guard let next = pending.popLast(), next != 0 else { return best }
+        current = next
+      } while current >> 48 > best >> 48
     }
   }
 
@@ -146,13 +151,23 @@ struct TableInterpreter {
 
   private func matchesLink(_ key: [UInt64], _ record: Int) -> Bool {
     guard header.features & UInt8(SLUICE_FEATURE_LINK.rawValue) != 0 else { return true }
-    let words = compiled.words
     let link = Int(words[record + 7]) * 4
     return (key[6] ^ words[link]) & words[link + 1] == 0 && (key[7] ^ words[link + 2]) & words[link + 3] == 0
   }
 
+  private func matchesShort(_ key: [UInt64], _ record: Int, _ after: UInt64) -> Bool {
+    let addresses = key[0] ^ words[record]
+    let asked = words[record + 2]
+    let ports = (0..<2).map { words[record + 1] >> UInt64(32 * $0) & 0xffff_ffff }
+    let shows = [key[1] & 0x1f_ffff, key[1] >> 21 & 0x1f_ffff]
+    let header =
+      key[2] & 0xffff | (key[2] >> UInt64(SLUICE_HEADER_FRAGMENT) & 31) << 16 | (shows[0] > 0xffff ? 1 << 21 : 0)
+    return words[record + 3] >> 32 > after >> 32 && (addresses >> 32) >> (asked >> 48 & 63) == 0
+      && (addresses & 0xffff_ffff) >> (asked >> 54 & 63) == 0 && (header ^ asked) & (asked >> 24) & 0xff_ffff == 0
+      && (0..<2).allSatisfy { shows[$0] > 0xffff || (ports[$0] & 0xffff...ports[$0] >> 16).contains(shows[$0]) }
+  }
+
   private func matchesAlone(_ key: [UInt64], _ record: Int, _ after: UInt64, _ isIPv6: Bool) -> Bool {
-    let words = compiled.words
     func agrees(_ word: Int, _ offset: Int) -> Bool {
       (key[word] ^ words[record + offset]) & words[record + offset + 1] == 0
     }

@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define SLUICE_ABI_VERSION 4
+#define SLUICE_ABI_VERSION 5
 
 /*
  * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
@@ -19,6 +19,12 @@
  */
 #define SLUICE_STEPS_MAX 1024
 #define SLUICE_PENDING_SLOTS 16
+/*
+ * Steps of one call of a walk function, most walks need one call; and how often the calls that a packet needs go round: once
+ * each, and once for each rule that it passes because that only counts.
+ */
+#define SLUICE_STEPS_PER_CALL 16
+#define SLUICE_CALLS_MAX 2048
 /* Rules with the action `count` in one rule set: a packet can pass every one of them. */
 #define SLUICE_COUNT_RULES_MAX 255
 /* Bytes of an interface's tables: powers of two. */
@@ -113,17 +119,18 @@ struct sluice_counter {
  * Tables: words of 64 bits in an array that user space has mapped. The header takes SLUICE_TABLES_HEADER_BYTES; its first
  * word is the byte offset of the live generation, a multiple of that size, 0 while there is none.
  *
- * A generation is a struct sluice_generation, then the struct sluice_rule of its rules, then trees. All indices in it
- * count words from its begin.
+ * A generation is a struct sluice_generation, then trees. There are two places for one: each half of the tables has one behind
+ * its header. All indices in a generation count words from the begin of its half.
  */
 #define SLUICE_TABLES_HEADER_BYTES 128
 
 /* What a slot of a tree is, bits 42 ... 44. A slot that is 0 there is empty. */
-#define SLUICE_SLOT_LEAF 1 /* bits 0 ... 26: word index of the first record / 8, 27 ... 34: count */
+#define SLUICE_SLOT_LEAF 1 /* bits 0 ... 26: word index of the first record / 4, 27 ... 34: count */
 #define SLUICE_SLOT_CUT 2 /* bits 0 ... 26: word index of child 0, 27 ... 29: word of the key, 30 ... 35: shift, 36 ... 40: bits */
+#define SLUICE_SLOT_SHORT_LEAF 3 /* as a leaf, of short records; only where addresses are of IPv4 */
 /* In a cut: the word before child 0 is the slot of the residual subtree. */
 #define SLUICE_SLOT_RESIDUAL (1ULL << 41)
-/* Bits 48 ... 63 of a slot: the top bits of the best priority below it; this for an empty one. */
+/* Bits 48 ... 63 of a slot: at most the top bits of the best priority below it; this for an empty one. */
 #define SLUICE_SLOT_EMPTY (0xffffULL << 48)
 
 /* Records of a leaf at most. */
@@ -136,9 +143,16 @@ struct sluice_counter {
 #define SLUICE_LANE_BITS 21
 #define SLUICE_LANE_GUARDS 0x4000020000100000ULL
 
-/* Label: priority << 32 | index of the rule. Less is better; priorities are greater than 0. */
-#define SLUICE_LABEL_NONE 0xffffffffffffffffULL
-#define SLUICE_LABEL_BROKEN 0xfffffffffffffffeULL
+/*
+ * Label: priority << 32 | what the rule does. Less is better; priorities are greater than 0, their top half is below that of
+ * an empty slot and of SLUICE_LABEL_NONE at most.
+ */
+#define SLUICE_LABEL_SLOT 0 /* 17 bits: counter slot, 1 ..< SLUICE_SLOTS_MAX */
+#define SLUICE_LABEL_ACTION 20 /* 3 bits: enum sluice_action */
+#define SLUICE_LABEL_TARGET 24 /* 6 bits: of SLUICE_ACTION_REDIRECT, index into the generation's targets */
+#define SLUICE_LABEL_NONE 0xfffeffffffffffffULL
+#define SLUICE_LABEL_BROKEN 0xfffefffffffffffeULL
+#define SLUICE_PRIORITY_MAX 0xfffe0000u
 
 /*
  * The header word: bit of each field's begin. What the packet doesn't show is 0, and so is what the program was not loaded
@@ -172,6 +186,7 @@ enum sluice_feature {
 	SLUICE_FEATURE_TCP_FLAGS = 2,
 	SLUICE_FEATURE_VLAN = 4,
 	SLUICE_FEATURE_LINK = 8, /* words 6 and 7 */
+	SLUICE_FEATURE_COUNT = 16, /* rules that count and let the packet go on */
 };
 
 /* Matches where `(key ^ value) & mask` is 0. Bits of the value outside of the mask are 0. */
@@ -180,7 +195,7 @@ struct sluice_ternary {
 	__u64 mask;
 };
 
-/* Key: 0 source << 32 | destination, 1 lanes, 2 header. Also for packets that are no IP, whose addresses are 0. */
+/* Key: 0 source << 32 | destination, 1 lanes, 2 header; 3 and 4 are the program's own. Also for packets that are no IP, whose addresses are 0. */
 struct sluice_record_ipv4 {
 	struct sluice_ternary addresses;
 	__u64 low; /* lanes */
@@ -189,6 +204,27 @@ struct sluice_record_ipv4 {
 	__u64 label;
 	__u64 link; /* word index / 4 of a struct sluice_record_link; read where the program has SLUICE_FEATURE_LINK */
 };
+
+/*
+ * The record of a rule that asks for prefixes, ports, and what the short header shows, which are most rules. Half the size
+ * is half the cache: that counts more than the arithmetic.
+ */
+struct sluice_short_ipv4 {
+	__u64 addresses;
+	__u64 ports; /* from the low end, 16 bits each: source from, source to, destination from, destination to */
+	/* 24 bits value, 24 mask, 6 low bits of the source that are any, 6 of the destination. */
+	__u64 header;
+	__u64 label;
+};
+
+/* The short header: the low 16 bits of the header word, five from SLUICE_HEADER_FRAGMENT on, and this. */
+#define SLUICE_SHORT_FRAGMENT 16
+#define SLUICE_SHORT_NO_PORTS 21 /* the packet shows no ports, nor a type and code */
+#define SLUICE_SHORT_HEADER_BITS 24
+#define SLUICE_SHORT_SOURCE_SHIFT 48
+#define SLUICE_SHORT_DESTINATION_SHIFT 54
+/* Guards of the ports' comparison, which are in lanes of 32 bits for it. */
+#define SLUICE_SHORT_GUARDS 0x8000000080000000ULL
 
 /* Key: 0 and 2 source, 1 and 3 destination, high half first, in host order; 4 lanes, 5 header. */
 struct sluice_record_ipv6 {
@@ -210,14 +246,6 @@ struct sluice_record_link {
 	struct sluice_ternary source;
 };
 
-/* A rule's record, by its index in the generation. */
-struct sluice_rule {
-	__u32 slot; /* counter slot, 1 ..< SLUICE_SLOTS_MAX */
-	__u32 redirect_ifindex; /* for SLUICE_ACTION_REDIRECT: key in the devmap */
-	__u8 action; /* enum sluice_action */
-	__u8 reserved[7];
-};
-
 enum sluice_tree {
 	SLUICE_TREE_IPV4 = 0,
 	SLUICE_TREE_IPV6 = 1,
@@ -237,6 +265,7 @@ struct sluice_generation {
 	__u8 reserved;
 	__u32 slot_count; /* above the highest slot of its rules: the program must have at least so many counters */
 	__u8 malformed_action[16]; /* pass or drop, by enum sluice_malformed */
+	__u32 targets[SLUICE_REDIRECT_TARGETS_MAX]; /* interface indices: keys in the devmap */
 };
 
 /*
@@ -268,126 +297,27 @@ struct sluice_constants {
 	__u32 has_frags;
 	/* The self-test instance: writes each decision to the map `decision`. Never set in an attached program. */
 	__u32 record_decisions;
-	/* Bytes of the tables less 1: keeps every index inside them. */
-	__u32 tables_mask;
 	/* enum sluice_feature: what is read from packets. */
 	__u32 features;
-};
-
-/*
- * Live frames. Longest: a page less what the kernel puts into it (net/bpf/test_run.c), 3408 bytes on 6.18 and x86-64;
- * what does not fit fails and is counted. Their memory ends with so many bytes that no frame begins in.
- */
-#define SLUICE_LIVE_FRAME_BYTES 3400
-#define SLUICE_LIVE_SLACK 4096
-
-/* The transmitter's, as struct sluice_constants. */
-struct sluice_transmit_constants {
-	__u32 byte_count; /* of frames, without the slack */
-};
-
-#define SLUICE_TRANSMIT_QUEUE_ENTRIES 8192
-#define SLUICE_TRANSMIT_PORTS_MAX 64
-
-/* What the transmitter and user space share, in `.bss`. */
-struct sluice_transmit {
-	__u32 consumed; /* descriptors the program has taken, wrapping; the next is at its remainder */
-	__u32 reserved[15];
-	__u64 redirected; /* handed to the port's interface, which may still drop them */
-	__u64 failed; /* could not be built, or the port is gone */
-	__u64 reserved2[6];
-	__u64 queue[SLUICE_TRANSMIT_QUEUE_ENTRIES]; /* address:32 | length:16 | port:16, from the low end */
-};
-
-/* The traffic generator's, as struct sluice_constants. */
-struct sluice_generator_constants {
-	__u32 byte_count; /* of frames, without the slack */
-	__u32 frame_count;
-	__u32 stamp_offset; /* where struct sluice_stamp is written into each frame */
-	__u32 has_stamp; /* boolean */
-	__u32 stream; /* in its stamps: below SLUICE_STREAMS_MAX */
-};
-
-/* What the traffic generator counts, in `.bss`. */
-struct sluice_generator_state {
-	__u32 next; /* frame to send */
-	__u32 sequence; /* of the next stamp */
-	__u64 redirected; /* handed to the output interface, which may still drop them */
-	__u64 failed; /* could not be built */
-};
-
-#define SLUICE_GENERATOR_FRAMES_MAX 65536
-
-/* In a frame, at any offset: numbers in host order. */
-#define SLUICE_STAMP_MAGIC 0x706d7400u
-#define SLUICE_STREAMS_MAX 256
-struct sluice_stamp {
-	__u32 magic; /* SLUICE_STAMP_MAGIC + stream */
-	__u32 sequence; /* counts the frames of the stream, wrapping */
-	__u64 timestamp; /* CLOCK_MONOTONIC, nanoseconds, when the frame was built */
-};
-
-/* The traffic sink's, as struct sluice_constants. */
-struct sluice_sink_constants {
-	__u32 stamp_offset;
-	__u32 has_stamp; /* boolean */
-	__u32 passes; /* boolean: to the stack instead of nowhere */
-};
-
-/* Latency buckets that hold any 64-bit value. */
-#define SLUICE_LATENCY_BUCKETS 1920
-
-/* What one CPU counts in the traffic sink; the last four are about stamped frames. */
-struct sluice_sink_counters {
-	__u64 packets;
-	__u64 bytes;
-	__u64 unstamped; /* stamps are measured, and the frame has none */
-	__u64 stamped;
-	__u64 latency_sum; /* nanoseconds */
-	__u64 latency_least;
-	__u64 latency_greatest;
-};
-
-/* One stream at the traffic sink, on a cache line of its own. */
-struct sluice_stream {
-	__u64 missing; /* sequence numbers skipped; those that come after all are in `late` too */
-	__u64 late; /* behind a frame that was sent after them */
-	__u32 next_sequence;
-	__u32 is_known; /* boolean: a frame of it came */
-	__u64 reserved[5];
+	/* The kernel's verifier (before 6.3) wants the program to write all of its stack that it may read. */
+	__u32 zeroes_stack;
+	/* Bytes of one half of the tables, a power of two. */
+	__u64 half;
+	/* The same less 8, 32, 64 and 128: keep accesses of so many bytes inside the half. */
+	__u64 mask_8, mask_32, mask_64, mask_128;
 };
 
 _Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv4) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv6) == 128, "ABI");
 _Static_assert(sizeof(struct sluice_record_link) == 32, "ABI");
-_Static_assert(sizeof(struct sluice_rule) == 16, "ABI");
-_Static_assert(sizeof(struct sluice_generation) == 64, "ABI");
+_Static_assert(sizeof(struct sluice_short_ipv4) == 32, "ABI");
+_Static_assert(sizeof(struct sluice_generation) == 320, "ABI");
+_Static_assert(sizeof(struct sluice_constants) == 56, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_path) == 8, "ABI");
 _Static_assert(sizeof(struct sluice_decision) == 24, "ABI");
-_Static_assert(sizeof(struct sluice_stamp) == 16, "ABI");
-_Static_assert(sizeof(struct sluice_stream) == 64, "ABI");
-_Static_assert(__builtin_offsetof(struct sluice_transmit, queue) == 128, "ABI");
 
-/* Packets that one run of sluice_probe classifies over and over: a power of two. */
-#define SLUICE_SAMPLES_MAX 65536
-#define SLUICE_SAMPLE_BYTES 128
-
-/* How a sample begins. */
-struct sluice_sample {
-	__u32 action; /* enum sluice_action: what the last run came to */
-	__u32 slot;
-	__u32 malformed; /* enum sluice_malformed: then it is not classified */
-	__u32 frame_bytes;
-};
-
-/* What the next run does: `count` samples from `first` on, after `mask` + 1 of them again from there. */
-struct sluice_probe {
-	__u32 first;
-	__u32 mask;
-	__u32 count;
-	__u32 is_empty; /* boolean: all but classifying and counting */
-};
+#include "sluice_traffic_abi.h"
 
 #endif

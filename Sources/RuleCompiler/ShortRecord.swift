@@ -1,0 +1,44 @@
+import CSluiceABI
+
+extension CutRule {
+  /// As a `struct sluice_short_ipv4`, in a tree of the IPv4 form; nil where it asks for more than such a record can say.
+  var shortRecord: sluice_short_ipv4? {
+    let addresses = ternaries[0]
+    let header = ternaries[1]
+    guard ternaries[2].mask | ternaries[3].mask == 0, low[2] == 0, high[2] == UInt32(SLUICE_NO_PORT),
+      let source = UInt32(truncatingIfNeeded: addresses.mask >> 32).anyLowBits,
+      let destination = UInt32(truncatingIfNeeded: addresses.mask).anyLowBits,
+      header.mask & ~CutRule.shortHeaderMask == 0
+    else { return nil }
+    var asked = Ternary(value: CutRule.short(header.value), mask: CutRule.short(header.mask))
+    var ports: UInt64 = 0
+    for lane in 0..<2 {
+      // From 0 on, and no end: a packet without ports matches too.
+      let asksForPorts = high[lane] != UInt32(SLUICE_NO_PORT)
+      if asksForPorts { asked.mask |= 1 << UInt64(SLUICE_SHORT_NO_PORTS) }
+      guard asksForPorts || low[lane] == 0 else { return nil }
+      let high = UInt64(min(high[lane], 0xffff))
+      ports |= (UInt64(low[lane]) | high << 16) << UInt64(32 * lane)
+    }
+    return sluice_short_ipv4(
+      addresses: addresses.value, ports: ports,
+      header: asked.value | asked.mask << UInt64(SLUICE_SHORT_HEADER_BITS)
+        | source << UInt64(SLUICE_SHORT_SOURCE_SHIFT) | destination << UInt64(SLUICE_SHORT_DESTINATION_SHIFT),
+      label: label)
+  }
+
+  private static let shortHeaderMask: UInt64 = 0xffff | 31 << UInt64(SLUICE_HEADER_FRAGMENT)
+
+  /// Of the header word, what the short one shows.
+  private static func short(_ word: UInt64) -> UInt64 {
+    word & 0xffff | (word >> UInt64(SLUICE_HEADER_FRAGMENT) & 31) << UInt64(SLUICE_SHORT_FRAGMENT)
+  }
+}
+
+extension UInt32 {
+  /// How many bits a prefix's mask leaves free; nil: it is no prefix's.
+  fileprivate var anyLowBits: UInt64? {
+    let free = trailingZeroBitCount
+    return free == 32 || self == .max << UInt32(free) ? UInt64(free) : nil
+  }
+}
