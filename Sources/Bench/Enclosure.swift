@@ -38,7 +38,7 @@ public enum Enclosure {
       """
       mount -t sysfs sysfs /sys
       mount -t bpf bpf /sys/fs/bpf
-      mount -t tmpfs tmpfs \(folder)
+      mount -t tmpfs -o huge=always tmpfs \(folder) 2>/dev/null || mount -t tmpfs tmpfs \(folder)
       ip link set lo up
       [ ! -e /proc/self/autogroup ] || echo -20 >/proc/self/autogroup
       """)

@@ -17,7 +17,7 @@ extension Subject {
     let slots = Dictionary(uniqueKeysWithValues: ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) })
     let generation = try compile(
       ruleSet, slots: { slots[$0] ?? 0 }, interfaceIndex: { _ in nil }, generation: 2, captureFallback: .drop)
-    try generation.withUnsafeBytes { try program.publish($0, redirectTargets: []) }
+    try OwnProgram.replaceRules(of: program, by: generation)
     tell("\(appliedText) \(SystemClock.monotonicNanoseconds() - start)")
     tell(readyText)
     StopFlag.wait()

@@ -22,6 +22,11 @@ enum OwnProgram {
     return program
   }
 
+  /// Rules that take the place of those it decides by, with slots of their own.
+  static func replaceRules(of program: InterfaceProgram, by generation: CompiledGeneration) throws {
+    try generation.withUnsafeBytes { try program.publish($0, redirectTargets: []) }
+  }
+
   /// Every packet to user space.
   static let captureAll = [Rule(name: "all", action: .capture)]
 }

@@ -54,7 +54,7 @@ final class CaptureFiles: CaptureSink {
     return fileRoom < size ? .limit(.fileFull) : .isThere
   }
 
-  func write(_ blocks: RawSpan, packets: UInt64) throws(SystemError) {
+  func write(_ blocks: borrowing GatherList, packets: UInt64) throws(SystemError) {
     var kept = packets
     defer {
       written += kept

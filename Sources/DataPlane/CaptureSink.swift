@@ -14,7 +14,7 @@ protocol CaptureSink: AnyObject {
   /// Prepares for a block that is larger than ``room``.
   func makeRoom(for byteCount: Int, _ statistics: () -> CaptureStatistics) throws(SystemError) -> CaptureRoom
   /// Takes whole blocks, at most ``room`` bytes. After an error ``written`` says how many packets were kept.
-  func write(_ blocks: RawSpan, packets: UInt64) throws(SystemError)
+  func write(_ blocks: borrowing GatherList, packets: UInt64) throws(SystemError)
   /// There is nothing to do: now is the time for what is not packets.
   func idle(_ statistics: () -> CaptureStatistics) throws(SystemError)
   /// Between two calls of ``idle(_:)``, at most; negative: any time.

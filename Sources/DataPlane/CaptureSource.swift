@@ -5,6 +5,9 @@ public protocol CaptureSource: AnyObject, Sendable {
   /// The receive queue that the packets come from, for their records.
   var captureQueue: UInt32 { get }
 
+  /// Lends frames with large packets to a capture; nil: they are copied.
+  var frameLender: FrameLender? { get }
+
   /// Hangs a capture's ring into the packet thread, which uses it from its next batch on.
   func attach(_ ring: RecordRing) -> TapBoard.Attachment
 

@@ -41,8 +41,8 @@ final class CaptureStreamSink: CaptureSink {
     return stream.room < size ? .later : .isThere
   }
 
-  func write(_ blocks: RawSpan, packets: UInt64) {
-    put([UInt8](copying: blocks))
+  func write(_ blocks: borrowing GatherList, packets: UInt64) {
+    put(blocks.bytes)
     written += packets
   }
 

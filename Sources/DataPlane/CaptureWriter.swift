@@ -59,7 +59,7 @@ final class CaptureWriter: @unchecked Sendable {
           admission: RecordAdmission(
             slots: request.slots, sampleEvery: request.sampleEvery, snapByteCount: request.effectiveSnapByteCount),
           options: names.options, queue: workers.count > 1 ? worker.captureQueue : nil,
-          timeOffset: SystemClock.realtimeOffsetNanoseconds(), wake: wake)
+          timeOffset: SystemClock.realtimeOffsetNanoseconds(), lender: worker.frameLender, wake: wake)
         lanes.append(Lane(ring: ring, source: worker))
       }
       // Last of what can fail: no file is left behind.
@@ -253,7 +253,7 @@ final class CaptureWriter: @unchecked Sendable {
     return take(from: ring)
   }
 
-  private func write(_ blocks: RawSpan, _ packets: UInt64) {
+  private func write(_ blocks: borrowing GatherList, _ packets: UInt64) {
     let before = sink.written
     do throws(SystemError) {
       try sink.write(blocks, packets: packets)

@@ -136,24 +136,17 @@ public struct Sampler: PacketStage, ~Copyable {
   }
 }
 
-/// What becomes of the packets that rules capture on a wire while nobody captures.
-public enum CaptureFallback: Hashable, Sendable {
-  /// They go on to the other side.
-  case pass
-  case drop
-}
-
 /// Offers what rules capture on a wire to the captures that run on the side it came from, and keeps it from the other.
 public struct WireCapture: PacketStage, ~Copyable {
   public var first = Taps()
   public var second = Taps()
-  @usableFromInline let fallback: CaptureFallback
+  @usableFromInline let passesUncaptured: Bool
   /// Packets of the present batch, which comes from one side.
   public var captured: UInt64 = 0
   public var passed: UInt64 = 0
   public var dropped: UInt64 = 0
 
-  public init(fallback: CaptureFallback) { self.fallback = fallback }
+  public init(fallback: CaptureFallback) { passesUncaptured = fallback == .pass }
 
   @inlinable public mutating func process(_ packet: inout MutableRawSpan, _ context: inout PacketContext) -> Verdict {
     if let verdict = verdictWithoutCapture(context) { return verdict }
@@ -184,7 +177,7 @@ public struct WireCapture: PacketStage, ~Copyable {
   @inlinable mutating func verdictWithoutCapture(_ context: PacketContext) -> Verdict? {
     if !context.isCaptured { return .proceed }
     guard context.side == 0 ? first.isEmpty : second.isEmpty else { return nil }
-    if fallback == .pass {
+    if passesUncaptured {
       passed &+= 1
       return .proceed
     }
@@ -220,6 +213,9 @@ struct PipelineEntry: FrameHandler, ~Copyable {
     _ = pipeline.process(&packet, &context)
   }
 
+  @inline(__always)
+  mutating func keepsFrame() -> Bool { pipeline.second.taps.takeLent() }
+
   // Long packets are rare, and the code for them apart leaves that for the others small.
   @inline(never)
   mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, followedBy rest: FollowingBuffers) {
@@ -242,9 +238,15 @@ struct QueueState: ~Copyable {
   var socket: XDPSocket
   var pool: FramePool
   var entry = PipelineEntry()
+  /// Of frames whose packets a capture's writer has.
+  var loan: FrameLoan?
 
-  /// The frames are where the books say. Between batches all that are not in the pool are with the kernel.
-  var areFramesConserved: Bool { socket.frames(pool: pool).areConserved }
+  /// The frames are where the books say. Between batches all that are neither in the pool nor lent are with the kernel.
+  var areFramesConserved: Bool {
+    var counts = socket.frames(pool: pool)
+    counts.held = loan?.count ?? 0
+    return counts.areConserved
+  }
 }
 
 /// Takes up to `limit` packets from the receive ring through the pipeline and their frames back to the pool.

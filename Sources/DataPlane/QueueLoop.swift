@@ -7,16 +7,23 @@ enum QueueLoop {
   /// Builds everything on this thread, reports, runs until told to stop, drains.
   static func run(
     _ configuration: QueueConfiguration, _ shared: QueueShared,
-    _ started: Handoff<Result<(report: QueueReport, descriptor: CInt), SystemError>>
+    _ started: Handoff<Result<QueueStart, SystemError>>
   ) {
     do throws(SystemError) {
       let opened = try open(configuration)
+      let memory = opened.queue.socket.memory
+      let lender = memory.geometry.isUnaligned ? nil : FrameLender(memory)
+      defer { withExtendedLifetime(lender) {} }
       var engine = QueueEngine(
         queue: opened.queue, shared: shared, batch: BatchSize(most: configuration.batchLimit))
+      engine.queue.loan = lender?.loan
       let descriptor = engine.queue.socket.descriptor.rawValue
       shared.open(descriptor)
       shared.publish(engine.queue)
-      started.put(.success((report(configuration, engine.queue, opened.reason), descriptor)))
+      started.put(
+        .success(
+          QueueStart(
+            report: report(configuration, engine.queue, opened.reason), descriptor: descriptor, lender: lender)))
       // Nothing waits for these packets, and the captures' writers may share the CPU.
       let failure = PacketLoop.run(&engine, shared.control, wait: configuration.wait, dozes: true)
       shared.control.settle(isOver: true) {}
@@ -100,6 +107,7 @@ struct QueueEngine: PacketEngine, ~Copyable {
     if count == 0 { return }
     meter.count(count)
     batch.adapt(after: count)
+    queue.loan?.takeBack(into: &queue.pool)
     refill(&queue)
     if queue.socket.needsWakeup { queue.socket.wake() }
     queue.entry.pipeline.second.taps.wakeConsumers()
@@ -120,6 +128,8 @@ struct QueueEngine: PacketEngine, ~Copyable {
   borrowing func addDescriptors(to set: inout PollSet) { set.add(queue.socket.descriptor.rawValue) }
 
   mutating func prepareToSleep() -> CInt {
+    queue.loan?.takeBack(into: &queue.pool)
+    refill(&queue)
     shared.publish(queue)
     return PacketLoop.sleepMilliseconds
   }

@@ -73,11 +73,13 @@ public struct QueueCounters: Hashable, Sendable {
   public var receivedPackets: UInt64 = 0
   public var receivedBytes: UInt64 = 0
   public var framesTotal: UInt32 = 0
-  /// Free, ours. With the next two: framesTotal.
+  /// Free, ours. With the next three: framesTotal.
   public var framesPool: UInt32 = 0
   public var framesFill: UInt32 = 0
   /// With the kernel or in the receive ring.
   public var framesInFlight: UInt32 = 0
+  /// With a capture's writer, packets in them.
+  public var framesLent: UInt32 = 0
   public var statistics = XDPStatistics()
   public var loop = LoopHistogram()
   /// Why the thread ended by itself (the interface is gone); nil while it runs.
@@ -96,6 +98,8 @@ public final class QueueWorker: Sendable {
   public let socketDescriptor: CInt
   let taps: TapBoard
   let shared: QueueShared
+  /// Of the queue's frames, to one capture at a time.
+  public let frameLender: FrameLender?
   private let thread: Mutex<PinnedThread?>
 
   /// Starts the thread, which builds pool and socket on its own CPU; returns once the socket is bound.
@@ -104,23 +108,24 @@ public final class QueueWorker: Sendable {
   /// namespace.
   public static func start(_ configuration: QueueConfiguration) throws(SystemError) -> QueueWorker {
     let shared = try QueueShared(frameCount: configuration.geometry.frameCount)
-    let started = Handoff<Result<(report: QueueReport, descriptor: CInt), SystemError>>()
+    let started = Handoff<Result<QueueStart, SystemError>>()
     let name = "xsk-\(configuration.queue)-\(configuration.interface.name)"
     let thread = try PinnedThread.spawn(name: name, cpu: configuration.cpu) {
       QueueLoop.run(configuration, shared, started)
     }
     switch started.take() {
     case .success(let outcome):
-      return QueueWorker(report: outcome.report, descriptor: outcome.descriptor, shared: shared, thread: thread)
+      return QueueWorker(outcome, shared: shared, thread: thread)
     case .failure(let error):
       thread.join()
       throw error
     }
   }
 
-  private init(report: QueueReport, descriptor: CInt, shared: QueueShared, thread: consuming PinnedThread) {
-    self.report = report
-    socketDescriptor = descriptor
+  private init(_ start: QueueStart, shared: QueueShared, thread: consuming PinnedThread) {
+    report = start.report
+    socketDescriptor = start.descriptor
+    frameLender = start.lender
     self.shared = shared
     taps = shared.taps
     self.thread = Mutex(thread)
@@ -141,6 +146,13 @@ public final class QueueWorker: Sendable {
 
   /// The counters now; packets and frames as of the last batch, the kernel's statistics read at once.
   public func counters() -> QueueCounters { shared.counters() }
+}
+
+/// What a packet thread tells when its socket is open.
+struct QueueStart: Sendable {
+  var report: QueueReport
+  var descriptor: CInt
+  var lender: FrameLender?
 }
 
 /// What the packet thread and the others share.
@@ -193,6 +205,9 @@ final class QueueShared: Sendable {
     counters.framesPool = UInt32(frames & 0x1f_ffff)
     counters.framesFill = UInt32(frames >> 21 & 0x1f_ffff)
     counters.framesInFlight = UInt32(frames >> 42 & 0x1f_ffff)
+    // Every frame is in exactly one place; before the first batch nothing is told of any.
+    let told = counters.framesPool + counters.framesFill + counters.framesInFlight
+    counters.framesLent = frames == 0 || told > frameCount ? 0 : frameCount - told
     socket.withLock {
       // The lock keeps the descriptor open meanwhile.
       if let descriptor = $0.descriptor { $0.last = (try? XDPStatistics.read(descriptor: descriptor)) ?? $0.last }

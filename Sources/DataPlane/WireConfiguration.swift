@@ -111,3 +111,10 @@ public struct WireReport: Hashable, Sendable {
   /// Why the mirror's copies are copied once more by the kernel; nil with zero-copy, and without a mirror.
   public var mirrorCopyReason: String?
 }
+
+/// What becomes of the packets that rules capture on a wire while nobody captures.
+public enum CaptureFallback: Hashable, Sendable {
+  /// They go on to the other side.
+  case pass
+  case drop
+}

@@ -91,6 +91,8 @@ final class WireCaptureSource: CaptureSource {
   private let side: Int
   private let shared: WireShared
   let captureQueue: UInt32
+  /// A wire's frames go on to its other side.
+  var frameLender: FrameLender? { nil }
 
   init(side: Int, shared: WireShared, queue: UInt32) {
     self.side = side

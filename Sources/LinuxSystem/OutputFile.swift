@@ -35,13 +35,28 @@ public struct OutputFile: ~Copyable, Sendable {
           bytes.withUnsafeBytes { write(raw, $0.baseAddress.map { $0 + done }, $0.count - done) }
         }
       }
-    } catch {
-      byteCount += UInt64(min(boundary(done), done))
-      ftruncate(raw, off_t(byteCount))
-      lseek(raw, off_t(byteCount), SEEK_SET)
-      throw error.withRemedy(OutputFile.remedy(for: error.code))
-    }
+    } catch { throw cut(error, keeping: min(boundary(done), done)) }
     byteCount += UInt64(bytes.byteCount)
+  }
+
+  /// As above, of pieces one behind the other.
+  public mutating func append(
+    _ pieces: borrowing GatherList, keeping boundary: (Int) -> Int
+  ) throws(SystemError) {
+    let raw = descriptor.rawValue
+    var done = 0
+    do throws(SystemError) {
+      while done < pieces.byteCount { done += try check("write", path) { pieces.write(to: raw, from: done) } }
+    } catch { throw cut(error, keeping: min(boundary(done), done)) }
+    byteCount += UInt64(pieces.byteCount)
+  }
+
+  /// The file ends behind the next `kept` bytes, whatever more was written.
+  private mutating func cut(_ error: SystemError, keeping kept: Int) -> SystemError {
+    byteCount += UInt64(kept)
+    ftruncate(descriptor.rawValue, off_t(byteCount))
+    lseek(descriptor.rawValue, off_t(byteCount), SEEK_SET)
+    return error.withRemedy(OutputFile.remedy(for: error.code))
   }
 
   private static func remedy(for code: CInt) -> String? {

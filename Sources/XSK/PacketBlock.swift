@@ -1,3 +1,5 @@
+import LinuxSystem
+
 /// The enhanced packet block of a pcapng file (draft-ietf-opsawg-pcapng, section 4.3), in the host's byte order:
 /// type, length, interface, time (upper and lower half), captured and original length, the packet padded to four bytes,
 /// options, the length again.
@@ -28,6 +30,23 @@ public enum PacketBlock {
       }
       return (byteCount, packets)
     }
+  }
+}
+
+extension PacketBlock {
+  /// The same of blocks of which each is whole in one of the list's pieces.
+  public static func measure(_ blocks: borrowing GatherList, byteLimit: UInt64) -> (byteCount: Int, packets: UInt64) {
+    var total = (byteCount: 0, packets: UInt64(0))
+    for index in 0..<blocks.count {
+      let left = byteLimit - UInt64(total.byteCount)
+      let (part, isWhole) = blocks.withPiece(index) { piece in
+        let part = measure(piece, byteLimit: left)
+        return (part, part.byteCount == piece.byteCount)
+      }
+      total = (total.byteCount + part.byteCount, total.packets + part.packets)
+      if !isWhole { break }
+    }
+    return total
   }
 }
 

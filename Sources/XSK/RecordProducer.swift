@@ -31,6 +31,8 @@ public struct RecordAdmission: Hashable, Sendable {
   @usableFromInline let queueOption: UInt64
   @usableFromInline let sampleEvery: UInt32
   @usableFromInline let snapByteCount: UInt32
+  /// Where frames are lent to the consumer; nil: packets are copied.
+  @usableFromInline let loan: UnsafeMutablePointer<FrameLoanCore>?
   // The producer's.
   @usableFromInline let tail = Atomic<UInt64>(0)
   @usableFromInline var cachedHead: UInt64 = 0
@@ -46,7 +48,8 @@ public struct RecordAdmission: Hashable, Sendable {
 
   init(
     buffer: UnsafeMutableRawPointer, byteCount: UInt64, slotBits: UnsafeMutablePointer<UInt64>?,
-    options: PacketOptionsView, queue: UInt32?, admission: RecordAdmission, timeOffset: Int64
+    options: PacketOptionsView, queue: UInt32?, admission: RecordAdmission, timeOffset: Int64,
+    loan: UnsafeMutablePointer<FrameLoanCore>?
   ) {
     self.buffer = buffer
     self.byteCount = byteCount
@@ -55,8 +58,18 @@ public struct RecordAdmission: Hashable, Sendable {
     queueOption = queue.map { UInt64($0) << 32 | 4 << 16 | 6 } ?? 0
     sampleEvery = max(admission.sampleEvery, 1)
     snapByteCount = admission.snapByteCount
+    self.loan = loan
     self.timeOffset = Atomic(timeOffset)
   }
+}
+
+/// What became of a packet that was offered to a ring.
+@frozen public enum RecordOutcome: Sendable {
+  /// Not wanted, or dropped.
+  case none
+  case copied
+  /// Its frame is the consumer's, until ``FrameLoan/takeBack(into:)`` has it.
+  case lent
 }
 
 /// The producing end of a ``RecordRing``. One thread; the ring must outlive it.
@@ -65,21 +78,55 @@ public struct RecordProducer: BitwiseCopyable {
 
   @usableFromInline init(core: UnsafeMutablePointer<RecordRingCore>) { self.core = core }
 
+  /// Packets of fewer bytes are copied where frames are lent, too: that is soon done, and needs no entry of its own in a
+  /// list of pieces to write.
+  @inlinable public static var lentByteCountMin: UInt32 { 512 }
+
   /// Counts the packet and, if it is admitted and there is room, lays its block. Never waits, allocates or locks.
   ///
   /// - Parameter timestampNanoseconds: CLOCK_MONOTONIC.
-  /// - Returns: Whether there is a new block.
   @inlinable @_noAllocation @_noLocks
-  public func append(_ packet: borrowing MutableRawSpan, slot: UInt32, timestampNanoseconds: UInt64) -> Bool {
-    guard admits(slot: slot) else { return false }
+  public func append(_ packet: borrowing MutableRawSpan, slot: UInt32, timestampNanoseconds: UInt64) -> RecordOutcome {
+    guard admits(slot: slot) else { return .none }
     let original = UInt32(truncatingIfNeeded: packet.byteCount)
+    if original >= RecordProducer.lentByteCountMin, core.pointee.loan != nil, original <= core.pointee.snapByteCount {
+      let isLent = packet.withUnsafeBytes { lend($0, slot: slot, timestampNanoseconds: timestampNanoseconds) }
+      if isLent { return .lent }
+    }
     guard
       let place = open(slot: slot, original: original, timestampNanoseconds: timestampNanoseconds)
-    else { return false }
+    else { return .none }
     packet.withUnsafeBytes {
       if let source = $0.baseAddress { ByteCopy.copy(source, to: place.bytes, byteCount: place.captured) }
     }
     close(place)
+    return .copied
+  }
+
+  /// Lays the block around a whole packet, in its frame, and an entry for it into the ring. False where that cannot be:
+  /// too many frames are lent, the frame is too small, the packet is elsewhere, or the ring is full.
+  @inlinable @inline(never) @_noAllocation @_noLocks
+  func lend(_ packet: UnsafeRawBufferPointer, slot: UInt32, timestampNanoseconds: UInt64) -> Bool {
+    guard let loan = core.pointee.loan, let start = packet.baseAddress else { return false }
+    let original = UInt32(truncatingIfNeeded: packet.count)
+    let padded = (packet.count &+ 3) & ~3
+    let options = core.pointee.options.options(of: slot)
+    let size = blockByteCount(padded: padded, options: options.byteCount)
+    guard
+      loan.pointee.canLend(start, before: PacketBlock.headerByteCount, behind: size &- PacketBlock.headerByteCount),
+      let entry = reserve(UInt64(truncatingIfNeeded: LentBlock.byteCount))
+    else { return false }
+    // In bounds: canLend has seen that the block is in the packet's frame, which is ours.
+    let bytes = UnsafeMutableRawPointer(mutating: start)
+    (bytes + packet.count).storeBytes(of: 0 as UInt32, as: UInt32.self)  // padding; the length comes after it at least
+    lay(
+      around: bytes, captured: original, original: original, padded: padded, options: options, size: size,
+      timestampNanoseconds: timestampNanoseconds)
+    let offset = UInt(bitPattern: start) &- UInt(bitPattern: loan.pointee.base) &- UInt(PacketBlock.headerByteCount)
+    entry.storeBytes(of: UInt64(LentBlock.type) | UInt64(LentBlock.byteCount) << 32, as: UInt64.self)
+    entry.storeBytes(of: LentBlock.pack(offset: offset, byteCount: size), toByteOffset: 8, as: UInt64.self)
+    loan.pointee.lent &+= 1
+    publish(LentBlock.byteCount)
     return true
   }
 
@@ -87,12 +134,12 @@ public struct RecordProducer: BitwiseCopyable {
   @inlinable @_noAllocation @_noLocks
   public func append(
     _ packet: borrowing MutableRawSpan, followedBy rest: FollowingBuffers, slot: UInt32, timestampNanoseconds: UInt64
-  ) -> Bool {
-    guard admits(slot: slot) else { return false }
+  ) -> RecordOutcome {
+    guard admits(slot: slot) else { return .none }
     let original = UInt32(truncatingIfNeeded: packet.byteCount) &+ rest.byteCount
     guard
       let place = open(slot: slot, original: original, timestampNanoseconds: timestampNanoseconds)
-    else { return false }
+    else { return .none }
     var done = min(packet.byteCount, place.captured)
     packet.withUnsafeBytes {
       if let source = $0.baseAddress { ByteCopy.copy(source, to: place.bytes, byteCount: done) }
@@ -106,7 +153,7 @@ public struct RecordProducer: BitwiseCopyable {
       index &+= 1
     }
     close(place)
-    return true
+    return .copied
   }
 
   /// Counts a packet; true if filter and sampling want it.
@@ -136,36 +183,56 @@ public struct RecordProducer: BitwiseCopyable {
   func open(slot: UInt32, original: UInt32, timestampNanoseconds: UInt64) -> OpenBlock? {
     let captured = min(original, core.pointee.snapByteCount)
     let options = core.pointee.options.options(of: slot)
-    let queueByteCount: Int = core.pointee.queueOption == 0 ? 0 : 8
     let padded = (Int(truncatingIfNeeded: captured) &+ 3) & ~3
-    let needed = PacketBlock.overheadByteCount &+ padded &+ queueByteCount &+ options.byteCount
+    let needed = blockByteCount(padded: padded, options: options.byteCount)
     guard let block = reserve(UInt64(truncatingIfNeeded: needed)) else {
       RecordProducer.increment(core.pointee.dropped)
       return nil
     }
+    // The packet's last word may end in padding. Without a packet it is the original length, which comes after it.
+    block.storeBytes(of: 0 as UInt32, toByteOffset: PacketBlock.headerByteCount &+ padded &- 4, as: UInt32.self)
+    let bytes = block + PacketBlock.headerByteCount
+    lay(
+      around: bytes, captured: captured, original: original, padded: padded, options: options, size: needed,
+      timestampNanoseconds: timestampNanoseconds)
+    return OpenBlock(bytes: bytes, captured: Int(truncatingIfNeeded: captured), blockByteCount: needed)
+  }
+
+  @inlinable @inline(__always)
+  func blockByteCount(padded: Int, options: Int) -> Int {
+    PacketBlock.overheadByteCount &+ padded &+ (core.pointee.queueOption == 0 ? 0 : 8) &+ options
+  }
+
+  /// What stands in a block before and behind the packet's bytes, which begin at `bytes`.
+  @inlinable @inline(__always)
+  func lay(
+    around bytes: UnsafeMutableRawPointer, captured: UInt32, original: UInt32, padded: Int,
+    options: (bytes: UnsafeRawPointer, byteCount: Int), size: Int, timestampNanoseconds: UInt64
+  ) {
     let time = timestampNanoseconds &+ UInt64(bitPattern: core.pointee.timeOffset.load(ordering: .relaxed))
-    let count = UInt32(truncatingIfNeeded: needed)
+    let count = UInt32(truncatingIfNeeded: size)
+    let block = bytes - PacketBlock.headerByteCount
     block.storeBytes(of: UInt64(PacketBlock.type) | UInt64(count) << 32, as: UInt64.self)
     block.storeBytes(of: time & 0xffff_ffff_0000_0000, toByteOffset: 8, as: UInt64.self)  // interface 0, upper half
     block.storeBytes(of: time & 0xffff_ffff | UInt64(captured) << 32, toByteOffset: 16, as: UInt64.self)
-    // The packet's last word may end in padding. Without a packet it is the original length, which comes after it.
-    block.storeBytes(of: 0 as UInt32, toByteOffset: PacketBlock.headerByteCount &+ padded &- 4, as: UInt32.self)
     block.storeBytes(of: original, toByteOffset: 24, as: UInt32.self)
-    var end = block + PacketBlock.headerByteCount + padded
-    if queueByteCount > 0 {
+    var end = bytes + padded
+    if core.pointee.queueOption != 0 {
       end.storeBytes(of: core.pointee.queueOption, as: UInt64.self)
       end += 8
     }
     ByteCopy.copyWords(options.bytes, to: end, byteCount: options.byteCount)
     (end + options.byteCount).storeBytes(of: count, as: UInt32.self)
-    return OpenBlock(
-      bytes: block + PacketBlock.headerByteCount, captured: Int(truncatingIfNeeded: captured), blockByteCount: needed)
   }
 
   /// The packet's bytes are there: the consumer may see the block.
   @inlinable @inline(__always)
-  func close(_ block: OpenBlock) {
-    let tail = core.pointee.tail.load(ordering: .relaxed) &+ UInt64(truncatingIfNeeded: block.blockByteCount)
+  func close(_ block: OpenBlock) { publish(block.blockByteCount) }
+
+  /// The consumer may see the next `byteCount` bytes of the ring, and what they name.
+  @inlinable @inline(__always)
+  func publish(_ byteCount: Int) {
+    let tail = core.pointee.tail.load(ordering: .relaxed) &+ UInt64(truncatingIfNeeded: byteCount)
     core.pointee.tail.store(tail, ordering: .releasing)  // the block is there before the index says so
   }
 

@@ -15,14 +15,19 @@ public struct RecordCounters: Hashable, Sendable {
 /// A single-producer single-consumer ring of packets: the way from a packet thread to a thread that may block.
 ///
 /// The packets lie in it as the blocks of a capture file (``PacketBlock``), one behind the other without a gap, also
-/// around the ring's end: the consumer writes megabytes at once, of the ring's own memory. The producer
-/// (``RecordProducer``) never waits: what doesn't fit is counted. Memory is allocated, and touched, at init only.
+/// around the ring's end: the consumer writes megabytes at once, of the ring's own memory. Where it may borrow the
+/// packet thread's frames, large packets stay in them, with their blocks around them. The producer (``RecordProducer``)
+/// never waits: what doesn't fit is counted. Memory is allocated, and touched, at init only.
 public final class RecordRing: @unchecked Sendable {
   // Sendable: atomics and two disjoint sides; each side's thread is named at its calls.
   private let core: UnsafeMutablePointer<RecordRingCore>
   private let region: MirroredRegion
   private let slotBits: UnsafeMutablePointer<UInt64>?
   private let options: PacketOptions
+  /// From whom it borrows; nil: all packets are copied.
+  private let lender: FrameLender?
+  /// The consumer's.
+  private var pieces = GatherList()
   /// Wakes the consumer.
   public let wake: WakeSignal
   private let retired = Atomic<Bool>(false)
@@ -32,9 +37,10 @@ public final class RecordRing: @unchecked Sendable {
   ///   - options: What the blocks' options are, by slot; shared by the rings of a capture.
   ///   - queue: Written into every block; nil: not.
   ///   - timeOffset: See ``setTimeOffset(_:)``.
+  ///   - lender: Of the packet thread that the ring will be attached to. It lends to the first ring that asks.
   public init(
     byteCount: Int, admission: RecordAdmission, options: PacketOptions, queue: UInt32? = nil, timeOffset: Int64 = 0,
-    wake: WakeSignal
+    lender: FrameLender? = nil, wake: WakeSignal
   ) throws(SystemError) {
     precondition(byteCount >= 4096 && byteCount & (byteCount - 1) == 0, "a ring's size is a power of two")
     let region = try MirroredRegion(byteCount: byteCount, subject: "record ring")
@@ -45,17 +51,24 @@ public final class RecordRing: @unchecked Sendable {
       for slot in slots where slot < RecordAdmission.slotLimit { bits[Int(slot >> 6)] |= 1 << UInt64(slot & 63) }
       return bits
     }
+    let loan = lender?.borrow()
+    self.lender = loan == nil ? nil : lender
     core = .allocate(capacity: 1)
     core.initialize(
       to: RecordRingCore(
         buffer: region.base, byteCount: UInt64(byteCount), slotBits: slotBits, options: options.view, queue: queue,
-        admission: admission, timeOffset: timeOffset))
+        admission: admission, timeOffset: timeOffset, loan: loan))
     self.region = region
     self.options = options
     self.wake = wake
   }
 
   deinit {
+    if let lender {
+      // What nobody read. The producer let go of the ring before, and the consumer just now.
+      while read(packetLimit: .max, byteLimit: .max, { _, _ in }) > 0 {}
+      lender.endBorrowing()
+    }
     core.deinitialize(count: 1)
     core.deallocate()
     slotBits?.deallocate()
@@ -99,26 +112,47 @@ public final class RecordRing: @unchecked Sendable {
   public var firstBlockByteCount: Int? {
     let head = core.pointee.head.load(ordering: .relaxed)
     if core.pointee.tail.load(ordering: .acquiring) == head { return nil }
-    return PacketBlock.byteCount(at: UnsafeRawPointer(core.pointee.buffer) + Int(head & (core.pointee.byteCount - 1)))
+    let entry = UnsafeRawPointer(core.pointee.buffer) + Int(head & (core.pointee.byteCount - 1))
+    return LentBlock.place(at: entry)?.byteCount ?? PacketBlock.byteCount(at: entry)
   }
 
-  /// Hands the oldest blocks to `body`, in one piece and whole: as many as there are within the limits. Their memory is
-  /// the producer's again when `body` returns. The consumer's thread.
+  /// Hands the oldest blocks to `body`, whole: as many as there are within the limits and as a ``LinuxSystem/GatherList``
+  /// takes, each in one of its pieces. Their memory is the producer's again when `body` returns. The consumer's thread.
   ///
   /// - Parameter body: Gets the blocks and their number; not called where not even one is within the limits.
   /// - Returns: The number of blocks.
   @discardableResult
-  public func read(packetLimit: UInt64, byteLimit: UInt64, _ body: (RawSpan, UInt64) -> Void) -> UInt64 {
+  public func read(
+    packetLimit: UInt64, byteLimit: UInt64, _ body: (borrowing GatherList, UInt64) -> Void
+  ) -> UInt64 {
     let head = core.pointee.head.load(ordering: .relaxed)
-    let tail = core.pointee.tail.load(ordering: .acquiring)  // pairs with append: the blocks are there
-    let start = UnsafeRawPointer(core.pointee.buffer) + Int(head & (core.pointee.byteCount - 1))
+    let end = Int(core.pointee.tail.load(ordering: .acquiring) &- head)  // pairs with append: the blocks are there
     // In bounds: at most one ring's worth, and the region is mapped twice.
-    let bytes = UnsafeRawBufferPointer(start: start, count: Int(tail &- head))
-    let extent = PacketBlock.measure(bytes.bytes, packetLimit: packetLimit, byteLimit: byteLimit)
-    if extent.packets == 0 { return 0 }
-    body(UnsafeRawBufferPointer(start: start, count: extent.byteCount).bytes, extent.packets)
+    let start = UnsafeRawPointer(core.pointee.buffer) + Int(head & (core.pointee.byteCount - 1))
+    let limit = Int(clamping: byteLimit)
+    var (position, packets, lent) = (0, UInt64(0), UInt32(0))
+    pieces.removeAll()
+    while position < end, packets < packetLimit, !pieces.isFull {
+      let entry = start + position
+      if let loan = core.pointee.loan, let place = LentBlock.place(at: entry) {
+        if pieces.byteCount + place.byteCount > limit { break }
+        pieces.append(UnsafeRawPointer(loan.pointee.base) + Int(place.offset), byteCount: place.byteCount)
+        loan.pointee.note(place.offset, at: lent)
+        lent += 1
+        position += LentBlock.byteCount
+      } else {
+        let size = PacketBlock.byteCount(at: entry)
+        if pieces.byteCount + size > limit { break }
+        pieces.append(entry, byteCount: size)
+        position += size
+      }
+      packets += 1
+    }
+    if packets == 0 { return 0 }
+    body(pieces, packets)
     // Our reads come before the producer's reuse.
-    core.pointee.head.store(head &+ UInt64(extent.byteCount), ordering: .releasing)
-    return extent.packets
+    core.pointee.loan?.pointee.giveBack(lent)
+    core.pointee.head.store(head &+ UInt64(position), ordering: .releasing)
+    return packets
   }
 }

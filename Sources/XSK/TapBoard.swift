@@ -150,6 +150,7 @@ public struct Taps: ~Copyable {
   @usableFromInline var count = 0
   fileprivate var seen: UInt32 = 0
   @usableFromInline var hasNewRecords = false
+  @usableFromInline var hasLent = false
 
   public init() {}
 
@@ -170,10 +171,29 @@ public struct Taps: ~Copyable {
     var index = 0
     while index < count {
       if let producer = producers[index] {
-        if producer.append(packet, slot: slot, timestampNanoseconds: timestampNanoseconds) { hasNewRecords = true }
+        note(producer.append(packet, slot: slot, timestampNanoseconds: timestampNanoseconds))
       }
       index &+= 1
     }
+  }
+
+  @inlinable @inline(__always)
+  mutating func note(_ outcome: RecordOutcome) {
+    switch outcome {
+    case .none: break
+    case .copied: hasNewRecords = true
+    case .lent:
+      hasNewRecords = true
+      hasLent = true  // and is in place for the other rings, who copy it
+    }
+  }
+
+  /// Whether the last packet's frame was lent to a ring's consumer; asked once for each packet.
+  @inlinable @_noAllocation @_noLocks
+  public mutating func takeLent() -> Bool {
+    if !hasLent { return false }
+    hasLent = false
+    return true
   }
 
   /// As above, a packet in several buffers: whole.
@@ -183,10 +203,8 @@ public struct Taps: ~Copyable {
   ) {
     var index = 0
     while index < count {
-      if let producer = producers[index],
-        producer.append(packet, followedBy: rest, slot: slot, timestampNanoseconds: timestampNanoseconds)
-      {
-        hasNewRecords = true
+      if let producer = producers[index] {
+        note(producer.append(packet, followedBy: rest, slot: slot, timestampNanoseconds: timestampNanoseconds))
       }
       index &+= 1
     }

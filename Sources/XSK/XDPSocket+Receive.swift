@@ -75,6 +75,10 @@ public protocol FrameHandler: ~Copyable {
 
   /// A packet in several buffers, from a socket that uses fragments.
   mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame, followedBy rest: FollowingBuffers)
+
+  /// Whether it keeps the frame of the packet in one buffer that it was just handed: the frame is then not put into the
+  /// pool, and it is up to the handler that it gets there some day. Asked once after each such packet.
+  mutating func keepsFrame() -> Bool
 }
 
 extension FrameHandler where Self: ~Copyable {
@@ -82,10 +86,12 @@ extension FrameHandler where Self: ~Copyable {
   public mutating func handle(
     _ packet: inout MutableRawSpan, in frame: ReceivedFrame, followedBy rest: FollowingBuffers
   ) { handle(&packet, in: frame) }
+
+  @inlinable public mutating func keepsFrame() -> Bool { false }
 }
 
 extension XDPSocket {
-  /// Hands up to `limit` received packets to `handler` and their frames to `pool`. No system call, lock or allocation.
+  /// Hands up to `limit` received packets to `handler`, and their frames to `pool` unless it keeps them. No system call, lock or allocation.
   ///
   /// - Returns: How many packets. 0: nothing there; wait for ``descriptor`` to be readable.
   @inlinable
@@ -95,9 +101,10 @@ extension XDPSocket {
     if usesFragments { return receiveBuffers(limit: limit, pool: &pool, into: &handler) }
     let count = receiveRing.available(limit: limit)
     if count == 0 { return 0 }
-    var place = pool.placeToPut(count)
+    let place = pool.placeToPut(count)
     let frameMask = pool.frameMask
     var done: UInt32 = 0
+    var kept: UInt32 = 0
     while done < count {
       let run = receiveRing.run(from: done, limit: count &- done)
       let end = Int(truncatingIfNeeded: run.count)
@@ -110,15 +117,19 @@ extension XDPSocket {
         let bytes = UnsafeMutableRawBufferPointer(start: start, count: Int(truncatingIfNeeded: entry.byteCount))
         var packet = bytes.mutableBytes
         handler.handle(&packet, in: ReceivedFrame(start: start))
+        let position = Int(truncatingIfNeeded: done &- kept) &+ index
+        index &+= 1
+        if handler.keepsFrame() {
+          kept &+= 1
+          continue
+        }
         let frame = entry.address & frameMask
         pool.markReturned(frame)
-        place[index] = frame
-        index &+= 1
+        place[position] = frame
       }
-      place += end
       done &+= run.count
     }
-    pool.didPut(count)
+    pool.didPut(count &- kept)
     releaseReceived(count)
     return count
   }
@@ -133,6 +144,7 @@ extension XDPSocket {
     let place = pool.placeToPut(available)
     var packets: UInt32 = 0
     var index: UInt32 = 0
+    var kept: UInt32 = 0
     while packets < limit {
       let rest = followingBuffers(of: index, available: available)
       guard let rest else { break }
@@ -143,6 +155,12 @@ extension XDPSocket {
       var packet = bytes.mutableBytes
       if rest.count == 0 {
         handler.handle(&packet, in: ReceivedFrame(start: start))
+        if handler.keepsFrame() {
+          kept &+= 1
+          packets &+= 1
+          index &+= 1
+          continue
+        }
       } else {
         handler.handle(&packet, in: ReceivedFrame(start: start), followedBy: rest)
       }
@@ -150,13 +168,13 @@ extension XDPSocket {
       while index < end {
         let frame = receiveRing[index].address & pool.frameMask
         pool.markReturned(frame)
-        place[Int(truncatingIfNeeded: index)] = frame
+        place[Int(truncatingIfNeeded: index &- kept)] = frame
         index &+= 1
       }
       packets &+= 1
     }
     if index == 0 { return 0 }
-    pool.didPut(index)
+    pool.didPut(index &- kept)
     releaseReceived(index)
     return packets
   }

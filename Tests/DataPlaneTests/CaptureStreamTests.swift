@@ -72,7 +72,7 @@ struct CaptureStreamTests {
       var bench = try Bench(network)
       let stream = CaptureStream(byteCountMax: CaptureStream.byteCountMin) {}
       let session = try bench.capture(.init(to: .stream(stream), ringByteCount: 1 << 16))
-      try bench.send(1500, byteCount: 1000)
+      try bench.send(2500, byteCount: 1000)
       let start = SystemClock.monotonicNanoseconds()
       let summary = session.stop()
       #expect(SystemClock.monotonicNanoseconds() - start < 3_000_000_000)

@@ -7,8 +7,8 @@ import XSK
 
 @Suite("Capture over veth", .serialized)
 struct CaptureTests {
-  @Test("Every packet sent is in the file: comment, time, length, bytes, interface")
-  func endToEnd() throws {
+  @Test("Every packet sent is in the file: comment, time, length, bytes, interface", arguments: [200, 1400])
+  func endToEnd(byteCount: Int) throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
         var bench = try Bench(network)
@@ -16,7 +16,7 @@ struct CaptureTests {
         let outcome = Outcome()
         let session = try bench.capture(.init(path: path), onFinish: outcome.callback)
         let before = SystemClock.realtimeNanoseconds()
-        try bench.send(2000, byteCount: 200) { UInt8($0 % 5) }
+        try bench.send(2000, byteCount: byteCount) { UInt8($0 % 5) }
         let summary = session.stop()
         let after = SystemClock.realtimeNanoseconds()
         #expect(summary.state == .finished(.stopped) && summary.isAccountedFor)
@@ -27,7 +27,7 @@ struct CaptureTests {
           path, ["frame.comment", "frame.len", "frame.time_epoch", "frame.interface_name", "data.data"])
         #expect(packets.count == 2000)
         for (index, packet) in packets.enumerated() {
-          #expect(packet[0] == "rule=rule-\(index % 5)" && packet[1] == "200" && packet[3] == "near")
+          #expect(packet[0] == "rule=rule-\(index % 5)" && packet[1] == "\(byteCount)" && packet[3] == "near")
           let digits = packet[2].split(separator: ".")
           let time = (UInt64(digits[0]) ?? 0) * 1_000_000_000 + (UInt64(digits[1]) ?? 0)
           #expect((before - 1_000_000...after + 1_000_000).contains(time))
@@ -149,8 +149,8 @@ struct CaptureTests {
     }
   }
 
-  @Test("A full disk fails the session, keeps whole packets, and the packet path goes on")
-  func fullDisk() throws {
+  @Test("A full disk fails the session, keeps whole packets, and the packet path goes on", arguments: [500, 1400])
+  func fullDisk(byteCount: Int) throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
         try Shell.run("mount -t tmpfs -o size=64k tmpfs \(directory)")
@@ -158,7 +158,7 @@ struct CaptureTests {
         var bench = try Bench(network)
         let outcome = Outcome()
         let session = try bench.capture(.init(path: "\(directory)/x.pcapng"), onFinish: outcome.callback)
-        for _ in 0..<20 { try bench.send(100, byteCount: 500) }
+        for _ in 0..<20 { try bench.send(100, byteCount: byteCount) }
         let summary = session.waitUntilFinished()
         guard case .failed(let error) = summary.state else {
           Issue.record("\(summary)")

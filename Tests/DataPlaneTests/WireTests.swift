@@ -105,11 +105,12 @@ struct WireTests {
         // Enhanced packet blocks: the packet begins at byte 28, its number ends at byte 18 of it.
         var numbers: [UInt8] = []
         _ = eventually {
-          ring.read(packetLimit: 100, byteLimit: 1 << 16) { blocks, _ in
+          ring.read(packetLimit: 100, byteLimit: 1 << 16) { pieces, _ in
+            let blocks = pieces.bytes
             var offset = 0
-            while offset < blocks.byteCount {
-              numbers.append(blocks.unsafeLoad(fromByteOffset: offset + 46, as: UInt8.self))
-              offset += Int(blocks.unsafeLoad(fromByteOffset: offset + 4, as: UInt32.self))
+            while offset < blocks.count {
+              numbers.append(blocks[offset + 46])
+              offset += Int(blocks[offset + 4])  // a small packet's block: its length fits in a byte
             }
           }
           return numbers.count >= 30

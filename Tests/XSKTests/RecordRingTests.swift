@@ -10,7 +10,7 @@ private func offer(
   var bytes = bytes
   var span = bytes.mutableSpan
   let packet = span.mutableBytes
-  return producer.append(packet, slot: slot, timestampNanoseconds: time)
+  return producer.append(packet, slot: slot, timestampNanoseconds: time) == .copied
 }
 
 /// A block of the ring, taken apart.
@@ -49,9 +49,7 @@ extension RecordRing {
   fileprivate func take(_ limit: Int = .max) -> [Block?] {
     var blocks: [Block?] = []
     while blocks.count < limit {
-      let count = read(packetLimit: 1, byteLimit: .max) { bytes, _ in
-        blocks.append(Block(bytes.withUnsafeBytes { Array($0) }))
-      }
+      let count = read(packetLimit: 1, byteLimit: .max) { pieces, _ in blocks.append(Block(pieces.bytes)) }
       if count == 0 { break }
     }
     return blocks
