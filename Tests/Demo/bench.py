@@ -90,6 +90,7 @@ def measure(api, folder, start, programs):
                  {"name": name, "match": {"protocols": ["udp"], "destination_ports": ["9"]}, "action": "capture"})
         requested[name] = time.clock_gettime_ns(time.CLOCK_REALTIME)
         api.call("POST", "/rule-sets/bench/apply")
+        time.sleep(0.05)  # the sender may be without a CPU for a while
         api.call("DELETE", f"/rule-sets/bench/rules/{name}")
         api.call("POST", "/rule-sets/bench/apply")
     programs.pop().send_signal(signal.SIGINT)
