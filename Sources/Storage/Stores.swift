@@ -29,12 +29,16 @@ public enum Stores {
     }
   }
 
+  /// Connections to a database as it is.
+  static func connect(_ settings: DatabaseSettings) throws(StorageError) -> any Database {
+    switch settings.backend {
+    case .sqlite(let path): try SQLiteDatabase(path: path, settings: settings)
+    case .postgres(let server): PostgresDatabase(server, settings: settings)
+    }
+  }
+
   private static func attempt(_ settings: DatabaseSettings) async throws -> any Store {
-    let database: any Database =
-      switch settings.backend {
-      case .sqlite(let path): try SQLiteDatabase(path: path, settings: settings)
-      case .postgres(let server): PostgresDatabase(server, settings: settings)
-      }
+    let database = try connect(settings)
     do {
       try await Migrator(Schema.migrations).run(on: database)
     } catch {

@@ -53,7 +53,7 @@ struct APIProcess {
       keys: try keys.load(lifetime: AccessTokens.Settings().lifetimeWithLeeway, logger: logger))
     let sealer = try keys.sealer(logger: logger)
     let hasher = try PasswordHasher()
-    let store = try await Stores.open(databaseSettings, logger: Logger(label: "database"))
+    let store = try await Stores.open(settings.storage, logger: Logger(label: "database"))
     do {
       try await seed(store, hasher, logger)
       try await refuseToExposeTheSeededPassword(store)
@@ -72,21 +72,6 @@ struct APIProcess {
     }
     await store.close()
     logger.notice("stopped")
-  }
-
-  private var databaseSettings: Storage.DatabaseSettings {
-    switch settings.database {
-    case .sqlite(let path):
-      Storage.DatabaseSettings(
-        backend: .sqlite(path: path), retriesMax: settings.databaseMaxRetries, retryDelay: settings.databaseRetryDelay)
-    case .postgresql(let server):
-      Storage.DatabaseSettings(
-        backend: .postgres(
-          PostgresSettings(
-            host: server.host, port: server.port, database: server.name, user: server.user,
-            password: server.password.map { DatabasePassword($0.reveal()) })),
-        poolSize: server.poolSize, retriesMax: settings.databaseMaxRetries, retryDelay: settings.databaseRetryDelay)
-    }
   }
 
   private func breakGlassEmail() throws -> Email? {
@@ -163,6 +148,24 @@ struct APIProcess {
       logger.warning("the service manager could not be told", metadata: ["error": "\(error)"])
     }
     try outcome.get()
+  }
+}
+
+extension APISettings {
+  /// The database, in the terms of Storage.
+  var storage: Storage.DatabaseSettings {
+    switch database {
+    case .sqlite(let path):
+      Storage.DatabaseSettings(
+        backend: .sqlite(path: path), retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
+    case .postgresql(let server):
+      Storage.DatabaseSettings(
+        backend: .postgres(
+          PostgresSettings(
+            host: server.host, port: server.port, database: server.name, user: server.user,
+            password: server.password.map { DatabasePassword($0.reveal()) })),
+        poolSize: server.poolSize, retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
+    }
   }
 }
 

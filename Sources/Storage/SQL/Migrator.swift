@@ -52,12 +52,25 @@ struct Migrator: Sendable {
 
   private func applyNext(_ session: any SQLSession) throws(StorageError) -> Int? {
     try lock(session)
+    try prepare(session)
+    guard let migration = try firstPending(session) else { return nil }
+    try apply(migration, session)
+    return migration.number
+  }
+
+  /// Has the list of what was applied, in the database.
+  static let table = "schema_migrations"
+
+  func prepare(_ session: any SQLSession) throws(StorageError) {
     try session.define(
       """
-      CREATE TABLE IF NOT EXISTS schema_migrations (
+      CREATE TABLE IF NOT EXISTS \(Self.table) (
         number BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)
       """)
-    guard let migration = try firstPending(session) else { return nil }
+  }
+
+  /// With the note that it ran.
+  func apply(_ migration: Migration, _ session: any SQLSession) throws(StorageError) {
     for (index, statement) in migration.statements(for: session.dialect).enumerated() {
       do throws(StorageError) { try session.define(statement) } catch {
         if error.canPass { throw error }
@@ -68,18 +81,18 @@ struct Migrator: Sendable {
     try session.execute(
       "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",
       [SQLValue(migration.number), .text(migration.name), .text(migration.checksum), SQLValue(Date())])
-    return migration.number
   }
 
   /// SQLite's write transaction is the lock already.
-  private func lock(_ session: any SQLSession) throws(StorageError) {
+  func lock(_ session: any SQLSession) throws(StorageError) {
     guard session.dialect == .postgres else { return }
     try session.define("SET LOCAL lock_timeout = '60s'")
     try session.define("SET LOCAL statement_timeout = '10min'")
     try session.rows("SELECT pg_advisory_xact_lock($1)::text", [.integer(Self.advisoryLockKey)])
   }
 
-  private func firstPending(_ session: any SQLSession) throws(StorageError) -> Migration? {
+  /// Throws where the database has others than these.
+  func firstPending(_ session: any SQLSession) throws(StorageError) -> Migration? {
     let applied = try session.all("SELECT number, name, checksum FROM schema_migrations ORDER BY number", []) {
       row throws(StorageError) in
       (number: Int(try row.integer()), name: try row.text(), checksum: try row.text())

@@ -4,11 +4,11 @@ import JSONValues
 
 /// The rows of the audit log. `record` is what is hashed and what is shown; the columns beside it are for finding only.
 enum AuditTable {
-  /// Rows of one INSERT at most, which halve for the rest: so many statements and no more are kept prepared.
-  private static let rowsMax = 16
-  private static let columns =
-    "sequence, happened_at, actor_id, actor_name, address, request_id, operation, outcome, subject_kind, subject_id, "
-    + "record, hash"
+  static let name = "audit_log"
+  private static let columns = [
+    "sequence", "happened_at", "actor_id", "actor_name", "address", "request_id", "operation", "outcome", "subject_kind",
+    "subject_id", "record", "hash",
+  ]
 
   /// Chains the records and writes them. The last statements of a transaction: the head of the chain is locked from
   /// here to the commit, and nobody who holds it waits for another lock.
@@ -33,27 +33,8 @@ enum AuditTable {
         previous = sealed.hash
       }
     }
-    try insert(rows, session)
+    try session.insert(into: name, columns, rows)
     try session.execute("UPDATE audit_chain SET hash = $1 WHERE name = 'head'", [.text(previous)])
-  }
-
-  private static func insert(_ rows: [[SQLValue]], _ session: any SQLSession) throws(StorageError) {
-    var rest = rows[...]
-    var size = rowsMax
-    while !rest.isEmpty {
-      while size > rest.count { size /= 2 }
-      let part = rest.prefix(size)
-      var parameter = 0
-      let values = part.map { row in
-        "(" + row.map { _ in
-          parameter += 1
-          return "$\(parameter)"
-        }.joined(separator: ", ") + ")"
-      }
-      try session.execute(
-        "INSERT INTO audit_log (\(columns)) VALUES \(values.joined(separator: ", "))", part.flatMap { $0 })
-      rest = rest.dropFirst(size)
-    }
   }
 
   /// As it is exported: the record with its hash.

@@ -1,0 +1,108 @@
+import ArgumentParser
+import Foundation
+import Settings
+import Storage
+
+/// The whole database into a file.
+struct BackupCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "backup", abstract: "Write the whole database into one file.",
+    discussion: """
+      One snapshot, while the API runs on. The file (mode 0600, JSON lines with a checksum) can be restored into SQLite or
+      PostgreSQL, by this version or a later one. It holds what the database holds, hashes of passwords and keys among it:
+      keep it as safe. The keys that sign access tokens are files of their own (\(Setting.tokenKeysDirectory.key)); without
+      them everybody signs in anew.
+
+      EXAMPLES
+        sluice-api backup /var/backups/sluice-$(date +%F).jsonl
+        DB_TYPE=postgresql DB_HOST=db DB_PASS=… sluice-api backup --json sluice.jsonl
+
+      EXIT CODES: 0 written and whole; 1 not written; 2 written, and the audit log in it does not hold together.
+      """)
+
+  @Argument(help: "The file to make.")
+  var file: String
+  @Flag(help: "Replace a file that is there.")
+  var force = false
+  @OptionGroup var settings: SettingOptions
+  @Flag(name: .shortAndLong, help: "Print JSON.")
+  var json = false
+
+  func run() async throws {
+    let settings = try settings.load()
+    try await BackupReport.catching {
+      let report = try await Backup.write(settings.storage, to: file, overwrites: force)
+      try BackupReport.print(report, "\(file): \(report.byteCount) bytes", isJSON: json)
+    }
+  }
+}
+
+/// A file into the database.
+struct RestoreCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "restore", abstract: "Put a backup into the database.",
+    discussion: """
+      Into an empty database, or with --force in place of what is in it: then stop every sluice-api on it first. The file
+      is checked as a whole before anything is changed, and everything happens in one transaction: the database is as
+      before, or as the backup. What was made for an older schema is brought up to date.
+
+      EXAMPLES
+        sluice-api restore /var/backups/sluice-2026-01-31.jsonl
+        systemctl stop sluice-api && sluice-api restore --force sluice.jsonl && systemctl start sluice-api
+        DB_TYPE=postgresql DB_HOST=db DB_PASS=… sluice-api restore sluice.jsonl     # from SQLite to PostgreSQL
+
+      EXIT CODES: 0 restored; 1 nothing was changed; 2 restored, and its audit log does not hold together.
+      """)
+
+  @Argument(help: "What `sluice-api backup` wrote.")
+  var file: String
+  @Flag(help: "Replace what is in the database.")
+  var force = false
+  @OptionGroup var settings: SettingOptions
+  @Flag(name: .shortAndLong, help: "Print JSON.")
+  var json = false
+
+  func run() async throws {
+    let settings = try settings.load()
+    try await BackupReport.catching {
+      let report = try await Backup.restore(from: file, into: settings.storage, overwrites: force)
+      try BackupReport.print(report, "restored what was written \(report.createdAt)", isJSON: json)
+    }
+  }
+}
+
+/// What both print.
+private enum BackupReport {
+  static func catching(_ body: () async throws -> Void) async throws {
+    do { try await body() } catch let code as ExitCode { throw code } catch {
+      FileHandle.standardError.write(Data("sluice-api: \(error)\n".utf8))
+      throw ExitCode.failure
+    }
+  }
+
+  private struct Fields: Encodable {
+    let created_at: String
+    let rows: Int
+    let tables: [String: Int]
+    let audit_head: String
+    let audit_fault: String?
+  }
+
+  static func print(_ report: Backup.Report, _ title: String, isJSON: Bool) throws {
+    if isJSON {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+      let fields = Fields(
+        created_at: report.createdAt, rows: report.rows, tables: report.tables, audit_head: "\(report.auditHead)",
+        audit_fault: report.auditFault.map { "\($0)" })
+      Swift.print(String(decoding: try encoder.encode(fields), as: UTF8.self))
+    } else {
+      let filled = report.tables.filter { $0.value > 0 }.sorted { $0.key < $1.key }
+      Swift.print("\(title); \(report.rows) rows: \(filled.map { "\($0.value) \($0.key)" }.joined(separator: ", "))")
+      if report.auditFault == nil { Swift.print("the audit log holds together; its head: \(report.auditHead)") }
+    }
+    guard let fault = report.auditFault else { return }
+    FileHandle.standardError.write(Data("sluice-api: the audit log does not hold together: \(fault)\n".utf8))
+    throw ExitCode(2)
+  }
+}
