@@ -210,6 +210,9 @@ private final class CountingDatabase: Storage.Database {
     count.withLock { $0 += 1 }
     return try await inner.write(body)
   }
+  func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T {
+    try await inner.holding(lock, body)
+  }
   func close() async { await inner.close() }
 }
 

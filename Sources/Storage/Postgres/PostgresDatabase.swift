@@ -1,3 +1,4 @@
+import Crypto
 import NIOPosix
 import Synchronization
 
@@ -52,6 +53,31 @@ final class PostgresDatabase: Database {
   /// READ COMMITTED: what must not race is locked by updating a row first.
   func write<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T {
     try await transaction("BEGIN", body)
+  }
+
+  /// An advisory lock of a connection of its own: it goes with the connection, whatever becomes of this program.
+  func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T {
+    let connection = try await onThread { try PostgresConnection(self.settings) }
+    let key = SQLValue.integer(Self.key(of: lock))
+    try await LockWait.wait(for: lock) {
+      try await onThread {
+        try connection.count("SELECT CAST(pg_try_advisory_lock($1) AS INT)", [key]) == 1
+      }
+    }
+    let result: Result<T, any Error>
+    do { result = .success(try await body()) } catch { result = .failure(error) }
+    // Where this fails the connection is gone, and the lock with it.
+    _ = try? await onThread { try connection.rows("SELECT pg_advisory_unlock($1)::text", [key]) }
+    return try result.get()
+  }
+
+  /// The number that stands for a name among the database's advisory locks.
+  private static func key(of lock: String) -> Int64 {
+    SHA256.hash(data: Array(lock.utf8)).prefix(8).reduce(0) { $0 << 8 | Int64($1) }
+  }
+
+  private func onThread<T: Sendable>(_ work: @escaping @Sendable () throws -> T) async throws -> T {
+    try await gate.admit { try await threads.runIfActive(work) }
   }
 
   func close() async {

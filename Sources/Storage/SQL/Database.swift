@@ -98,7 +98,27 @@ protocol Database: Sendable {
   /// One consistent snapshot; writing fails.
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T
   func write<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T
+  /// Runs the body while nobody else, in any program on this database, holds the lock of that name. Its transactions are
+  /// the body's own. `StorageError.unavailable` where it is not free in time.
+  func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T
   func close() async
+}
+
+/// How locks are waited for: asked for again and again, since neither database can wake a task.
+enum LockWait {
+  static let timeout = Duration.seconds(15)
+  private static let period = Duration.milliseconds(25)
+
+  static func wait(for lock: String, _ tryIt: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + timeout
+    while try await !tryIt() {
+      guard ContinuousClock.now < deadline else {
+        throw StorageError.unavailable(
+          reason: "\(lock) is held by another call for \(timeout)", remedy: "see whether what it waits for answers")
+      }
+      try await Task.sleep(for: period)
+    }
+  }
 }
 
 /// Takes a row apart, column by column, in the order of the SELECT.

@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Synchronization
 
 /// One SQLite file through GRDB: write-ahead log, many readers, one writer at a time.
 ///
@@ -10,6 +11,7 @@ final class SQLiteDatabase: Database {
 
   private let pool: DatabasePool
   private let gate: AdmissionGate
+  private let held = Mutex<Set<String>>([])
 
   init(path: String, settings: DatabaseSettings) throws(StorageError) {
     try SQLiteFile.prepare(path)
@@ -53,6 +55,13 @@ final class SQLiteDatabase: Database {
         throw error
       }
     }
+  }
+
+  /// One program has the file: its locks are in its memory.
+  func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T {
+    try await LockWait.wait(for: lock) { held.withLock { $0.insert(lock).inserted } }
+    defer { held.withLock { _ = $0.remove(lock) } }
+    return try await body()
   }
 
   func close() async {

@@ -48,6 +48,10 @@ extension SQLStore {
     return node
   }
 
+  func exclusively<T: Sendable>(on node: String, _ body: () async throws -> T) async throws -> T {
+    try await database.holding("node \(node)", body)
+  }
+
   func nodes(_ page: Page) async throws -> Paged<Node> {
     try await database.read { session in
       try session.page(select: NodeTable.columns, from: "nodes", order: "name", page, NodeTable.read)

@@ -123,6 +123,10 @@ public protocol Store: AccessStore, FactorStore {
   func ruleSetRevisions(named name: String, _ page: Page) async throws -> Paged<RuleSetRevisionInfo>
   func ruleSetRevision(named name: String, number: UInt64) async throws -> RuleSetRevision
 
+  /// Runs the body while no other call, of any copy of the API on this database, does: what a daemon is told and what
+  /// is written about it stay in one order. `StorageError.unavailable` where that takes too long.
+  func exclusively<T: Sendable>(on node: String, _ body: () async throws -> T) async throws -> T
+
   // MARK: Captures
 
   func createCapture(_ capture: NewCapture) async throws -> CaptureRecord
