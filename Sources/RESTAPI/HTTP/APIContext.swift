@@ -9,7 +9,7 @@ public struct APIContext: RequestContext {
   public var coreContext: CoreRequestContextStorage
   /// Address of the peer without the port; "unix" or "-" where there is none.
   let remoteAddress: String
-  let connection: OwnConnection?
+  private let channel: any Channel
   /// Set by ``RequestIDMiddleware``, the outermost one.
   var requestID = ""
   /// Set there, too.
@@ -20,8 +20,11 @@ public struct APIContext: RequestContext {
   public init(source: ApplicationRequestContextSource) {
     coreContext = .init(source: source)
     remoteAddress = source.channel.remoteAddress.map { $0.ipAddress ?? "unix" } ?? "-"
-    connection = OwnConnection(source.channel)
+    channel = source.channel
   }
+
+  /// Found out for those who ask; few do.
+  var connection: OwnConnection? { OwnConnection(channel) }
 
   public var maxUploadSize: Int { APILimits.bodyBytesMax }
 }

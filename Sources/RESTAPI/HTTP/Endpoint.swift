@@ -33,7 +33,7 @@ struct Endpoint: Sendable {
     let checked = Call(
       principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: body, path: path,
       query: query, headers: request.headers, target: request.uri.string,
-      connection: context.connection)
+      connection: { context.connection })
     call = checked
     var reply = try await Idempotency(store: services.store).once(checked, route) {
       try await route.handler(checked, services)
@@ -87,7 +87,7 @@ struct Endpoint: Sendable {
     var parameters: [String: String] = [:]
     for name in route.pathParameters {
       let raw = try context.parameters.require(name)
-      guard let value = raw.removingPercentEncoding, !value.isEmpty, value.utf8.count <= 256,
+      guard let value = raw.contains("%") ? raw.removingPercentEncoding : raw, !value.isEmpty, value.utf8.count <= 256,
         !value.utf8.contains(where: { $0 < 0x20 || $0 == 0x7f })
       else { throw APIError(.notFound, "there is no such path") }
       parameters[name] = value

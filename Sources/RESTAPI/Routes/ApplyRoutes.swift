@@ -42,11 +42,33 @@ enum ApplyRoutes {
       .optional("analysis", AnalysisRoutes.analysis, "Of a dry run"),
     ]))
 
+  /// One apply at a time reaches a node, from all copies of the API: what its daemon runs and what is recorded of it are
+  /// the same revision, and the newest is what is newest then.
   @Sendable private static func apply(_ call: Call, _ services: Services) async throws -> Reply {
     let name = try call.parameter("name")
-    let content = try await content(name, call.body.present("revision")?.integer, services)
+    // Who names what is not there is told so before anything else.
+    _ = try await content(name, call.body.present("revision")?.integer, services)
     let targets = try await targets(name, call, services)
     let isDryRun = call.body["dry_run"]?.bool ?? false
+    let nodes = isDryRun ? [] : Set(targets.map(\.node)).sorted()
+    return try await holding(nodes[...], services) { try await publish(call, targets, services, isDryRun: isDryRun) }
+  }
+
+  /// In the order of their names, so that two who want several wait for each other in one direction.
+  private static func holding(
+    _ nodes: ArraySlice<String>, _ services: Services, _ body: () async throws -> Reply
+  ) async throws -> Reply {
+    guard let first = nodes.first else { return try await body() }
+    return try await services.store.exclusively(on: first) {
+      try await holding(nodes.dropFirst(), services, body)
+    }
+  }
+
+  private static func publish(
+    _ call: Call, _ targets: [Attachment], _ services: Services, isDryRun: Bool
+  ) async throws -> Reply {
+    let name = try call.parameter("name")
+    let content = try await content(name, call.body.present("revision")?.integer, services)
     let seconds = UInt32(clamping: call.body.present("confirm_within_seconds")?.integer ?? 0)
     var confirmBy: [UInt64] = []
     var warnings = try lockOut(call, content, targets, mayRefuse: !isDryRun && seconds == 0)
@@ -86,7 +108,7 @@ enum ApplyRoutes {
   private static func lockOut(
     _ call: Call, _ content: RuleSet, _ targets: [Attachment], mayRefuse: Bool
   ) throws -> [String] {
-    guard let connection = call.connection else { return [] }
+    guard let connection = call.connection() else { return [] }
     for interface in Set(targets.map(\.interface)).sorted() {
       guard let rule = connection.dropped(by: content, on: interface) else { continue }
       let message = "on \(interface) \(rule) would drop your own connection, from \(connection.remote) to "

@@ -158,7 +158,7 @@ public struct Call: Sendable {
   /// Path and query as they were sent.
   let target: String
   /// Nil where no rules can hurt it.
-  let connection: OwnConnection?
+  let connection: @Sendable () -> OwnConnection?
 
   /// A parameter of the path, decoded.
   func parameter(_ name: String) throws -> String {
