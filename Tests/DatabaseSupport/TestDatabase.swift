@@ -44,6 +44,7 @@ public struct TestDatabase: Sendable {
   public static func directory() throws -> String {
     for stale in OwnedDirectory.stale(prefix) {
       ReadOnlyDirectory.remove(in: stale)
+      SmallDisk.remove(in: stale)
       try? FileManager.default.removeItem(atPath: stale)
     }
     return try OwnedDirectory.make(prefix)

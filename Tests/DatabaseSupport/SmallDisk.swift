@@ -1,0 +1,28 @@
+import Foundation
+
+/// A disk that is soon full: a small tmpfs, which can be made larger. For root.
+public struct SmallDisk: Sendable {
+  static let name = "small"
+  public let path: String
+
+  /// Runs the body with a disk of so many KiB below the directory, which is one of ``TestDatabase/directory()``.
+  public static func with(kibibytes: Int, in directory: String, _ body: (SmallDisk) async throws -> Void) async throws {
+    let disk = SmallDisk(path: "\(directory)/\(name)")
+    try FileManager.default.createDirectory(atPath: disk.path, withIntermediateDirectories: false)
+    defer { remove(in: directory) }
+    try Command.run("/usr/bin/mount", ["-t", "tmpfs", "-o", "size=\(kibibytes)k,mode=0755", "tmpfs", disk.path])
+    try await body(disk)
+  }
+
+  /// What a disk has after somebody made room.
+  public func grow(toKibibytes size: Int) throws {
+    try Command.run("/usr/bin/mount", ["-o", "remount,size=\(size)k", path])
+  }
+
+  /// Best effort: there may be none.
+  static func remove(in directory: String) {
+    let path = "\(directory)/\(name)"
+    guard FileManager.default.fileExists(atPath: path) else { return }
+    _ = try? Command.run("/usr/bin/umount", ["--lazy", path])
+  }
+}
