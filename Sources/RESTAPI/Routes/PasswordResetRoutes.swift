@@ -65,8 +65,11 @@ enum PasswordResetRoutes {
     try AuthRoutes.check(password, for: user.email, path: "new_password")
     let hasher = services.hasher
     let hash = try await AuthRoutes.hash(services) { try hasher.hash(password) }
+    let sessions = try await services.store.sessions(userID: user.id)
     guard try await services.store.resetPassword(digest: token.digest, passwordHash: hash) != nil else { throw refusal }
     services.authenticator.passwordChanged(user.id)
+    // A token of this very second passes the look at its time: its session tells.
+    for session in sessions { services.authenticator.sessionEnded(session.id) }
     return .data(["reset": true])
   }
 }
