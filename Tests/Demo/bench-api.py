@@ -103,7 +103,7 @@ def start_api(program, folder, environment):
     log = open(f"{folder}/api.log", "w")
     process = subprocess.Popen(
         [program], stderr=log, stdout=log,
-        env={**os.environ, "HTTP_PORT": "0", "SLUICE_JWT_SECRET_FILE": f"{folder}/jwt.secret", "SLUICE_LOG": "console",
+        env={**os.environ, "HTTP_PORT": "0", "SLUICE_TOKEN_KEYS": f"{folder}/keys", "SLUICE_LOG": "console",
              "HTTP_RATE_PER_ADDRESS": "0", "HTTP_RATE_PER_TOKEN": "0", "HTTP_RATE_OF_COSTLY_ROUTES": "false",
              **environment})
     deadline = time.monotonic() + 30
@@ -214,7 +214,6 @@ def main():
             started.pop()
             process.terminate()
             process.wait()
-            os.unlink(f"{folder}/jwt.secret")
     finally:
         for stop in reversed(started):
             stop()
