@@ -70,7 +70,7 @@ final class QueueSet {
         queue: report.queue, isZeroCopy: report.isZeroCopy, cpu: report.cpu, numaNode: report.numaNode,
         hasHugePages: report.hasHugePages, framesTotal: UInt64(counters.framesTotal),
         framesPool: UInt64(counters.framesPool), framesFill: UInt64(counters.framesFill),
-        framesInFlight: UInt64(counters.framesInFlight),
+        framesInFlight: UInt64(counters.framesInFlight), framesLent: UInt64(counters.framesLent),
         received: PacketCount(packets: counters.receivedPackets, bytes: counters.receivedBytes),
         rxDropped: counters.statistics.rxDropped, rxInvalidDescriptors: counters.statistics.rxInvalidDescriptors,
         rxRingFull: counters.statistics.rxRingFull, rxFillRingEmpty: counters.statistics.rxFillRingEmpty,
@@ -80,8 +80,12 @@ final class QueueSet {
 
   /// Why packets are copied, and other things that are less than could be.
   var warnings: [String] {
-    workers.compactMap { worker in
-      worker.report.copyReason.map { "queue \(worker.report.queue) copies packets: \($0)" }
+    workers.flatMap { worker in
+      let report = worker.report
+      return [
+        report.copyReason.map { "queue \(report.queue) copies packets: \($0)" },
+        report.fragmentReason.map { "queue \(report.queue) loses packets that are longer than a frame: \($0)" },
+      ].compactMap { $0 }
     }
   }
 }

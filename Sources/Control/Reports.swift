@@ -44,6 +44,8 @@ public struct QueueReport: Hashable, Sendable {
   public var framesPool: UInt64
   public var framesFill: UInt64
   public var framesInFlight: UInt64
+  /// With a capture's writer, packets in them.
+  public var framesLent: UInt64
   public var received: PacketCount
   public var rxDropped: UInt64
   public var rxInvalidDescriptors: UInt64

@@ -106,6 +106,7 @@ public enum MetricsCollector {
       for (interface, report) in queues {
         for (state, count) in [
           ("pool", report.framesPool), ("fill", report.framesFill), ("in_flight", report.framesInFlight),
+          ("lent", report.framesLent),
         ] {
           family.sample(["interface": interface, "queue": "\(report.queue)", "state": state], count)
         }
