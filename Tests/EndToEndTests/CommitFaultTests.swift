@@ -64,7 +64,8 @@ struct CommitFaultTests {
       "-X", "POST", "-H", "Content-Type: application/json", "-H", "Authorization: Bearer \(stack.token ?? "")", "-d",
       "{}", "http://127.0.0.1:8080/api/v1/rule-sets/edge/apply",
     ]
-    process.standardOutput = try #require(FileHandle(forWritingAtPath: path))
+    let output: FileHandle = try #require(FileHandle(forWritingAtPath: path))
+    process.standardOutput = output
     process.standardInput = FileHandle.nullDevice
     try process.run()
     return (process, file)
