@@ -209,6 +209,33 @@ struct FaultTests {
     }
   }
 
+  @Test("An apply does not reach the daemon while another copy of the API is at the same node")
+  func waits() async throws {
+    try await TestAPI.with(.postgres) { api in
+      let other = try await Stores.open(
+        DatabaseSettings(environment: api.database.environment), logger: api.logs.logger())
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "edge"])
+      #expect(try await api.post("/attachments", token, ["interface": "eth0", "rule_set": "edge"]).status == 201)
+      _ = try await api.post("/rule-sets/edge/rules", token, ["name": "one", "action": "drop"])
+      let isHeld = Flag(), mayGo = Flag()
+      func until(_ flag: Flag) async throws { while !flag.isRaised { try await Task.sleep(for: .milliseconds(5)) } }
+      async let holder: Void = other.exclusively(on: "local") {
+        isHeld.raise()
+        try await until(mayGo)
+      }
+      try await until(isHeld)
+      async let applied = api.post("/rule-sets/edge/apply", token, [:])
+      try await Task.sleep(for: .milliseconds(300))
+      #expect(!api.daemon.state.calls.contains("apply edge@2"))
+      mayGo.raise()
+      try await holder
+      #expect(try await applied.status == 200)
+      #expect(api.daemon.state.calls.contains("apply edge@2"))
+      await other.close()
+    }
+  }
+
   @Test("Two copies of the API on one database, and many editors at both", arguments: TestBackend.allCases)
   func copies(_ backend: TestBackend) async throws {
     try await TestAPI.with(backend) { api in
