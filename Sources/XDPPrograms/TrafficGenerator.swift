@@ -68,10 +68,20 @@ public final class TrafficGenerator {
     usualByteCount = memory.usualByteCount
   }
 
-  /// Sends `count` frames, the next in turn. Fewer where a signal interrupts: ``readState()`` says how many.
+  /// How long ``send(_:)`` rests where the kernel has too many pools. It looks after them once a second.
+  private static let restMicroseconds: UInt32 = 20_000
+
+  /// Sends `count` frames, the next in turn. Fewer where a signal interrupts, and none where the frames of 65,534 calls
+  /// before are still on their way: each call's pool has an identity until its last frame is back (net/core/xdp.c,
+  /// `__mem_id_cyclic_get`). It then takes some milliseconds. ``readState()`` says how many left.
   public func send(_ count: UInt32) throws(ProgramError) {
     guard count > 0 else { return }
-    _ = try run.run(count, byteCount: usualByteCount)
+    do throws(ProgramError) {
+      _ = try run.run(count, byteCount: usualByteCount)
+    } catch {
+      guard case .system(let cause) = error, cause.code == ENOSPC else { throw error }
+      usleep(TrafficGenerator.restMicroseconds)
+    }
   }
 
   public func readState() throws(ProgramError) -> State {

@@ -53,8 +53,9 @@ final class GenerateSender: Sendable {
   private let sent = Handoff<Result<Sent, CommandError>>()
   private let thread = Mutex<PinnedThread?>(nil)
 
-  /// Calls in a row that send nothing, before that is an error.
-  private static let idleCallsMax = 100
+  /// Calls in a row that send nothing, before that is an error: more than the two seconds that the kernel may be short of
+  /// identities.
+  private static let idleCallsMax = 150
   /// What a sleep may be longer than asked for; so much before its end the clock is watched instead.
   private static let oversleepNanoseconds: UInt64 = 200_000
 
