@@ -1,4 +1,5 @@
-"""Time from the HTTP request that applies a rule to the first packet decided by it: bench.py BIN [ROUNDS].
+"""What a daemon with an attached interface costs while nothing happens, and the time from the HTTP request that applies a
+rule to the first packet decided by it: bench.py BIN [ROUNDS].
 
 Packets flow all the while. Each round adds a capture rule and applies it; the kernel program's own timestamp of the first
 packet that the rule caught, in the capture file, is the end of the measurement. 100,000 packets a second: 10 microseconds
@@ -73,6 +74,19 @@ def inside(folder):
             program.wait()
 
 
+def cpu_seconds(process):
+    """CPU time of all threads so far, ended ones too: the process's own clock (clock_getcpuclockid(3))."""
+    return time.clock_gettime(~process.pid << 3 | 2)
+
+
+def idle_share(process):
+    """Of one core, over ten seconds."""
+    time.sleep(1)
+    before, start = cpu_seconds(process), time.monotonic()
+    time.sleep(10)
+    return (cpu_seconds(process) - before) / (time.monotonic() - start)
+
+
 def measure(api, folder, start, programs):
     api.token = api.call("POST", "/auth/login", {"email": "admin@localhost.local", "password": "admin123"})["access_token"]
     api.token = api.call("POST", "/auth/change-password",
@@ -80,6 +94,7 @@ def measure(api, folder, start, programs):
     base = {"name": "base", "match": {"protocols": ["udp"], "destination_ports": ["1"]}, "action": "capture"}
     api.call("POST", "/rule-sets", {"name": "bench", "rules": [base]})
     api.call("POST", "/attachments", {"interface": "lan0", "rule_set": "bench"})
+    idle = {"sluiced": round(idle_share(programs[0]), 5), "sluice_api": round(idle_share(programs[1]), 5)}
     capture = api.call("POST", "/captures", {"interface": "lan0", "path": "bench.pcapng", "snap_length": 64})
     start([f"{BIN}/sluice", "generate", "--interface", "lan1", "--rate", "100000", "--duration", "3600", "--json",
            "--flow", "protocol=udp,source=192.0.2.1,destination=198.51.100.7,destination-port=9"])
@@ -105,7 +120,7 @@ def measure(api, folder, start, programs):
     if len(times) < ROUNDS:
         raise SystemExit(f"bench: {ROUNDS - len(times)} rules caught no packet")
     p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-    print(json.dumps({"rounds": ROUNDS, "request_to_first_packet_ms": {
+    print(json.dumps({"idle_cpu_share_of_a_core": idle, "rounds": ROUNDS, "request_to_first_packet_ms": {
         "median": round(statistics.median(times), 2), "p99": round(p99, 2), "minimum": round(times[0], 2)}}, indent=2))
 
 
