@@ -138,7 +138,7 @@ let package = Package(
     .executableTarget(
       name: "sluice-api",
       dependencies: [
-        "RESTAPI", "Storage", "Identity", "ControlProtocol", "Telemetry", "Logs", "Settings", "LinuxSystem", hummingbird, lifecycle,
+        "RESTAPI", "Storage", "Identity", "JSONValues", "ControlProtocol", "Telemetry", "Logs", "Settings", "LinuxSystem", hummingbird, lifecycle,
         unixSignals, arguments, logging, metrics,
       ]),
     .executableTarget(

@@ -1,6 +1,6 @@
-/// What a new password must be: 10 to 128 bytes, not a common one (see ``CommonPasswords``), not the account's own address.
+/// What a new password must be: 12 to 128 bytes, not a common one (see ``CommonPasswords``), not the account's own address.
 public enum PasswordPolicy {
-  public static let byteCountRange = 10...128
+  public static let byteCountRange = 12...128
 
   /// Why a password is refused.
   public enum Violation: Error, Hashable, Sendable, CustomStringConvertible {

@@ -10,6 +10,7 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
   case rulesRead = "rules:read"
   case rulesWrite = "rules:write"
   case rulesApply = "rules:apply"
+  case rulesApprove = "rules:approve"
   case countersRead = "counters:read"
   case capturesRead = "captures:read"
   case capturesWrite = "captures:write"
@@ -18,6 +19,10 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
   case rolesWrite = "roles:write"
   case clientsRead = "clients:read"
   case clientsWrite = "clients:write"
+  case teamsRead = "teams:read"
+  case teamsWrite = "teams:write"
+  case grantsRead = "grants:read"
+  case grantsWrite = "grants:write"
 
   /// What holding this scope grants besides itself: who may write may read.
   public var implied: Set<Scope> {
@@ -25,12 +30,14 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
     case .usersWrite: [.usersRead]
     case .nodesWrite: [.nodesRead]
     case .attachmentsWrite: [.attachmentsRead]
-    case .rulesWrite, .rulesApply: [.rulesRead]
+    case .rulesWrite, .rulesApply, .rulesApprove: [.rulesRead]
     case .capturesWrite: [.capturesRead]
     case .rolesWrite: [.rolesRead]
     case .clientsWrite: [.clientsRead]
+    case .teamsWrite: [.teamsRead]
+    case .grantsWrite: [.grantsRead]
     case .usersRead, .nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead,
-      .auditRead, .rolesRead, .clientsRead:
+      .auditRead, .rolesRead, .clientsRead, .teamsRead, .grantsRead:
       []
     }
   }

@@ -20,7 +20,8 @@ public struct ScopeExpression: Hashable, Sendable, Comparable, CustomStringConve
     let direct: [Scope]
     switch verb {
     case "admin": direct = areas
-    case "write": direct = areas.contains { $0.verb == "write" } ? areas.filter { $0.verb != "apply" } : []
+    case "write":
+      direct = areas.contains { $0.verb == "write" } ? areas.filter { ["read", "write"].contains($0.verb) } : []
     // `*:apply` would be one scope under a name that promises more.
     case "read": direct = areas.filter { $0.verb == "read" }
     default: direct = area == "*" ? [] : areas.filter { $0.verb == verb }

@@ -34,6 +34,7 @@ public struct Services: Sendable {
   let throttle: LoginThrottle
   let limiter = RateLimiter()
   let authenticator: Authenticator
+  let authorizer: Authorizer
   let breakGlass: BreakGlass
   let secondFactorPolicy: SecondFactorPolicy
   /// Encrypts the secrets of second factors.
@@ -63,6 +64,7 @@ public struct Services: Sendable {
     secondFactorPolicy = SecondFactorPolicy(roles: settings.secondFactorRoles, breakGlass: settings.breakGlass)
     authenticator = Authenticator(
       store: store, tokens: tokens, breakGlass: breakGlass, secondFactors: secondFactorPolicy)
+    authorizer = Authorizer(store: store)
     nodes = NodeClients(metrics: metrics)
     self.metrics = metrics
     self.registry = registry

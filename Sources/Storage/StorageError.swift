@@ -11,6 +11,8 @@ public enum StorageError: Error, Hashable, Sendable {
   case staleRevision(expected: UInt64, current: UInt64)
   /// The last active Admin can be neither deleted, demoted nor deactivated.
   case lastAdministrator
+  /// Who has written a change cannot approve it.
+  case ownChange
   /// A value that no database can hold (a NUL character), or that refers to nothing.
   case invalid(field: String, reason: String)
   /// The database cannot be reached or is too busy now; trying again can help.
@@ -44,6 +46,7 @@ extension StorageError: CustomStringConvertible {
     case .inUse(let kind, let by): "the \(kind) is in use by \(by)"
     case .staleRevision(let expected, let current): "revision \(expected) is not the newest: that is \(current)"
     case .lastAdministrator: "the last active Admin cannot be deleted, demoted or deactivated"
+    case .ownChange: "you have written this revision, or one before it since the last approved one: somebody else decides"
     case .invalid(let field, let reason): "\(field): \(reason)"
     case .unavailable(let reason, let remedy): "the database is unavailable: \(reason); \(remedy)"
     case .misconfigured(let reason, let remedy): "the database refuses: \(reason); \(remedy)"

@@ -34,7 +34,8 @@ struct SluiceAPI: AsyncParsableCommand {
 
       EXIT CODES: 0 stopped as asked; 1 could not start or run; 64 wrong usage or settings.
       """,
-    version: SluiceVersion.current, subcommands: [KeysCommand.self, BackupCommand.self, RestoreCommand.self])
+    version: SluiceVersion.current,
+    subcommands: [KeysCommand.self, SeedCommand.self, BackupCommand.self, RestoreCommand.self])
 
   @OptionGroup var options: SettingOptions
 

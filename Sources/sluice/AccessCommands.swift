@@ -80,11 +80,14 @@ struct RoleCommand: AsyncParsableCommand {
     @Argument(help: "Its name: lower case letters, digits, '.', '_', '-'.")
     var name: String
     @OptionGroup var grant: GrantOptions
+    @Option(help: "Where it is given: global, team or resource.")
+    var level: String?
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       var body = try grant.fields()
       body["name"] = .string(name)
+      if let level { body["level"] = .string(level) }
       let request = JSON.object(body)
       try await options.withAPI { api in
         let role = try await api.call(.post, "/roles", body: request)["data"]

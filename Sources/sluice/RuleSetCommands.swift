@@ -5,7 +5,8 @@ import Rules
 struct RuleSetCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rule-set", abstract: "Rule sets: ordered rules and what happens where none decides.",
-    subcommands: [List.self, Create.self, Update.self, Show.self, Revisions.self, Compare.self, Restore.self, Delete.self])
+    subcommands: [List.self, Create.self, Update.self, Show.self, Revisions.self, Compare.self, Restore.self, Delete.self, Approval.self, Approve.self, Reject.self,
+    ])
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "All rule sets.")

@@ -25,7 +25,7 @@ struct Sluice: AsyncParsableCommand {
       """,
     subcommands: [
       Login.self, Logout.self, WhoAmI.self, PasswordCommand.self, SecondFactorCommand.self, SessionCommand.self,
-      UserCommand.self, RoleCommand.self, ClientCommand.self, AuditCommand.self,
+      UserCommand.self, TeamCommand.self, ResourceCommand.self, RoleCommand.self, ClientCommand.self, AuditCommand.self,
       Status.self, Interfaces.self, Attach.self, Detach.self,
       RuleSetCommand.self, RuleCommand.self, RulesCommand.self, Apply.self, Confirm.self,
       Withdraw.self,

@@ -20,7 +20,7 @@ import Testing
     #expect(try scopes("*:read") == Set(Scope.allCases.filter { $0.verb == "read" }))
     #expect(try scopes("*:admin") == Set(Scope.allCases))
     #expect(try scopes("*:write") == Set(Scope.allCases.filter { $0.verb == "read" || $0.verb == "write" }))
-    #expect(try scopes("rules:admin") == [.rulesRead, .rulesWrite, .rulesApply])
+    #expect(try scopes("rules:admin") == [.rulesRead, .rulesWrite, .rulesApply, .rulesApprove])
     #expect(try scopes("rules:write") == [.rulesRead, .rulesWrite], "writing is not publishing")
     #expect(try scopes("rules:apply") == [.rulesRead, .rulesApply])
     let two = [try ScopeExpression("rules:apply"), try ScopeExpression("nodes:read")]

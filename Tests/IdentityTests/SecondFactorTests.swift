@@ -116,7 +116,7 @@ import Testing
     }
   }
 
-  @Test("The list of common passwords counts, in any case", arguments: ["Password1234", "qwertyuiop", "1234567890123", "BASEBALL21"])
+  @Test("The list of common passwords counts, in any case", arguments: ["Password1234", "12345678987654321", "AvrilLavigne"])
   func common(_ text: String) throws {
     #expect(CommonPasswords.count > 1500)
     let email = try Email("a@x.org")

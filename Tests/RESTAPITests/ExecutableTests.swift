@@ -171,6 +171,34 @@ struct ExecutableTests {
     }
   }
 
+  @Test("Accounts come from a file: again does no harm, and a wrong record leaves the others")
+  func seed() async throws {
+    try await withDirectory { directory in
+      func seed(_ text: String) async throws -> (status: Int32?, text: String) {
+        try Data(text.utf8).write(to: URL(fileURLWithPath: "\(directory)/accounts.json"))
+        let run = try Run(in: directory, [:], ["seed", "\(directory)/accounts.json"])
+        return (try await run.status(), run.text)
+      }
+      let good = #"{"email":" Ops@Example.org","name":"Ops","roles":["Maintainer"]}"#
+      let first = try await seed("[\(good)]")
+      #expect(first.status == 0 && first.text.contains("created  [0] ops@example.org: slr_"), "\(first.text)")
+      let again = try await seed("[\(good)]")
+      #expect(again.status == 0 && again.text.contains("unchanged  [0] ops@example.org"))
+      let mixed = try await seed(
+        """
+        [{"email":"not an address"},{"email":"ops@example.org","is_active":false},{"email":"ops@example.org"},7,
+         {"email":"a@x.org","roles":["Emperor"]},{"email":"b@x.org","custom_roles":["nothing"]},{"emial":"c@x.org"},
+         {"email":"d@x.org","name":"'; DROP TABLE users; --"}]
+        """)
+      #expect(mixed.status == 1)
+      for line in [
+        "skipped  [0] not an address", "changed  [1] ops@example.org", "skipped  [2] ops@example.org", "skipped  [3]",
+        "skipped  [4] a@x.org", "skipped  [5] b@x.org", "skipped  [6]", "created  [7] d@x.org",
+      ] { #expect(mixed.text.contains(line), "\(line) in \(mixed.text)") }
+      for wrong in ["", "{}", "[", "null"] { #expect(try await seed(wrong).status == 1) }
+    }
+  }
+
   @Test("Gives up on a database that never answers, after the retries, with the reason")
   func noDatabase() async throws {
     try await withDirectory { directory in

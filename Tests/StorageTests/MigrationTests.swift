@@ -23,6 +23,8 @@ import Testing
         "6 roles and clients 6c94b9c9d107e91abe8e76b6f644f4efc3d662b27daea3f69cb4d6be96c783f6",
         "7 sessions 1187fb1c9fd1e9585c19ba6451a3be29883230dfb875497daceec028d9dd28f5",
         "8 second factors d610a63454ef71856dc66cf56af701a281ecc1f6a3e106f2c48f8027ef462c9e",
+        "9 teams 37ae7a871e70dc083fd6e4a8016f9b029e73faa4cbbc7badc75848632cd400c0",
+        "10 approvals 0e40a9878d01643c405d307a8bbfb45ea4bac8ab5c8343ce2e5131b3fef24b41",
       ])
   }
 

@@ -53,7 +53,7 @@ struct Auditor: Sendable {
 
   private static let refusals: Set<ErrorCode> = [
     .unauthenticated, .tokenExpired, .missingScope, .passwordChangeRequired, .secondFactorSetupRequired,
-    .beyondAuthority, .outsideDelegation,
+    .beyondAuthority, .outsideDelegation, .ownChange,
     .addressNotAllowed, .accountRequired, .tooManyRequests,
   ]
 
@@ -61,7 +61,7 @@ struct Auditor: Sendable {
     let names = route.pathParameters.compactMap { call?.path[$0] }
     return AuditEvent(
       outcome: outcome, code: code,
-      subject: names.isEmpty ? nil : AuditSubject(kind: route.subject, id: names.joined(separator: "/")),
+      subject: names.isEmpty ? nil : AuditSubject(kind: route.auditedKind, id: names.joined(separator: "/")),
       after: request(call))
   }
 
@@ -74,7 +74,7 @@ struct Auditor: Sendable {
 
 extension Route {
   /// The noun of the thing that the path names: of `/api/v1/nodes/{name}/wires/{wire}` it is `wire`.
-  fileprivate var subject: String {
+  fileprivate var auditedKind: String {
     let noun = segments.last { !$0.hasPrefix("{") && $0.hasSuffix("s") } ?? Substring(tag)
     return String(noun.dropLast(noun.hasSuffix("s") ? 1 : 0)).replacing("-", with: "_")
   }

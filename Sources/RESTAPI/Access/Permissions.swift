@@ -1,30 +1,93 @@
 import ControlProtocol
+import Foundation
 import Identity
 import Rules
 import Storage
 
-/// What somebody may: the union of what his roles, or his client, grant. Each grant has its own limits.
+/// What somebody may: the union of what his roles, or his client, grant. Each grant has its own reach and limits.
 public struct Permissions: Sendable, Hashable {
+  /// Where a grant holds.
+  enum Reach: Sendable, Hashable {
+    case everything
+    /// What the team owns, and the team itself.
+    case team(UUID)
+    case resource(ResourceRef)
+  }
+
   /// Of one role or client.
   struct Grant: Sendable, Hashable {
     /// With what they imply.
     var scopes: Set<Scope>
-    /// How far its rules:write reaches; nil: everywhere.
+    /// How far its rules:write reaches; nil: all rules within the reach.
     var limits: DelegationLimits?
+    var reach = Reach.everything
   }
 
   let grants: [Grant]
+  /// What his teams own.
+  private let resources: [UUID: Set<ResourceRef>]
 
-  init(_ grants: [Grant]) { self.grants = grants }
+  init(_ grants: [Grant], resources: [UUID: Set<ResourceRef>] = [:]) {
+    self.grants = grants
+    self.resources = resources
+  }
 
-  /// Everything that is granted, limited or not.
-  var scopes: Set<Scope> { grants.reduce(into: []) { $0.formUnion($1.scopes) } }
+  /// Everything that is granted everywhere, limited or not.
+  var scopes: Set<Scope> { grants.reduce(into: []) { if $1.reach == .everything { $0.formUnion($1.scopes) } } }
 
-  func grants(_ scope: Scope) -> Bool { grants.contains { $0.scopes.grants(scope) } }
+  /// Whether anything is granted for less than everything.
+  var hasNarrowGrants: Bool { grants.contains { $0.reach != .everything } }
 
-  /// Nil where rules may be written without limits; else each change must be within one of these.
-  var ruleLimits: [DelegationLimits]? {
-    let writing = grants.filter { $0.scopes.grants(.rulesWrite) }
+  /// Everywhere.
+  func grants(_ scope: Scope) -> Bool { grants.contains { $0.reach == .everything && $0.scopes.grants(scope) } }
+
+  /// For something, whatever it is.
+  func grantsSomewhere(_ scope: Scope) -> Bool { grants.contains { $0.scopes.grants(scope) } }
+
+  /// For a thing that is one of these, or part of it.
+  func grants(_ scope: Scope, on things: [Reach]) -> Bool {
+    grants.contains { $0.scopes.grants(scope) && reaches($0, things) }
+  }
+
+  /// Whether he may do anything at all with it.
+  func sees(_ things: [Reach]) -> Bool { grants.contains { !$0.scopes.isEmpty && reaches($0, things) } }
+
+  private func reaches(_ grant: Grant, _ things: [Reach]) -> Bool {
+    switch grant.reach {
+    case .everything: true
+    case .resource: things.contains(grant.reach)
+    case .team(let id):
+      things.contains { thing in
+        if case .resource(let ref) = thing { resources[id]?.contains(ref) ?? false } else { thing == grant.reach }
+      }
+    }
+  }
+
+  /// The things of a kind for which the scope is granted; nil: all there are.
+  func things(_ kind: ResourceKind, with scope: Scope) -> Set<UUID>? {
+    guard !grants(scope) else { return nil }
+    return grants.reduce(into: []) { ids, grant in
+      guard grant.scopes.grants(scope) else { return }
+      switch grant.reach {
+      case .everything: break
+      case .resource(let ref): if ref.kind == kind { ids.insert(ref.id) }
+      case .team(let id): ids.formUnion((resources[id] ?? []).filter { $0.kind == kind }.map(\.id))
+      }
+    }
+  }
+
+  /// The teams for which the scope is granted; nil: all there are.
+  func teams(with scope: Scope) -> Set<UUID>? {
+    guard !grants(scope) else { return nil }
+    return Set(
+      grants.compactMap { grant in
+        if case .team(let id) = grant.reach, grant.scopes.grants(scope) { id } else { nil }
+      })
+  }
+
+  /// Nil where the rules of a thing may be written without limits; else each change must be within one of these.
+  func ruleLimits(on things: [Reach]) -> [DelegationLimits]? {
+    let writing = grants.filter { $0.scopes.grants(.rulesWrite) && reaches($0, things) }
     let limits = writing.compactMap(\.limits)
     return limits.count < writing.count ? nil : limits
   }
@@ -32,9 +95,15 @@ public struct Permissions: Sendable, Hashable {
   /// What the other ones grant and these don't; empty if whoever has these may give the others away.
   func missing(from other: Permissions) -> [Scope] {
     let missing = other.grants.flatMap { theirs in
-      theirs.scopes.filter { scope in !grants.contains { $0.covers(scope, limits: theirs.limits) } }
+      theirs.scopes.filter { scope in
+        !grants.contains { $0.covers(scope, limits: theirs.limits) && reaches($0, theirs.reach) }
+      }
     }
     return Set(missing).sorted()
+  }
+
+  private func reaches(_ grant: Grant, _ reach: Reach) -> Bool {
+    reach == .everything ? grant.reach == .everything : reaches(grant, [reach])
   }
 
   /// Throws ``ErrorCode/beyondAuthority`` unless everything in the other ones is in these too: nobody gives what he
@@ -61,7 +130,14 @@ extension Permissions.Grant {
 }
 
 extension User {
-  var permissions: Permissions { Permissions(roles: roles, customRoles: customRoles) }
+  var permissions: Permissions {
+    let everywhere = Permissions(roles: roles, customRoles: customRoles).grants
+    let teams = memberships.map { Permissions.Grant($0.role, in: .team($0.teamID)) }
+    let resources = resourceGrants.map { Permissions.Grant($0.role, in: .resource($0.resource)) }
+    return Permissions(
+      everywhere + teams + resources,
+      resources: Dictionary(memberships.map { ($0.teamID, $0.resources) }, uniquingKeysWith: { first, _ in first }))
+  }
 }
 
 extension APIClientRecord {
@@ -70,10 +146,14 @@ extension APIClientRecord {
 
 extension Permissions {
   init(roles: Set<Role>, customRoles: [CustomRole]) {
-    self.init(roles.sorted().map { Grant(scopes: $0.scopes) } + customRoles.map(Grant.init))
+    self.init(roles.sorted().map { Grant(scopes: $0.scopes) } + customRoles.map { Grant($0) })
   }
 }
 
 extension Permissions.Grant {
   init(_ role: CustomRole) { self.init(scopes: role.scopes.scopes, limits: role.limits) }
+
+  init(_ role: AssignedRole, in reach: Permissions.Reach) {
+    self.init(scopes: role.scopes, limits: role.limits, reach: reach)
+  }
 }

@@ -14,6 +14,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
   case secondFactorSetupRequired = "second_factor_setup_required"
   case beyondAuthority = "beyond_authority"
   case outsideDelegation = "outside_delegation"
+  case ownChange = "own_change"
   case addressNotAllowed = "address_not_allowed"
   case accountRequired = "account_required"
   case notFound = "not_found"
@@ -40,7 +41,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .invalidJSON, .invalidRequest: .badRequest
     case .unauthenticated, .tokenExpired, .secondFactorRequired: .unauthorized
     case .missingScope, .passwordChangeRequired, .secondFactorSetupRequired, .beyondAuthority, .outsideDelegation,
-      .addressNotAllowed, .accountRequired:
+      .addressNotAllowed, .accountRequired, .ownChange:
       .forbidden
     case .notFound: .notFound
     case .methodNotAllowed: .methodNotAllowed
@@ -72,6 +73,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .passwordChangeRequired: "The password must be changed first."
     case .beyondAuthority: "Nobody gives, takes or changes what he doesn't hold; details.missing lists the scopes."
     case .outsideDelegation: "The change reaches beyond the caller's prefixes or actions; details lists where."
+    case .ownChange: "Somebody else has to approve this: the caller has written it, or a part of it."
     case .addressNotAllowed: "The API client's requests may not come from this address."
     case .accountRequired: "This is for accounts, not for API clients."
     case .notFound: "There is no such thing."

@@ -26,21 +26,30 @@ struct Endpoint: Sendable {
     var warnings: [String] = []
     let query = try checkedQuery(request, &warnings)
     let path = try pathParameters(context)
-    let body = try await checkedBody(request, &warnings)
     if services.settings.interface.requiresIfMatch, route.mustHonourIfMatch, request.headers[.ifMatch] == nil {
       throw APIError(.preconditionRequired, "send If-Match with the ETag of what you read")
     }
-    let checked = Call(
-      principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: body, path: path,
+    var checked = Call(
+      principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: .null, path: path,
       query: query, headers: request.headers, target: request.uri.string,
       connection: { context.connection })
     call = checked
-    var reply = try await Idempotency(store: services.store).once(checked, route) {
+    // Before the body is read, where the path says what it is about.
+    if !route.subject.isInBody { try await authorize(&checked) }
+    checked.body = try await checkedBody(request, &warnings)
+    call = checked
+    if route.subject.isInBody { try await authorize(&checked) }
+    var reply = try await Idempotency(store: services.store).once(checked, route) { [checked] in
       try await route.handler(checked, services)
     }
     route.deprecation?.write(into: &reply.headers)
     reply.warnings = warnings + reply.warnings
     return reply
+  }
+
+  private func authorize(_ call: inout Call) async throws {
+    guard case .scope(let scope) = route.access else { return }
+    call.things = try await services.authorizer.check(scope, route.subject, call)
   }
 
   /// Routes that cost much have a limit of their own, per address.
@@ -76,10 +85,7 @@ struct Endpoint: Sendable {
       throw APIError(
         .secondFactorSetupRequired, "set up a second factor first: POST \(RouteTable.base)/auth/second-factor")
     }
-    guard principal.permissions.grants(scope) else {
-      throw APIError(
-        .missingScope, "this needs the scope \(scope.rawValue)", details: ["required": .string(scope.rawValue)])
-    }
+    try Authorizer.checkScope(scope, route.subject, principal)
     return principal
   }
 

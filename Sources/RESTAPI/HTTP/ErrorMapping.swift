@@ -34,6 +34,7 @@ enum ErrorMapping {
     case .staleRevision(let expected, let current):
       APIError(
         .staleRevision, error.description, details: ["expected": .count(expected), "current": .count(current)])
+    case .ownChange: APIError(.ownChange, error.description)
     case .lastAdministrator: APIError(.conflict, error.description, details: ["reason": "last_administrator"])
     case .invalid(let field, let reason): .validation(field, "invalid", reason)
     // What the database said stays in the log.

@@ -71,6 +71,8 @@ enum OpenAPIDocument {
     case .scope(let scope):
       members["security"] = [["token": []]]
       members["x-required-scope"] = .string(scope.rawValue)
+      // A role of a team, or for the resource itself, is enough where this names what the operation is about.
+      if let word = route.subject.word { members["x-resource"] = .string(word) }
     }
     return .object(members)
   }

@@ -8,7 +8,7 @@ enum AnalysisRoutes {
       .get, RuleSetRoutes.base + "/{name}/analysis", "analyseRuleSet", tag: "rule sets",
       "Rules of the newest revision that do nothing, or nothing of their own: shadowed, never hit, redundant and "
         + "contradictory ones, each with the rules that say why and a packet.",
-      access: .scope(.rulesRead), answer: .data(analysis)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .data(analysis)
     ) { call, services in
       .data(await analyse(try await services.store.ruleSet(named: try call.parameter("name")).content).json)
     },
@@ -16,7 +16,7 @@ enum AnalysisRoutes {
       .post, RouteTable.base + "/rules/check", "checkRules", tag: "rule sets",
       "Check a rule set without storing it: what makes it invalid is an error, as where it would be stored; else what is "
         + "doubtful, and what its rules do to each other.",
-      access: .scope(.rulesWrite), body: RuleSetRoutes.newRuleSet,
+      access: .scope(.rulesWrite), on: .anything, body: RuleSetRoutes.newRuleSet,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax,
       answer: .data(
         .object([

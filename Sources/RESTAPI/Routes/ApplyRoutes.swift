@@ -11,7 +11,7 @@ enum ApplyRoutes {
       .post, RuleSetRoutes.base + "/{name}/apply", "applyRuleSet", tag: "rule sets",
       "Publish a revision on attachments: the named ones, or all that have this rule set. "
         + "A refused one changes nothing.",
-      access: .scope(.rulesApply),
+      access: .scope(.rulesApply), on: .ruleSet("name"),
       body: .named(
         "Apply",
         .object([
@@ -69,6 +69,7 @@ enum ApplyRoutes {
   ) async throws -> Reply {
     let name = try call.parameter("name")
     let content = try await content(name, call.body.present("revision")?.integer, services)
+    if !isDryRun { try await ApprovalRoutes.check(content, services) }
     let seconds = UInt32(clamping: call.body.present("confirm_within_seconds")?.integer ?? 0)
     var confirmBy: [UInt64] = []
     var warnings = try lockOut(call, content, targets, mayRefuse: !isDryRun && seconds == 0)
@@ -145,7 +146,14 @@ enum ApplyRoutes {
         throw APIError.validation("attachments[\(index)]", "invalid", "is not an id")
       }
       guard !targets.contains(where: { $0.id == id }) else { continue }
-      do { targets.append(try await services.store.attachment(id: id)) } catch StorageError.notFound {
+      do {
+        let target = try await services.store.attachment(id: id)
+        // Whoever gave an attachment this rule set wants its revisions; another rule set is a change of the attachment.
+        if target.ruleSet != name, try !call.caller().permissions.grants(.rulesApply) {
+          try await services.authorizer.require(.attachmentsWrite, .attachment, text.string ?? "", call)
+        }
+        targets.append(target)
+      } catch StorageError.notFound {
         throw APIError.validation("attachments[\(index)]", "not_found", "there is no such attachment")
       }
     }

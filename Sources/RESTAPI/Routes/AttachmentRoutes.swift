@@ -1,6 +1,7 @@
 import ControlProtocol
 import Foundation
 import Hummingbird
+import Identity
 import Rules
 import Storage
 
@@ -11,17 +12,17 @@ enum AttachmentRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listAttachments", tag: "attachments", "All attachments, by node and interface.",
-      access: .scope(.attachmentsRead),
+      access: .scope(.attachmentsRead), on: .anything,
       query: [
         .optional("node", Shapes.name), .optional("interface", Shapes.interface), .optional("rule_set", Shapes.name),
       ], answer: .page(attachment), handler: list),
     Route(
       .post, base, "createAttachment", tag: "attachments",
       "Attach to an interface, and apply the rule set where one is named. Refused by the daemon: nothing is stored.",
-      access: .scope(.attachmentsWrite), body: newAttachment, answer: .created(attachment),
+      access: .scope(.attachmentsWrite), on: .interfaceInBody, body: newAttachment, answer: .created(attachment),
       errors: [.conflict, .notFound] + NodeRoutes.daemonErrors, handler: create),
     Route(
-      .get, base + "/{id}", "getAttachment", tag: "attachments", "One attachment.", access: .scope(.attachmentsRead),
+      .get, base + "/{id}", "getAttachment", tag: "attachments", "One attachment.", access: .scope(.attachmentsRead), on: .attachment("id"),
       answer: .data(attachment)
     ) { call, services in
       let stored = try await services.store.attachment(id: try call.identifier("id", of: "attachment"))
@@ -31,10 +32,10 @@ enum AttachmentRoutes {
       .patch, base + "/{id}", "updateAttachment", tag: "attachments",
       "Change the rule set, on the daemon first; with null every packet passes. Other options need that as well, or a "
         + "new attachment: no daemon changes them while rules decide.",
-      access: .scope(.attachmentsWrite), body: .named("AttachmentPatch", .object(options(isPatch: true))),
-      answer: .data(attachment), errors: [.preconditionFailed] + NodeRoutes.daemonErrors, handler: update),
+      access: .scope(.attachmentsWrite), on: .attachment("id"), body: .named("AttachmentPatch", .object(options(isPatch: true))),
+      answer: .data(attachment), errors: [.conflict, .preconditionFailed] + NodeRoutes.daemonErrors, handler: update),
     Route(
-      .delete, base + "/{id}", "deleteAttachment", tag: "attachments", "Detach.", access: .scope(.attachmentsWrite),
+      .delete, base + "/{id}", "deleteAttachment", tag: "attachments", "Detach.", access: .scope(.attachmentsWrite), on: .attachment("id"),
       query: [.optional("force", .boolean, default: false)],
       answer: .data(.object([.required("deleted", .boolean)])),
       errors: [.preconditionFailed] + NodeRoutes.daemonErrors, handler: delete),
@@ -146,13 +147,30 @@ enum AttachmentRoutes {
   // MARK: Handlers
 
   @Sendable private static func list(_ call: Call, _ services: Services) async throws -> Reply {
-    let filter = AttachmentFilter(
+    var filter = AttachmentFilter(
       node: call.query["node"]?.string, interface: call.query["interface"]?.string,
       ruleSet: call.query["rule_set"]?.string)
+    filter.among = try visible(.attachmentsRead, call)
     let page = call.page
     let stored = try await services.store.attachments(filter, page)
     let elements = try await observed(stored.items, services)
     return Reply(.page(elements, PageInfo(limit: page.limit, offset: page.offset, total: stored.total)))
+  }
+
+  /// The attachments for which the scope is held, by themselves or with their nodes; nil: all.
+  static func visible(_ scope: Scope, _ call: Call) throws -> AttachmentFilter.Places? {
+    guard let attachments = try call.visible(.attachment, with: scope) else { return nil }
+    return .init(attachments: attachments, nodes: try call.visible(.node, with: scope) ?? [])
+  }
+
+  /// The interfaces of a node whose counters the caller may see; nil: all.
+  static func visibleInterfaces(
+    of node: Node, _ call: Call, _ services: Services
+  ) async throws -> Set<String>? {
+    guard let places = try visible(.countersRead, call), !places.nodes.contains(node.id) else { return nil }
+    var filter = AttachmentFilter(node: node.name)
+    filter.among = places
+    return Set(try await services.store.attachments(filter, Page(limit: Page.limitMax)).items.map(\.interface))
   }
 
   private static func options(_ body: JSONValue, over before: AttachmentOptions) -> AttachmentOptions {
@@ -169,10 +187,12 @@ enum AttachmentRoutes {
     let interface = try call.body.text("interface")
     let node = try await services.store.node(named: try call.body.text("node"))
     let ruleSetName = call.body.present("rule_set")?.string
+    if let ruleSetName { try await requireUse(of: ruleSetName, call, services) }
     let ruleSet: StoredRuleSet? =
       if let ruleSetName {
         try await services.store.ruleSet(named: ruleSetName)
       } else { nil }
+    if let ruleSet { try await ApprovalRoutes.check(ruleSet.content, services) }
     let existing = try await services.store.attachments(
       AttachmentFilter(node: node.name, interface: interface), Page(limit: 1))
     guard existing.total == 0 else { throw StorageError.conflict(field: "interface") }
@@ -201,6 +221,12 @@ enum AttachmentRoutes {
     ).tagged(content(stored))
   }
 
+  /// Whoever may attach everywhere may attach every rule set; others those that they may apply.
+  private static func requireUse(of ruleSet: String, _ call: Call, _ services: Services) async throws {
+    guard try !call.caller().permissions.grants(.attachmentsWrite) else { return }
+    try await services.authorizer.require(.rulesApply, .ruleSet, ruleSet, call)
+  }
+
   private static func undoAttach(_ node: Node, _ interface: String, _ call: Call, _ services: Services) async {
     do throws(NodeCallError) { try await services.nodes.detach(node, interface: interface) } catch {
       services.logger.error(
@@ -218,6 +244,7 @@ enum AttachmentRoutes {
     let node = try await services.store.node(named: before.node)
     let wanted = options(call.body, over: before.options)
     let ruleSetMember = call.body["rule_set"]
+    if let name = ruleSetMember?.string { try await requireUse(of: name, call, services) }
     var stored = before
     if ruleSetMember == .null, before.ruleSet != nil {
       try await attachAnew(node, before, wanted, services)
@@ -228,6 +255,7 @@ enum AttachmentRoutes {
         if let name = ruleSetMember?.string {
           try await services.store.ruleSet(named: name)
         } else { nil }
+      if let ruleSet { try await ApprovalRoutes.check(ruleSet.content, services) }
       if wanted != before.options {
         _ = try await services.nodes.attach(node, interface: before.interface, wanted)
         stored = try await services.store.updateAttachment(id: id, AttachmentChange(options: wanted), if: check)

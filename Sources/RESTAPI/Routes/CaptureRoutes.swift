@@ -10,22 +10,22 @@ enum CaptureRoutes {
 
   static let all: [Route] = [
     Route(
-      .get, base, "listCaptures", tag: "captures", "All captures, newest first.", access: .scope(.capturesRead),
+      .get, base, "listCaptures", tag: "captures", "All captures, newest first.", access: .scope(.capturesRead), on: .anything,
       query: [
         .optional("node", Shapes.name), .optional("interface", Shapes.interface),
         .optional("state", .words(CaptureState.allCases.map(\.rawValue))),
       ], answer: .page(capture), handler: list),
     Route(
       .post, base, "startCapture", tag: "captures", "Start a capture of what capture rules catch.",
-      access: .scope(.capturesWrite), body: newCapture, answer: .created(capture),
+      access: .scope(.capturesWrite), on: .interfaceInBody, body: newCapture, answer: .created(capture),
       errors: [.notFound] + NodeRoutes.daemonErrors, handler: start),
     Route(
       .post, base + "/stream", "streamCapture", tag: "captures",
       "Start a capture whose pcapng file is the answer, while it comes into being; it ends when the caller leaves.",
-      access: .scope(.capturesWrite), body: newStream, answer: .text(contentType: CaptureStreamRoute.contentType),
+      access: .scope(.capturesWrite), on: .interfaceInBody, body: newStream, answer: .text(contentType: CaptureStreamRoute.contentType),
       errors: [.notFound] + NodeRoutes.daemonErrors, handler: CaptureStreamRoute.start),
     Route(
-      .get, base + "/{id}", "getCapture", tag: "captures", "One capture.", access: .scope(.capturesRead),
+      .get, base + "/{id}", "getCapture", tag: "captures", "One capture.", access: .scope(.capturesRead), on: .capture("id"),
       answer: .data(capture)
     ) { call, services in
       let stored = try await services.store.capture(id: try call.identifier("id", of: "capture"))
@@ -34,7 +34,7 @@ enum CaptureRoutes {
     },
     Route(
       .post, base + "/{id}/stop", "stopCapture", tag: "captures",
-      "Stop a capture; one that has ended stays as it is.", access: .scope(.capturesWrite), answer: .data(capture),
+      "Stop a capture; one that has ended stays as it is.", access: .scope(.capturesWrite), on: .capture("id"), answer: .data(capture),
       errors: NodeRoutes.daemonErrors, handler: stop),
   ]
 
@@ -159,13 +159,25 @@ enum CaptureRoutes {
   }
 
   @Sendable private static func list(_ call: Call, _ services: Services) async throws -> Reply {
-    let filter = CaptureFilter(
+    var filter = CaptureFilter(
       node: call.query["node"]?.string, interface: call.query["interface"]?.string,
       state: call.query["state"]?.string.flatMap(CaptureState.init))
+    filter.among = try await visible(call, services)
     let page = call.page
     let stored = try await services.store.captures(filter, page)
     let (fresh, warnings) = try await refreshed(stored.items, services)
     return Reply.page(Paged(items: fresh, total: stored.total), page, warnings: warnings, json)
+  }
+
+  /// Where the caller may see captures; nil: everywhere.
+  private static func visible(_ call: Call, _ services: Services) async throws -> CaptureFilter.Places? {
+    guard let places = try AttachmentRoutes.visible(.capturesRead, call) else { return nil }
+    let page = Page(limit: Page.limitMax)
+    var filter = AttachmentFilter()
+    filter.among = .init(attachments: places.attachments, nodes: [])
+    let nodes = try await services.store.nodes(among: places.nodes, page).items.map(\.name)
+    let interfaces = try await services.store.attachments(filter, page).items.map { "\($0.node)/\($0.interface)" }
+    return .init(nodes: Set(nodes), interfaces: Set(interfaces))
   }
 
   /// Running captures as their daemons report them now. A daemon that cannot be asked leaves a warning.

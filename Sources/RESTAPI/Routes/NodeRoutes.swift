@@ -9,10 +9,11 @@ enum NodeRoutes {
 
   static let all: [Route] = [
     Route(
-      .get, base, "listNodes", tag: "nodes", "All nodes, by name.", access: .scope(.nodesRead), answer: .page(node)
+      .get, base, "listNodes", tag: "nodes", "All nodes, by name.", access: .scope(.nodesRead), on: .anything, answer: .page(node)
     ) { call, services in
       let page = call.page
-      return .page(try await services.store.nodes(page), page, json)
+      let ids = try call.visible(.node, with: .nodesRead)
+      return .page(try await services.store.nodes(among: ids, page), page, json)
     },
     Route(
       .post, base, "createNode", tag: "nodes", "Register a node.", access: .scope(.nodesWrite), body: newNode,
@@ -25,13 +26,13 @@ enum NodeRoutes {
       return Reply.created(json(node), at: "\(base)/\(node.name)").tagged(content(node))
     },
     Route(
-      .get, base + "/{name}", "getNode", tag: "nodes", "One node.", access: .scope(.nodesRead), answer: .data(node)
+      .get, base + "/{name}", "getNode", tag: "nodes", "One node.", access: .scope(.nodesRead), on: .node("name"), answer: .data(node)
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
       return Reply.data(json(node)).tagged(content(node))
     },
     Route(
-      .patch, base + "/{name}", "updateNode", tag: "nodes", "Change a node.", access: .scope(.nodesWrite),
+      .patch, base + "/{name}", "updateNode", tag: "nodes", "Change a node.", access: .scope(.nodesWrite), on: .node("name"),
       body: newNode.partial(named: "NodePatch"), answer: .data(node), errors: [.conflict, .preconditionFailed]
     ) { call, services in
       let name = try call.parameter("name")
@@ -46,7 +47,7 @@ enum NodeRoutes {
     },
     Route(
       .delete, base + "/{name}", "deleteNode", tag: "nodes", "Remove a node; not while it has attachments.",
-      access: .scope(.nodesWrite), answer: .data(.object([.required("deleted", .boolean)])),
+      access: .scope(.nodesWrite), on: .node("name"), answer: .data(.object([.required("deleted", .boolean)])),
       errors: [.conflict, .preconditionFailed]
     ) { call, services in
       let name = try call.parameter("name")
@@ -57,14 +58,14 @@ enum NodeRoutes {
     },
     Route(
       .get, base + "/{name}/status", "nodeStatus", tag: "nodes", "What the node's daemon is and what runs in it.",
-      access: .scope(.nodesRead), answer: .data(Sluice_Control_V1_GetStatusResponse.schema), errors: daemonErrors
+      access: .scope(.nodesRead), on: .node("name"), answer: .data(Sluice_Control_V1_GetStatusResponse.schema), errors: daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
       return .data(try await services.nodes.status(node).json)
     },
     Route(
       .get, base + "/{name}/interfaces", "listInterfaces", tag: "nodes",
-      "The node's network interfaces as its daemon sees them.", access: .scope(.interfacesRead),
+      "The node's network interfaces as its daemon sees them.", access: .scope(.interfacesRead), on: .node("name"),
       answer: .page(Sluice_Control_V1_Interface.schema), errors: daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
@@ -72,12 +73,13 @@ enum NodeRoutes {
     },
     Route(
       .get, base + "/{name}/counters", "counters", tag: "nodes", "Counters of the node's attached interfaces.",
-      access: .scope(.countersRead), query: [.optional("interface", Shapes.interface)],
+      access: .scope(.countersRead), on: .interfacesOfNode("name"), query: [.optional("interface", Shapes.interface)],
       answer: .page(Sluice_Control_V1_InterfaceCounters.schema), errors: daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
       let counters = try await services.nodes.counters(node, interface: call.query["interface"]?.string)
-      return call.page(of: counters.map(\.json))
+      let visible = try await AttachmentRoutes.visibleInterfaces(of: node, call, services)
+      return call.page(of: counters.filter { visible?.contains($0.interface) ?? true }.map(\.json))
     },
   ]
 

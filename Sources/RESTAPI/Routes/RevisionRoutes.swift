@@ -12,7 +12,7 @@ enum RevisionRoutes {
     Route(
       .get, base + "/revisions/{revision}/diff", "compareRevisions", tag: "rule sets",
       "What changed from another revision, the one before where none is named, to this one.",
-      access: .scope(.rulesRead), query: [.optional("from", .integer(1...Int64.max))], answer: .data(difference)
+      access: .scope(.rulesRead), on: .ruleSet("name"), query: [.optional("from", .integer(1...Int64.max))], answer: .data(difference)
     ) { call, services in
       let name = try call.parameter("name")
       let number = try call.revision()
@@ -25,7 +25,7 @@ enum RevisionRoutes {
     Route(
       .post, base + "/revisions/{revision}/restore", "restoreRevision", tag: "rule sets",
       "Make a new revision with the content of an older one. It decides once it is applied.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], answer: .data(RuleSetRoutes.ruleSet),
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason], answer: .data(RuleSetRoutes.ruleSet),
       errors: [.staleRevision]
     ) { call, services in
       let name = try call.parameter("name")
@@ -46,7 +46,7 @@ enum RevisionRoutes {
     Route(
       .get, base + "/text", "exportRuleSet", tag: "rule sets",
       "A rule set as text, which importRuleSet and the sluice command read: the same rules, with their comments.",
-      access: .scope(.rulesRead), query: [.optional("revision", .integer(1...Int64.max))], answer: .data(text)
+      access: .scope(.rulesRead), on: .ruleSet("name"), query: [.optional("revision", .integer(1...Int64.max))], answer: .data(text)
     ) { call, services in
       let name = try call.parameter("name")
       let content: RuleSet =
@@ -58,7 +58,7 @@ enum RevisionRoutes {
     Route(
       .put, base + "/text", "importRuleSet", tag: "rule sets",
       "Replace what a rule set says by a text: a new revision, or none where it says the same.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], body: text,
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason], body: text,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(RuleSetRoutes.ruleSet), errors: [.staleRevision]
     ) { call, services in
       let name = try call.parameter("name")
@@ -173,7 +173,7 @@ enum RevisionRoutes {
 
 extension Call {
   /// The revision that the path names.
-  fileprivate func revision() throws -> UInt64 {
+  func revision() throws -> UInt64 {
     let text = try parameter("revision")
     guard let number = UInt64(text), number > 0, number <= UInt64(Int64.max) else {
       throw APIError.notFound("revision", text)

@@ -27,7 +27,7 @@ enum RoleRoutes {
     },
     Route(
       .patch, base + "/{role}", "updateRole", tag: "roles", "Change a role, at once for everybody who has it.",
-      access: .scope(.rolesWrite), body: newRole.partial(named: "RolePatch"), answer: .data(role),
+      access: .scope(.rolesWrite), body: .named("RolePatch", .object(newRole.partial().fields.filter { $0.name != "level" })), answer: .data(role),
       errors: [.conflict, .beyondAuthority], handler: update),
     Route(
       .delete, base + "/{role}", "deleteRole", tag: "roles", "Delete a role; not while an account has it.",
@@ -46,6 +46,9 @@ enum RoleRoutes {
     "NewRole",
     .object([
       .required("name", Shapes.name), .optional("description", .text(max: 512), default: ""),
+      .optional(
+        "level", .words(RoleLevel.allCases.map(\.rawValue)), default: "global",
+        "Given to accounts, to members of teams, or for single resources; stays as it is"),
       .required("scopes", AccessShapes.scopes, AccessShapes.scopesNote),
       .optional("limits", .nullable(AccessShapes.limits), "How far rules:write reaches; null: everywhere"),
     ]))
@@ -54,6 +57,7 @@ enum RoleRoutes {
     "CustomRole",
     .object([
       .required("id", Shapes.uuid), .required("name", .string()), .required("description", .string()),
+      .required("level", .words(RoleLevel.allCases.map(\.rawValue))),
       .required("scopes", .array(.string(), max: Int.max)),
       .required("grants", .array(.words(Scope.allCases.map(\.rawValue)), max: Int.max), "What the scopes stand for"),
       .required("limits", .nullable(AccessShapes.limits)), .required("created_at", .timestamp),
@@ -63,7 +67,7 @@ enum RoleRoutes {
   private static func json(_ role: CustomRole) -> JSONValue {
     [
       "id": .string(role.id.uuidString.lowercased()), "name": .string(role.name),
-      "description": .string(role.description), "scopes": .strings(role.scopes.map(\.text)),
+      "description": .string(role.description), "level": .string(role.level.rawValue), "scopes": .strings(role.scopes.map(\.text)),
       "grants": .strings(role.scopes.scopes.sorted().map(\.rawValue)), "limits": AccessShapes.json(role.limits),
       "created_at": .time(role.createdAt), "updated_at": .time(role.updatedAt),
     ]
@@ -72,8 +76,8 @@ enum RoleRoutes {
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
     guard let scopes = try AccessShapes.scopes(call.body) else { throw Fault("scopes are required") }
     let new = NewCustomRole(
-      name: try call.body.text("name"), description: try call.body.text("description"), scopes: scopes,
-      limits: try AccessShapes.limits(call.body) ?? nil)
+      name: try call.body.text("name"), description: try call.body.text("description"),
+      level: call.body["level"]?.string.flatMap(RoleLevel.init) ?? .global, scopes: scopes, limits: try AccessShapes.limits(call.body) ?? nil)
     try call.caller().permissions.check(
       mayGrant: Permissions([.init(scopes: new.scopes.scopes, limits: new.limits)]))
     let role = try await services.store.createRole(new)

@@ -37,6 +37,8 @@ public struct Route: Sendable {
   public var tag: String
   public var summary: String
   public var access: Access
+  /// Where a scope that is held for a part of what there is can be enough.
+  public var subject: RouteSubject
   public var query: [Field]
   /// Nil: the route takes no body.
   public var body: Schema?
@@ -52,7 +54,7 @@ public struct Route: Sendable {
 
   public init(
     _ method: HTTPRequest.Method, _ path: String, _ operation: String, tag: String, _ summary: String, access: Access,
-    query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, bodyBytesMax: Int = APILimits.bodyBytesMax,
+    on subject: RouteSubject = .everything, query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, bodyBytesMax: Int = APILimits.bodyBytesMax,
     answer: Answer, errors: [ErrorCode] = [], deprecation: Deprecation? = nil, handler: @escaping Handler
   ) {
     self.method = method
@@ -61,6 +63,7 @@ public struct Route: Sendable {
     self.tag = tag
     self.summary = summary
     self.access = access
+    self.subject = subject
     self.query = if case .page = answer { query + Self.paging } else { query }
     self.body = body
     self.bodyIsOptional = bodyIsOptional
@@ -151,7 +154,7 @@ public struct Call: Sendable {
   public let remoteAddress: String
   public let requestID: String
   /// Checked against the route's schema, or null where the route has none.
-  public let body: JSONValue
+  public internal(set) var body: JSONValue
   let path: [String: String]
   let query: JSONValue
   let headers: HTTPFields
@@ -159,6 +162,8 @@ public struct Call: Sendable {
   let target: String
   /// Nil where no rules can hurt it.
   let connection: @Sendable () -> OwnConnection?
+  /// What it is about, where the caller's roles are for parts of what there is; set before the handler runs.
+  var things: [Permissions.Reach] = []
 
   /// A parameter of the path, decoded.
   func parameter(_ name: String) throws -> String {

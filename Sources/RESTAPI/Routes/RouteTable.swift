@@ -16,10 +16,11 @@ public struct RouteTable: Sendable {
   /// The API of this version.
   public static let v1 = RouteTable(
     routes: SystemRoutes.all + AuthRoutes.all + SecondFactorRoutes.all + SessionRoutes.all
-      + UserRoutes.all + PasswordResetRoutes.all + RoleRoutes.all + ClientRoutes.all + NodeRoutes.all
+      + UserRoutes.all + PasswordResetRoutes.all + RoleRoutes.all + TeamRoutes.all + ResourceRoutes.all
+      + ClientRoutes.all + NodeRoutes.all
       + AttachmentRoutes.all + RuleSetRoutes.all + RuleRoutes.all + AnalysisRoutes.all + ApplyRoutes.all
       + TrialRoutes.all
-      + RevisionRoutes.all + CaptureRoutes.all + WireRoutes.all + AuditRoutes.all)
+      + RevisionRoutes.all + ApprovalRoutes.all + CaptureRoutes.all + WireRoutes.all + AuditRoutes.all)
 
   /// The prefix of everything but the probes.
   static let base = "/api/v1"

@@ -10,7 +10,7 @@ enum RuleRoutes {
 
   static let all: [Route] = [
     Route(
-      .get, base, "listRules", tag: "rules", "The rules of the newest revision, in order.", access: .scope(.rulesRead),
+      .get, base, "listRules", tag: "rules", "The rules of the newest revision, in order.", access: .scope(.rulesRead), on: .ruleSet("name"),
       answer: .page(RuleShapes.placedRule)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
@@ -18,16 +18,16 @@ enum RuleRoutes {
     },
     Route(
       .post, base, "addRule", tag: "rules", "Add a rule, at the end unless said otherwise.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason],
       body: .named("NewRule", .strictObject(RuleShapes.ruleFields(nameIsRequired: true) + placement)),
       answer: .created(RuleShapes.placedRule), errors: editErrors, handler: add),
     Route(
-      .put, base, "replaceRules", tag: "rules", "Replace the whole list.", access: .scope(.rulesWrite),
+      .put, base, "replaceRules", tag: "rules", "Replace the whole list.", access: .scope(.rulesWrite), on: .ruleSet("name"),
       query: [RuleSetRoutes.reason],
       body: .named("RuleList", .object([.required("rules", RuleShapes.rules)])),
       answer: .data(.array(RuleShapes.placedRule, max: Int.max)), errors: editErrors, handler: replaceAll),
     Route(
-      .get, base + "/{rule}", "getRule", tag: "rules", "One rule.", access: .scope(.rulesRead),
+      .get, base + "/{rule}", "getRule", tag: "rules", "One rule.", access: .scope(.rulesRead), on: .ruleSet("name"),
       answer: .data(RuleShapes.placedRule)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
@@ -36,11 +36,11 @@ enum RuleRoutes {
     Route(
       .put, base + "/{rule}", "replaceRule", tag: "rules",
       "Replace a rule in its place. Another name makes it another rule, with counters of its own.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason],
       body: .named("RuleReplacement", .strictObject(RuleShapes.ruleFields(nameIsRequired: false))),
       answer: .data(RuleShapes.placedRule), errors: editErrors, handler: replace),
     Route(
-      .delete, base + "/{rule}", "deleteRule", tag: "rules", "Remove a rule.", access: .scope(.rulesWrite),
+      .delete, base + "/{rule}", "deleteRule", tag: "rules", "Remove a rule.", access: .scope(.rulesWrite), on: .ruleSet("name"),
       query: [RuleSetRoutes.reason], answer: .data(.object([.required("deleted", .boolean)])), errors: editErrors
     ) { call, services in
       let name = try call.parameter("rule")
@@ -50,7 +50,7 @@ enum RuleRoutes {
       return Reply.data(["deleted": true]).at(revision: stored.revision)
     },
     Route(
-      .post, base + "/{rule}/move", "moveRule", tag: "rules", "Move a rule.", access: .scope(.rulesWrite),
+      .post, base + "/{rule}/move", "moveRule", tag: "rules", "Move a rule.", access: .scope(.rulesWrite), on: .ruleSet("name"),
       query: [RuleSetRoutes.reason], body: .named("Move", .strictObject(placement)),
       answer: .data(RuleShapes.placedRule), errors: editErrors, handler: move),
   ]

@@ -10,19 +10,21 @@ enum RuleSetRoutes {
 
   static let all: [Route] = [
     Route(
-      .get, base, "listRuleSets", tag: "rule sets", "All rule sets, by name.", access: .scope(.rulesRead),
+      .get, base, "listRuleSets", tag: "rule sets", "All rule sets, by name.", access: .scope(.rulesRead), on: .anything,
       query: [.optional("search", .text(max: 254))], answer: .page(summary)
     ) { call, services in
       let page = call.page
-      return .page(try await services.store.ruleSets(search: call.query["search"]?.string, page), page, json(summary:))
+      return .page(try await services.store.ruleSets(
+          search: call.query["search"]?.string, among: try call.visible(.ruleSet, with: .rulesRead), page), page,
+        json(summary:))
     },
     Route(
-      .post, base, "createRuleSet", tag: "rule sets", "Create a rule set: revision 1.", access: .scope(.rulesWrite),
-      query: [reason], body: newRuleSet, bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .created(ruleSet),
-      errors: [.conflict], handler: create),
+      .post, base, "createRuleSet", tag: "rule sets", "Create a rule set: revision 1.", access: .scope(.rulesWrite), on: .teamInBody("team"),
+      query: [reason], body: newOwnedRuleSet, bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .created(ruleSet),
+      errors: [.conflict, .notFound], handler: create),
     Route(
       .get, base + "/{name}", "getRuleSet", tag: "rule sets", "The newest revision of a rule set.",
-      access: .scope(.rulesRead), answer: .data(ruleSet)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .data(ruleSet)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       return Reply.data(json(stored)).at(revision: stored.revision)
@@ -30,21 +32,21 @@ enum RuleSetRoutes {
     Route(
       .patch, base + "/{name}", "updateRuleSet", tag: "rule sets",
       "Change a rule set: a new revision. If-Match refuses to build on another revision than the one named.",
-      access: .scope(.rulesWrite), query: [reason], body: newRuleSet.partial(named: "RuleSetPatch"),
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [reason], body: newRuleSet.partial(named: "RuleSetPatch"),
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(ruleSet), errors: [.conflict, .staleRevision], handler: update),
     Route(
       .delete, base + "/{name}", "deleteRuleSet", tag: "rule sets",
-      "Delete a rule set with its revisions; not while an attachment names it.", access: .scope(.rulesWrite),
+      "Delete a rule set with its revisions; not while an attachment names it.", access: .scope(.rulesWrite), on: .ruleSet("name"),
       answer: .data(.object([.required("deleted", .boolean)])), errors: [.conflict, .staleRevision]
     ) { call, services in
-      guard try call.caller().permissions.ruleLimits == nil else { throw DelegationError.notARule }
+      guard try call.caller().permissions.ruleLimits(on: call.things) == nil else { throw DelegationError.notARule }
       try await services.store.deleteRuleSet(
         named: try call.parameter("name"), expectedRevision: try call.expectedRevision())
       return .data(["deleted": true])
     },
     Route(
       .get, base + "/{name}/revisions", "listRevisions", tag: "rule sets", "All revisions, newest first.",
-      access: .scope(.rulesRead), answer: .page(revisionInfo)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(revisionInfo)
     ) { call, services in
       let page = call.page
       let revisions = try await services.store.ruleSetRevisions(named: try call.parameter("name"), page)
@@ -52,7 +54,7 @@ enum RuleSetRoutes {
     },
     Route(
       .get, base + "/{name}/revisions/{revision}", "getRevision", tag: "rule sets", "One revision with its content.",
-      access: .scope(.rulesRead), answer: .data(revision)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .data(revision)
     ) { call, services in
       let text = try call.parameter("revision")
       guard let number = UInt64(text), number > 0, number <= UInt64(Int64.max) else {
@@ -79,6 +81,10 @@ enum RuleSetRoutes {
       .optional("malformed_exceptions", RuleShapes.exceptions, default: [:], "By reason"),
       .optional("rules", RuleShapes.rules, default: [], "In order; the first match decides"),
     ]))
+
+  private static let newOwnedRuleSet = Schema.named(
+    "NewOwnedRuleSet",
+    .object(newRuleSet.fields + [.optional("team", .nullable(Shapes.name), "That owns it; needed by who may write rules of his teams only")]))
 
   private static let contentFields: [Field] = [
     .required("name", .string()), .required("revision", .count), .required("default_action", Shapes.fate),
@@ -163,7 +169,9 @@ enum RuleSetRoutes {
     try content.apply(checked: call.body)
     let warnings = try content.checked()
     let stored = try await services.store.createRuleSet(
-      content, description: try call.body.text("description"), try call.edit())
+      content, description: try call.body.text("description"), team: call.body.present("team")?.string, try call.edit())
+    // What a team owns is a part of what its members may.
+    if call.body.present("team") != nil { services.authenticator.forgetAll() }
     return Reply.created(json(stored), at: "\(base)/\(stored.name)", warnings: warnings)
       .at(revision: stored.revision)
   }
@@ -185,7 +193,7 @@ extension Call {
     let caller = try caller()
     return RuleSetEdit(
       author: caller.author, reason: query["reason"]?.string, expectedRevision: try expectedRevision(),
-      limits: caller.permissions.ruleLimits)
+      limits: caller.permissions.ruleLimits(on: things))
   }
 
   /// Nil: whatever is there. 0, which no revision has, for a tag that isn't of a rule set.

@@ -11,7 +11,7 @@ enum TrialRoutes {
   static let all: [Route] = [
     Route(
       .post, base + "/confirm", "confirmRuleSet", tag: "rule sets",
-      "Confirm what was applied with confirm_within_seconds: it stands.", access: .scope(.rulesApply),
+      "Confirm what was applied with confirm_within_seconds: it stands.", access: .scope(.rulesApply), on: .ruleSet("name"),
       answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors
     ) { call, services in
       try await end(call, services) { node, waiting in
@@ -24,7 +24,7 @@ enum TrialRoutes {
     },
     Route(
       .post, base + "/withdraw", "withdrawRuleSet", tag: "rule sets",
-      "Go back now from what was applied with confirm_within_seconds.", access: .scope(.rulesApply),
+      "Go back now from what was applied with confirm_within_seconds.", access: .scope(.rulesApply), on: .ruleSet("name"),
       answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors
     ) { call, services in
       try await end(call, services) { node, waiting in

@@ -75,6 +75,14 @@ enum UserRoutes {
       .required("is_active", .boolean), .required("must_change_password", .boolean),
       .required("created_at", .timestamp), .required("updated_at", .timestamp),
       .required("last_sign_in_at", .nullable(.timestamp)), .required("has_second_factor", .boolean),
+      .required("teams", .array(.object([.required("team", .string()), .required("role", .string())]), max: Int.max)),
+      .required(
+        "resources",
+        .array(
+          .object([
+            .required("kind", .words(ResourceKind.allCases.map(\.rawValue))), .required("id", Shapes.uuid),
+            .required("role", .string()),
+          ]), max: Int.max), "Given to the account by themselves"),
     ]))
 
   static func json(_ user: User) -> JSONValue {
@@ -86,6 +94,14 @@ enum UserRoutes {
       "must_change_password": .bool(user.mustChangePassword), "created_at": .time(user.createdAt),
       "updated_at": .time(user.updatedAt), "last_sign_in_at": .time(user.lastSignInAt),
       "has_second_factor": .bool(user.hasSecondFactor),
+      "teams": .array(user.memberships.map { ["team": .string($0.team), "role": .string($0.role.name)] }),
+      "resources": .array(
+        user.resourceGrants.map {
+          [
+            "kind": .string($0.resource.kind.rawValue), "id": .string($0.resource.id.uuidString.lowercased()),
+            "role": .string($0.role.name),
+          ]
+        }),
     ]
   }
 

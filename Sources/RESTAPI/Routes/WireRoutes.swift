@@ -7,7 +7,7 @@ enum WireRoutes {
 
   static let all: [Route] = [
     Route(
-      .get, base, "listWires", tag: "wires", "The node's wires, by name.", access: .scope(.attachmentsRead),
+      .get, base, "listWires", tag: "wires", "The node's wires, by name.", access: .scope(.attachmentsRead), on: .node("name"),
       answer: .page(WireShapes.wire), errors: NodeRoutes.daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
@@ -17,7 +17,7 @@ enum WireRoutes {
       .post, base, "createWire", tag: "wires",
       "Join two attached interfaces: what the rules of one pass leaves by the other. Again with the same options: what is "
         + "there.",
-      access: .scope(.attachmentsWrite), body: WireShapes.newWire, answer: .created(WireShapes.wire),
+      access: .scope(.attachmentsWrite), on: .node("name"), body: WireShapes.newWire, answer: .created(WireShapes.wire),
       errors: NodeRoutes.daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
@@ -26,7 +26,7 @@ enum WireRoutes {
         wire.json, at: "\(RouteTable.base)/nodes/\(node.name)/wires/\(wire.options.name)", warnings: wire.warnings)
     },
     Route(
-      .get, base + "/{wire}", "getWire", tag: "wires", "One wire.", access: .scope(.attachmentsRead),
+      .get, base + "/{wire}", "getWire", tag: "wires", "One wire.", access: .scope(.attachmentsRead), on: .node("name"),
       answer: .data(WireShapes.wire), errors: NodeRoutes.daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
@@ -38,7 +38,7 @@ enum WireRoutes {
     },
     Route(
       .delete, base + "/{wire}", "deleteWire", tag: "wires",
-      "Take a wire away: what the rules of its sides pass goes to the stack again.", access: .scope(.attachmentsWrite),
+      "Take a wire away: what the rules of its sides pass goes to the stack again.", access: .scope(.attachmentsWrite), on: .node("name"),
       answer: .data(.object([.required("deleted", .boolean)])), errors: NodeRoutes.daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
@@ -47,7 +47,7 @@ enum WireRoutes {
     },
     Route(
       .get, base + "/{wire}/flows", "topFlows", tag: "wires",
-      "The greatest flows of a wire that accounts for flows, as they are now.", access: .scope(.countersRead),
+      "The greatest flows of a wire that accounts for flows, as they are now.", access: .scope(.countersRead), on: .node("name"),
       query: [
         .optional("limit", .integer(1...1000), default: 20),
         .optional("order", .words(Sluice_Control_V1_FlowOrder.words), default: "bytes"),

@@ -107,6 +107,20 @@ public struct CaptureFilter: Hashable, Sendable {
   public var interface: String?
   public var state: CaptureState?
 
+  /// Only those of these nodes and interfaces, by their names; nil: all.
+  public var among: Places?
+
+  /// Whole nodes, and interfaces as `node/interface`.
+  public struct Places: Hashable, Sendable {
+    public var nodes: Set<String>
+    public var interfaces: Set<String>
+
+    public init(nodes: Set<String>, interfaces: Set<String>) {
+      self.nodes = nodes
+      self.interfaces = interfaces
+    }
+  }
+
   public init(node: String? = nil, interface: String? = nil, state: CaptureState? = nil) {
     self.node = node
     self.interface = interface

@@ -128,6 +128,19 @@ public struct AttachmentFilter: Hashable, Sendable {
   public var node: String?
   public var interface: String?
   public var ruleSet: String?
+  /// Only these attachments, and those of these nodes; nil: all.
+  public var among: Places?
+
+  /// Attachments by themselves, and whole nodes.
+  public struct Places: Hashable, Sendable {
+    public var attachments: Set<UUID>
+    public var nodes: Set<UUID>
+
+    public init(attachments: Set<UUID>, nodes: Set<UUID>) {
+      self.attachments = attachments
+      self.nodes = nodes
+    }
+  }
 
   public init(node: String? = nil, interface: String? = nil, ruleSet: String? = nil) {
     self.node = node

@@ -8,6 +8,8 @@ public struct CustomRole: Hashable, Sendable, Identifiable {
   /// Unique.
   public var name: String
   public var description: String
+  /// Where it can be given; it stays what it was made for.
+  public var level: RoleLevel = .global
   public var scopes: [ScopeExpression]
   /// How far its rules:write reaches; nil: everywhere.
   public var limits: DelegationLimits?
@@ -18,10 +20,15 @@ public struct CustomRole: Hashable, Sendable, Identifiable {
 public struct NewCustomRole: Sendable {
   public var name: String
   public var description: String
+  public var level: RoleLevel
   public var scopes: [ScopeExpression]
   public var limits: DelegationLimits?
 
-  public init(name: String, description: String = "", scopes: [ScopeExpression], limits: DelegationLimits? = nil) {
+  public init(
+    name: String, description: String = "", level: RoleLevel = .global, scopes: [ScopeExpression],
+    limits: DelegationLimits? = nil
+  ) {
+    self.level = level
     self.name = name
     self.description = description
     self.scopes = scopes

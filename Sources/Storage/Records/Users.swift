@@ -18,6 +18,10 @@ public struct User: Hashable, Sendable, Identifiable {
   public var lastSignInAt: Date?
   /// A confirmed one, which every sign-in asks for.
   public var hasSecondFactor: Bool
+  /// His teams, by name.
+  public var memberships: [Membership] = []
+  /// What is given to him by itself.
+  public var resourceGrants: [ResourceGrant] = []
 }
 
 /// What a new account is made of.

@@ -215,6 +215,18 @@ struct Conditions {
     clauses.append(clause.replacing("$?", with: "$\(arguments.count)"))
   }
 
+  /// A row that has one of the values in one of the columns; none where there are no values.
+  mutating func addAny(_ choices: [(column: String, values: [SQLValue])]) {
+    let parts = choices.filter { !$0.values.isEmpty }.map { column, values in
+      let names = values.map { value -> String in
+        arguments.append(value)
+        return "$\(arguments.count)"
+      }
+      return "\(column) IN (\(names.joined(separator: ", ")))"
+    }
+    clauses.append(parts.isEmpty ? "1 = 0" : parts.joined(separator: " OR "))
+  }
+
   /// A part of any of the columns, in any case.
   mutating func search(_ text: String, in columns: String...) {
     let escaped = text.lowercased().reduce(into: "") { $0 += "!%_".contains($1) ? "!\($1)" : "\($1)" }

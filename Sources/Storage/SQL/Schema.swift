@@ -167,5 +167,7 @@ enum Schema {
         """,
       ]),
     FactorSchema.migration(number: 8),
+    TeamSchema.migration(number: 9),
+    ApprovalSchema.migration(number: 10),
   ]
 }

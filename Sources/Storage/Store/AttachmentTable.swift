@@ -1,4 +1,5 @@
 import Foundation
+import Identity
 import Rules
 
 /// The rows of attachments, with the names of what they refer to.
@@ -83,6 +84,11 @@ extension SQLStore {
     if let node = filter.node { conditions.add("n.name = $?", .text(node)) }
     if let interface = filter.interface { conditions.add("a.interface = $?", .text(interface)) }
     if let ruleSet = filter.ruleSet { conditions.add("s.name = $?", .text(ruleSet)) }
+    if let among = filter.among {
+      conditions.addAny([
+        ("a.id", among.attachments.map { SQLValue($0) }), ("a.node_id", among.nodes.map { SQLValue($0) }),
+      ])
+    }
     return try await database.read { [conditions] session in
       try session.page(
         select: AttachmentTable.columns, from: AttachmentTable.tables, conditions, order: "n.name, a.interface", page,
@@ -144,6 +150,7 @@ extension SQLStore {
       let old = try AttachmentTable.lock(id, session)
       try check(old)
       try session.execute("DELETE FROM attachments WHERE id = $1", [SQLValue(id)])
+      try ResourceTable.forget(ResourceRef(.attachment, id), session)
       trail.deleted("attachment", old.audited)
     }
   }

@@ -48,6 +48,12 @@ extension SQLStore {
     if let node = filter.node { conditions.add("node = $?", .text(node)) }
     if let interface = filter.interface { conditions.add("interface = $?", .text(interface)) }
     if let state = filter.state { conditions.add("state = $?", .text(state.rawValue)) }
+    if let among = filter.among {
+      conditions.addAny([
+        ("node", among.nodes.sorted().map { .text($0) }),
+        ("node || '/' || interface", among.interfaces.sorted().map { .text($0) }),
+      ])
+    }
     return try await database.read { [conditions] session in
       try session.page(
         select: CaptureTable.columns, from: "captures", conditions, order: "started_at DESC, id", page,

@@ -1,4 +1,5 @@
 import Foundation
+import Identity
 
 /// The rows of nodes.
 enum NodeTable {
@@ -52,9 +53,11 @@ extension SQLStore {
     try await database.holding("node \(node)", body)
   }
 
-  func nodes(_ page: Page) async throws -> Paged<Node> {
-    try await database.read { session in
-      try session.page(select: NodeTable.columns, from: "nodes", order: "name", page, NodeTable.read)
+  func nodes(among ids: Set<UUID>?, _ page: Page) async throws -> Paged<Node> {
+    var conditions = Conditions()
+    if let ids { conditions.add("id", among: ids) }
+    return try await database.read { [conditions] session in
+      try session.page(select: NodeTable.columns, from: "nodes", conditions, order: "name", page, NodeTable.read)
     }
   }
 
@@ -84,6 +87,7 @@ extension SQLStore {
       do throws(StorageError) {
         try session.execute("DELETE FROM nodes WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "node", by: "attachments") }
+      try ResourceTable.forget(ResourceRef(.node, old.id), session)
       trail.deleted("node", old.audited)
     }
   }

@@ -6,12 +6,14 @@ import Rules
 
 /// The rows of custom roles.
 enum RoleTable {
-  static let columns = "id, name, description, scopes, limits, created_at, updated_at"
+  static let columns = "id, name, description, scopes, limits, created_at, updated_at, level"
 
   static func read(_ row: inout RowReader) throws(StorageError) -> CustomRole {
-    CustomRole(
+    var role = CustomRole(
       id: try row.uuid(), name: try row.text(), description: try row.text(), scopes: try row.json(),
       limits: try row.jsonOrNil(), createdAt: try row.date(), updatedAt: try row.date())
+    role.level = try row.choice()
+    return role
   }
 
   static func find(_ name: String, _ session: any SQLSession) throws(StorageError) -> CustomRole {
@@ -41,6 +43,9 @@ enum RoleTable {
     for name in Set(names).sorted() {
       // Locked: a role that is changed at the same time is granted as it was when it was looked at, or as it is then.
       let role = try lock(name, session)
+      guard role.level == .global else {
+        throw .invalid(field: "custom_roles", reason: "\(name) is a role of the level \(role.level.rawValue)")
+      }
       try session.execute(
         "INSERT INTO user_custom_roles (user_id, role_id) VALUES ($1, $2)", [SQLValue(id), SQLValue(role.id)])
     }
@@ -52,7 +57,7 @@ extension CustomRole {
     AuditedState(
       id,
       [
-        "name": .string(name), "description": .string(description), "scopes": .strings(scopes.map(\.text)),
+        "name": .string(name), "description": .string(description), "level": .string(level.rawValue), "scopes": .strings(scopes.map(\.text)),
         "limits": (try? limits.map { try .encoding($0) }) ?? .null,
       ])
   }
@@ -63,10 +68,10 @@ extension SQLStore {
     let at = timestamp
     return try await change { session, trail in
       try session.execute(
-        "INSERT INTO roles (\(RoleTable.columns)) VALUES ($1, $2, $3, $4, $5, $6, $6)",
+        "INSERT INTO roles (\(RoleTable.columns)) VALUES ($1, $2, $3, $4, $5, $6, $6, $7)",
         [
           SQLValue(UUID()), .text(role.name), .text(role.description), try .json(role.scopes),
-          try .json(role.limits), SQLValue(at),
+          try .json(role.limits), SQLValue(at), .text(role.level.rawValue),
         ])
       let made = try RoleTable.find(role.name, session)
       trail.created("role", made.audited)
@@ -110,7 +115,7 @@ extension SQLStore {
       try check(old)
       do throws(StorageError) {
         try session.execute("DELETE FROM roles WHERE id = $1", [SQLValue(old.id)])
-      } catch { throw error.naming(kind: "role", by: "accounts") }
+      } catch { throw error.naming(kind: "role", by: "accounts, teams or resources") }
       trail.deleted("role", old.audited)
     }
   }

@@ -1,5 +1,6 @@
 import Audit
 import Foundation
+import Identity
 import Rules
 
 /// The rows of rule sets and their revisions. A revision is written once and never changed.
@@ -123,7 +124,9 @@ enum RuleSetTable {
 }
 
 extension SQLStore {
-  func createRuleSet(_ content: RuleSet, description: String, _ edit: RuleSetEdit) async throws -> StoredRuleSet {
+  func createRuleSet(
+    _ content: RuleSet, description: String, team: String?, _ edit: RuleSetEdit
+  ) async throws -> StoredRuleSet {
     if let limits = edit.limits { try content.checkDelegation(from: nil, limits: limits) }
     let head = RuleSetTable.Head(id: UUID(), revision: 1, createdAt: timestamp)
     let made = try await change { session, trail in
@@ -131,6 +134,10 @@ extension SQLStore {
         "INSERT INTO rule_sets (id, name, revision, created_at) VALUES ($1, $2, 1, $3)",
         [SQLValue(head.id), .text(content.name), SQLValue(head.createdAt)])
       let draft = RuleSetDraft(content: content, description: description)
+      if let team {
+        let teamID = try TeamTable.lock(team, session).id
+        try ResourceTable.setOwner(of: ResourceRef(.ruleSet, head.id), teamID: teamID, session)
+      }
       let made = try RuleSetTable.insert(draft, number: 1, of: head, edit, at: head.createdAt, session)
       trail.created("rule_set", try made.ruleSet.audited(digest: made.digest))
       return made
@@ -173,8 +180,9 @@ extension SQLStore {
     return content
   }
 
-  func ruleSets(search: String?, _ page: Page) async throws -> Paged<RuleSetSummary> {
+  func ruleSets(search: String?, among ids: Set<UUID>?, _ page: Page) async throws -> Paged<RuleSetSummary> {
     var conditions = Conditions()
+    if let ids { conditions.add("s.id", among: ids) }
     if let search { conditions.search(search, in: "s.name", "r.description") }
     return try await database.read { [conditions] session in
       try session.page(
@@ -234,6 +242,7 @@ extension SQLStore {
       do throws(StorageError) {
         try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "rule set", by: "attachments") }
+      try ResourceTable.forget(ResourceRef(.ruleSet, head.id), session)
       trail.deleted("rule_set", try old.ruleSet.audited(digest: old.digest))
     }
   }

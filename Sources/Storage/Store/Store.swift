@@ -8,7 +8,7 @@ import Rules
 ///
 /// Each call is one transaction: it happened or it didn't. Everything throws ``StorageError`` (and what a caller's
 /// closure throws). Nothing blocks the caller's thread. Safe from any task.
-public protocol Store: AccessStore, FactorStore {
+public protocol Store: AccessStore, FactorStore, TeamStore, ApprovalStore {
   // MARK: Health
 
   /// Succeeds if the database answers within the time; `StorageError.unavailable` if not.
@@ -84,8 +84,8 @@ public protocol Store: AccessStore, FactorStore {
 
   func createNode(_ node: NewNode) async throws -> Node
   func node(named name: String) async throws -> Node
-  /// By name.
-  func nodes(_ page: Page) async throws -> Paged<Node>
+  /// By name; `ids` nil: all of them.
+  func nodes(among ids: Set<UUID>?, _ page: Page) async throws -> Paged<Node>
   func updateNode(named name: String, _ change: NodeChange, if check: @escaping Check<Node>) async throws -> Node
   /// `StorageError.inUse` while it has attachments.
   func deleteNode(named name: String, if check: @escaping Check<Node>) async throws
@@ -107,10 +107,14 @@ public protocol Store: AccessStore, FactorStore {
   // MARK: Rule sets
 
   /// Revision 1. `StorageError.conflict("name")` if there is one of that name.
-  func createRuleSet(_ content: RuleSet, description: String, _ edit: RuleSetEdit) async throws -> StoredRuleSet
+  ///
+  /// - Parameter team: that owns it from the start.
+  func createRuleSet(
+    _ content: RuleSet, description: String, team: String?, _ edit: RuleSetEdit
+  ) async throws -> StoredRuleSet
   func ruleSet(named name: String) async throws -> StoredRuleSet
-  /// By name; `search` is a part of the name or description, in any case.
-  func ruleSets(search: String?, _ page: Page) async throws -> Paged<RuleSetSummary>
+  /// By name; `search` is a part of the name or description, in any case; `ids` nil: all of them.
+  func ruleSets(search: String?, among ids: Set<UUID>?, _ page: Page) async throws -> Paged<RuleSetSummary>
   /// Reads the newest revision, lets `change` edit it and writes the next one, in one transaction: two editors never
   /// lose each other's work. `change` may run more than once (a lost connection, a deadlock) and must not have effects;
   /// what it throws is thrown on and nothing is written. A draft left as it was makes no revision.
@@ -164,8 +168,17 @@ public protocol Store: AccessStore, FactorStore {
 /// nothing is written. May run more than once.
 public typealias Check<Item> = @Sendable (Item) throws -> Void
 
-/// Changes whatever is there.
+/// Changes whatever is there, and lists all of it.
 extension Store {
+  public func nodes(_ page: Page) async throws -> Paged<Node> { try await nodes(among: nil, page) }
+  public func ruleSets(search: String?, _ page: Page) async throws -> Paged<RuleSetSummary> {
+    try await ruleSets(search: search, among: nil, page)
+  }
+  public func createRuleSet(
+    _ content: RuleSet, description: String, _ edit: RuleSetEdit
+  ) async throws -> StoredRuleSet {
+    try await createRuleSet(content, description: description, team: nil, edit)
+  }
   @discardableResult
   public func updateNode(named name: String, _ change: NodeChange) async throws -> Node {
     try await updateNode(named: name, change, if: { _ in })

@@ -79,7 +79,7 @@ extension User {
   fileprivate func withCustomRoles(_ session: any SQLSession) throws(StorageError) -> User {
     var copy = self
     copy.customRoles = try RoleTable.roles(ofUser: id, session)
-    return copy
+    return try copy.withScopedRoles(session)
   }
 
   fileprivate var isActiveAdmin: Bool { isActive && roles.contains(.admin) }

@@ -1,0 +1,104 @@
+import ControlProtocol
+import Foundation
+import Hummingbird
+import Identity
+import Storage
+
+/// Whose a rule set, node or attachment is, and to whom it is given by itself.
+enum ResourceRoutes {
+  private static let base = RouteTable.base + "/resources/{kind}/{resource}"
+  private static let subject = RouteSubject.resource(kind: "kind", name: "resource")
+  private static let tag = "resources"
+
+  static let all: [Route] = [
+    Route(
+      .get, base, "getResource", tag: tag,
+      "Whose a resource is. kind: rule-set, node or attachment; resource: its name or id, of an attachment the id.",
+      access: .scope(.grantsRead), on: subject, answer: .data(resource)
+    ) { call, services in .data(json(try await named(call, services))) },
+    Route(
+      .put, base + "/team", "setResourceTeam", tag: tag,
+      "Give a resource to a team, or to none: to be done by who could be its Team Admin now.",
+      access: .scope(.grantsWrite), on: subject,
+      body: .named("ResourceTeam", .object([.required("team", .nullable(Shapes.name))])), answer: .data(resource),
+      errors: [.beyondAuthority, .notFound]
+    ) { call, services in
+      let found = try await named(call, services)
+      let team = call.body.present("team")?.string
+      let permissions = try call.caller().permissions
+      // Its members get what their roles in the team say, up to everything that a Team Admin may.
+      let all = AssignedRole(name: "", scopes: TeamRole.admin.scopes)
+      try permissions.check(mayGrant: Permissions([.init(all, in: .resource(found.ref))]))
+      if let team {
+        let id = try await services.store.team(named: team).id
+        try permissions.check(mayGrant: Permissions([.init(scopes: [.teamsWrite], reach: .team(id))]))
+      }
+      let changed = try await services.store.setOwner(of: found.ref, team: team)
+      services.authenticator.forgetAll()
+      return .data(json(changed))
+    },
+    Route(
+      .get, base + "/grants", "listGrants", tag: tag, "To whom a resource is given by itself, by address.",
+      access: .scope(.grantsRead), on: subject, answer: .page(grant)
+    ) { call, services in
+      let page = call.page
+      return .page(try await services.store.grants(of: try await named(call, services).ref, page), page, json)
+    },
+    Route(
+      .put, base + "/grants/{email}", "setGrant", tag: tag,
+      "Make somebody Owner, Editor or Viewer of a resource, or give him a custom role for it. Nobody gives what he "
+        + "doesn't hold for it.",
+      access: .scope(.grantsWrite), on: subject, body: ScopedRoleShapes.assignment(.resource), answer: .data(grant),
+      errors: [.beyondAuthority]
+    ) { call, services in
+      let ref = try await named(call, services).ref
+      let check = try call.authority(over: .resource(ref))
+      let set = try await services.store.setGrant(
+        of: ref, to: try call.email(), role: try call.body.text("role"), if: check)
+      services.authenticator.forgetAll()
+      return .data(json(set))
+    },
+    Route(
+      .delete, base + "/grants/{email}", "removeGrant", tag: tag, "Take a resource away from somebody.",
+      access: .scope(.grantsWrite), on: subject, answer: .data(.object([.required("deleted", .boolean)])),
+      errors: [.beyondAuthority]
+    ) { call, services in
+      let ref = try await named(call, services).ref
+      let check = try call.authority(over: .resource(ref))
+      try await services.store.removeGrant(of: ref, to: try call.email(), if: check)
+      services.authenticator.forgetAll()
+      return .data(["deleted": true])
+    },
+  ]
+
+  static let resource = Schema.named(
+    "Resource",
+    .object([
+      .required("kind", .words(ResourceKind.allCases.map(\.rawValue))), .required("id", Shapes.uuid),
+      .required("name", .string(), "Of an attachment node/interface"), .required("team", .nullable(.string())),
+    ]))
+
+  private static let grant = Schema.named(
+    "ResourceGrant",
+    .object([
+      .required("user_id", Shapes.uuid), .required("email", .string()), .required("role", .string()),
+    ]))
+
+  private static func named(_ call: Call, _ services: Services) async throws -> NamedResource {
+    try await services.store.resource(try call.resourceKind("kind"), try call.parameter("resource"))
+  }
+
+  static func json(_ resource: NamedResource) -> JSONValue {
+    [
+      "kind": .string(resource.ref.kind.rawValue), "id": .string(resource.ref.id.uuidString.lowercased()),
+      "name": .string(resource.name), "team": .optional(resource.team),
+    ]
+  }
+
+  private static func json(_ grant: ResourceGrant) -> JSONValue {
+    [
+      "user_id": .string(grant.userID.uuidString.lowercased()), "email": .string(grant.email.value),
+      "role": .string(grant.role.name),
+    ]
+  }
+}

@@ -1,0 +1,43 @@
+import Foundation
+import Identity
+
+/// The part of a ``Store`` about teams, what they own, and resources that are given to somebody by themselves.
+///
+/// Roles are named: a built-in one of the level, or a custom one of that level (`StorageError.invalid("role")` else).
+public protocol TeamStore: Sendable {
+  // MARK: Teams
+
+  func createTeam(name: String, description: String) async throws -> Team
+  func team(named name: String) async throws -> Team
+  /// By name; nil: all of them.
+  func teams(among ids: Set<UUID>?, _ page: Page) async throws -> Paged<Team>
+  /// Nil stays as it is.
+  func updateTeam(named name: String, newName: String?, description: String?) async throws -> Team
+  /// What it owned belongs to no team any more.
+  func deleteTeam(named name: String) async throws
+
+  // MARK: Members
+
+  /// By address.
+  func members(ofTeam name: String, _ page: Page) async throws -> Paged<TeamMember>
+  /// Takes somebody in, or gives him another role.
+  func setMember(
+    _ email: Email, ofTeam name: String, role: String, if check: @escaping Check<RoleChange>
+  ) async throws -> TeamMember
+  func removeMember(_ email: Email, ofTeam name: String, if check: @escaping Check<RoleChange>) async throws
+
+  // MARK: Resources
+
+  /// By its name or id; an attachment by its id only.
+  func resource(_ kind: ResourceKind, _ text: String) async throws -> NamedResource
+  /// By kind and name.
+  func resources(ofTeam name: String, _ page: Page) async throws -> Paged<NamedResource>
+  /// Gives a resource to a team, or to none.
+  func setOwner(of resource: ResourceRef, team: String?) async throws -> NamedResource
+  /// By address.
+  func grants(of resource: ResourceRef, _ page: Page) async throws -> Paged<ResourceGrant>
+  func setGrant(
+    of resource: ResourceRef, to email: Email, role: String, if check: @escaping Check<RoleChange>
+  ) async throws -> ResourceGrant
+  func removeGrant(of resource: ResourceRef, to email: Email, if check: @escaping Check<RoleChange>) async throws
+}

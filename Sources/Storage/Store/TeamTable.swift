@@ -1,0 +1,199 @@
+import Audit
+import Foundation
+import Identity
+import JSONValues
+import Rules
+
+/// The rows of teams and their members.
+enum TeamTable {
+  static let columns = "id, name, description, created_at, updated_at"
+
+  static func read(_ row: inout RowReader) throws(StorageError) -> Team {
+    Team(
+      id: try row.uuid(), name: try row.text(), description: try row.text(), createdAt: try row.date(),
+      updatedAt: try row.date())
+  }
+
+  static func find(_ name: String, _ session: any SQLSession) throws(StorageError) -> Team {
+    let team = try session.first("SELECT \(columns) FROM teams WHERE name = $1", [.text(name)], read)
+    guard let team else { throw .notFound(kind: "team", key: name) }
+    return team
+  }
+
+  /// Until the transaction ends, nobody else changes the team or its members.
+  static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> Team {
+    try session.execute("UPDATE teams SET name = name WHERE name = $1", [.text(name)])
+    return try find(name, session)
+  }
+
+  /// Two columns of a row: a built-in role's name, or a custom role's id.
+  static func readRole(
+    _ row: inout RowReader, at level: RoleLevel, _ custom: [UUID: CustomRole]
+  ) throws(StorageError) -> AssignedRole {
+    let (name, id) = (try row.textOrNil(), try row.uuidOrNil())
+    if let id, let role = custom[id] { return AssignedRole(role) }
+    // A built-in role that this version doesn't know grants nothing.
+    return name.flatMap { AssignedRole(builtIn: $0, at: level) } ?? AssignedRole(name: name ?? "", scopes: [])
+  }
+
+  /// The custom roles of a level, by id.
+  static func customRoles(
+    _ level: RoleLevel, _ session: any SQLSession
+  ) throws(StorageError) -> [UUID: CustomRole] {
+    let roles = try session.all(
+      "SELECT \(RoleTable.columns) FROM roles WHERE level = $1", [.text(level.rawValue)], RoleTable.read)
+    return Dictionary(roles.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
+  }
+
+  /// The role of this name at this level, and what the two columns hold.
+  static func role(
+    named name: String, at level: RoleLevel, _ session: any SQLSession
+  ) throws(StorageError) -> (AssignedRole, [SQLValue]) {
+    if let role = AssignedRole(builtIn: name, at: level) { return (role, [.text(name), .null]) }
+    let custom: CustomRole
+    do { custom = try RoleTable.lock(name, session) } catch .notFound {
+      throw .invalid(field: "role", reason: "there is no such role for a \(level.rawValue)")
+    }
+    guard custom.level == level else {
+      throw .invalid(field: "role", reason: "is a role of the level \(custom.level.rawValue), not \(level.rawValue)")
+    }
+    return (AssignedRole(custom), [.null, SQLValue(custom.id)])
+  }
+
+  static func user(_ email: Email, _ session: any SQLSession) throws(StorageError) -> (id: UUID, name: String) {
+    let found = try session.first("SELECT id, name FROM users WHERE email = $1", [.text(email.value)]) {
+      row throws(StorageError) in (try row.uuid(), try row.text())
+    }
+    guard let found else { throw .notFound(kind: "user", key: email.value) }
+    return found
+  }
+}
+
+extension Team {
+  var audited: AuditedState {
+    AuditedState(id, ["name": .string(name), "description": .string(description)])
+  }
+}
+
+extension RoleChange {
+  /// In the audit log, under the thing it is about.
+  func event(_ subject: AuditSubject, of email: Email) -> AuditEvent {
+    func state(_ role: AssignedRole?) -> JSONValue {
+      role.map { ["user": .string(email.value), "role": .string($0.name)] } ?? .null
+    }
+    return AuditEvent(subject: subject, before: state(old), after: state(new))
+  }
+}
+
+// MARK: Teams
+
+extension SQLStore {
+  func createTeam(name: String, description: String) async throws -> Team {
+    let at = timestamp
+    return try await change { session, trail in
+      try session.execute(
+        "INSERT INTO teams (\(TeamTable.columns)) VALUES ($1, $2, $3, $4, $4)",
+        [SQLValue(UUID()), .text(name), .text(description), SQLValue(at)])
+      let made = try TeamTable.find(name, session)
+      trail.created("team", made.audited)
+      return made
+    }
+  }
+
+  func team(named name: String) async throws -> Team {
+    try await database.read { try TeamTable.find(name, $0) }
+  }
+
+  func teams(among ids: Set<UUID>?, _ page: Page) async throws -> Paged<Team> {
+    var conditions = Conditions()
+    if let ids { conditions.add("id", among: ids) }
+    return try await database.read { [conditions] session in
+      try session.page(select: TeamTable.columns, from: "teams", conditions, order: "name", page, TeamTable.read)
+    }
+  }
+
+  func updateTeam(named name: String, newName: String?, description: String?) async throws -> Team {
+    let at = timestamp
+    return try await change { session, trail in
+      let old = try TeamTable.lock(name, session)
+      let new = newName ?? name
+      try session.execute(
+        "UPDATE teams SET name = $2, description = $3, updated_at = $4 WHERE id = $1",
+        [SQLValue(old.id), .text(new), .text(description ?? old.description), SQLValue(at)])
+      let updated = try TeamTable.find(new, session)
+      trail.changed("team", from: old.audited, to: updated.audited)
+      return updated
+    }
+  }
+
+  func deleteTeam(named name: String) async throws {
+    try await change { session, trail in
+      let old = try TeamTable.lock(name, session)
+      try session.execute("DELETE FROM teams WHERE id = $1", [SQLValue(old.id)])
+      trail.deleted("team", old.audited)
+    }
+  }
+}
+
+// MARK: Members
+
+extension SQLStore {
+  private static func member(
+    _ userID: UUID, of team: UUID, _ session: any SQLSession
+  ) throws(StorageError) -> AssignedRole? {
+    let custom = try TeamTable.customRoles(.team, session)
+    return try session.first(
+      "SELECT role, role_id FROM team_members WHERE team_id = $1 AND user_id = $2",
+      [SQLValue(team), SQLValue(userID)]
+    ) { row throws(StorageError) in try TeamTable.readRole(&row, at: .team, custom) }
+  }
+
+  func members(ofTeam name: String, _ page: Page) async throws -> Paged<TeamMember> {
+    try await database.read { session in
+      var conditions = Conditions()
+      conditions.add("m.team_id = $?", SQLValue(try TeamTable.find(name, session).id))
+      let custom = try TeamTable.customRoles(.team, session)
+      return try session.page(
+        select: "u.id, u.email, u.name, m.role, m.role_id", from: "team_members m JOIN users u ON u.id = m.user_id",
+        conditions, order: "u.email", page
+      ) { row throws(StorageError) in
+        TeamMember(
+          userID: try row.uuid(), email: try row.email(), name: try row.text(),
+          role: try TeamTable.readRole(&row, at: .team, custom))
+      }
+    }
+  }
+
+  func setMember(
+    _ email: Email, ofTeam name: String, role: String, if check: @escaping Check<RoleChange>
+  ) async throws -> TeamMember {
+    try await change { session, trail in
+      let team = try TeamTable.lock(name, session)
+      let user = try TeamTable.user(email, session)
+      let (role, columns) = try TeamTable.role(named: role, at: .team, session)
+      let change = RoleChange(old: try Self.member(user.id, of: team.id, session), new: role)
+      try check(change)
+      let key = [SQLValue(team.id), SQLValue(user.id)]
+      try session.execute("DELETE FROM team_members WHERE team_id = $1 AND user_id = $2", key)
+      try session.execute(
+        "INSERT INTO team_members (team_id, user_id, role, role_id) VALUES ($1, $2, $3, $4)", key + columns)
+      trail.add(change.event(AuditSubject(kind: "team", id: SQLValue(team.id).plainText), of: email))
+      return TeamMember(userID: user.id, email: email, name: user.name, role: role)
+    }
+  }
+
+  func removeMember(_ email: Email, ofTeam name: String, if check: @escaping Check<RoleChange>) async throws {
+    try await change { session, trail in
+      let team = try TeamTable.lock(name, session)
+      let user = try TeamTable.user(email, session)
+      guard let role = try Self.member(user.id, of: team.id, session) else {
+        throw StorageError.notFound(kind: "member", key: email.value)
+      }
+      let change = RoleChange(old: role, new: nil)
+      try check(change)
+      try session.execute(
+        "DELETE FROM team_members WHERE team_id = $1 AND user_id = $2", [SQLValue(team.id), SQLValue(user.id)])
+      trail.add(change.event(AuditSubject(kind: "team", id: SQLValue(team.id).plainText), of: email))
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import ControlProtocol
+import DatabaseSupport
+import Foundation
+import Identity
+import Storage
+import Testing
+
+@testable import RESTAPI
+
+@Suite("Changes that want two people")
+struct ApprovalTests {
+  @Test("A revision is applied once somebody else than its authors approves it", arguments: TestBackend.allCases)
+  func life(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let (author, second) = (try await api.token(), try await api.token())
+      _ = try await api.post("/rule-sets", author, ["name": "edge"])
+      let attachment = try await api.post("/attachments", author, ["interface": "eth0", "rule_set": "edge"])
+      #expect(attachment.status == 201, "nobody has to, yet")
+      let on = try await api.send(.put, "/rule-sets/edge/approval", author, ["is_required": true])
+      #expect(on.data["is_required"] == true && on.data["decisions"] == [])
+      func apply(_ revision: Int64? = nil, dryRun: Bool = false) async throws -> Answer {
+        let body: JSONValue = ["revision": revision.map { .integer($0) } ?? .null, "dry_run": .bool(dryRun), "force": true]
+        return try await api.post("/rule-sets/edge/apply", author, body)
+      }
+      func decide(_ verb: String, _ revision: Int, _ token: String) async throws -> Answer {
+        try await api.post("/rule-sets/edge/revisions/\(revision)/\(verb)", token, ["comment": "seen"])
+      }
+      #expect(try await apply().details["reason"] == "approval_required")
+      #expect(try await apply(dryRun: true).status == 200)
+      #expect(try await decide("approve", 1, author).code == "own_change")
+      #expect(try await decide("approve", 9, second).code == "not_found")
+      let approved = try await decide("approve", 1, second)
+      #expect(approved.data["decision"] == "approved" && approved.data["comment"] == "seen")
+      #expect(try await apply().status == 200)
+
+      // Another change voids it; who wrote a part of what would go live does not approve.
+      let rule: JSONValue = ["name": "one", "action": "drop", "match": [:]]
+      #expect(try await api.post("/rule-sets/edge/rules", author, rule).status == 201)
+      #expect(try await apply().code == "conflict")
+      #expect(try await apply(1).status == 200, "the approved one still may")
+      _ = try await api.send(.delete, "/rule-sets/edge/rules/one", second)
+      #expect(try await decide("approve", 3, author).code == "own_change", "revision 2 is his")
+      #expect(try await decide("approve", 3, second).code == "own_change")
+      let third = try await api.token()
+      #expect(try await decide("reject", 3, third).data["decision"] == "rejected")
+      #expect(try await apply().message.contains("has rejected"))
+      #expect(try await decide("approve", 3, third).status == 200)
+      #expect(try await apply().status == 200)
+
+      // By way of an attachment as well.
+      _ = try await api.post("/rule-sets/edge/rules", author, rule)
+      let other = try await api.post("/attachments", author, ["interface": "eth1", "rule_set": "edge"])
+      #expect(other.details["reason"] == "approval_required")
+      let id = try #require(attachment.data["id"]?.string)
+      #expect(try await api.send(.patch, "/attachments/\(id)", author, ["rule_set": "edge"]).code == "conflict")
+      let maintainer = try await api.token([.maintainer])
+      #expect(try await api.send(.put, "/rule-sets/edge/approval", maintainer, ["is_required": false]).code == "missing_scope")
+      #expect(try await api.send(.put, "/rule-sets/edge/approval", author, ["is_required": false]).status == 200)
+      #expect(try await apply().status == 200)
+      let log = try await api.get("/audit-log?limit=100", author).text
+      #expect(log.contains("approveRevision") && log.contains("\"rejected\"") && log.contains("requires_approval"))
+    }
+  }
+
+  @Test("A program approves nothing")
+  func client() async throws {
+    try await TestAPI.with { api in
+      let admin = try await api.token()
+      _ = try await api.post("/rule-sets", admin, ["name": "edge"])
+      let client = try await api.store.createAPIClient(
+        NewAPIClient(name: "robot", scopes: [try ScopeExpression("*:admin")], createdBy: .system))
+      let key = APIKey()
+      _ = try await api.store.addAPIKey(
+        NewAPIKey(prefix: key.prefix, digest: key.digest), toClient: client.id, if: { _ in })
+      let answer = try await api.post("/rule-sets/edge/revisions/1/approve", key.text, [:])
+      #expect(answer.code == "account_required")
+    }
+  }
+}
