@@ -44,7 +44,7 @@ import Testing
       #expect(try await store.users(.init(), Page()).items == [user])
       #expect(
         await storageError { try await store.deleteRole(named: "one", if: { _ in }) }
-          == .inUse(kind: "role", by: "accounts"))
+          == .inUse(kind: "role", by: "accounts, teams or resources"))
       _ = try await store.insertRefreshToken(digest: "d1", userID: user.id, expiresAt: .distantFuture)
       let less = try await store.updateUser(id: user.id, UserChange(customRoles: ["two"]))
       #expect(less.customRoles.map(\.name) == ["two"])

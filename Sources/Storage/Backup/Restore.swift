@@ -114,8 +114,9 @@ extension Backup {
 
   /// Throws where there is something that may not go.
   private static func clear(_ session: any SQLSession, overwrites: Bool) throws {
-    let all = try SchemaShape.tables(after: Schema.migrations).map(\.name) + [Migrator.table]
-    let there = try session.tableNames().filter(Set(all).contains)
+    // Those first that refer to others: SQLite empties a table before it goes, and then looks for what its rows refer to.
+    let all = try SchemaShape.tables(after: Schema.migrations).reversed().map(\.name) + [Migrator.table]
+    let there = all.filter(Set(try session.tableNames()).contains)
     guard !there.isEmpty else { return }
     guard overwrites else { throw BackupError.databaseInUse }
     switch session.dialect {
