@@ -11,17 +11,14 @@ extension Arena {
     try Shell.run("ethtool -K \(cable.near) gro on; ip link set \(cable.near) address \(FilterLoad.destinationMAC)")
     let filter = try apply(try contestant(name), FilterLoad(ruleCount: ruleCount), cable.near)
     defer { filter.remove() }
-    let before = try Cable.statistics(cable.near).rxPackets
+    let count = { try Cable.statistics(cable.near).rxPackets }
+    let before = try count()
     let load = try startLoad(cable.far, ["--rules", "\(ruleCount)"])
-    try load.wait(for: "packets arrived") { ((try? Cable.statistics(cable.near).rxPackets) ?? before) > before }
-    usleep(Arena.warmUpMicroseconds)
-    let start = (time: SystemClock.monotonicNanoseconds(), count: try Cable.statistics(cable.near).rxPackets)
-    usleep(UInt32(seconds * 1e6))
-    let end = (time: SystemClock.monotonicNanoseconds(), count: try Cable.statistics(cable.near).rxPackets)
+    try load.wait(for: "packets arrived") { ((try? count()) ?? before) > before }
+    var sample = Sample(["rate": try packetsPerSecond(count)])
     load.stop()
     usleep(100_000)  // what is on its way arrives
-    let arrived = try Cable.statistics(cable.near).rxPackets - before
-    var sample = Sample(["rate": Double(end.count - start.count) / Double(end.time - start.time) * 1e9])
+    let arrived = try count() - before
     if let nanoseconds = filter.nanoseconds { sample.values["apply"] = Double(nanoseconds) }
     guard let child = filter.child else { return sample }
     child.stop()

@@ -78,12 +78,8 @@ struct Arena {
     let child = try start(contestant)
     let load = try loadAt.map { try startLoad($0, []) }
     try child.wait(for: "packets arrived") { ((try? count()) ?? before) > before }
-    usleep(Arena.warmUpMicroseconds)
-    let start = (time: SystemClock.monotonicNanoseconds(), count: try count())
-    usleep(UInt32(seconds * 1e6))
-    let end = (time: SystemClock.monotonicNanoseconds(), count: try count())
+    var sample = Sample(["rate": try packetsPerSecond(count)])
     guard child.isRunning else { throw BenchError("\(child.name) ended:\n\(child.lastWords)") }
-    var sample = Sample(["rate": Double(end.count - start.count) / Double(end.time - start.time) * 1e9])
     load?.stop()
     usleep(100_000)  // what is on its way arrives
     child.stop()
@@ -95,6 +91,15 @@ struct Arena {
     let account = try Arena.account(sent.packets, droppedInside: inside, delivered: try count() - before)
     (sample.lost, sample.unexplained) = (account.lost, account.unexplained)
     return sample
+  }
+
+  /// Of a counter, after a while to warm up.
+  func packetsPerSecond(_ count: () throws -> UInt64) throws -> Double {
+    usleep(Arena.warmUpMicroseconds)
+    let start = (time: SystemClock.monotonicNanoseconds(), count: try count())
+    usleep(UInt32(seconds * 1e6))
+    let end = (time: SystemClock.monotonicNanoseconds(), count: try count())
+    return Double(end.count - start.count) / Double(end.time - start.time) * 1e9
   }
 
   /// Packets that the near device's program redirected with success.

@@ -47,8 +47,6 @@ struct FilterLoad {
 
   private static func address(_ value: UInt32) -> IPAddress { IPAddress(family: .ipv4, value: UInt128(value)) }
 
-  var ruleCount: Int { services.count }
-
   /// Of rules in an order by chance, each as often as any other, or once more.
   var frames: [[UInt8]] {
     var random = SplitMix(state: 2)
@@ -70,7 +68,7 @@ struct FilterLoad {
     let rules = services.enumerated().map { number, service in
       var match = Match()
       match.sources = [service.sources]
-      match.destinations = [IPPrefix(service.server, length: 32)]
+      match.destinations = [IPPrefix(host: service.server)]
       match.protocols = [service.isTCP ? .tcp : .udp]
       match.destinationPorts = [service.ports]
       return Rule(name: "r\(number + 1)", match: match, action: .drop)

@@ -14,7 +14,7 @@ extension Subject {
     let text = FilterLoad(ruleCount: ruleCount).rulesText
     let start = SystemClock.monotonicNanoseconds()
     let ruleSet = try RuleSetText.parse(text)
-    let slots = Dictionary(uniqueKeysWithValues: ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) })
+    let slots = OwnProgram.slots(of: ruleSet)
     let generation = try compile(
       ruleSet, slots: { slots[$0] ?? 0 }, interfaceIndex: { _ in nil }, generation: 2, captureFallback: .drop)
     try OwnProgram.replaceRules(of: program, by: generation)

@@ -76,8 +76,7 @@ public struct RuleBench {
   }
 
   private func measureBuild() throws -> (CompiledGeneration, milliseconds: Double) {
-    let slots = Dictionary(
-      ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) }, uniquingKeysWith: { a, _ in a })
+    let slots = OwnProgram.slots(of: ruleSet)
     var milliseconds: [Double] = []
     var last: CompiledGeneration?
     for _ in 0..<plan.rounds {
@@ -133,8 +132,7 @@ public struct RuleBench {
   private func compare(_ probe: ClassificationProbe, _ frames: [[UInt8]]) throws -> (count: Int, differing: [Int]) {
     let affordable = max(100, RuleBench.referenceBudget / max(ruleSet.rules.count, 1))
     let count = min(frames.count, plan.verdicts ?? affordable)
-    let slots = Dictionary(
-      ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) }, uniquingKeysWith: { a, _ in a })
+    let slots = OwnProgram.slots(of: ruleSet)
     var differing: [Int] = []
     var told = SystemClock.monotonicNanoseconds()
     for index in 0..<count {

@@ -18,28 +18,17 @@ public struct OutputFile: ~Copyable, Sendable {
 
   /// Writes all the bytes, or none: after an error the file ends where it ended before.
   public mutating func append(_ bytes: [UInt8]) throws(SystemError) {
-    try append(bytes.span.bytes) { _ in 0 }
+    try bytes.span.bytes.withUnsafeBytes { raw throws(SystemError) in
+      var pieces = GatherList()
+      if let start = raw.baseAddress { pieces.append(start, byteCount: raw.count) }
+      try append(pieces) { _ in 0 }
+    }
   }
 
   /// Writes all the bytes, or a beginning that is worth keeping: after an error the file ends there, and so does
   /// ``byteCount``.
   ///
   /// - Parameter boundary: How much to keep where only so many bytes could be written; at most that.
-  public mutating func append(_ bytes: RawSpan, keeping boundary: (Int) -> Int) throws(SystemError) {
-    let raw = descriptor.rawValue
-    let path = path
-    var done = 0
-    do throws(SystemError) {
-      while done < bytes.byteCount {
-        done += try check("write", path) {
-          bytes.withUnsafeBytes { write(raw, $0.baseAddress.map { $0 + done }, $0.count - done) }
-        }
-      }
-    } catch { throw cut(error, keeping: min(boundary(done), done)) }
-    byteCount += UInt64(bytes.byteCount)
-  }
-
-  /// As above, of pieces one behind the other.
   public mutating func append(
     _ pieces: borrowing GatherList, keeping boundary: (Int) -> Int
   ) throws(SystemError) {
@@ -47,16 +36,13 @@ public struct OutputFile: ~Copyable, Sendable {
     var done = 0
     do throws(SystemError) {
       while done < pieces.byteCount { done += try check("write", path) { pieces.write(to: raw, from: done) } }
-    } catch { throw cut(error, keeping: min(boundary(done), done)) }
+    } catch {
+      byteCount += UInt64(min(boundary(done), done))
+      ftruncate(raw, off_t(byteCount))
+      lseek(raw, off_t(byteCount), SEEK_SET)
+      throw error.withRemedy(OutputFile.remedy(for: error.code))
+    }
     byteCount += UInt64(pieces.byteCount)
-  }
-
-  /// The file ends behind the next `kept` bytes, whatever more was written.
-  private mutating func cut(_ error: SystemError, keeping kept: Int) -> SystemError {
-    byteCount += UInt64(kept)
-    ftruncate(descriptor.rawValue, off_t(byteCount))
-    lseek(descriptor.rawValue, off_t(byteCount), SEEK_SET)
-    return error.withRemedy(OutputFile.remedy(for: error.code))
   }
 
   private static func remedy(for code: CInt) -> String? {

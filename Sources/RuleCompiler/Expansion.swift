@@ -90,13 +90,7 @@ extension Expansion.Product {
     for source in sources {
       for destination in destinations {
         var entry = template
-        switch layout {
-        case .ipv4:
-          entry.ternaries[0] = Ternary(high: source.ternary32, low: destination.ternary32)
-        case .ipv6:
-          (entry.ternaries[0], entry.ternaries[2]) = source.ternary128
-          (entry.ternaries[1], entry.ternaries[3]) = destination.ternary128
-        }
+        entry.setAddresses(source, destination, layout)
         combine(entry, layout, from: 0, body)
       }
     }

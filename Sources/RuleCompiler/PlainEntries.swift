@@ -30,15 +30,7 @@ extension Forest {
         | Ternary(value: UInt64(flags.set), mask: UInt64(flags.mask)).shifted(Int(SLUICE_HEADER_TCP_FLAGS))
     }
     entry.ternaries[layout.header] = header
-    let source = match.sources.elements.first
-    let destination = match.destinations.elements.first
-    switch layout {
-    case .ipv4:
-      entry.ternaries[0] = Ternary(high: source.ternary32, low: destination.ternary32)
-    case .ipv6:
-      (entry.ternaries[0], entry.ternaries[2]) = source.ternary128
-      (entry.ternaries[1], entry.ternaries[3]) = destination.ternary128
-    }
+    entry.setAddresses(match.sources.elements.first, match.destinations.elements.first, layout)
     if let range = match.sourcePorts.elements.first { entry.setLane(.sourcePort, range) }
     if let range = match.destinationPorts.elements.first { entry.setLane(.destinationPort, range) }
     if layout == .ipv4 { ipv4.append(entry) } else { ipv6.append(entry) }
@@ -47,6 +39,17 @@ extension Forest {
 }
 
 extension CutRule {
+  /// Where the packet comes from and goes to; nil is any.
+  mutating func setAddresses(_ source: IPPrefix?, _ destination: IPPrefix?, _ layout: KeyLayout) {
+    switch layout {
+    case .ipv4:
+      ternaries[0] = Ternary(high: source.ternary32, low: destination.ternary32)
+    case .ipv6:
+      (ternaries[0], ternaries[2]) = source.ternary128
+      (ternaries[1], ternaries[3]) = destination.ternary128
+    }
+  }
+
   fileprivate mutating func setLane(_ lane: Lane, _ range: PortRange) {
     low[lane.rawValue] = UInt32(range.low)
     high[lane.rawValue] = UInt32(range.high)

@@ -49,8 +49,3 @@ extension PacketBlock {
     return total
   }
 }
-
-extension [UInt8] {
-  /// A copy of the bytes.
-  package init(copying span: RawSpan) { self = span.withUnsafeBytes { Array($0) } }
-}

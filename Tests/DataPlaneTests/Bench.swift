@@ -95,6 +95,22 @@ extension Bench {
     try CaptureSession.start(
       request, interface: near.name, workers: workers, slotName: { "rule-\($0)" }, onFinish: onFinish)
   }
+
+  /// A capture whose writer hangs from the first packet on, in the name of a rule that it did not know before, until the
+  /// gate is opened.
+  func captureWithHangingWriter(_ request: CaptureRequest) throws -> (session: CaptureSession, gate: Gate) {
+    let gate = Gate()
+    let hasStarted = Gate()
+    let session = try CaptureSession.start(
+      request, interface: near.name, workers: workers,
+      slotName: { _ in
+        if !hasStarted.isOpened { return nil }
+        gate.wait()
+        return "slow"
+      }, onFinish: { _ in })
+    hasStarted.open()
+    return (session, gate)
+  }
 }
 
 /// Fields of every packet of a capture file, as tshark reads them.

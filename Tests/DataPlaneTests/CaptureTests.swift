@@ -179,17 +179,7 @@ struct CaptureTests {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
         var bench = try Bench(network)
-        // The writer hangs in the name of a rule that it did not know until the packets are through.
-        let gate = Gate()
-        let hasStarted = Gate()
-        let session = try CaptureSession.start(
-          .init(path: "\(directory)/x.pcapng", ringByteCount: 4096), interface: "near", workers: bench.workers,
-          slotName: { _ in
-            if !hasStarted.isPassed { return nil }
-            gate.wait()
-            return "slow"
-          }, onFinish: { _ in })
-        hasStarted.open()
+        let (session, gate) = try bench.captureWithHangingWriter(.init(path: "\(directory)/x.pcapng", ringByteCount: 4096))
         try bench.send(500)
         gate.open()
         let summary = session.stop()

@@ -7,6 +7,5 @@ final class Gate: Sendable {
 
   var isOpened: Bool { isOpen.load(ordering: .acquiring) }
   func open() { isOpen.store(true, ordering: .releasing) }
-  var isPassed: Bool { isOpen.load(ordering: .acquiring) }
   func wait() { while !isOpen.load(ordering: .acquiring) { usleep(500) } }
 }

@@ -37,16 +37,7 @@ struct LentCaptureTests {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
         var bench = try Bench(network)
-        let gate = Gate()
-        let hasStarted = Gate()
-        let session = try CaptureSession.start(
-          .init(path: "\(directory)/x.pcapng", ringByteCount: 1 << 20), interface: "near", workers: bench.workers,
-          slotName: { _ in
-            if !hasStarted.isPassed { return nil }
-            gate.wait()
-            return "slow"
-          }, onFinish: { _ in })
-        hasStarted.open()
+        let (session, gate) = try bench.captureWithHangingWriter(.init(path: "\(directory)/x.pcapng", ringByteCount: 1 << 20))
         try bench.send(2000, byteCount: 1400)
         let lent = bench.workers[0].counters().framesLent
         #expect(lent > 0 && lent <= 512)
@@ -67,16 +58,7 @@ struct LentCaptureTests {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
         var bench = try Bench(network)
-        let gate = Gate()
-        let hasStarted = Gate()
-        let session = try CaptureSession.start(
-          .init(path: "\(directory)/x.pcapng"), interface: "near", workers: bench.workers,
-          slotName: { _ in
-            if !hasStarted.isPassed { return nil }
-            gate.wait()
-            return "late"
-          }, onFinish: { _ in })
-        hasStarted.open()
+        let (session, gate) = try bench.captureWithHangingWriter(.init(path: "\(directory)/x.pcapng"))
         try bench.send(300, byteCount: 1400)
         bench.stop()
         gate.open()

@@ -52,11 +52,18 @@ struct FileTests {
       try Shell.run("mount -t tmpfs -o size=64k tmpfs \(directory)")
       defer { _ = try? Shell.run("umount \(directory)") }
       var file = try OutputFile(creating: "\(directory)/out")
-      let bytes = [UInt8](repeating: 2, count: 200_000)
-      #expect(throws: SystemError.self) { try file.append(bytes.span.bytes) { $0 / 1000 * 1000 } }
+      let memory = UnsafeMutableRawPointer.allocate(byteCount: 200_000, alignment: 8)
+      defer { memory.deallocate() }
+      memory.initializeMemory(as: UInt8.self, repeating: 2, count: 200_000)
+      // The end first: two pieces, the write fails within the first and begins again within it.
+      var pieces = GatherList()
+      pieces.append(memory + 50_001, byteCount: 149_999)
+      pieces.append(memory, byteCount: 50_001)
+      #expect(pieces.count == 2 && pieces.byteCount == 200_000)
+      #expect(throws: SystemError.self) { try file.append(pieces) { $0 / 1000 * 1000 } }
       #expect(file.byteCount == 65_000)
       #expect(try Shell.run("stat -c %s \(directory)/out") == "65000\n")
-      #expect(throws: SystemError.self) { try file.append(bytes.span.bytes) { _ in .max } }
+      #expect(throws: SystemError.self) { try file.append(pieces) { _ in .max } }
       #expect(file.byteCount == 65_536)
     }
   }
