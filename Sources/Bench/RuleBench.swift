@@ -38,6 +38,14 @@ public struct RuleBench {
     public var nanosecondsPerPacket: Double
     public var nanosecondsPerPacketLeast: Double
     public var loopNanoseconds: Double
+    /// Of taking one rule out of the live tables, and of putting it back, single calls.
+    public var insertNanosecondsP50: Double
+    public var insertNanosecondsP99: Double
+    public var deleteNanosecondsP50: Double
+    public var deleteNanosecondsP99: Double
+    /// How many updates were tried, and how many of them need the rule set to be compiled anew.
+    public var updates: Int
+    public var updatesRefused: Int
     public var verdicts: Int
     public var differing: Int
     /// The first packet that was decided otherwise, in hexadecimal.
@@ -51,12 +59,14 @@ public struct RuleBench {
   private let ruleSet: RuleSet
   private let plan: Plan
   private let progress: (String) -> Void
+  private let slots: [String: UInt32]
 
   /// - Parameter ruleSet: A valid one. Interfaces that it redirects to need not exist.
   public init(_ ruleSet: RuleSet, _ plan: Plan, progress: @escaping (String) -> Void) {
     self.ruleSet = ruleSet
     self.plan = plan
     self.progress = progress
+    slots = OwnProgram.slots(of: ruleSet)
   }
 
   public func run() throws -> Report {
@@ -66,17 +76,23 @@ public struct RuleBench {
     progress("made \(frames.count) packets")
     let probe = try probe(generation, frames)
     let (net, loop) = try measure(probe)
-    let (verdicts, differing) = try compare(probe, frames)
+    let updates = try RuleUpdates.measure(ruleSet, generation, probe.liveHalf, slots: slots, seed: plan.seed)
+    progress("measured \(updates.deletes.count) deletions and as many insertions")
+    // By the tables that were changed and changed back.
+    _ = try probe.run(period: probe.sampleCount, count: probe.sampleCount)
+    let (verdicts, differing) = try compare(probe, frames, by: updates.ruleSet)
     return Report(
       rules: generation.ruleNames.count, entries: generation.entryCount, buildMilliseconds: build,
       generationBytes: generation.words.count * 8, stepsMax: generation.stepsMax, stepsLimit: Int(SLUICE_STEPS_MAX),
       trace: plan.trace.rawValue, seed: plan.seed, packets: frames.count, nanosecondsPerPacket: net.median,
-      nanosecondsPerPacketLeast: net.first ?? 0, loopNanoseconds: loop.median, verdicts: verdicts,
+      nanosecondsPerPacketLeast: net.first ?? 0, loopNanoseconds: loop.median,
+      insertNanosecondsP50: updates.inserts.quantile(0.5), insertNanosecondsP99: updates.inserts.quantile(0.99),
+      deleteNanosecondsP50: updates.deletes.quantile(0.5), deleteNanosecondsP99: updates.deletes.quantile(0.99),
+      updates: updates.deletes.count + updates.refused, updatesRefused: updates.refused, verdicts: verdicts,
       differing: differing.count, firstDiffering: differing.first.map { hexadecimal(frames[$0]) })
   }
 
   private func measureBuild() throws -> (CompiledGeneration, milliseconds: Double) {
-    let slots = OwnProgram.slots(of: ruleSet)
     var milliseconds: [Double] = []
     var last: CompiledGeneration?
     for _ in 0..<plan.rounds {
@@ -129,10 +145,11 @@ public struct RuleBench {
     return (net.sorted(), loops.sorted())
   }
 
-  private func compare(_ probe: ClassificationProbe, _ frames: [[UInt8]]) throws -> (count: Int, differing: [Int]) {
+  private func compare(
+    _ probe: ClassificationProbe, _ frames: [[UInt8]], by ruleSet: RuleSet
+  ) throws -> (count: Int, differing: [Int]) {
     let affordable = max(100, RuleBench.referenceBudget / max(ruleSet.rules.count, 1))
     let count = min(frames.count, plan.verdicts ?? affordable)
-    let slots = OwnProgram.slots(of: ruleSet)
     var differing: [Int] = []
     var told = SystemClock.monotonicNanoseconds()
     for index in 0..<count {
@@ -152,6 +169,13 @@ public struct RuleBench {
 private func hexadecimal(_ bytes: [UInt8]) -> String {
   let digits = Array("0123456789abcdef")
   return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
+}
+
+extension [UInt64] {
+  /// Of ascending values; 0 without any.
+  fileprivate func quantile(_ share: Double) -> Double {
+    isEmpty ? 0 : Double(self[Swift.min(count - 1, Int(Double(count) * share))])
+  }
 }
 
 extension [Double] {

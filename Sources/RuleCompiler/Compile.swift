@@ -32,14 +32,17 @@ public func compile(
   for rule in ruleSet.rules where rule.isEnabled {
     names.append(rule.name)
     let verdict = try header.verdict(of: rule, slot: slots(rule.name), interfaceIndex: interfaceIndex)
-    // Spread over 32 bits: the trees keep the upper half in their slots.
-    let priority = UInt32(UInt64(names.count) * UInt64(SLUICE_PRIORITY_MAX) / (UInt64(enabledCount) + 2))
-    let template = CutRule(priority: priority, verdict: verdict)
-    if rule.match.isPlain, forest.append(plain: rule.match, template) { continue }
-    if rule.match.canMatch(interface) { Expansion(rule.match).appendEntries(from: template, to: &forest) }
+    let priority = rulePriority(at: names.count - 1, of: enabledCount)
+    forest.append(rule.match, CutRule(priority: priority, verdict: verdict), interface: interface)
   }
   return try CompiledGeneration(
     header: header, forest: forest, entryCount: entryCount, ruleNames: names)
+}
+
+/// The priority of a rule by its place. Spread over 32 bits: the trees keep the upper half in their slots, and rules that come
+/// later find a gap.
+func rulePriority(at index: Int, of count: Int) -> UInt32 {
+  UInt32((UInt64(index) + 1) * UInt64(SLUICE_PRIORITY_MAX) / (UInt64(count) + 2))
 }
 
 /// The entries of each tree, in order of priority.
@@ -47,6 +50,17 @@ struct Forest {
   var ipv4: [CutRule] = []
   var ipv6: [CutRule] = []
   var other: [CutRule] = []
+
+  var entryCount: Int { ipv4.count + ipv6.count + other.count }
+
+  /// In the order of `enum sluice_tree`.
+  var trees: [[CutRule]] { [ipv4, ipv6, other] }
+
+  /// What a rule's match comes to for packets of the interface.
+  mutating func append(_ match: Match, _ template: CutRule, interface: String) {
+    if match.isPlain, append(plain: match, template) { return }
+    if match.canMatch(interface) { Expansion(match).appendEntries(from: template, to: &self) }
+  }
 
   /// What the entries look at: of `enum sluice_feature`.
   var features: UInt8 {

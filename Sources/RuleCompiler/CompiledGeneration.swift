@@ -15,6 +15,8 @@ public struct CompiledGeneration: Hashable, Sendable {
   public let stepsMax: Int
   /// What the program must read from packets: of `enum sluice_feature`.
   public let features: UInt8
+  /// Whether the bounds hold, too, when ``GenerationEditor`` inserts rules.
+  public let isEditable: Bool
 
   /// The bytes, valid during the call.
   public func withUnsafeBytes<Result, Failure: Error>(
@@ -46,10 +48,14 @@ public struct CompiledGeneration: Hashable, Sendable {
     stepsMax = trees.map(\.stepsMax).max() ?? 0
     let pendingMax = trees.map(\.pendingMax).max() ?? 0
     let byteCount = words.count * 8
-    let perCall = Int(SLUICE_STEPS_PER_CALL)
-    let callsMax = (header.countRuleCount + 1) * ((stepsMax + perCall) / perCall + 1)
-    guard stepsMax <= Int(SLUICE_STEPS_MAX), callsMax <= Int(SLUICE_CALLS_MAX), pendingMax < Int(SLUICE_PENDING_SLOTS),
-      byteCount <= CompiledGeneration.byteCountMax
+    func isBounded(_ stepsMax: Int, _ pendingMax: Int) -> Bool {
+      let perCall = Int(SLUICE_STEPS_PER_CALL)
+      let callsMax = (header.countRuleCount + 1) * ((stepsMax + perCall) / perCall + 1)
+      return stepsMax <= Int(SLUICE_STEPS_MAX) && callsMax <= Int(SLUICE_CALLS_MAX)
+        && pendingMax < Int(SLUICE_PENDING_SLOTS)
+    }
+    isEditable = isBounded(trees.map(\.grown.stepsMax).max() ?? 0, trees.map(\.grown.pendingMax).max() ?? 0)
+    guard isBounded(stepsMax, pendingMax), byteCount <= CompiledGeneration.byteCountMax
     else { throw .tooComplex(steps: stepsMax, counting: header.countRuleCount, pending: pendingMax, byteCount: byteCount) }
     words.removeFirst(headerWordCount)
     var span = words.mutableSpan

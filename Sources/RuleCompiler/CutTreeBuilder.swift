@@ -8,8 +8,30 @@ struct BuiltTree {
   var stepsMax: Int
   /// The most residual subtrees that wait at a time.
   var pendingMax: Int
+  /// Both with every leaf, empty slot and missing residual grown to ``GenerationEditor/recordsMax`` records.
+  var grown: Grown
 
-  static let empty = BuiltTree(slot: UInt64(SLUICE_SLOT_EMPTY), stepsMax: 0, pendingMax: 0)
+  struct Grown: Hashable {
+    var stepsMax: Int
+    var pendingMax = 0
+
+    /// Of a leaf of so many records.
+    static func leaf(_ count: Int) -> Grown {
+      Grown(stepsMax: (max(count, GenerationEditor.recordsMax) + 3) / 4)
+    }
+  }
+
+  static let empty = BuiltTree(slot: UInt64(SLUICE_SLOT_EMPTY), stepsMax: 0, pendingMax: 0, grown: .leaf(0))
+}
+
+extension BuiltTree {
+  /// The bounds of whichever is walked.
+  fileprivate mutating func take(_ other: BuiltTree) {
+    stepsMax = max(stepsMax, other.stepsMax)
+    pendingMax = max(pendingMax, other.pendingMax)
+    grown.stepsMax = max(grown.stepsMax, other.grown.stepsMax)
+    grown.pendingMax = max(grown.pendingMax, other.grown.pendingMax)
+  }
 }
 
 /// Builds a tree by recursion: at each node the cut with the best ratio of cost and gain, or a leaf.
@@ -65,32 +87,38 @@ struct CutTreeBuilder {
     let (children, starts, residual) = distribute(list, choice, region)
     let base = image.count + 1
     image.append(contentsOf: repeatElement(UInt64(SLUICE_SLOT_EMPTY), count: choice.cut.childCount + 1))
-    var proven = (steps: 0, pending: 0)
+    var proven = BuiltTree.empty
     for index in 0..<choice.cut.childCount {
       let range = Int(starts[index])..<Int(starts[index + 1])
       if range.isEmpty { continue }
       let child = build(children[range], region.child(index, of: choice.cut), depth: depth + 1)
       image[base + index] = child.slot
-      proven = (max(proven.steps, child.stepsMax), max(proven.pending, child.pendingMax))
+      proven.take(child)
     }
     let rest = residual.isEmpty ? nil : build(residual[...], region, depth: depth + 1)
     if let rest { image[base - 1] = rest.slot }
-    return node(list, choice.cut, base: base, steps: proven.steps, pending: proven.pending, rest: rest)
+    return node(list, choice.cut, base: base, children: proven, rest: rest)
   }
 
   // MARK: Slots
 
   private func node(
-    _ list: ArraySlice<Int32>, _ cut: Cut, base: Int, steps: Int, pending: Int, rest: BuiltTree?
+    _ list: ArraySlice<Int32>, _ cut: Cut, base: Int, children: BuiltTree, rest: BuiltTree?
   ) -> BuiltTree {
     let (word, shift) = position(of: cut)
     var slot = priority(of: list) | UInt64(SLUICE_SLOT_CUT) << 42 | UInt64(base) | UInt64(word) << 27
     slot |= UInt64(shift) << 30 | UInt64(cut.bitCount) << 36
-    guard let rest else { return BuiltTree(slot: slot, stepsMax: 1 + steps, pendingMax: pending) }
+    let grownRest = (rest ?? .empty).grown
     // The residual waits while a child is walked.
+    let grown = BuiltTree.Grown(
+      stepsMax: 1 + children.grown.stepsMax + grownRest.stepsMax,
+      pendingMax: max(1 + children.grown.pendingMax, grownRest.pendingMax))
+    guard let rest else {
+      return BuiltTree(slot: slot, stepsMax: 1 + children.stepsMax, pendingMax: children.pendingMax, grown: grown)
+    }
     return BuiltTree(
-      slot: slot | UInt64(SLUICE_SLOT_RESIDUAL), stepsMax: 1 + steps + rest.stepsMax,
-      pendingMax: max(1 + pending, rest.pendingMax))
+      slot: slot | UInt64(SLUICE_SLOT_RESIDUAL), stepsMax: 1 + children.stepsMax + rest.stepsMax,
+      pendingMax: max(1 + children.pendingMax, rest.pendingMax), grown: grown)
   }
 
   private func position(of cut: Cut) -> (word: Int, shift: Int) {
@@ -117,19 +145,19 @@ struct CutTreeBuilder {
     while image.count % alignment != 0 { image.append(0) }
     let place = image.count / 4
     for record in shorts where isShort { image += [record.addresses, record.ports, record.header, record.label] }
-    for (index, link) in zip(own, links) { appendRecord(rules[Int(index)], link: link) }
+    for (index, link) in zip(own, links) { rules[Int(index)].appendLongRecord(to: &image, layout, link: link) }
     let type = isShort ? SLUICE_SLOT_SHORT_LEAF : SLUICE_SLOT_LEAF
     let leaf = BuiltTree(
       slot: priority(of: own) | UInt64(type) << 42 | UInt64(own.count) << 27 | UInt64(place),
-      stepsMax: (own.count + CutTreeBuilder.recordsPerStep - 1) / CutTreeBuilder.recordsPerStep, pendingMax: 0)
+      stepsMax: (own.count + CutTreeBuilder.recordsPerStep - 1) / CutTreeBuilder.recordsPerStep, pendingMax: 0,
+      grown: .leaf(own.count))
     if rest.isEmpty { return leaf }
     let base = image.count + 1
     image += [UInt64(SLUICE_SLOT_EMPTY), leaf.slot]
     let others = self.leaf(rest)
     image[base - 1] = others.slot
     return node(
-      list, Cut(field: .ternary(0), shift: 0, bitCount: 0), base: base, steps: leaf.stepsMax, pending: 0,
-      rest: others)
+      list, Cut(field: .ternary(0), shift: 0, bitCount: 0), base: base, children: leaf, rest: others)
   }
 
   /// The index of the record's link record, which is there from now on.
@@ -143,22 +171,6 @@ struct CutTreeBuilder {
     image += [destination.value, destination.mask, source.value, source.mask]
     links[key] = index
     return index
-  }
-
-  private mutating func appendRecord(_ rule: CutRule, link: UInt64) {
-    func append(_ ternary: Ternary) { image += [ternary.value, ternary.mask] }
-    switch layout {
-    case .ipv4:
-      append(rule.ternaries[0])
-      image += [rule.lowWord, rule.guardedHighWord]
-      append(rule.ternaries[1])
-      image += [rule.label, link]
-    case .ipv6:
-      for word in 0..<2 { append(rule.ternaries[word]) }
-      image += [rule.lowWord, rule.guardedHighWord, rule.label, link]
-      for word in 2..<5 { append(rule.ternaries[word]) }
-      image += [0, 0]
-    }
   }
 
   // MARK: Cuts

@@ -84,6 +84,9 @@ public final class ClassificationProbe {
     return (sample.action, sample.slot)
   }
 
+  /// The half of the tables that its generation is in, to be changed under way.
+  public var liveHalf: LiveHalf { LiveHalf(tables.liveHalf, owner: self) }
+
   private func sample(_ index: Int) -> sluice_sample {
     precondition((0..<Self.sampleCountMax).contains(index), "a sample that is there")
     // The map's values lie side by side, each begins with this.

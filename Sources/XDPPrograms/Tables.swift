@@ -46,6 +46,13 @@ struct Tables: ~Copyable {
     UnsafePointer(region.base.assumingMemoryBound(to: Atomic<UInt64>.self))  // it has the layout of UInt64
   }
 
+  /// The words of the half that the live generation is in.
+  var liveHalf: UnsafeMutableBufferPointer<UInt64> {
+    let begin = Int(live.pointee.load(ordering: .acquiring)) & (byteCount / 2)
+    let words = (region.base + begin).assumingMemoryBound(to: UInt64.self)
+    return UnsafeMutableBufferPointer(start: words, count: byteCount / 2 / 8)
+  }
+
   /// What the live generation looks at, of `enum sluice_feature`; 0 while there is none.
   var liveFeatures: UInt8 {
     let offset = Int(live.pointee.load(ordering: .acquiring))

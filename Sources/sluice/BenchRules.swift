@@ -9,7 +9,8 @@ struct BenchRules: ParsableCommand {
     abstract: "Measure what a rule set costs, and check its verdicts.",
     discussion: """
       Compiles the rule set, classifies packets by it in the kernel with the code that decides about packets of \
-      interfaces, and compares what it decides with the plain walk through all rules. Nothing is attached and nothing \
+      interfaces, takes rules out of the live tables and puts them back, and compares what is decided then with \
+      the plain walk through all rules. Nothing is attached and nothing \
       sent. Times are medians, of classifying and counting a packet without the loop around it. Needs root and Linux \
       5.17; exits with 1 if a verdict differs.
 
@@ -109,6 +110,13 @@ extension RuleBench.Report {
       "classifying (\(trace))",
       "\(number(nanosecondsPerPacket)) ns a packet, \(number(nanosecondsPerPacketLeast)) at best "
         + "(the loop: \(number(loopNanoseconds)) ns)")
+    table.add(
+      "one rule inserted",
+      "\(number(insertNanosecondsP50 / 1000)) µs in the median, \(number(insertNanosecondsP99 / 1000)) at the 99th percentile")
+    table.add(
+      "one rule deleted",
+      "\(number(deleteNanosecondsP50 / 1000)) µs in the median, \(number(deleteNanosecondsP99 / 1000)) at the 99th percentile")
+    table.add("updates", "\(updates) rules deleted and inserted again, \(updatesRefused) of them need a new build")
     table.add("verdicts compared", "\(verdicts), \(differing) differ")
     if let firstDiffering { table.add("first that differs", firstDiffering) }
     return table.text

@@ -42,3 +42,22 @@ extension UInt32 {
     return free == 32 || self == .max << UInt32(free) ? UInt64(free) : nil
   }
 }
+
+extension CutRule {
+  /// As a `struct sluice_record_ipv4` or `_ipv6`, by the tree's form.
+  func appendLongRecord(to image: inout [UInt64], _ layout: KeyLayout, link: UInt64) {
+    func append(_ ternary: Ternary) { image += [ternary.value, ternary.mask] }
+    switch layout {
+    case .ipv4:
+      append(ternaries[0])
+      image += [lowWord, guardedHighWord]
+      append(ternaries[1])
+      image += [label, link]
+    case .ipv6:
+      for word in 0..<2 { append(ternaries[word]) }
+      image += [lowWord, guardedHighWord, label, link]
+      for word in 2..<5 { append(ternaries[word]) }
+      image += [0, 0]
+    }
+  }
+}

@@ -1,0 +1,117 @@
+import CSluiceABI
+import LinuxSystem
+import RuleCompiler
+import Rules
+import Synchronization
+import XDPPrograms
+
+extension LiveHalf: TableMemory {}
+
+/// What inserting and deleting one rule takes in tables that are live, single calls on this thread.
+struct RuleUpdates {
+  /// Nanoseconds, ascending.
+  private(set) var inserts: [UInt64] = []
+  private(set) var deletes: [UInt64] = []
+  /// Updates that need the rule set to be compiled anew.
+  private(set) var refused = 0
+  /// The rule set without what could not be put back in place.
+  private(set) var ruleSet: RuleSet
+
+  private static let count = 4000
+
+  private init(ruleSet: RuleSet) { self.ruleSet = ruleSet }
+
+  /// Takes a rule out and puts it back at its place, one after the other, rules by chance. Afterwards the tables decide by
+  /// ``ruleSet``.
+  static func measure(
+    _ ruleSet: RuleSet, _ generation: CompiledGeneration, _ half: LiveHalf, slots: [String: UInt32], seed: UInt64
+  ) throws -> RuleUpdates {
+    var editor = GenerationEditor(generation, wordCount: half.wordCount)
+    var random = SplitMix(state: seed)
+    var updates = RuleUpdates(ruleSet: ruleSet)
+    updates.ruleSet.rules.removeAll { !$0.isEnabled }
+    let period = GracePeriod()
+    for _ in 0..<count {
+      let rules = updates.ruleSet.rules
+      if rules.isEmpty { break }
+      period.turn(&editor)
+      let index = Int.random(in: rules.indices, using: &random)
+      let rule = rules[index]
+      let slot = slots[rule.name] ?? 0
+      do throws(GenerationEditor.Refusal) {
+        let start = SystemClock.monotonicNanoseconds()
+        try editor.remove(rule, slot: slot, from: half)
+        let middle = SystemClock.monotonicNanoseconds()
+        updates.deletes.append(middle - start)
+      } catch {
+        updates.refused += 1
+        period.wait(&editor)
+        continue
+      }
+      var attempts = 0
+      while true {
+        do throws(GenerationEditor.Refusal) {
+          let start = SystemClock.monotonicNanoseconds()
+          try editor.insert(
+            rule, slot: slot, after: index > 0 ? rules[index - 1].name : nil,
+            before: index + 1 < rules.count ? rules[index + 1].name : nil, in: half)
+          updates.inserts.append(SystemClock.monotonicNanoseconds() - start)
+          break
+        } catch {
+          // The tables may be full of records that wait for a grace period.
+          attempts += 1
+          guard error == .noRoom, attempts < 3 else {
+            updates.refused += 1
+            updates.ruleSet.rules.remove(at: index)
+            break
+          }
+          period.wait(&editor)
+        }
+      }
+    }
+    period.wait(&editor)
+    updates.inserts.sort()
+    updates.deletes.sort()
+    return updates
+  }
+}
+
+/// Waits on a thread of its own until packets that read what was replaced are gone.
+private final class GracePeriod {
+  private var thread: PinnedThread?
+  private let ending = Ending()
+
+  private final class Ending: Sendable {
+    let hasCome = Atomic(false)
+  }
+
+  /// Takes notice of one that has ended, and begins the next.
+  func turn(_ editor: inout GenerationEditor) {
+    if thread != nil, !ending.hasCome.load(ordering: .acquiring) { return }
+    finish(&editor)
+    editor.beginGracePeriod()
+    ending.hasCome.store(false, ordering: .relaxed)
+    thread = try? PinnedThread.spawn(name: "grace-period") { [ending] in
+      Kernel.waitForGracePeriod()
+      ending.hasCome.store(true, ordering: .releasing)
+    }
+    if thread == nil {
+      Kernel.waitForGracePeriod()
+      editor.endGracePeriod()
+    }
+  }
+
+  /// Until everything that was replaced up to now can be used again.
+  func wait(_ editor: inout GenerationEditor) {
+    finish(&editor)
+    editor.beginGracePeriod()
+    Kernel.waitForGracePeriod()
+    editor.endGracePeriod()
+  }
+
+  private func finish(_ editor: inout GenerationEditor) {
+    guard let running = thread.take() else { return }
+    running.join()
+    editor.endGracePeriod()
+  }
+}

@@ -1,0 +1,66 @@
+/// The half of a program's tables that a live generation is in, as words: what ``GenerationEditor`` reads and writes while
+/// packets walk it.
+public protocol TableMemory {
+  /// How many words the half has; indices in a generation count from its begin.
+  var wordCount: Int { get }
+  /// The word at an index below ``wordCount``.
+  func word(_ index: Int) -> UInt64
+  /// One store that a packet sees whole or not at all, behind all that were stored before it.
+  func store(_ word: UInt64, at index: Int)
+}
+
+/// Runs of words for records: handed out from the end of a generation on, and again once nobody reads them any more.
+struct RecordSpace {
+  /// By size class, word indices of runs that nobody reads.
+  private var free: [[Int]] = Array(repeating: [], count: RecordSpace.classCount)
+  /// What was replaced, and may still be read.
+  private var retired: [(sizeClass: Int, index: Int)] = []
+  /// What was replaced before the grace period that runs began.
+  private var waiting: [(sizeClass: Int, index: Int)] = []
+  private var next: Int
+  private let end: Int
+
+  /// The smallest run: 128 bytes, the alignment that every record accepts.
+  private static let unit = 16
+  private static let classCount = 6
+
+  init(from start: Int, to end: Int) {
+    next = (start + RecordSpace.unit - 1) / RecordSpace.unit * RecordSpace.unit
+    self.end = end
+  }
+
+  /// Nil: there is no room, or no run is so long.
+  mutating func take(wordCount: Int) -> Int? {
+    guard let sizeClass = RecordSpace.sizeClass(wordCount) else { return nil }
+    if let index = free[sizeClass].popLast() { return index }
+    let size = RecordSpace.unit << sizeClass
+    guard next + size <= end else { return nil }
+    defer { next += size }
+    return next
+  }
+
+  /// Nobody ever saw it.
+  mutating func giveBack(_ index: Int, wordCount: Int) {
+    if let sizeClass = RecordSpace.sizeClass(wordCount) { free[sizeClass].append(index) }
+  }
+
+  /// Packets under way may still read it. What the builder placed lies too close to the next to be used again.
+  mutating func retire(_ index: Int, wordCount: Int, own: Bool) {
+    if own, let sizeClass = RecordSpace.sizeClass(wordCount) { retired.append((sizeClass, index)) }
+  }
+
+  /// A grace period begins: whoever reads what was retired up to now is gone when it ends.
+  mutating func beginGracePeriod() {
+    precondition(waiting.isEmpty, "one grace period at a time")
+    swap(&waiting, &retired)
+  }
+
+  mutating func endGracePeriod() {
+    for run in waiting { free[run.sizeClass].append(run.index) }
+    waiting.removeAll(keepingCapacity: true)
+  }
+
+  private static func sizeClass(_ wordCount: Int) -> Int? {
+    (0..<classCount).first { wordCount <= unit << $0 }
+  }
+}
