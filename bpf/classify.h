@@ -51,24 +51,40 @@ struct verdict {
 static __always_inline __u32 action_of(__u64 label) { return label >> SLUICE_LABEL_ACTION & 7; }
 static __always_inline __u32 slot_of(__u64 label) { return label & (SLUICE_SLOTS_MAX - 1); }
 
+/* What stands for the label of a rule that leaves a chain: behind it the search goes on. */
+static __always_inline __u64 resume_of(const struct sluice_generation *g, __u64 label)
+{
+	return (__u64)g->resumes[label >> SLUICE_LABEL_TARGET & (SLUICE_RESUMES_MAX - 1)] << 32;
+}
+
+/* Whether a packet goes on behind the rule: it counts, or leaves a chain. */
+static __always_inline _Bool goes_on(__u64 label)
+{
+	return (1 << SLUICE_ACTION_COUNT | 1 << SLUICE_ACTION_RESUME) >> action_of(label) & 1;
+}
+
 /*
- * Goes on where a walk has not come to its end, or to a rule that counts (its label; else 0). The label of the first rule that
- * decides; those before it that count have counted. Global, so that the verifier checks the loops once.
+ * Goes on where a walk has not come to its end, or to a rule behind which it goes on (its label; else 0). The label of the first
+ * rule that decides; those before it have counted. Global, so that the verifier checks the loops once.
  */
 __noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, __u64 frame)
 {
+	const void *tables = tables_begin();
 	int is_ipv6 = frame >> 32;
 
-	if (!w)
+	if (!w || !tables)
 		return SLUICE_LABEL_BROKEN;
 	for (int i = 0; i < SLUICE_CALLS_MAX; i++) {
 		if (!label) {
 			label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
 			continue;
 		}
-		if (label >= SLUICE_LABEL_BROKEN || action_of(label) != SLUICE_ACTION_COUNT)
+		if (label >= SLUICE_LABEL_BROKEN || !goes_on(label))
 			return label;
-		account(&rule_counters, slot_of(label), frame);
+		if (slot_of(label))
+			account(&rule_counters, slot_of(label), frame);
+		if (action_of(label) == SLUICE_ACTION_RESUME)
+			label = resume_of(generation_in(half_of(tables, origin)), label);
 		start(w, root, label);
 		label = 0;
 	}
@@ -85,7 +101,7 @@ static __always_inline struct verdict classify(struct walk *w, const void *table
 
 	start(w, g->roots[tree], 0);
 	label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
-	if (!label || (reads(SLUICE_FEATURE_COUNT) && action_of(label) == SLUICE_ACTION_COUNT))
+	if (!label || (reads(SLUICE_FEATURE_COUNT) && goes_on(label)))
 		label = find_on(w, origin, g->roots[tree], label, is_ipv6 << 32 | frame_bytes);
 	if (label == SLUICE_LABEL_NONE)
 		return (struct verdict){ .action = g->default_action, .slot = SLUICE_SLOT_DEFAULT };

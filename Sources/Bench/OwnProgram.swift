@@ -30,7 +30,8 @@ enum OwnProgram {
   /// A counter slot of its own for each rule, by its place.
   static func slots(of ruleSet: RuleSet) -> [String: UInt32] {
     Dictionary(
-      ruleSet.rules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) }, uniquingKeysWith: { a, _ in a })
+      ruleSet.countedRules.enumerated().map { ($0.element.name, UInt32($0.offset + 1)) },
+      uniquingKeysWith: { a, _ in a })
   }
 
   /// Every packet to user space.

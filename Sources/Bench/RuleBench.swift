@@ -148,7 +148,7 @@ public struct RuleBench {
   private func compare(
     _ probe: ClassificationProbe, _ frames: [[UInt8]], by ruleSet: RuleSet
   ) throws -> (count: Int, differing: [Int]) {
-    let affordable = max(100, RuleBench.referenceBudget / max(ruleSet.rules.count, 1))
+    let affordable = max(100, RuleBench.referenceBudget / max(ruleSet.flattened.count, 1))
     let count = min(frames.count, plan.verdicts ?? affordable)
     var differing: [Int] = []
     var told = SystemClock.monotonicNanoseconds()

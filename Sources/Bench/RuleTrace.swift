@@ -23,7 +23,7 @@ struct RuleTrace {
 
   init(_ ruleSet: RuleSet, kind: RuleTraceKind, seed: UInt64) {
     random = SplitMix(state: seed)
-    var rules = ruleSet.rules.filter(\.isEnabled)
+    var rules = ruleSet.flattened.map(\.rule)
     let prefixes = rules.compactMap { $0.match.sources.first ?? $0.match.destinations.first }
     family = prefixes.count { $0.address.family == .ipv6 } * 2 > prefixes.count ? .ipv6 : .ipv4
     if kind == .zipf {

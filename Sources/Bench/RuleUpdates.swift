@@ -30,6 +30,7 @@ struct RuleUpdates {
     var random = SplitMix(state: seed)
     var updates = RuleUpdates(ruleSet: ruleSet)
     updates.ruleSet.rules.removeAll { !$0.isEnabled }
+    if !generation.isEditable { return updates }
     let period = GracePeriod()
     for _ in 0..<count {
       let rules = updates.ruleSet.rules

@@ -102,7 +102,7 @@ final class Attachment {
       func named(_ name: String, _ index: Int) -> NamedCount { NamedCount(name: name, count: all[index]) }
       func count(_ name: String, _ counter: sluice_interface_counter) -> NamedCount { named(name, Int(counter.rawValue)) }
       var rules: [CountersReport.RuleCount] = []
-      for rule in ruleSet?.rules ?? [] {
+      for rule in ruleSet?.countedRules ?? [] {
         guard let slot = slots[rule.name] else { continue }
         let counter = try program.ruleCounter(slot: slot)
         rules.append(.init(rule: rule.name, action: rule.action.name, count: counter))

@@ -136,7 +136,7 @@ extension Controller {
 
   /// A redirect to a device that can't transmit XDP frames loses every packet, without a counter of the kernel's.
   private func redirectWarnings(_ ruleSet: RuleSet) -> [String] {
-    let targets = Set(ruleSet.rules.filter(\.isEnabled).compactMap(\.action.redirectInterface)).sorted()
+    let targets = Set(ruleSet.allRules.filter(\.isEnabled).compactMap(\.action.redirectInterface)).sorted()
     return targets.compactMap { target in
       guard let features = try? NetworkInterface.named(target).xdpFeatures(),
         !features.contains(.transmitRedirected)

@@ -26,7 +26,7 @@ struct PreparedGeneration: Sendable {
     interfaceIndices: [String: UInt32]
   ) throws(ControlError) {
     let ruleSet = applied ?? RuleSet(name: "none", malformed: MalformedPolicy(fate: .pass))
-    let (table, fresh) = previous.assigning(ruleSet.rules.map(\.name))
+    let (table, fresh) = previous.assigning(ruleSet.countedRules.map(\.name))
     do throws(CompileError) {
       compiled = try compile(
         ruleSet, interface: interface, slots: { table[$0] ?? 0 }, interfaceIndex: { interfaceIndices[$0] }, generation: generation,
@@ -41,7 +41,7 @@ struct PreparedGeneration: Sendable {
     slots = table
     freshSlots = fresh
     redirectTargets = Set(
-      ruleSet.rules.filter(\.isEnabled).compactMap { rule in
+      ruleSet.allRules.filter(\.isEnabled).compactMap { rule in
         rule.action.redirectInterface.flatMap { interfaceIndices[$0] }
       })
   }
@@ -54,12 +54,12 @@ struct PreparedGeneration: Sendable {
   }
 
   var meaning: Meaning {
-    let asks = ruleSet.rules.contains { $0.isEnabled && !$0.match.interfaces.isEmpty }
+    let asks = ruleSet.allRules.contains { $0.isEnabled && !$0.match.interfaces.isEmpty }
     return Meaning(options: options, interface: asks ? interface : nil)
   }
 
   /// Whether packets of this generation can go to user space.
-  var needsSockets: Bool { ruleSet.rules.contains { $0.isEnabled && $0.action == .capture } }
+  var needsSockets: Bool { ruleSet.allRules.contains { $0.isEnabled && $0.action == .capture } }
 
   /// Runs packets made from the rules through the program, and compares with the reference classifier.
   ///

@@ -1,7 +1,7 @@
 import Packets
 public import Rules
 
-// Between the messages of control.proto and the values of Rules. Reading checks the syntax of every field and the
+// Between the messages of rules.proto and the values of Rules. Reading checks the syntax of every field and the
 // limits on list lengths; what needs the whole set is `RuleSet.validate()`'s business. Unknown enum numbers, which a
 // newer client may send, are refused: a rule must never mean less than its author wrote.
 
@@ -39,7 +39,16 @@ extension Rules.Action {
     if message.action != .redirect, !target.isEmpty {
       throw FieldError(path: "\(path).redirect_interface", reason: "only ACTION_REDIRECT has a target")
     }
+    guard message.action == .jump || message.action == .goto || message.chain.isEmpty else {
+      throw FieldError(path: "\(path).chain", reason: "only ACTION_JUMP and ACTION_GOTO lead to a chain")
+    }
     switch message.action {
+    case .jump, .goto:
+      if message.chain.isEmpty {
+        throw FieldError(path: "\(path).chain", reason: "is missing: ACTION_JUMP and ACTION_GOTO lead to a chain")
+      }
+      self = message.action == .jump ? .jump(chain: message.chain) : .goTo(chain: message.chain)
+    case .return: self = .leave
     case .pass: self = .pass
     case .drop: self = .drop
     case .count: self = .count
@@ -66,6 +75,9 @@ extension Sluice_Control_V1_Action {
     case .count: self = .count
     case .capture: self = .capture
     case .redirect: self = .redirect
+    case .jump: self = .jump
+    case .goTo: self = .goto
+    case .leave: self = .return
     }
   }
 }
@@ -158,6 +170,7 @@ extension Sluice_Control_V1_Rule {
     match = Sluice_Control_V1_Match(rule.match)
     action = Sluice_Control_V1_Action(rule.action)
     redirectInterface = rule.action.redirectInterface ?? ""
+    chain = rule.action.chain ?? ""
     comment = rule.comment
     disabled = !rule.isEnabled
     tags = rule.tags
@@ -168,22 +181,45 @@ extension Sluice_Control_V1_Rule {
 extension RuleSet {
   /// `path` is where the set stands, for the error.
   public init(_ message: Sluice_Control_V1_RuleSet, path: String = "rule_set") throws(FieldError) {
-    guard message.rules.count <= Limits.rulesMax else {
-      throw FieldError(
-        path: "\(path).rules", reason: "has \(message.rules.count) rules and may have \(Limits.rulesMax)")
-    }
     let malformed = MalformedPolicy(
       fate: try Fate(message.malformed, default: .drop, path: "\(path).malformed"),
       exceptions: try Self.exceptions(message.malformedExceptions, path: "\(path).malformed_exceptions"))
-    var rules: [Rule] = []
-    rules.reserveCapacity(message.rules.count)
-    for (index, rule) in message.rules.enumerated() {
-      rules.append(try Rule(rule, path: "\(path).rules[\(index)]"))
+    let rules = try Self.rules(message.rules, path: "\(path).rules")
+    try Self.check(message.chains.count, Limits.chainsMax, "chains", path: path)
+    try Self.check(message.sets.count, Limits.setsMax, "sets", path: path)
+    var chains: [Chain] = []
+    for (index, chain) in message.chains.enumerated() {
+      let place = "\(path).chains[\(index)]"
+      if chain.name.isEmpty { throw FieldError(path: "\(place).name", reason: "is missing: rules lead to it by its name") }
+      chains.append(
+        Chain(name: chain.name, comment: chain.comment, rules: try Self.rules(chain.rules, path: "\(place).rules")))
+    }
+    var sets: [NamedSet] = []
+    for (index, set) in message.sets.enumerated() {
+      sets.append(try NamedSet(set, path: "\(path).sets[\(index)]"))
     }
     self.init(
       name: message.name, revision: message.revision,
       defaultAction: try Fate(message.defaultAction, default: .pass, path: "\(path).default_action"),
-      malformed: malformed, rules: rules)
+      malformed: malformed, rules: rules, chains: chains, sets: sets)
+  }
+
+  private static func check(_ count: Int, _ limit: Int, _ what: String, path: String) throws(FieldError) {
+    guard count <= limit else {
+      throw FieldError(path: "\(path).\(what)", reason: "has \(count) \(what) and may have \(limit)")
+    }
+  }
+
+  private static func rules(_ messages: [Sluice_Control_V1_Rule], path: String) throws(FieldError) -> [Rule] {
+    guard messages.count <= Limits.rulesMax else {
+      throw FieldError(path: path, reason: "has \(messages.count) rules and may have \(Limits.rulesMax)")
+    }
+    var rules: [Rule] = []
+    rules.reserveCapacity(messages.count)
+    for (index, rule) in messages.enumerated() {
+      rules.append(try Rule(rule, path: "\(path)[\(index)]"))
+    }
+    return rules
   }
 
   private static func exceptions(
@@ -215,5 +251,45 @@ extension Sluice_Control_V1_RuleSet {
     malformedExceptions = .init(
       uniqueKeysWithValues: ruleSet.malformed.exceptions.map { ($0.key.rawValue, Sluice_Control_V1_Fate($0.value)) })
     rules = ruleSet.rules.map(Sluice_Control_V1_Rule.init)
+    chains = ruleSet.chains.map { chain in
+      .with {
+        ($0.name, $0.comment) = (chain.name, chain.comment)
+        $0.rules = chain.rules.map(Sluice_Control_V1_Rule.init)
+      }
+    }
+    sets = ruleSet.sets.map(Sluice_Control_V1_NamedSet.init)
+  }
+}
+
+extension NamedSet {
+  /// `path` is where the set stands, for the error.
+  public init(_ message: Sluice_Control_V1_NamedSet, path: String = "set") throws(FieldError) {
+    if message.name.isEmpty { throw FieldError(path: "\(path).name", reason: "is missing: matches name the set") }
+    guard let kind = Kind(rawValue: message.type) else {
+      let words = Kind.allCases.map(\.rawValue).joined(separator: ", ")
+      throw FieldError(path: "\(path).type", reason: "is none that this version knows; types are \(words)")
+    }
+    guard message.elements.count <= Limits.setElementsMax else {
+      throw FieldError(
+        path: "\(path).elements", reason: "has \(message.elements.count) and may have \(Limits.setElementsMax)")
+    }
+    self.init(name: message.name, kind: kind, comment: message.comment)
+    var elements: [SetElement] = []
+    elements.reserveCapacity(message.elements.count)
+    for (index, text) in message.elements.enumerated() {
+      do throws(ValueTextError) {
+        elements.append(try SetElement(parsing: text, for: kind))
+      } catch {
+        throw FieldError(path: "\(path).elements[\(index)]", reason: error.description)
+      }
+    }
+    insert(elements)
+  }
+}
+
+extension Sluice_Control_V1_NamedSet {
+  public init(_ set: NamedSet) {
+    self.init()
+    (name, type, comment, elements) = (set.name, set.kind.rawValue, set.comment, set.texts)
   }
 }

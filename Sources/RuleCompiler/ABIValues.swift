@@ -20,6 +20,8 @@ extension Action {
     case .count: UInt8(SLUICE_ACTION_COUNT.rawValue)
     case .capture: UInt8(SLUICE_ACTION_CAPTURE.rawValue)
     case .redirect: UInt8(SLUICE_ACTION_REDIRECT.rawValue)
+    case .leave: UInt8(SLUICE_ACTION_RESUME.rawValue)
+    case .jump, .goTo: preconditionFailure("a flattened rule set has no jumps")
     }
   }
 }

@@ -4,10 +4,11 @@ import Rules
 
 /// Compiles a rule set to the trees that the XDP program walks.
 ///
-/// One entry for each combination of a rule's conditions, see ``Expansion``. Disabled rules have no entries.
+/// One entry for each combination of a rule's conditions, see ``Expansion``, in each place that it is asked in, see
+/// `RuleSet.flattened`. Disabled rules have no entries.
 ///
 /// - Parameters:
-///   - slots: the counter slot of each rule, 1 ..< SLUICE_SLOTS_MAX; asked once per rule.
+///   - slots: the counter slot of each rule, 1 ..< SLUICE_SLOTS_MAX; asked once for each place of a rule.
 ///   - interface: where the packets come in; rules for other interfaces have no entries.
 ///   - interfaceIndex: the kernel's index of an interface, nil if there is none of this name.
 ///   - captureFallback: where a capture rule matches and no socket takes the packet.
@@ -19,6 +20,11 @@ public func compile(
     try ruleSet.checkValid()
   } catch {
     throw .invalid(error)
+  }
+  if !ruleSet.isFlat {
+    return try compile(
+      ruleSet.flattened, of: ruleSet, interface: interface, slots: slots, interfaceIndex: interfaceIndex,
+      generation: generation, captureFallback: captureFallback)
   }
   let entryCount = try checkEntryCount(of: ruleSet.rules)
   let enabledCount = ruleSet.rules.count { $0.isEnabled }
@@ -59,7 +65,7 @@ struct Forest {
   /// What a rule's match comes to for packets of the interface.
   mutating func append(_ match: Match, _ template: CutRule, interface: String) {
     if match.isPlain, append(plain: match, template) { return }
-    if match.canMatch(interface) { Expansion(match).appendEntries(from: template, to: &self) }
+    if match.canMatch(interface) { Expansion([match]).appendEntries(from: template, to: &self) }
   }
 
   /// What the entries look at: of `enum sluice_feature`.
@@ -96,17 +102,67 @@ private enum HeaderBits {
 }
 
 extension Rule {
-  /// Entries that the rule takes in a generation at most; 0 if it is disabled. For rules that are valid by themselves.
+  /// Entries that the rule takes in a generation at most, without what chains and sets bring; 0 if it is disabled. For rules
+  /// that are valid by themselves.
   public var entryCount: Int {
     if !isEnabled { return 0 }
-    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion(match).entryCount
+    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion([match]).entryCount
   }
+}
+
+/// The same for rules in each place that they are asked in.
+private func compile(
+  _ rules: [FlatRule], of ruleSet: RuleSet, interface: String, slots: (String) -> UInt32,
+  interfaceIndex: (String) -> UInt32?, generation: UInt64, captureFallback: Fate
+) throws(CompileError) -> CompiledGeneration {
+  let expansions = rules.map { Expansion($0.matches) }
+  let sizes = zip(rules, expansions).map { CompileError.RuleSize(rule: $0.rule.name, entries: $1.entryCount) }
+  let entryCount = try checkEntryCount(sizes)
+  var forest = Forest()
+  var header = GenerationHeader(
+    generation: generation, defaultAction: ruleSet.defaultAction, captureFallback: captureFallback,
+    malformed: ruleSet.malformed)
+  func priority(_ index: Int) -> UInt32 { rulePriority(at: index, of: rules.count) }
+  for (index, flat) in rules.enumerated() {
+    let verdict: UInt32
+    if let resumesAt = flat.resumesAt {
+      // It goes on behind the rule in front of where it resumes.
+      verdict = try header.verdict(
+        resumingBehind: priority(resumesAt - 1), rule: flat.rule, slot: flat.isEnd ? nil : slots(flat.rule.name))
+    } else {
+      verdict = try header.verdict(of: flat.rule, slot: slots(flat.rule.name), interfaceIndex: interfaceIndex)
+    }
+    if flat.matches.allSatisfy({ $0.canMatch(interface) }) {
+      expansions[index].appendEntries(from: CutRule(priority: priority(index), verdict: verdict), to: &forest)
+    }
+  }
+  var compiled = try CompiledGeneration(
+    header: header, forest: forest, entryCount: entryCount, ruleNames: rules.map(\.rule.name))
+  // A rule may stand in many places, and others resume behind it: one change is many there.
+  compiled.isEditable = false
+  return compiled
 }
 
 private func checkEntryCount(of rules: [Rule]) throws(CompileError) -> Int {
   let count = rules.reduce(0) { min($0 + $1.entryCount, Expansion.countMax) }
   guard count > Limits.entriesMax else { return count }
-  let sizes = rules.map { CompileError.RuleSize(rule: $0.name, entries: $0.entryCount) }
+  return try checkEntryCount(rules.map { CompileError.RuleSize(rule: $0.name, entries: $0.entryCount) })
+}
+
+/// - Parameter parts: of rules, some of which may be there more than once.
+private func checkEntryCount(_ parts: [CompileError.RuleSize]) throws(CompileError) -> Int {
+  let count = parts.reduce(0) { min($0 + $1.entries, Expansion.countMax) }
+  guard count > Limits.entriesMax else { return count }
+  var sizes: [CompileError.RuleSize] = []
+  var places: [String: Int] = [:]
+  for part in parts {
+    if let place = places[part.rule] {
+      sizes[place].entries = min(sizes[place].entries + part.entries, Expansion.countMax)
+    } else {
+      places[part.rule] = sizes.count
+      sizes.append(part)
+    }
+  }
   let biggest = sizes.enumerated().sorted { ($1.element.entries, $0.offset) < ($0.element.entries, $1.offset) }
   throw .tooManyEntries(count: count, limit: Limits.entriesMax, biggest: biggest.prefix(5).map(\.element))
 }

@@ -9,14 +9,14 @@ public struct CompiledGeneration: Hashable, Sendable {
   public let generation: UInt64
   /// Entries of all rules, each counted once also where it is in several trees.
   public let entryCount: Int
-  /// Names of the enabled rules, by their index.
+  /// Names of the enabled rules, by their index; one in a chain as often as the chain is led to.
   public let ruleNames: [String]
   /// The most steps that any packet's walk takes, proven; at most SLUICE_STEPS_MAX.
   public let stepsMax: Int
   /// What the program must read from packets: of `enum sluice_feature`.
   public let features: UInt8
   /// Whether the bounds hold, too, when ``GenerationEditor`` inserts rules.
-  public let isEditable: Bool
+  public internal(set) var isEditable: Bool
 
   /// The bytes, valid during the call.
   public func withUnsafeBytes<Result, Failure: Error>(
@@ -32,7 +32,7 @@ public struct CompiledGeneration: Hashable, Sendable {
   ) throws(CompileError) {
     var generation = header.abiGeneration
     generation.rule_count = UInt32(ruleNames.count)
-    features = forest.features | (header.countRuleCount > 0 ? UInt8(SLUICE_FEATURE_COUNT.rawValue) : 0)
+    features = forest.features | (header.passesMax > 0 ? UInt8(SLUICE_FEATURE_COUNT.rawValue) : 0)
     generation.features = features
     // The header of its half first, so that indices count from the right place; it goes away at the end.
     let headerWordCount = Int(SLUICE_TABLES_HEADER_BYTES) / 8
@@ -50,13 +50,13 @@ public struct CompiledGeneration: Hashable, Sendable {
     let byteCount = words.count * 8
     func isBounded(_ stepsMax: Int, _ pendingMax: Int) -> Bool {
       let perCall = Int(SLUICE_STEPS_PER_CALL)
-      let callsMax = (header.countRuleCount + 1) * ((stepsMax + perCall) / perCall + 1)
+      let callsMax = (header.passesMax + 1) * ((stepsMax + perCall) / perCall + 1)
       return stepsMax <= Int(SLUICE_STEPS_MAX) && callsMax <= Int(SLUICE_CALLS_MAX)
         && pendingMax < Int(SLUICE_PENDING_SLOTS)
     }
     isEditable = isBounded(trees.map(\.grown.stepsMax).max() ?? 0, trees.map(\.grown.pendingMax).max() ?? 0)
     guard isBounded(stepsMax, pendingMax), byteCount <= CompiledGeneration.byteCountMax
-    else { throw .tooComplex(steps: stepsMax, counting: header.countRuleCount, pending: pendingMax, byteCount: byteCount) }
+    else { throw .tooComplex(steps: stepsMax, counting: header.passesMax, pending: pendingMax, byteCount: byteCount) }
     words.removeFirst(headerWordCount)
     var span = words.mutableSpan
     var raw = span.mutableBytes
@@ -82,8 +82,12 @@ struct GenerationHeader {
   /// Interface indices of redirects.
   private(set) var targets: [UInt32] = []
   private(set) var slotCount: UInt32 = 1
-  /// Rules that count and let packets go on.
-  private(set) var countRuleCount = 0
+  /// Priorities behind which packets go on that leave a chain.
+  private(set) var resumes: [UInt32] = []
+  /// Rules that count, or leave a chain, and let packets go on.
+  private var passCount = 0
+  /// How often a packet can go on: a valid rule set has no more.
+  var passesMax: Int { min(passCount, Limits.countRulesMax) }
 
   init(generation: UInt64, defaultAction: Fate, captureFallback: Fate, malformed: MalformedPolicy) {
     self.generation = generation
@@ -98,7 +102,7 @@ struct GenerationHeader {
   ) throws(CompileError) -> UInt32 {
     guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(slot) else { throw .slotOutOfRange(rule: rule.name, slot: slot) }
     slotCount = max(slotCount, slot + 1)
-    if rule.action == .count { countRuleCount += 1 }
+    if rule.action == .count { passCount += 1 }
     var verdict = slot << UInt32(SLUICE_LABEL_SLOT) | UInt32(rule.action.abiAction) << UInt32(SLUICE_LABEL_ACTION)
     guard let interface = rule.action.redirectInterface else { return verdict }
     guard let index = interfaceIndex(interface) else {
@@ -109,6 +113,22 @@ struct GenerationHeader {
     if target == targets.endIndex { targets.append(index) }
     verdict |= UInt32(target) << UInt32(SLUICE_LABEL_TARGET)
     return verdict
+  }
+
+  /// The same for a rule that leaves a chain.
+  ///
+  /// - Parameter slot: nil: it isn't counted.
+  mutating func verdict(resumingBehind priority: UInt32, rule: Rule, slot: UInt32?) throws(CompileError) -> UInt32 {
+    if let slot {
+      guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(slot) else { throw .slotOutOfRange(rule: rule.name, slot: slot) }
+      slotCount = max(slotCount, slot + 1)
+    }
+    passCount += 1
+    let index = resumes.lastIndex(of: priority) ?? resumes.endIndex
+    precondition(index < Int(SLUICE_RESUMES_MAX), "a valid rule set leaves for no more places")
+    if index == resumes.endIndex { resumes.append(priority) }
+    return (slot ?? 0) << UInt32(SLUICE_LABEL_SLOT) | SLUICE_ACTION_RESUME.rawValue << UInt32(SLUICE_LABEL_ACTION)
+      | UInt32(index) << UInt32(SLUICE_LABEL_TARGET)
   }
 
   var abiGeneration: sluice_generation {
@@ -126,6 +146,11 @@ struct GenerationHeader {
     withUnsafeMutableBytes(of: &result.targets) { bytes in
       for (index, target) in targets.enumerated() {
         unsafe bytes.storeBytes(of: target, toByteOffset: index * 4, as: UInt32.self)
+      }
+    }
+    withUnsafeMutableBytes(of: &result.resumes) { bytes in
+      for (index, priority) in resumes.enumerated() {
+        unsafe bytes.storeBytes(of: priority, toByteOffset: index * 4, as: UInt32.self)
       }
     }
     return result

@@ -12,7 +12,7 @@ struct Atom: Hashable {
   var range = NumberRange(low: 0, high: 0)
 }
 
-/// A rule's match as combinations of what its conditions allow, for each tree.
+/// A rule's matches, all of which must hold, as combinations of what their conditions allow, for each tree.
 ///
 /// Overlapping and adjacent ranges are joined, prefixes inside others left out, and negated conditions turned into what they
 /// leave, before the lists are multiplied with each other.
@@ -21,6 +21,7 @@ struct Expansion {
   fileprivate struct Product {
     var sources: [IPPrefix?]
     var destinations: [IPPrefix?]
+    /// Of each field that is asked for.
     var atoms: [[Atom]]
 
     var count: Int {
@@ -39,9 +40,21 @@ struct Expansion {
     return overflows ? countMax : min(product, countMax)
   }
 
-  init(_ match: Match) {
-    hasAddresses = !match.sources.isEmpty || !match.destinations.isEmpty
-    for family in ParsedPacket.Family.allCases { products[family] = Expansion.product(match, family) }
+  /// - Parameter matches: without sets.
+  init(_ matches: [Match]) {
+    hasAddresses = matches.contains { !$0.sources.isEmpty || !$0.destinations.isEmpty }
+    for family in ParsedPacket.Family.allCases { products[family] = Expansion.product(matches, family) }
+  }
+
+  private static func product(_ matches: [Match], _ family: ParsedPacket.Family) -> Product? {
+    guard let first = matches.first, var whole = product(first, family) else { return nil }
+    for match in matches.dropFirst() {
+      guard let next = product(match, family) else { return nil }
+      whole.sources = common(whole.sources, next.sources)
+      whole.destinations = common(whole.destinations, next.destinations)
+      for list in next.atoms { whole.restrict(to: list) }
+    }
+    return whole.ifNotEmpty
   }
 
   /// Of all trees; where the same combinations go to several because the rule asks for no address, they count once.
@@ -85,6 +98,15 @@ struct Expansion {
 extension Expansion.Product {
   fileprivate var ifNotEmpty: Self? { count == 0 ? nil : self }
 
+  /// Puts another list of alternatives to the others: into the one that is about the same bits, so that what excludes each
+  /// other goes, or beside them.
+  fileprivate mutating func restrict(to list: [Atom]) {
+    guard let index = atoms.firstIndex(where: { $0.hasSameShape(as: list) }) else { return atoms.append(list) }
+    var seen: Set<Atom> = []
+    atoms[index] = atoms[index].flatMap { atom in list.compactMap { atom.intersection($0) } }
+      .filter { seen.insert($0).inserted }
+  }
+
   /// Each combination as an entry of a tree.
   fileprivate func forEach(_ template: CutRule, _ layout: KeyLayout, _ body: (CutRule) -> Void) {
     for source in sources {
@@ -101,13 +123,16 @@ extension Expansion.Product {
     for atom in atoms[index] {
       // Flags, for one, are no later fragment's: with that asked for, too, nothing is left.
       if entry.ternaries[layout.header].contradicts(atom.header) { continue }
+      if entry.ternaries[layout.link].contradicts(atom.destination) { continue }
+      if entry.ternaries[layout.link + 1].contradicts(atom.source) { continue }
       var next = entry
       next.ternaries[layout.header] = next.ternaries[layout.header] | atom.header
       next.ternaries[layout.link] = next.ternaries[layout.link] | atom.destination
       next.ternaries[layout.link + 1] = next.ternaries[layout.link + 1] | atom.source
       if let lane = atom.lane {
-        next.low[lane.rawValue] = atom.range.low
-        next.high[lane.rawValue] = atom.range.high
+        next.low[lane.rawValue] = max(next.low[lane.rawValue], atom.range.low)
+        next.high[lane.rawValue] = min(next.high[lane.rawValue], atom.range.high)
+        if next.low[lane.rawValue] > next.high[lane.rawValue] { continue }
       }
       combine(next, layout, from: index + 1, body)
     }
@@ -214,6 +239,48 @@ private func fragmentAtoms(_ condition: Condition<FragmentTest>) -> [Atom] {
   }
 }
 
+extension [Atom] {
+  /// Whether all are about the same lane or the same parts of the words.
+  fileprivate func hasSameShape(as other: [Atom]) -> Bool {
+    guard let own = first, let others = other.first else { return isEmpty && other.isEmpty }
+    return own.lane == others.lane && (own.header.mask == 0) == (others.header.mask == 0)
+      && (own.source.mask == 0) == (others.source.mask == 0)
+      && (own.destination.mask == 0) == (others.destination.mask == 0)
+  }
+}
+
+extension Atom {
+  /// What matches both; nil: nothing.
+  fileprivate func intersection(_ other: Atom) -> Atom? {
+    if header.contradicts(other.header) || source.contradicts(other.source)
+      || destination.contradicts(other.destination)
+    {
+      return nil
+    }
+    var both = Atom(
+      header: header | other.header, destination: destination | other.destination, source: source | other.source,
+      lane: lane)
+    guard lane != nil else { return both }
+    let (low, high) = (max(range.low, other.range.low), min(range.high, other.range.high))
+    if low > high { return nil }
+    both.range = NumberRange(low: low, high: high)
+    return both
+  }
+}
+
+/// What is in a prefix of either list. Prefixes lie apart or one in the other, and those of one list lie apart.
+private func common(_ left: [IPPrefix?], _ right: [IPPrefix?]) -> [IPPrefix?] {
+  if left == [nil] { return right }
+  if right == [nil] { return left }
+  var both: [IPPrefix] = []
+  for outer in left.compactMap(\.self) {
+    for inner in right.compactMap(\.self) {
+      if outer.contains(inner) { both.append(inner) } else if inner.contains(outer) { both.append(outer) }
+    }
+  }
+  return both
+}
+
 /// The prefixes of one family that are left; `nil` is any.
 private func prefixes(_ condition: Condition<IPPrefix>, _ family: IPFamily) -> [IPPrefix?] {
   if condition.isEmpty { return [nil] }
@@ -223,7 +290,18 @@ private func prefixes(_ condition: Condition<IPPrefix>, _ family: IPFamily) -> [
 
 /// The prefixes that aren't inside another one of the list, in its order, each once.
 private func reduced(_ prefixes: [IPPrefix]) -> [IPPrefix] {
-  prefixes.enumerated().compactMap { index, prefix in
+  if prefixes.count > Limits.elementsPerFieldMax {
+    // In order of address and length, what lies in another one comes behind it, and behind nothing that doesn't.
+    let keys = prefixes.map { (value: $0.address.value, length: $0.length) }
+    let order = keys.indices.sorted { (keys[$0].value, keys[$0].length) < (keys[$1].value, keys[$1].length) }
+    var result: [IPPrefix] = []
+    for index in order {
+      if let last = result.last, last.contains(prefixes[index]) { continue }
+      result.append(prefixes[index])
+    }
+    return result
+  }
+  return prefixes.enumerated().compactMap { index, prefix in
     let isCovered = prefixes.enumerated().contains { otherIndex, other in
       otherIndex != index && other.contains(prefix) && (other != prefix || otherIndex < index)
     }
@@ -246,109 +324,4 @@ private func complement(_ prefixes: [IPPrefix], _ family: IPFamily) -> [IPPrefix
   }
   add(IPPrefix(IPAddress(family: family, value: 0), length: 0), prefixes)
   return result
-}
-
-extension Condition {
-  /// The numbers that are left, in the fewest ranges, upwards.
-  fileprivate func ranges(most: UInt32, bounds: (Element) -> (low: UInt32, high: UInt32)) -> [NumberRange] {
-    var joined: [NumberRange] = []
-    for (low, high) in elements.map(bounds).sorted(by: { $0.low < $1.low }) {
-      if let last = joined.last, low <= last.high &+ 1 {
-        joined[joined.count - 1] = NumberRange(low: last.low, high: Swift.max(last.high, high))
-      } else {
-        joined.append(NumberRange(low: low, high: high))
-      }
-    }
-    guard isNegated else { return joined }
-    var gaps: [NumberRange] = []
-    var next: UInt32 = 0
-    for range in joined {
-      if range.low > next { gaps.append(NumberRange(low: next, high: range.low - 1)) }
-      next = range.high + 1
-    }
-    if next <= most { gaps.append(NumberRange(low: next, high: most)) }
-    return gaps
-  }
-}
-
-extension Condition<TCPFlagTest> {
-  fileprivate var ternaries: [Ternary] {
-    left(of: elements.map { Ternary(value: UInt64($0.set), mask: UInt64($0.mask)) })
-  }
-}
-
-extension Condition<MACPattern> {
-  fileprivate var ternaries: [Ternary] {
-    isEmpty ? [Ternary()] : left(of: elements.map { Ternary(value: $0.address.value, mask: $0.mask.value) })
-  }
-}
-
-extension Condition {
-  /// The tests, each once; negated, what none of them matches, without overlaps. Masks that cross each other leave very
-  /// many pieces: more than ``Limits/entriesMax`` of them aren't looked for, the rule takes too many entries anyway.
-  fileprivate func left(of tests: [Ternary]) -> [Ternary] {
-    guard isNegated else {
-      var seen: Set<Ternary> = []
-      return tests.filter { seen.insert($0).inserted }
-    }
-    var pieces = [Ternary()]
-    for test in tests where pieces.count <= Limits.entriesMax { pieces = pieces.flatMap { $0.subtracting(test) } }
-    return pieces
-  }
-}
-
-extension Ternary {
-  /// The fewest that match the numbers of a range.
-  fileprivate static func covering(_ range: NumberRange, bitCount: Int) -> [Ternary] {
-    var result: [Ternary] = []
-    var next = UInt64(range.low)
-    let all = (1 << UInt64(bitCount)) - 1 as UInt64
-    while next <= UInt64(range.high) {
-      var free = Swift.min(next == 0 ? bitCount : next.trailingZeroBitCount, bitCount)
-      while next + (1 << UInt64(free)) - 1 > UInt64(range.high) { free -= 1 }
-      result.append(Ternary(value: next, mask: all & ~((1 << UInt64(free)) - 1)))
-      next += 1 << UInt64(free)
-    }
-    return result
-  }
-
-  /// What it matches and `other` doesn't, without overlaps.
-  fileprivate func subtracting(_ other: Ternary) -> [Ternary] {
-    if contradicts(other) { return [self] }
-    var pieces: [Ternary] = []
-    var fixed = self
-    var free = other.mask & ~mask
-    while free != 0 {
-      let bit = free & (0 &- free)
-      pieces.append(Ternary(value: fixed.value | (~other.value & bit), mask: fixed.mask | bit))
-      fixed = Ternary(value: fixed.value | (other.value & bit), mask: fixed.mask | bit)
-      free &= ~bit
-    }
-    return pieces
-  }
-
-  /// Two halves of 32 bits.
-  init(high: Ternary, low: Ternary) {
-    self.init(value: high.value << 32 | low.value, mask: high.mask << 32 | low.mask)
-  }
-}
-
-extension IPPrefix? {
-  /// Of an IPv4 prefix, in the low half; nil is any.
-  var ternary32: Ternary {
-    guard let self else { return Ternary() }
-    return Ternary(
-      value: UInt64(truncatingIfNeeded: self.address.value), mask: UInt64(truncatingIfNeeded: self.mask))
-  }
-
-  /// Of an IPv6 prefix; nil is any.
-  var ternary128: (high: Ternary, low: Ternary) {
-    guard let self else { return (Ternary(), Ternary()) }
-    func half(_ shift: UInt128) -> Ternary {
-      Ternary(
-        value: UInt64(truncatingIfNeeded: self.address.value >> shift),
-        mask: UInt64(truncatingIfNeeded: self.mask >> shift))
-    }
-    return (half(64), half(0))
-  }
 }

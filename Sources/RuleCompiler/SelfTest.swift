@@ -14,9 +14,8 @@ public enum SelfTest {
       if frames.count < limit, seen.insert(frame).inserted { frames.append(frame) }
     }
     fixedFrames.forEach(add)
-    let enabled = ruleSet.rules.filter(\.isEnabled)
     var round = 0
-    var lists = enabled.map { Probe.all(for: $0.match) }
+    var lists = ruleSet.flattened.map { Probe.all(for: $0.matches.narrowed) }
     while frames.count < limit, !lists.isEmpty {
       for probes in lists where frames.count < limit { add(probes[round].frame) }
       round += 1
@@ -202,5 +201,32 @@ private struct Box {
 
   private func neighbours(of ports: PortRange) -> [UInt16] {
     (ports.low > 0 ? [ports.low - 1] : []) + (ports.high < .max ? [ports.high + 1] : [])
+  }
+}
+
+extension [Match] {
+  /// One match for packets that most of them will let through: of each field what the innermost asks for or, where it asks for
+  /// nothing, the next one outwards; of addresses the parts that lie in one another.
+  fileprivate var narrowed: Match {
+    guard var result = last else { return Match() }
+    for outer in dropLast().reversed() {
+      for form in outer.conditions where !result.conditions.contains(where: { $0.field == form.field }) {
+        // Its own elements were read before.
+        try? result.set(form)
+      }
+      result.sources.narrow(to: outer.sources)
+      result.destinations.narrow(to: outer.destinations)
+    }
+    return result
+  }
+}
+
+extension Condition<IPPrefix> {
+  fileprivate mutating func narrow(to outer: Self) {
+    if isNegated || outer.isNegated || outer.isEmpty { return }
+    let both = outer.flatMap { wide in
+      self.compactMap { wide.contains($0) ? $0 : $0.contains(wide) ? wide : nil }
+    }
+    if !both.isEmpty { elements = both }
   }
 }

@@ -39,10 +39,16 @@ public struct DelegationLimits: Hashable, Sendable, Codable {
         faults.append(
           DelegationFault(path: "match.destinations", message: "must name destinations within \(allowed)"))
       }
+      // A set's elements may change without the rule.
+      for name in rule.match.destinations.sets {
+        faults.append(
+          DelegationFault(path: "match.destinations", message: "@\(name) is a set; name prefixes within \(allowed)"))
+      }
+      let sets = rule.match.destinations.sets.count
       for (index, destination) in rule.match.destinations.elements.enumerated()
       where !destinations.contains(where: { $0.contains(destination) }) {
         faults.append(
-          DelegationFault(path: "match.destinations[\(index)]", message: "\(destination) is not within \(allowed)"))
+          DelegationFault(path: "match.destinations[\(sets + index)]", message: "\(destination) is not within \(allowed)"))
       }
     }
     if let actions, !actions.contains(rule.action.name) {

@@ -1,14 +1,14 @@
 import Packets
 
 /// A JSON object read strictly: an unknown key is an error, because a misspelt field of a match would widen it.
-private struct AnyKey: CodingKey {
+struct AnyKey: CodingKey {
   let stringValue: String
   var intValue: Int? { nil }
   init(stringValue: String) { self.stringValue = stringValue }
   init?(intValue: Int) { nil }
 }
 
-private func refuseUnknownKeys(in decoder: any Decoder, of subject: String, known: [String]) throws {
+func refuseUnknownKeys(in decoder: any Decoder, of subject: String, known: [String]) throws {
   for key in try decoder.container(keyedBy: AnyKey.self).allKeys where !known.contains(key.stringValue) {
     let name = ValueTextError.excerpt(key.stringValue)
     throw DecodingError.dataCorrupted(
@@ -95,7 +95,7 @@ extension Match {
 
 extension Rule {
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, match, action, comment, tags, owner
+    case name, match, action, comment, tags, owner, chain
     case redirectTo = "redirect_to"
     case isEnabled = "enabled"
   }
@@ -110,8 +110,9 @@ extension Rule {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     let action = try fields.decode(String.self, forKey: .action)
     let target = try fields.decodeIfPresent(String.self, forKey: .redirectTo)
+    let chain = try fields.decodeIfPresent(String.self, forKey: .chain)
     do throws(ValueTextError) {
-      self.action = try Action(name: action, redirectTo: target)
+      self.action = try Action(name: action, redirectTo: target, chain: chain)
     } catch {
       throw DecodingError.dataCorruptedError(forKey: .action, in: fields, debugDescription: error.description)
     }
@@ -138,6 +139,7 @@ extension Rule {
     try fields.encode(match, forKey: .match)
     try fields.encode(action.name, forKey: .action)
     try fields.encodeIfPresent(action.redirectInterface, forKey: .redirectTo)
+    try fields.encodeIfPresent(action.chain, forKey: .chain)
     try fields.encode(comment, forKey: .comment)
     try fields.encode(isEnabled, forKey: .isEnabled)
     if !tags.isEmpty { try fields.encode(tags, forKey: .tags) }
@@ -147,20 +149,28 @@ extension Rule {
 
 extension Action {
   /// Every action's name, as in JSON and in the text form.
-  public static let names = ["pass", "drop", "count", "capture", "redirect"]
+  public static let names = ["pass", "drop", "count", "capture", "redirect", "jump", "goto", "return"]
 
-  /// The action of a name; `redirectTo` is required for `redirect` and refused for the others.
-  public init(name: String, redirectTo interface: String? = nil) throws(ValueTextError) {
-    switch (name, interface) {
-    case ("pass", nil): self = .pass
-    case ("drop", nil): self = .drop
-    case ("count", nil): self = .count
-    case ("capture", nil): self = .capture
-    case ("redirect", let interface?): self = .redirect(interface: interface)
-    case ("redirect", nil):
+  /// The action of a name; `redirectTo` is required for `redirect`, `chain` for `jump` and `goto`, and both are refused for
+  /// the others.
+  public init(name: String, redirectTo interface: String? = nil, chain: String? = nil) throws(ValueTextError) {
+    switch (name, interface, chain) {
+    case ("pass", nil, nil): self = .pass
+    case ("drop", nil, nil): self = .drop
+    case ("count", nil, nil): self = .count
+    case ("capture", nil, nil): self = .capture
+    case ("redirect", let interface?, nil): self = .redirect(interface: interface)
+    case ("jump", nil, let chain?): self = .jump(chain: chain)
+    case ("goto", nil, let chain?): self = .goTo(chain: chain)
+    case ("return", nil, nil): self = .leave
+    case ("redirect", nil, _):
       throw ValueTextError(
         expected: "a complete action", text: name, reason: "a redirect names its interface in redirect_to")
-    case (_, _) where Self.names.contains(name):
+    case ("jump", _, nil), ("goto", _, nil):
+      throw ValueTextError(expected: "a complete action", text: name, reason: "a \(name) names its chain in chain")
+    case (_, _, _?) where Self.names.contains(name):
+      throw ValueTextError(expected: "an action with chain", text: name, reason: "only jump and goto lead to a chain")
+    case (_, _, _) where Self.names.contains(name):
       throw ValueTextError(expected: "an action with redirect_to", text: name, reason: "only a redirect has a target")
     default:
       throw ValueTextError(
@@ -175,50 +185,14 @@ extension Action {
     case .count: "count"
     case .capture: "capture"
     case .redirect: "redirect"
+    case .jump: "jump"
+    case .goTo: "goto"
+    case .leave: "return"
     }
   }
 
   /// The target of a redirect.
   public var redirectInterface: String? {
     if case .redirect(let interface) = self { interface } else { nil }
-  }
-}
-
-extension RuleSet {
-  private enum CodingKeys: String, CodingKey {
-    case name, revision, malformed, rules
-    case defaultAction = "default_action"
-    case malformedExceptions = "malformed_exceptions"
-  }
-
-  /// Missing: revision 0, default pass, malformed drop without exceptions, no rules. Other fields are not looked at.
-  public init(from decoder: any Decoder) throws {
-    let fields = try decoder.container(keyedBy: CodingKeys.self)
-    name = try fields.decode(String.self, forKey: .name)
-    revision = try fields.decodeIfPresent(UInt64.self, forKey: .revision) ?? 0
-    defaultAction = try fields.decodeIfPresent(Fate.self, forKey: .defaultAction) ?? .pass
-    malformed = MalformedPolicy(
-      fate: try fields.decodeIfPresent(Fate.self, forKey: .malformed) ?? .drop,
-      exceptions: try fields.decodeIfPresent([MalformedReason: Fate].self, forKey: .malformedExceptions) ?? [:])
-    rules = []
-    guard fields.contains(.rules), try !fields.decodeNil(forKey: .rules) else { return }
-    var elements = try fields.nestedUnkeyedContainer(forKey: .rules)
-    while !elements.isAtEnd {
-      if rules.count == Limits.rulesMax {
-        throw DecodingError.dataCorruptedError(
-          in: elements, debugDescription: "a rule set has at most \(Limits.rulesMax) rules")
-      }
-      rules.append(try elements.decode(Rule.self))
-    }
-  }
-
-  public func encode(to encoder: any Encoder) throws {
-    var fields = encoder.container(keyedBy: CodingKeys.self)
-    try fields.encode(name, forKey: .name)
-    try fields.encode(revision, forKey: .revision)
-    try fields.encode(defaultAction, forKey: .defaultAction)
-    try fields.encode(malformed.fate, forKey: .malformed)
-    try fields.encode(malformed.exceptions, forKey: .malformedExceptions)
-    try fields.encode(rules, forKey: .rules)
   }
 }

@@ -6,6 +6,16 @@ public enum Limits {
   public static let entriesMax = 1 << 18
   /// Rules with the action `count` in one set: SLUICE_COUNT_RULES_MAX of the ABI.
   public static let countRulesMax = 255
+  /// Chains of one rule set.
+  public static let chainsMax = 256
+  /// Lists of rules that a packet is in at a time, beside the rule set's own.
+  public static let chainDepthMax = 16
+  /// Rules of a set once each chain stands wherever a rule leads to it.
+  public static let flattenedRulesMax = 1 << 17
+  /// Sets of one rule set.
+  public static let setsMax = 64
+  /// Elements in all sets of one rule set.
+  public static let setElementsMax = 1 << 16
   /// Elements in one field of a match.
   public static let elementsPerFieldMax = 64
   /// Interfaces that one rule set redirects to: SLUICE_REDIRECT_TARGETS_MAX of the ABI.
@@ -41,6 +51,11 @@ public enum Limits {
     "rules_max": UInt64(rulesMax),
     "entries_max": UInt64(entriesMax),
     "count_rules_max": UInt64(countRulesMax),
+    "chains_max": UInt64(chainsMax),
+    "chain_depth_max": UInt64(chainDepthMax),
+    "flattened_rules_max": UInt64(flattenedRulesMax),
+    "sets_max": UInt64(setsMax),
+    "set_elements_max": UInt64(setElementsMax),
     "elements_per_field_max": UInt64(elementsPerFieldMax),
     "redirect_targets_max": UInt64(redirectTargetsMax),
     "name_byte_count_max": UInt64(nameByteCountMax),

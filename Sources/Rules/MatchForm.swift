@@ -75,18 +75,25 @@ private struct Field: Sendable {
     form = { match in
       let condition = match[keyPath: path]
       if condition.isEmpty { return nil }
-      return ConditionForm(field: name, elements: condition.map(text), isNegated: condition.isNegated)
+      return ConditionForm(
+        field: name, elements: condition.sets.map { "@\($0)" } + condition.map(text), isNegated: condition.isNegated)
     }
     set = { (match, form) throws(ConditionError) in
       var elements: [Element] = []
+      var sets: [String] = []
       for (index, word) in form.elements.enumerated() {
         do throws(ValueTextError) {
-          elements.append(try parse(word))
+          if word.utf8.first == 0x40, NamedSet.Kind(field: name) != nil {
+            sets.append(try NamedSet.name(inReference: word))
+          } else {
+            elements.append(try parse(word))
+          }
         } catch {
           throw ConditionError(field: name, index: index, reason: error.description, cause: error)
         }
       }
-      match[keyPath: path] = Condition(elements, isNegated: form.isNegated && !elements.isEmpty)
+      match[keyPath: path] = Condition(
+        elements, sets: sets, isNegated: form.isNegated && !form.elements.isEmpty)
     }
   }
 

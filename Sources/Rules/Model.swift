@@ -12,16 +12,22 @@ public struct RuleSet: Hashable, Sendable, Codable {
   public var defaultAction: Fate
   public var malformed: MalformedPolicy
   public var rules: [Rule]
+  /// Rules that are asked where a rule jumps to them or goes to them.
+  public var chains: [Chain]
+  /// Elements that matches name: `@blocked`.
+  public var sets: [NamedSet]
 
   public init(
     name: String, revision: UInt64 = 0, defaultAction: Fate = .pass, malformed: MalformedPolicy = .init(),
-    rules: [Rule] = []
+    rules: [Rule] = [], chains: [Chain] = [], sets: [NamedSet] = []
   ) {
     self.name = name
     self.revision = revision
     self.defaultAction = defaultAction
     self.malformed = malformed
     self.rules = rules
+    self.chains = chains
+    self.sets = sets
   }
 }
 
@@ -124,4 +130,11 @@ public enum Action: Hashable, Sendable {
   /// Hand the packet to AF_XDP while a capture runs; else the attachment's capture fallback.
   case capture
   case redirect(interface: String)
+  /// Ask the rules of a chain and, where none of them decides, those behind this one. Not counted: the chain's rules are.
+  case jump(chain: String)
+  /// As a jump, but where none decides it is over with the list that this rule stands in, too.
+  case goTo(chain: String)
+  /// Count the packet, leave the chain, and go on behind the rule that jumped to it; in the rule set's own list, and where
+  /// all before were gone to: the default action.
+  case leave
 }

@@ -2,7 +2,7 @@ import Packets
 
 /// What the rules say about a packet.
 public struct Decision: Hashable, Sendable {
-  /// Never ``Action/count``.
+  /// One that decides: pass, drop, capture or redirect.
   public var action: Action
   /// The deciding rule; nil for the default action and for a malformed packet.
   public var ruleName: String?
@@ -30,12 +30,52 @@ public enum ReferenceClassifier {
     if let reason = packet.malformed {
       return Decision(action: Action(ruleSet.malformed.fate(for: reason)), malformed: reason)
     }
-    var counted: [String] = []
-    for rule in ruleSet.rules where rule.isEnabled && rule.match.matches(packet, at: arrival) {
-      if rule.action != .count { return Decision(action: rule.action, ruleName: rule.name, counted: counted) }
-      counted.append(rule.name)
+    var search = Search(ruleSet: ruleSet, packet: packet, arrival: arrival)
+    if case .decided(let rule) = search.ask(ruleSet.rules) {
+      return Decision(action: rule.action, ruleName: rule.name, counted: search.counted)
     }
-    return Decision(action: Action(ruleSet.defaultAction), counted: counted)
+    return Decision(action: Action(ruleSet.defaultAction), counted: search.counted)
+  }
+
+  /// One packet's way through the lists of rules.
+  private struct Search {
+    let ruleSet: RuleSet
+    let packet: ParsedPacket
+    let arrival: Arrival
+    var counted: [String] = []
+    /// Lists that are left to come back to. A rule set that wasn't validated may have chains that lead to themselves.
+    private var depth = 0
+
+    enum Outcome {
+      case decided(Rule)
+      /// Back to the list that jumped here.
+      case left
+    }
+
+    init(ruleSet: RuleSet, packet: ParsedPacket, arrival: Arrival) {
+      (self.ruleSet, self.packet, self.arrival) = (ruleSet, packet, arrival)
+    }
+
+    mutating func ask(_ rules: [Rule]) -> Outcome {
+      depth += 1
+      defer { depth -= 1 }
+      if depth > Limits.chainDepthMax + 1 { return .left }
+      for rule in rules where rule.isEnabled && rule.match.matches(packet, at: arrival, sets: ruleSet.sets) {
+        switch rule.action {
+        case .count: counted.append(rule.name)
+        case .jump(let chain):
+          if case .decided(let rule) = ask(ruleSet.rules(ofChain: chain)) { return .decided(rule) }
+        case .goTo(let chain):
+          return ask(ruleSet.rules(ofChain: chain))
+        case .leave:
+          counted.append(rule.name)
+          return .left
+        case .pass, .drop, .capture, .redirect:
+          return .decided(rule)
+        }
+      }
+      return .left
+    }
   }
 }
 
@@ -52,7 +92,13 @@ public struct Arrival: Hashable, Sendable {
 
 extension Match {
   /// Whether the packet shows what every condition asks for. For packets that aren't malformed.
-  public func matches(_ packet: ParsedPacket, at arrival: Arrival = Arrival()) -> Bool {
+  ///
+  /// - Parameter sets: of the rule set, for the names of sets in the match.
+  public func matches(_ packet: ParsedPacket, at arrival: Arrival = Arrival(), sets: [NamedSet] = []) -> Bool {
+    func isIn(_ name: String, _ address: IPAddress) -> Bool {
+      sets.contains { $0.name == name && $0.contains(address) }
+    }
+    func isIn(_ name: String, _ port: UInt16) -> Bool { sets.contains { $0.name == name && $0.contains(port) } }
     let isIP = packet.family != .other
     return interfaces.matches(arrival.interface) { $0 == $1 }
       && sourceMACs.matches(packet.sourceMAC) { $0.contains($1) }
@@ -60,11 +106,11 @@ extension Match {
       && numbers.allSatisfy { field, condition in
         condition.matches(field.value(of: packet, queue: arrival.queue)) { $0.contains($1) }
       }
-      && sources.matches(packet.source) { $0.contains($1) }
-      && destinations.matches(packet.destination) { $0.contains($1) }
+      && sources.matches(packet.source, isInSet: isIn) { $0.contains($1) }
+      && destinations.matches(packet.destination, isInSet: isIn) { $0.contains($1) }
       && protocols.matches(packet.protocol) { $0 == $1 }
-      && sourcePorts.matches(packet.ports?.source) { $0.contains($1) }
-      && destinationPorts.matches(packet.ports?.destination) { $0.contains($1) }
+      && sourcePorts.matches(packet.ports?.source, isInSet: isIn) { $0.contains($1) }
+      && destinationPorts.matches(packet.ports?.destination, isInSet: isIn) { $0.contains($1) }
       && tcpFlags.matches(packet.tcpFlags) { $0.contains($1) }
       && fragments.matches(isIP ? packet.fragment : nil) { $0.contains($1) }
       && (hasOptions == nil || hasOptions == packet.hasOptions)

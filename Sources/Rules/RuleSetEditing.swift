@@ -33,13 +33,13 @@ public enum RuleEditError: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension RuleSet {
-  /// Index of the rule of this name.
+  /// Index of the rule of this name in the rule set's own list.
   public func index(ofRule name: String) -> Int? { rules.firstIndex { $0.name == name } }
 
   /// Adds a rule. On an error nothing has changed.
   public mutating func insert(_ rule: Rule, _ placement: RulePlacement = .last) throws(RuleEditError) {
     guard rules.count < Limits.rulesMax else { throw .tooManyRules }
-    guard index(ofRule: rule.name) == nil else { throw .duplicateName(rule.name) }
+    guard index(ofRule: rule.name) == nil, !isInChain(rule.name) else { throw .duplicateName(rule.name) }
     rules.insert(rule, at: try index(of: placement, in: rules))
   }
 
@@ -53,7 +53,7 @@ extension RuleSet {
   /// Puts `rule` in the place of the rule called `name`; it may bring a new name. On an error nothing has changed.
   public mutating func replaceRule(_ name: String, with rule: Rule) throws(RuleEditError) {
     guard let index = index(ofRule: name) else { throw .noSuchRule(name) }
-    guard rule.name == name || self.index(ofRule: rule.name) == nil else { throw .duplicateName(rule.name) }
+    guard rule.name == name || (self.index(ofRule: rule.name) == nil && !isInChain(rule.name)) else { throw .duplicateName(rule.name) }
     rules[index] = rule
   }
 
@@ -65,6 +65,10 @@ extension RuleSet {
     let rule = others.remove(at: index)
     others.insert(rule, at: try self.index(of: placement, in: others))
     rules = others
+  }
+
+  private func isInChain(_ name: String) -> Bool {
+    chains.contains { chain in chain.rules.contains { $0.name == name } }
   }
 
   private func index(of placement: RulePlacement, in rules: [Rule]) throws(RuleEditError) -> Int {

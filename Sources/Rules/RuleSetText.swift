@@ -11,8 +11,8 @@ import Packets
 ///     disabled rule tunnels: protocol gre, 4 redirect eth1
 ///     rule rest: count
 ///
-/// A rule is its name, what must match, in any order, and its action at the end: `pass`, `drop`, `count`, `capture` or
-/// `redirect INTERFACE` (in double quotes where the name has `#`, `,`, `$` or `"`). Before the action may stand, for people
+/// A rule is its name, what must match, in any order, and its action at the end: `pass`, `drop`, `count`, `capture`,
+/// `jump CHAIN`, `goto CHAIN`, `return` or `redirect INTERFACE` (in double quotes where the name has `#`, `,`, `$` or `"`). Before the action may stand, for people
 /// and programs, `tag lab, dmz` and `owner net-ops` or `owner "the net ops"`. What must match is written like nftables:
 ///
 /// | words | elements |
@@ -31,7 +31,25 @@ import Packets
 ///
 /// Each stands once, with a list of elements with commas, any of which matches, or none of them behind `!=`:
 /// `dport != 22, 80`. A line `define $lab = 10.0.0.0/8, 192.0.2.1` gives a list a name; below it `$lab` in a list stands for
-/// its elements, in other definitions, too. Definitions are of the text: the rule set has the elements. Behind `#` stands a comment: a rule's is kept, any other isn't. `ruleset NAME` is required;
+/// its elements, in other definitions, too. Definitions are of the text: the rule set has the elements.
+///
+/// Sets and chains are of the rule set, and may stand above or below the rules that name them:
+///
+///     set blocked {  # the list of the day
+///       type ipv4_addr
+///       elements 192.0.2.0/24, 198.51.100.7
+///     }
+///     chain services {
+///       rule ssh: tcp saddr != @blocked dport 22 pass
+///       rule rest: return
+///     }
+///     rule inbound: ip daddr 203.0.113.0/24 jump services
+///
+/// A set's type is `ipv4_addr`, `ipv6_addr` or `inet_service`; `@blocked` stands in lists of addresses or ports. `jump CHAIN`
+/// asks the chain's rules and, where none of them decides or one says `return`, those behind the jump. `goto CHAIN` asks them
+/// instead of those behind it. Chains may lead to others, at most 16 deep and never back.
+///
+/// Behind `#` stands a comment: a rule's, a chain's and a set's are kept, any other isn't. `ruleset NAME` is required;
 /// `revision N`, `default` and `malformed` aren't.
 public enum RuleSetText {
   /// Reads a rule set. What it says may still be invalid: see ``RuleSet/validate()``. Time and memory are linear in
@@ -77,9 +95,26 @@ public enum RuleSetText {
     if !exceptions.isEmpty {
       text += " except " + exceptions.map { "\($0.key.rawValue) \($0.value.rawValue)" }.joined(separator: ", ")
     }
-    text += ruleSet.rules.isEmpty ? "\n" : "\n\n"
+    text += "\n"
+    for set in ruleSet.sets { text += "\n" + print(set) }
+    for chain in ruleSet.chains {
+      text += "\nchain \(chain.name) {\(chain.comment.isEmpty ? "" : "  # \(chain.comment)")\n"
+      for rule in chain.rules { text += "  \(print(rule))\n" }
+      text += "}\n"
+    }
+    if !ruleSet.rules.isEmpty { text += "\n" }
     for rule in ruleSet.rules { text += print(rule) + "\n" }
     return text
+  }
+
+  /// A set with its elements, eight in a line.
+  private static func print(_ set: NamedSet) -> String {
+    var text = "set \(set.name) {\(set.comment.isEmpty ? "" : "  # \(set.comment)")\n  type \(set.kind.rawValue)\n"
+    for start in stride(from: 0, to: set.count, by: 8) {
+      let part = set.texts(start..<min(start + 8, set.count)).joined(separator: ", ")
+      text += "  elements \(part)\n"
+    }
+    return text + "}\n"
   }
 
   /// The line of one rule, without a line feed.
@@ -90,6 +125,7 @@ public enum RuleSetText {
     if !rule.owner.isEmpty { words += ["owner", quotedIfNeeded(rule.owner)] }
     words.append(rule.action.name)
     if let target = rule.action.redirectInterface { words.append(quotedIfNeeded(target)) }
+    if let chain = rule.action.chain { words.append(chain) }
     if !rule.comment.isEmpty { words.append(" # \(rule.comment)") }
     return words.joined(separator: " ")
   }
@@ -104,7 +140,7 @@ public enum RuleSetText {
     switch condition.field {
     case "sources", "destinations":
       let prefixes = condition.field == "sources" ? match.sources : match.destinations
-      switch Set(prefixes.map(\.family)) {
+      switch prefixes.sets.isEmpty ? Set(prefixes.map(\.family)) : [] {
       case [.ipv4]: words.append("ip")
       case [.ipv6]: words.append("ip6")
       default: break

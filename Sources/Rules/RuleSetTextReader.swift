@@ -2,29 +2,46 @@ import Packets
 
 /// Puts a rule set together from its lines.
 struct RuleSetTextReader {
-  private typealias Token = RuleLineLexer.Token
+  typealias Token = RuleLineLexer.Token
   private var name: String?
   private var revision: UInt64?
   private var defaultAction: Fate?
   private var malformed: MalformedPolicy?
   private var rules: [Rule] = []
+  private var ruleCount = 0
+  var chains: [Chain] = []
+  var sets: [NamedSet] = []
+  /// What `{` has opened and `}` not closed yet.
+  var block: Block?
   /// Elements by the name of the variable, with its `$`.
   private var variables: [String: [String]] = [:]
 
-  private static let statements = ["ruleset", "revision", "default", "malformed", "define", "rule", "disabled"]
+  private static let statements = [
+    "ruleset", "revision", "default", "malformed", "define", "rule", "disabled", "chain", "set",
+  ]
 
   func finish(lastLine: Int) throws(RuleTextError) -> RuleSet {
+    if let block {
+      throw RuleTextError(
+        line: max(lastLine, 1), bytes: [], offset: 0, message: "\(block.title) of line \(block.line) is not closed",
+        suggestion: "} in a line of its own")
+    }
     guard let name else {
       throw RuleTextError(
         line: max(lastLine, 1), bytes: [], offset: 0, message: "the rule set has no name", suggestion: "ruleset NAME")
     }
     return RuleSet(
       name: name, revision: revision ?? 0, defaultAction: defaultAction ?? .pass, malformed: malformed ?? .init(),
-      rules: rules)
+      rules: rules, chains: chains, sets: sets)
   }
 
   mutating func read(_ line: inout RuleLineLexer) throws(RuleTextError) {
+    if case .set = block { return try readSet(&line) }
     guard let statement = try line.next() else { return }
+    if case .chain = block, !["rule", "disabled", "}"].contains(statement.text) {
+      throw unknown(
+        statement, among: ["rule", "disabled"], of: line, "in a chain are rules, and } in a line of its own ends it")
+    }
     switch statement.text {
     case "ruleset" where name == nil:
       name = try word(&line, "the name of the rule set").text
@@ -40,23 +57,38 @@ struct RuleSetTextReader {
       malformed = try malformedPolicy(&line)
     case "define":
       try define(&line)
-    case "rule":
-      rules.append(try rule(&line, at: statement, isEnabled: true))
-    case "disabled":
-      let token = try word(&line, "rule")
-      guard token.text == "rule" else { throw unknown(token, among: ["rule"], of: line, "after disabled comes rule") }
-      rules.append(try rule(&line, at: statement, isEnabled: false))
+    case "chain":
+      try openChain(&line)
+    case "set":
+      return try openSet(&line)
+    case "}" where block != nil:
+      closeChain()
+    case "rule", "disabled":
+      try readRule(&line, at: statement)
     case let text where Self.statements.contains(text):
       throw line.failure(at: statement.offset, "\(text) stands in the text twice; remove one")
+    case "}":
+      throw line.failure(at: statement.offset, "no chain and no set is open here; remove it")
     default:
       throw unknown(
         statement, among: Self.statements, of: line,
-        "a line begins with ruleset, revision, default, malformed, define, rule or disabled rule")
+        "a line begins with ruleset, revision, default, malformed, define, set, chain, rule or disabled rule")
     }
     try finishStatement(&line)
-    if statement.text == "rule" || statement.text == "disabled" {
-      rules[rules.count - 1].comment = line.comment ?? ""
+    if statement.text == "chain" { comment(line.comment) }
+  }
+
+  private mutating func readRule(_ line: inout RuleLineLexer, at statement: Token) throws(RuleTextError) {
+    let isEnabled = statement.text == "rule"
+    if !isEnabled {
+      let token = try word(&line, "rule")
+      guard token.text == "rule" else { throw unknown(token, among: ["rule"], of: line, "after disabled comes rule") }
     }
+    var rule = try rule(&line, at: statement, isEnabled: isEnabled)
+    try finishStatement(&line)
+    rule.comment = line.comment ?? ""
+    ruleCount += 1
+    if !addToChain(rule) { rules.append(rule) }
   }
 
   /// Reads one rule from a line that is nothing else; the words `rule` and `disabled rule` may be left out.
@@ -72,7 +104,7 @@ struct RuleSetTextReader {
     return rule
   }
 
-  private func finishStatement(_ line: inout RuleLineLexer) throws(RuleTextError) {
+  func finishStatement(_ line: inout RuleLineLexer) throws(RuleTextError) {
     if let token = try line.next() {
       throw line.failure(at: token.offset, "the statement is complete before \"\(excerpt(token))\"; remove the rest")
     }
@@ -83,7 +115,7 @@ struct RuleSetTextReader {
   private func rule(
     _ line: inout RuleLineLexer, at statement: Token, isEnabled: Bool
   ) throws(RuleTextError) -> Rule {
-    guard rules.count < Limits.rulesMax else {
+    guard ruleCount < Limits.rulesMax else {
       throw line.failure(at: statement.offset, "a rule set has at most \(Limits.rulesMax) rules")
     }
     let name = try line.takeName()
@@ -109,7 +141,7 @@ struct RuleSetTextReader {
     }
     throw line.failure(
       at: line.end, "the rule has no action",
-      suggestion: "pass, drop, count, capture or redirect INTERFACE at its end")
+      suggestion: "pass, drop, count, capture, redirect INTERFACE, jump CHAIN, goto CHAIN or return at its end")
   }
 
   private func action(_ token: Token, _ line: inout RuleLineLexer) throws(RuleTextError) -> Action? {
@@ -124,6 +156,10 @@ struct RuleSetTextReader {
         throw line.failure(at: line.end, "redirect names an interface", suggestion: "redirect INTERFACE")
       }
       return .redirect(interface: target.text)
+    case "jump", "goto":
+      let chain = try word(&line, "the name of a chain").text
+      return token.text == "jump" ? .jump(chain: chain) : .goTo(chain: chain)
+    case "return": return .leave
     default: return nil
     }
   }
@@ -202,7 +238,9 @@ struct RuleSetTextReader {
         tokens.append(part)
       }
     } while try takeComma(&line)
-    if let family, let other = tokens.first(where: { $0.text.utf8.contains(0x3a) != (family == .ipv6) }) {
+    if let family, let other = tokens.first(where: {
+      $0.text.utf8.first != 0x40 && $0.text.utf8.contains(0x3a) != (family == .ipv6)
+    }) {
       let (kind, word) = family == .ipv4 ? ("an IPv4 prefix", "ip") : ("an IPv6 prefix", "ip6")
       throw RuleTextError(
         line: line.line, bytes: line.bytes, offset: other.offset,
@@ -294,7 +332,7 @@ struct RuleSetTextReader {
     return policy
   }
 
-  private func takeComma(_ line: inout RuleLineLexer) throws(RuleTextError) -> Bool {
+  func takeComma(_ line: inout RuleLineLexer) throws(RuleTextError) -> Bool {
     guard try line.peek()?.kind == .comma else { return false }
     _ = try line.next()
     return true
@@ -308,7 +346,7 @@ struct RuleSetTextReader {
     return fate
   }
 
-  private func word(_ line: inout RuleLineLexer, _ what: String) throws(RuleTextError) -> Token {
+  func word(_ line: inout RuleLineLexer, _ what: String) throws(RuleTextError) -> Token {
     guard let token = try line.next() else {
       throw line.failure(at: line.end, "the line ends where \(what) should come")
     }
@@ -318,7 +356,7 @@ struct RuleSetTextReader {
     return token
   }
 
-  private func unknown(
+  func unknown(
     _ token: Token, among words: [String], of line: RuleLineLexer, _ message: String
   ) -> RuleTextError {
     line.failure(
@@ -326,5 +364,5 @@ struct RuleSetTextReader {
       suggestion: nearest(to: token.text, among: words))
   }
 
-  private func excerpt(_ token: Token) -> String { ValueTextError.excerpt(token.text) }
+  func excerpt(_ token: Token) -> String { ValueTextError.excerpt(token.text) }
 }

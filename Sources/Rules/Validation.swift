@@ -6,47 +6,14 @@ extension RuleSet {
   public func validate() -> [ValidationIssue] {
     var issues = IssueCollector()
     if !isValidName(name) { issues.add(.invalidName, "name", invalidNameMessage(name)) }
-    if rules.count > Limits.rulesMax {
-      issues.add(.tooManyRules, "rules", "\(rules.count) rules; a rule set has at most \(Limits.rulesMax)")
+    let ruleCount = chains.reduce(rules.count) { $0 + $1.rules.count }
+    if ruleCount > Limits.rulesMax {
+      issues.add(.tooManyRules, "rules", "\(ruleCount) rules; a rule set has at most \(Limits.rulesMax)")
     }
-    var firstIndexByName: [String: Int] = [:]
-    var targets: Set<String> = []
-    var catchAll: Rule?
-    var countRules = 0
-    firstIndexByName.reserveCapacity(rules.count)
-    for (index, rule) in rules.prefix(Limits.rulesMax).enumerated() {
-      func path() -> String { "rules[\(index)]" }
-      if !rule.isEvidentlyValid { rule.validate(at: path(), into: &issues) }
-      if let first = firstIndexByName[rule.name] {
-        issues.add(
-          .duplicateName, "\(path()).name",
-          "\"\(ValueTextError.excerpt(rule.name))\" is the name of rules[\(first)] too; a rule's counters belong to "
-            + "its name, give it another")
-      } else {
-        firstIndexByName[rule.name] = index
-      }
-      guard rule.isEnabled else { continue }
-      if rule.action == .count {
-        countRules += 1
-        if countRules == Limits.countRulesMax + 1 {
-          issues.add(
-            .tooManyCountRules, "\(path()).action",
-            "a rule set has at most \(Limits.countRulesMax) rules that count and go on; every rule that decides counts too")
-        }
-      }
-      if let catchAll {
-        issues.add(.unreachableRule, path(), Self.unreachable(below: catchAll))
-      } else if rule.decidesAll {
-        catchAll = rule
-      }
-      if let target = rule.action.redirectInterface, targets.insert(target).inserted,
-        targets.count == Limits.redirectTargetsMax + 1
-      {
-        issues.add(
-          .tooManyRedirectTargets, "\(path()).redirect_to",
-          "a rule set redirects to at most \(Limits.redirectTargetsMax) interfaces")
-      }
-    }
+    validateSets(into: &issues)
+    var lists = ListValidator(ruleSet: self)
+    lists.validate(rules, at: "rules", into: &issues)
+    validateChains(with: &lists, into: &issues)
     return issues.issues
   }
 
@@ -61,7 +28,7 @@ extension RuleSet {
     return issues.issues.filter { $0.severity == .warning }
   }
 
-  private static func unreachable(below catchAll: Rule) -> String {
+  static func unreachable(below catchAll: Rule) -> String {
     "no packet comes here: \"\(ValueTextError.excerpt(catchAll.name))\" above decides about every one"
   }
 
@@ -76,9 +43,9 @@ extension RuleSet {
 }
 
 extension Rule {
-  fileprivate var decidesAll: Bool {
+  var decidesAll: Bool {
     // Most rules have addresses: that is a quick no.
-    match.sources.isEmpty && match.destinations.isEmpty && isEnabled && action != .count && match == Match()
+    match.sources.isEmpty && match.destinations.isEmpty && isEnabled && !action.goesOn && match == Match()
   }
 
   /// Everything wrong or doubtful in the rule by itself. Paths begin with `path`, which may be empty.
@@ -104,14 +71,7 @@ extension Rule {
         .reservedName, prefix + "name",
         "\"\(Rule.reservedName)\" is what counters call the default action; choose another name")
     }
-    if comment.utf8.count > Limits.commentByteCountMax {
-      issues.add(
-        .invalidComment, prefix + "comment",
-        "\(comment.utf8.count) bytes; a comment has at most \(Limits.commentByteCountMax)")
-    }
-    if comment.unicodeScalars.contains(where: isControl) {
-      issues.add(.invalidComment, prefix + "comment", "it contains control characters; a comment is one line of text")
-    }
+    validateComment(comment, at: prefix + "comment", into: &issues)
     validateTagsAndOwner(at: prefix, into: &issues)
     if let target = action.redirectInterface, let reason = interfaceNameFault(target) {
       issues.add(
@@ -165,7 +125,7 @@ extension Match {
   /// Whether it has at most one prefix, port range, protocol and test of TCP flags, each, not negated, and nothing else.
   public var isPlain: Bool {
     func isPlain<Element>(_ condition: Condition<Element>) -> Bool {
-      condition.elements.count <= 1 && (!condition.isNegated || condition.elements.isEmpty)
+      condition.sets.isEmpty && condition.elements.count <= 1 && (!condition.isNegated || condition.elements.isEmpty)
     }
     return isPlain(sources) && isPlain(destinations) && isPlain(protocols) && isPlain(sourcePorts)
       && isPlain(destinationPorts) && isPlain(tcpFlags) && numbers.isEmpty && interfaces.elements.isEmpty
@@ -232,7 +192,7 @@ extension Match {
   /// Families that the prefixes leave; both where there are none.
   private var families: Set<IPFamily> {
     func families(_ prefixes: Condition<IPPrefix>) -> Set<IPFamily> {
-      prefixes.isEmpty || prefixes.isNegated ? Set(IPFamily.allCases) : Set(prefixes.map(\.family))
+      prefixes.isEmpty || prefixes.isNegated || !prefixes.sets.isEmpty ? Set(IPFamily.allCases) : Set(prefixes.map(\.family))
     }
     return families(sources).intersection(families(destinations))
   }
@@ -251,7 +211,7 @@ extension Match {
       for (index, prefix) in prefixes.prefix(Limits.elementsPerFieldMax).enumerated()
       where !families.contains(prefix.family) {
         issues.add(
-          .deadPrefix, "\(path).\(field)[\(index)]",
+          .deadPrefix, "\(path).\(field)[\(prefixes.sets.count + index)]",
           "\(prefix) matches nothing: no \(other) is \(prefix.family); add one or remove it")
       }
     }
@@ -285,7 +245,7 @@ public func isValidName(_ name: String) -> Bool {
   return bytes.allSatisfy { isAlphanumeric($0) || $0 == 0x2e || $0 == 0x5f || $0 == 0x2d }
 }
 
-private func invalidNameMessage(_ name: String) -> String {
+func invalidNameMessage(_ name: String) -> String {
   "\"\(ValueTextError.excerpt(name))\" is not a name: 1 to \(Limits.nameByteCountMax) of a-z, 0-9, \".\", \"_\", "
     + "\"-\", the first a letter or a digit"
 }
@@ -303,7 +263,7 @@ public func interfaceNameFault(_ name: String) -> String? {
   return bytes.contains(where: forbidden.contains) ? "\"/\", \":\" and white space can't be in it" : nil
 }
 
-private func isControl(_ scalar: Unicode.Scalar) -> Bool {
+func isControl(_ scalar: Unicode.Scalar) -> Bool {
   switch scalar.properties.generalCategory {
   case .control, .lineSeparator, .paragraphSeparator: true
   default: false

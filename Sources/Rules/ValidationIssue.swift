@@ -24,16 +24,28 @@ public struct ValidationIssue: Hashable, Sendable, CustomStringConvertible {
     case invalidInterfaceName = "invalid_interface_name"
     case invalidTag = "invalid_tag"
     case invalidOwner = "invalid_owner"
+    case unknownChain = "unknown_chain"
+    case chainCycle = "chain_cycle"
+    case chainTooDeep = "chain_too_deep"
+    case tooManyChains = "too_many_chains"
+    case tooManyFlattenedRules = "too_many_flattened_rules"
+    case unknownSet = "unknown_set"
+    case wrongSetType = "wrong_set_type"
+    case tooManySets = "too_many_sets"
+    case tooManySetElements = "too_many_set_elements"
     // Warnings.
     case duplicateElement = "duplicate_element"
     case deadPrefix = "dead_prefix"
     case otherFamilysProtocol = "other_familys_protocol"
     case protocolNeverShown = "protocol_never_shown"
     case unreachableRule = "unreachable_rule"
+    case unreachableChain = "unreachable_chain"
 
     public var severity: Severity {
       switch self {
-      case .duplicateElement, .deadPrefix, .otherFamilysProtocol, .protocolNeverShown, .unreachableRule: .warning
+      case .duplicateElement, .deadPrefix, .otherFamilysProtocol, .protocolNeverShown, .unreachableRule,
+        .unreachableChain:
+        .warning
       default: .error
       }
     }

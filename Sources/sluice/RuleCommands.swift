@@ -42,6 +42,8 @@ struct RuleCommand: AsyncParsableCommand {
           sluice rule add edge guests --vlan 100-199 --destination '!192.0.2.0/24' --action drop
           sluice rule add edge dns --protocol udp --destination-port 53,853 --source 10.0.0.0/8 --action count --at 0
           sluice rule add edge to-lab --destination 2001:db8::/32 --action redirect --redirect-to eth1
+          sluice rule add edge inbound --destination 203.0.113.0/24 --action jump --chain services
+          sluice rule add edge no-blocked --source @blocked --action drop
           sluice rule add edge --text "rule web: tcp dport 80, 443 pass  # the proxies"
         """)
     @Argument(help: "The rule set.")
@@ -51,10 +53,12 @@ struct RuleCommand: AsyncParsableCommand {
     @Option(help: "The whole rule in one line, as `rule-set show` prints it.")
     var text: String?
     @OptionGroup(title: "WHAT MATCHES") var match: MatchOptions
-    @Option(help: "pass, drop, count (and go on), capture or redirect.")
+    @Option(help: "pass, drop, count (and go on), capture, redirect, jump, goto or return.")
     var action: String?
     @Option(help: "The interface to redirect to.")
     var redirectTo: String?
+    @Option(help: "The chain to jump or to go to.")
+    var chain: String?
     @Option(help: "A note, at most 256 bytes.")
     var comment: String?
     @Option(help: "Names to find the rule by; lists with commas.")
@@ -84,19 +88,20 @@ struct RuleCommand: AsyncParsableCommand {
       guard let action else { throw .usage("a rule needs --action: \(Action.names.joined(separator: ", "))") }
       let value: JSON = [
         "name": .string(name), "match": match.json, "action": .string(action), "redirect_to": .optional(redirectTo),
+        "chain": .optional(chain),
         "comment": .string(comment ?? ""), "enabled": .bool(!disabled),
         "tags": .strings(tag.flatMap { $0.split(separator: ",").map(String.init) }), "owner": .string(owner ?? ""),
       ]
-      return try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x").ruleSet.rules[0]
+      return try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x", isPart: true).ruleSet.rules[0]
     }
 
     private func parse(_ text: String) throws(CommandError) -> Rule {
-      guard name == nil, action == nil, redirectTo == nil, comment == nil, !disabled, match.isEmpty, tag.isEmpty,
+      guard name == nil, action == nil, redirectTo == nil, chain == nil, comment == nil, !disabled, match.isEmpty, tag.isEmpty,
         owner == nil
       else {
         throw .usage("--text holds the whole rule: leave out its name and the other options")
       }
-      let rules = try RuleFile(text: "ruleset x\n\(text)\n", source: "--text").ruleSet.rules
+      let rules = try RuleFile(text: "ruleset x\n\(text)\n", source: "--text", isPart: true).ruleSet.rules
       guard rules.count == 1 else { throw .usage("--text takes one rule: rule NAME: … ACTION") }
       return rules[0]
     }
@@ -126,7 +131,7 @@ struct RuleCommand: AsyncParsableCommand {
     var table = Table(">#", "RULE", "ACTION", "SOURCE", "DESTINATION", "PROTOCOL", "SPORT", "DPORT", "ALSO", "COMMENT")
     for (index, rule) in rules.enumerated() {
       let match = rule["match"]
-      let target = rule["redirect_to"].string.map { " " + $0 } ?? ""
+      let target = (rule["redirect_to"].string ?? rule["chain"].string).map { " " + $0 } ?? ""
       let disabled = rule["enabled"].bool == false ? " (disabled)" : ""
       table.add(
         "\(rule["position"].integer ?? Int64(index))", rule["name"].cell, rule["action"].cell + target + disabled,

@@ -175,7 +175,8 @@ struct RuleFile {
     return try RuleFile(text: String(decoding: data, as: UTF8.self), source: path, name: name)
   }
 
-  init(text: String, source: String, name: String? = nil) throws(CommandError) {
+  /// - Parameter isPart: chains and sets that it names may be elsewhere.
+  init(text: String, source: String, name: String? = nil, isPart: Bool = false) throws(CommandError) {
     let first = text.first { !$0.isWhitespace }
     var ruleSet: RuleSet
     if first == "{" || first == "[" {
@@ -191,7 +192,11 @@ struct RuleFile {
     do throws(InvalidRuleSet) {
       try ruleSet.checkValid()
     } catch {
-      let faults = error.issues.map { issue -> JSON in
+      let elsewhere: [ValidationIssue.Code] = isPart ? [.unknownChain, .unknownSet] : []
+      let issues = error.issues.filter { !elsewhere.contains($0.code) }
+      self.ruleSet = ruleSet
+      if issues.isEmpty { return }
+      let faults = issues.map { issue -> JSON in
         ["path": .string(issue.path), "code": .string(issue.code.rawValue), "message": .string(issue.message)]
       }
       throw CommandError(

@@ -27,7 +27,7 @@ struct Sluice: AsyncParsableCommand {
       Login.self, Logout.self, WhoAmI.self, PasswordCommand.self, SecondFactorCommand.self, SessionCommand.self,
       UserCommand.self, TeamCommand.self, ResourceCommand.self, RoleCommand.self, ClientCommand.self, AuditCommand.self,
       Status.self, Interfaces.self, Attach.self, Detach.self,
-      RuleSetCommand.self, RuleCommand.self, RulesCommand.self, Apply.self, Confirm.self,
+      RuleSetCommand.self, RuleCommand.self, SetCommand.self, RulesCommand.self, Apply.self, Confirm.self,
       Withdraw.self,
       Counters.self, CaptureCommand.self, WireCommand.self, FlowsCommand.self, Generate.self, BenchCommand.self,
     ])

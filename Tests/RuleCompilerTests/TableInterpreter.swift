@@ -35,6 +35,11 @@ struct TableInterpreter {
     compiled.withUnsafeBytes { unsafe $0.loadUnaligned(as: sluice_generation.self) }
   }
 
+  private func resume(_ index: Int) -> UInt32 {
+    let place = MemoryLayout<sluice_generation>.offset(of: \.resumes) ?? 0
+    return compiled.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: place + 4 * index, as: UInt32.self) }
+  }
+
   func malformedAction(_ index: Int) -> UInt8 {
     compiled.withUnsafeBytes { unsafe $0.loadUnaligned(fromByteOffset: 48 + index, as: UInt8.self) }
   }
@@ -69,12 +74,14 @@ struct TableInterpreter {
       if label == TableInterpreter.none { return outcome }
       let action = UInt8(label >> UInt64(SLUICE_LABEL_ACTION) & 7)
       let slot = UInt32(label & UInt64(SLUICE_SLOTS_MAX - 1))
-      if UInt32(action) != SLUICE_ACTION_COUNT.rawValue {
+      let resumes = UInt32(action) == SLUICE_ACTION_RESUME.rawValue
+      if UInt32(action) != SLUICE_ACTION_COUNT.rawValue, !resumes {
         outcome.action = action
         outcome.slot = slot
         return outcome
       }
-      outcome.countedSlots.append(slot)
+      if slot != 0 { outcome.countedSlots.append(slot) }
+      if resumes { label = UInt64(resume(Int(label >> UInt64(SLUICE_LABEL_TARGET) & 0xff))) << 32 }
     }
   }
 

@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define SLUICE_ABI_VERSION 5
+#define SLUICE_ABI_VERSION 6
 
 /*
  * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
@@ -27,6 +27,8 @@
 #define SLUICE_CALLS_MAX 2048
 /* Rules with the action `count` in one rule set: a packet can pass every one of them. */
 #define SLUICE_COUNT_RULES_MAX 255
+/* Places that rules which leave a chain go on at: there are no more than such rules. */
+#define SLUICE_RESUMES_MAX 256
 /* Bytes of an interface's tables: powers of two. */
 #define SLUICE_TABLES_BYTES_MIN (1 << 20)
 #define SLUICE_TABLES_BYTES_MAX (1 << 30)
@@ -50,6 +52,7 @@ enum sluice_action {
 	SLUICE_ACTION_COUNT = 2, /* count and go on with the next rule */
 	SLUICE_ACTION_CAPTURE = 3, /* hand to AF_XDP; sluice_generation.capture_fallback where no socket takes it */
 	SLUICE_ACTION_REDIRECT = 4,
+	SLUICE_ACTION_RESUME = 5, /* count and go on behind a priority: a chain is left */
 };
 
 /* Why a packet is malformed. The index into sluice_generation.malformed_action. */
@@ -147,9 +150,9 @@ struct sluice_counter {
  * Label: priority << 32 | what the rule does. Less is better; priorities are greater than 0, their top half is below that of
  * an empty slot and of SLUICE_LABEL_NONE at most.
  */
-#define SLUICE_LABEL_SLOT 0 /* 17 bits: counter slot, 1 ..< SLUICE_SLOTS_MAX */
+#define SLUICE_LABEL_SLOT 0 /* 17 bits: counter slot, below SLUICE_SLOTS_MAX; 0: not counted, and resumes */
 #define SLUICE_LABEL_ACTION 20 /* 3 bits: enum sluice_action */
-#define SLUICE_LABEL_TARGET 24 /* 6 bits: of SLUICE_ACTION_REDIRECT, index into the generation's targets */
+#define SLUICE_LABEL_TARGET 24 /* of SLUICE_ACTION_REDIRECT, 6 bits: index into the generation's targets; of RESUME, 8: into its resumes */
 #define SLUICE_LABEL_NONE 0xfffeffffffffffffULL
 #define SLUICE_LABEL_BROKEN 0xfffefffffffffffeULL
 #define SLUICE_PRIORITY_MAX 0xfffe0000u
@@ -266,6 +269,7 @@ struct sluice_generation {
 	__u32 slot_count; /* above the highest slot of its rules: the program must have at least so many counters */
 	__u8 malformed_action[16]; /* pass or drop, by enum sluice_malformed */
 	__u32 targets[SLUICE_REDIRECT_TARGETS_MAX]; /* interface indices: keys in the devmap */
+	__u32 resumes[SLUICE_RESUMES_MAX]; /* priorities, behind which a packet goes on */
 };
 
 /*
@@ -312,7 +316,7 @@ _Static_assert(sizeof(struct sluice_record_ipv4) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv6) == 128, "ABI");
 _Static_assert(sizeof(struct sluice_record_link) == 32, "ABI");
 _Static_assert(sizeof(struct sluice_short_ipv4) == 32, "ABI");
-_Static_assert(sizeof(struct sluice_generation) == 320, "ABI");
+_Static_assert(sizeof(struct sluice_generation) == 1344, "ABI");
 _Static_assert(sizeof(struct sluice_constants) == 56, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_path) == 8, "ABI");

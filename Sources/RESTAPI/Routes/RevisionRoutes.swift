@@ -111,8 +111,8 @@ enum RevisionRoutes {
     ]))
 
   private static func compare(_ old: RuleSetRevision?, _ new: RuleSetRevision, from: UInt64) -> JSONValue {
-    let before = old?.content.rules ?? []
-    let after = new.content.rules
+    let before = old?.content.allRules ?? []
+    let after = new.content.allRules
     let oldIndex = Dictionary(before.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
     let newIndex = Dictionary(after.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
     let common = after.filter { oldIndex[$0.name] != nil }
@@ -133,11 +133,14 @@ enum RevisionRoutes {
   private static func settings(_ old: RuleSetRevision?, _ new: RuleSetRevision) -> [JSONValue] {
     func values(_ revision: RuleSetRevision) -> [(String, String)] {
       let malformed = revision.content.malformed
+      func list(_ names: [String]) -> String { names.joined(separator: ", ") }
+      func digest(_ set: NamedSet) -> String { "\(set.name) \(set.kind.rawValue) (\(set.count))" }
       let exceptions = malformed.exceptions.map { "\($0.key.rawValue) \($0.value.rawValue)" }.sorted()
       return [
         ("name", revision.content.name), ("description", revision.description),
         ("default_action", revision.content.defaultAction.rawValue), ("malformed", malformed.fate.rawValue),
-        ("malformed_exceptions", exceptions.joined(separator: ", ")),
+        ("malformed_exceptions", list(exceptions)), ("chains", list(revision.content.chains.map(\.name))),
+        ("sets", list(revision.content.sets.map(digest))),
       ]
     }
     let before = old.map { Dictionary(values($0), uniquingKeysWith: { first, _ in first }) } ?? [:]

@@ -26,9 +26,9 @@ enum RuleShapes {
     "interfaces": "Names of interfaces that the packet came in by", "queues": "Receive queues: 0, 4-7",
     "source_macs": "02:00:00:00:00:01, or with a mask: 02:00:00:00:00:00/ff:ff:ff:00:00:00",
     "ether_types": "Behind the VLAN tags: 0x0806", "vlan_ids": "Of the outer tag: 7, 100-199",
-    "sources": "192.0.2.0/24, 2001:db8::/32; a bare address is a host",
+    "sources": "192.0.2.0/24, 2001:db8::/32; a bare address is a host; @blocked is a set of the rule set",
     "protocols": "tcp, udp, icmp, icmpv6, … or 0 to 255",
-    "source_ports": "443, 8000-8080; only with protocols tcp and udp",
+    "source_ports": "443, 8000-8080, @services; only with protocols tcp and udp",
     "tcp_flags": "syn; syn/syn|ack: SYN without ACK; none/rst: without RST. Only with the protocol tcp",
     "icmp_types": "Only with protocols icmp and icmpv6", "icmp_codes": "Only with protocols icmp and icmpv6",
     "dscp": "0 to 63", "ecn": "0 to 3", "hop_limits": "IPv4's time to live, IPv6's hop limit", "flow_labels": "IPv6's",
@@ -49,6 +49,7 @@ enum RuleShapes {
     return [
       name, .optional("match", match), .required("action", .words(Action.names)),
       .optional("redirect_to", .nullable(Shapes.interface), "Only with the action redirect"),
+      .optional("chain", .nullable(Shapes.name), "Only with the actions jump and goto: where they lead"),
       .optional("comment", .text(max: Limits.commentByteCountMax), default: ""),
       .optional("enabled", .boolean, default: true),
       .optional("tags", .array(Shapes.name, max: Limits.tagsPerRuleMax), default: [], "Names to find rules by"),
@@ -65,7 +66,7 @@ enum RuleShapes {
     .object(
       ruleFields(nameIsRequired: true).map { field in
         var field = field
-        field.isRequired = !["redirect_to", "tags", "owner"].contains(field.name)
+        field.isRequired = !["redirect_to", "chain", "tags", "owner"].contains(field.name)
         field.fallback = nil
         return field
       } + [.required("position", .count, "From 0")]))
@@ -81,7 +82,8 @@ extension Rule {
     let actionName = try value.text("action")
     let action: Action
     do throws(ValueTextError) {
-      action = try Action(name: actionName, redirectTo: value.present("redirect_to")?.string)
+      action = try Action(
+        name: actionName, redirectTo: value.present("redirect_to")?.string, chain: value.present("chain")?.string)
     } catch {
       throw APIError.validation(path.isEmpty ? "action" : "\(path).action", "invalid", error.description)
     }
@@ -101,6 +103,7 @@ extension Rule {
     if !tags.isEmpty { members["tags"] = .strings(tags) }
     if !owner.isEmpty { members["owner"] = .string(owner) }
     if let target = action.redirectInterface { members["redirect_to"] = .string(target) }
+    if let chain = action.chain { members["chain"] = .string(chain) }
     if let position { members["position"] = .count(position) }
     return .object(members)
   }
@@ -140,6 +143,12 @@ extension RuleSet {
     }
     if let rules = value["rules"]?.array {
       self.rules = try rules.enumerated().map { try Rule(checked: $1, path: "rules[\($0)]") }
+    }
+    if let chains = value["chains"]?.array {
+      self.chains = try chains.enumerated().map { try Chain(checked: $1, path: "chains[\($0)]") }
+    }
+    if let sets = value["sets"]?.array {
+      self.sets = try sets.enumerated().map { try NamedSet(checked: $1, path: "sets[\($0)]") }
     }
   }
 

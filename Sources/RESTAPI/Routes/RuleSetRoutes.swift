@@ -80,6 +80,9 @@ enum RuleSetRoutes {
       .optional("malformed", Shapes.fate, default: "drop", "What becomes of malformed packets"),
       .optional("malformed_exceptions", RuleShapes.exceptions, default: [:], "By reason"),
       .optional("rules", RuleShapes.rules, default: [], "In order; the first match decides"),
+      .optional(
+        "chains", .array(RuleShapes.chain, max: Limits.chainsMax), default: [], "Rules that others jump or go to"),
+      .optional("sets", .array(RuleShapes.set, max: Limits.setsMax), default: [], "Elements that matches name: @blocked"),
     ]))
 
   private static let newOwnedRuleSet = Schema.named(
@@ -90,6 +93,8 @@ enum RuleSetRoutes {
     .required("name", .string()), .required("revision", .count), .required("default_action", Shapes.fate),
     .required("malformed", Shapes.fate), .required("malformed_exceptions", RuleShapes.exceptions),
     .required("rules", .array(RuleShapes.placedRule, max: Int.max)),
+    .required("chains", .array(RuleShapes.placedChain, max: Int.max)),
+    .required("sets", .array(RuleShapes.wholeSet, max: Int.max)),
   ]
 
   static let ruleSet = Schema.named(
@@ -127,7 +132,8 @@ enum RuleSetRoutes {
       "malformed_exceptions": .object(
         Dictionary(
           uniqueKeysWithValues: content.malformed.exceptions.map { ($0.key.rawValue, .string($0.value.rawValue)) })),
-      "rules": .array(content.placedRules),
+      "rules": .array(content.placedRules), "chains": .array(content.chains.map(\.json)),
+      "sets": .array(content.sets.map(\.json)),
     ]
   }
 

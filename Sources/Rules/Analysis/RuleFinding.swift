@@ -18,6 +18,8 @@ public struct RuleFinding: Hashable, Sendable, CustomStringConvertible {
 
   public var kind: Kind
   public var rule: String
+  /// The chain that the rule is in; nil: the rule set's own list.
+  public var chain: String?
   /// Of the rule in its list.
   public var index: Int
   /// Rules that match what it matches, in their order: above it, or for some redundant ones below it. The default action is
@@ -60,4 +62,16 @@ public struct RuleSetAnalysis: Hashable, Sendable {
 
   /// Whether every rule was decided about, and all that was found is reported.
   public var isComplete: Bool { undecidedCount == 0 && !isCut }
+}
+
+extension RuleSetAnalysis {
+  /// Adds what was found out about another list of the same rule set.
+  mutating func add(_ other: RuleSetAnalysis) {
+    let room = Limits.analysisFindingsMax - findings.count
+    findings += other.findings.prefix(max(room, 0))
+    isCut = isCut || other.isCut || other.findings.count > room
+    undecidedCount += other.undecidedCount
+    ruleCount += other.ruleCount
+    stepCount += other.stepCount
+  }
 }

@@ -6,11 +6,19 @@ extension RuleSet {
   /// Exact: what is reported is so for every packet, and of what isn't reported only combinations that no packet shows are
   /// missed (lengths too short for their headers). Where `budget` doesn't suffice, a rule is reported as undecided.
   ///
+  /// Each list of rules is looked at by itself, a chain as if any packet came to it: what a rule does that leads into a chain
+  /// is not followed.
+  ///
   /// - Parameter budget: steps: a comparison of two rules' packets is one, putting a rule's packets in order 40, and passing
   ///   over 64 rules that lie elsewhere one.
   public func analysis(budget: Int = Limits.analysisStepsMax) -> RuleSetAnalysis {
-    var analyser = Analyser(self, budget: budget)
-    return analyser.run()
+    var analyser = Analyser(self, chain: nil, budget: budget)
+    var analysis = analyser.run()
+    for chain in chains {
+      var analyser = Analyser(self, chain: chain, budget: budget - analysis.stepCount)
+      analysis.add(analyser.run())
+    }
+    return analysis
   }
 }
 
@@ -22,6 +30,8 @@ private struct Analyser {
   }
 
   private let ruleSet: RuleSet
+  /// Nil: the rules are those of the rule set's own list, behind which the default action comes.
+  private let chain: String?
   /// Indices of the enabled rules.
   private let indices: [Int]
   private let interfaces: [String]
@@ -36,8 +46,23 @@ private struct Analyser {
   /// Rules elsewhere that one step passes over.
   private static let rowsPerStep = 64
 
-  init(_ ruleSet: RuleSet, budget: Int) {
+  /// - Parameter chain: whose rules it is about.
+  init(_ ruleSet: RuleSet, chain: Chain?, budget: Int) {
+    let sets = Dictionary(ruleSet.sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    var ruleSet = ruleSet
+    if let chain { ruleSet.rules = chain.rules }
+    var impossible: Set<Int> = []
+    if !sets.isEmpty {
+      for index in ruleSet.rules.indices {
+        if let match = ruleSet.rules[index].match.withoutSets(sets) {
+          ruleSet.rules[index].match = match
+        } else {
+          impossible.insert(index)
+        }
+      }
+    }
     self.ruleSet = ruleSet
+    self.chain = chain?.name
     self.budget = budget
     left = budget
     indices = ruleSet.rules.indices.filter { ruleSet.rules[$0].isEnabled }
@@ -46,7 +71,8 @@ private struct Analyser {
     for index in indices {
       left -= Analyser.stepsPerRule
       // Beyond the budget nothing is known about a rule.
-      let made = left < 0 ? nil : MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
+      var made = left < 0 ? nil : MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
+      if impossible.contains(index) { made?.byKind = [:] }
       regions[index] = .some(made)
       for (kind, region) in made?.byKind ?? [:] {
         rows[kind, default: []].append(Row(rule: index, region: region, bounds: Bounds(region)))
@@ -75,7 +101,7 @@ private struct Analyser {
     _ kind: RuleFinding.Kind, _ index: Int, by: [String] = [], packet: ExamplePacket? = nil, _ message: String
   ) -> RuleFinding {
     RuleFinding(
-      kind: kind, rule: name(index), index: index, by: Array(by.prefix(Limits.analysisNamesMax)), packet: packet, message: message)
+      kind: kind, rule: name(index), chain: chain, index: index, by: Array(by.prefix(Limits.analysisNamesMax)), packet: packet, message: message)
   }
 
   private mutating func finding(about index: Int) -> RuleFinding? {
@@ -90,8 +116,8 @@ private struct Analyser {
       if let above = try single(above: index, own) { return covered(index, own, by: [above]) }
       let (remaining, by) = try remainder(of: index, own)
       if remaining.isEmpty { return covered(index, own, by: by) }
-      reached[name(index)] = example(of: remaining)
-      if ruleSet.rules[index].action == .count { return nil }
+      if chain == nil { reached[name(index)] = example(of: remaining) }
+      if ruleSet.rules[index].action.goesOn { return nil }
       return try redundant(index, remaining)
     } catch {
       return make(.undecided, index, outOfBudget)
@@ -105,7 +131,7 @@ private struct Analyser {
   /// Rules above with packets of a kind, or more.
   private func rowsAbove(_ index: Int, _ kind: PacketKind) -> Int { min(index, rows[kind]?.count ?? 0) }
 
-  private func decides(_ index: Int) -> Bool { ruleSet.rules[index].action != .count }
+  private func decides(_ index: Int) -> Bool { !ruleSet.rules[index].action.goesOn }
 
   /// The first rule above that matches all that this one does.
   private mutating func single(above index: Int, _ own: MatchRegions) throws(OutOfBudget) -> Int? {
@@ -197,7 +223,7 @@ private struct Analyser {
         if try take(row.region, from: &parts) { by.insert(row.rule) }
       }
       if parts.isEmpty { continue }
-      guard Action(ruleSet.defaultAction) == action else { return nil }
+      guard chain == nil, Action(ruleSet.defaultAction) == action else { return nil }
       isDefaults = true
     }
     // Rules whose packets can't be told may lie between.

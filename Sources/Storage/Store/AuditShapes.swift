@@ -53,17 +53,17 @@ extension StoredRuleSet {
 
   /// With the rules that the other one has not.
   func audited(digest: String, besides other: StoredRuleSet) throws -> AuditedState {
-    let known = Set(other.content.rules)
-    return try audited(digest: digest, rules: content.rules.filter { !known.contains($0) })
+    let known = Set(other.content.allRules)
+    return try audited(digest: digest, rules: content.allRules.filter { !known.contains($0) })
   }
 
   /// - Parameter digest: of the content, as ``RuleSetTable/text(of:)`` has it.
-  func audited(digest: String) throws -> AuditedState { try audited(digest: digest, rules: content.rules) }
+  func audited(digest: String) throws -> AuditedState { try audited(digest: digest, rules: content.allRules) }
 
   private func audited(digest: String, rules: [Rule]) throws -> AuditedState {
     var members: [String: JSONValue] = [
       "name": .string(name), "revision": .count(revision), "description": .string(description),
-      "default_action": .string(content.defaultAction.rawValue), "rule_count": .count(content.rules.count),
+      "default_action": .string(content.defaultAction.rawValue), "rule_count": .count(content.allRules.count),
       "content_sha256": .string(digest), "rules": .array(try rules.prefix(Self.rulesMax).map { try .encoding($0) }),
     ]
     if rules.count > Self.rulesMax { members["rules_omitted"] = .count(rules.count - Self.rulesMax) }

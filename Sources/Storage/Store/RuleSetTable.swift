@@ -91,11 +91,11 @@ enum RuleSetTable {
       """,
       [
         SQLValue(head.id), SQLValue(revision: number), SQLValue(edit.author.userID), .text(edit.author.email),
-        SQLValue(edit.reason), .text(draft.description), SQLValue(content.rules.count),
+        SQLValue(edit.reason), .text(draft.description), SQLValue(content.allRules.count),
         .text(content.defaultAction.rawValue), .text(text), SQLValue(at),
       ])
     let info = RuleSetRevisionInfo(
-      number: number, author: edit.author, reason: edit.reason, ruleCount: content.rules.count, createdAt: at)
+      number: number, author: edit.author, reason: edit.reason, ruleCount: content.allRules.count, createdAt: at)
     return Written(
       ruleSet: StoredRuleSet(
         id: head.id, createdAt: head.createdAt,

@@ -1,0 +1,204 @@
+import ControlProtocol
+import Hummingbird
+import Rules
+import Storage
+import Synchronization
+
+/// The sets of a rule set, one by one. Every change makes a revision.
+enum SetRoutes {
+  private static let base = RuleSetRoutes.base + "/{name}/sets"
+  private static let editErrors: [ErrorCode] = [.conflict, .staleRevision]
+
+  static let all: [Route] = [
+    Route(
+      .get, base, "listSets", tag: "sets", "The sets of the newest revision, without their elements.",
+      access: .scope(.rulesRead), answer: .page(RuleShapes.setSummary)
+    ) { call, services in
+      let stored = try await services.store.ruleSet(named: try call.parameter("name"))
+      return call.page(of: stored.content.sets.map(\.summary)).at(revision: stored.revision)
+    },
+    Route(
+      .post, base, "createSet", tag: "sets", "Add a set.", access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      body: RuleShapes.set, bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .created(RuleShapes.setSummary),
+      errors: editErrors, handler: create),
+    Route(
+      .get, base + "/{set}", "getSet", tag: "sets", "One set, without its elements.", access: .scope(.rulesRead),
+      answer: .data(RuleShapes.setSummary)
+    ) { call, services in
+      let stored = try await services.store.ruleSet(named: try call.parameter("name"))
+      return Reply.data(try stored.content.set(named: try call.parameter("set")).summary).at(revision: stored.revision)
+    },
+    Route(
+      .delete, base + "/{set}", "deleteSet", tag: "sets", "Remove a set that no match names.",
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      answer: .data(.object([.required("deleted", .boolean)])), errors: editErrors
+    ) { call, services in
+      let name = try call.parameter("set")
+      let stored = try await services.store.edit(call) { content in
+        content.sets.remove(at: try content.index(ofSet: name))
+      }
+      return Reply.data(["deleted": true]).at(revision: stored.revision)
+    },
+    Route(
+      .get, base + "/{set}/elements", "listElements", tag: "sets", "The elements of a set, in order of their numbers.",
+      access: .scope(.rulesRead), answer: .page(.string())
+    ) { call, services in
+      let stored = try await services.store.ruleSet(named: try call.parameter("name"))
+      let set = try stored.content.set(named: try call.parameter("set"))
+      let page = call.page
+      let first = min(page.offset, set.count)
+      let part = set.texts(first..<min(first + page.limit, set.count)).map { JSONValue.string($0) }
+      return Reply(.page(part, PageInfo(limit: page.limit, offset: page.offset, total: set.count)))
+        .at(revision: stored.revision)
+    },
+    Route(
+      .post, base + "/{set}/elements", "addElements", tag: "sets",
+      "Add elements. What is there already stays; where nothing is new, no revision is made.",
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], body: elements,
+      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: editErrors
+    ) { call, services in
+      try await change(call, services) { set, elements in set.insert(elements) }
+    },
+    Route(
+      .put, base + "/{set}/elements", "replaceElements", tag: "sets", "Replace all elements.",
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], body: elements,
+      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: editErrors
+    ) { call, services in
+      try await change(call, services) { set, elements in
+        let before = set
+        set = NamedSet(name: set.name, kind: set.kind, comment: set.comment)
+        set.insert(elements)
+        var gone = before
+        let stayed = gone.remove(elements)
+        return set.count + before.count - 2 * stayed
+      }
+    },
+    Route(
+      .post, base + "/{set}/elements/remove", "removeElements", tag: "sets",
+      "Remove elements, each as it stands in the set. What isn't there is no fault.", access: .scope(.rulesWrite),
+      query: [RuleSetRoutes.reason], body: elements, bodyBytesMax: APILimits.ruleSetBodyBytesMax,
+      answer: .data(changed), errors: editErrors
+    ) { call, services in
+      try await change(call, services) { set, elements in set.remove(elements) }
+    },
+  ]
+
+  private static let elements = Schema.named(
+    "SetElements", .strictObject([.required("elements", .array(RuleShapes.element, max: Limits.setElementsMax))]))
+  private static let changed = Schema.named(
+    "ChangedSet",
+    .object([.required("changed", .count, "Elements that came or went"), .required("element_count", .count)]))
+
+  @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
+    let set = try NamedSet(checked: call.body, path: "")
+    let stored = try await services.store.edit(call) { content in
+      guard !content.sets.contains(where: { $0.name == set.name }) else {
+        throw APIError(
+          .conflict, "the rule set has a set \(set.name) already",
+          details: [["path": "name", "code": "duplicate", "message": "is taken"]])
+      }
+      content.sets.append(set)
+    }
+    return Reply.created(set.summary, at: "\(RuleSetRoutes.base)/\(stored.name)/sets/\(set.name)", warnings: [])
+      .at(revision: stored.revision)
+  }
+
+  /// - Parameter body: makes the change and says how many elements came or went.
+  private static func change(
+    _ call: Call, _ services: Services, _ body: @escaping @Sendable (inout NamedSet, [SetElement]) -> Int
+  ) async throws -> Reply {
+    let name = try call.parameter("set")
+    let kind = try await services.store.ruleSet(named: try call.parameter("name")).content.set(named: name).kind
+    // Read here, outside of the transaction.
+    let elements = try NamedSet(name: name, kind: kind).elements(checked: call.body, path: "")
+    let changed = ChangedCount()
+    let stored = try await services.store.edit(call) { content in
+      let index = try content.index(ofSet: name)
+      guard content.sets[index].kind == kind else { throw APIError(.conflict, "the set \(name) has another type now") }
+      let count = body(&content.sets[index], elements)
+      changed.count.withLock { $0 = count }
+    }
+    let count = try stored.content.set(named: name).count
+    return Reply.data(["changed": .count(changed.count.withLock { $0 }), "element_count": .count(count)])
+      .at(revision: stored.revision)
+  }
+
+  private final class ChangedCount: Sendable {
+    let count = Mutex(0)
+  }
+}
+
+/// The chains of a rule set, one by one. Every change makes a revision.
+enum ChainRoutes {
+  private static let base = RuleSetRoutes.base + "/{name}/chains"
+  private static let editErrors: [ErrorCode] = [.conflict, .staleRevision]
+
+  static let all: [Route] = [
+    Route(
+      .get, base, "listChains", tag: "chains", "The chains of the newest revision, with their rules.",
+      access: .scope(.rulesRead), answer: .page(RuleShapes.placedChain)
+    ) { call, services in
+      let stored = try await services.store.ruleSet(named: try call.parameter("name"))
+      return call.page(of: stored.content.chains.map(\.json)).at(revision: stored.revision)
+    },
+    Route(
+      .put, base + "/{chain}", "replaceChain", tag: "chains", "Replace the rules of a chain, or make it.",
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      body: .named(
+        "ChainContent",
+        .strictObject([
+          .optional("comment", .text(max: Limits.commentByteCountMax), default: ""),
+          .required("rules", RuleShapes.rules),
+        ])), bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(RuleShapes.placedChain), errors: editErrors
+    ) { call, services in
+      let name = try call.parameter("chain")
+      guard isValidName(name) else { throw APIError.notFound("chain", name) }
+      var members = call.body.object ?? [:]
+      members["name"] = .string(name)
+      let chain = try Chain(checked: .object(members), path: "")
+      let stored = try await services.store.edit(call) { content in
+        if let index = content.chains.firstIndex(where: { $0.name == name }) {
+          content.chains[index] = chain
+        } else {
+          content.chains.append(chain)
+        }
+      }
+      return Reply.data(chain.json).at(revision: stored.revision)
+    },
+    Route(
+      .delete, base + "/{chain}", "deleteChain", tag: "chains", "Remove a chain that no rule leads to.",
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      answer: .data(.object([.required("deleted", .boolean)])), errors: editErrors
+    ) { call, services in
+      let name = try call.parameter("chain")
+      let stored = try await services.store.edit(call) { content in
+        guard let index = content.chains.firstIndex(where: { $0.name == name }) else {
+          throw APIError.notFound("chain", name)
+        }
+        content.chains.remove(at: index)
+      }
+      return Reply.data(["deleted": true]).at(revision: stored.revision)
+    },
+  ]
+}
+
+extension Store {
+  /// Edits the newest revision of the rule set that the path names, checks the result, writes the next one.
+  fileprivate func edit(
+    _ call: Call, _ change: @escaping @Sendable (inout RuleSet) throws -> Void
+  ) async throws -> StoredRuleSet {
+    try await updateRuleSet(named: try call.parameter("name"), try call.edit()) { draft in
+      try change(&draft.content)
+      _ = try draft.content.checked()
+    }
+  }
+}
+
+extension RuleSet {
+  fileprivate func set(named name: String) throws -> NamedSet { sets[try index(ofSet: name)] }
+
+  fileprivate func index(ofSet name: String) throws -> Int {
+    guard let index = sets.firstIndex(where: { $0.name == name }) else { throw APIError.notFound("set", name) }
+    return index
+  }
+}

@@ -1,0 +1,125 @@
+import Packets
+
+/// A rule as it is asked in one place: of the rule set's own list, or of a chain by one way that leads to it.
+public struct FlatRule: Hashable, Sendable {
+  /// The rule, with its own match and without sets.
+  public var rule: Rule
+  /// What the rules ask for that lead here, from the outermost on. All of it must match, too.
+  public var outer: [Match]
+  /// What ``Action/leave`` goes on with: index in the list, or its count where the default action follows.
+  public var resumesAt: Int?
+  /// Whether it only ends a chain that was gone to: it has no counter.
+  public var isEnd: Bool
+
+  public init(rule: Rule, outer: [Match] = [], resumesAt: Int? = nil, isEnd: Bool = false) {
+    self.rule = rule
+    self.outer = outer
+    self.resumesAt = resumesAt
+    self.isEnd = isEnd
+  }
+
+  /// What must match, the rule's own last.
+  public var matches: [Match] { outer + [rule.match] }
+}
+
+extension RuleSet {
+  /// Every enabled rule wherever it is asked, in order, and without sets: first match wins, but for those that count and
+  /// ``Action/leave``, behind which the search goes on at ``FlatRule/resumesAt``.
+  ///
+  /// For valid rule sets. Rules that lead into chains are not in it themselves; what can't match because of an empty set isn't
+  /// either. ``Limits/flattenedRulesMax`` bounds its size.
+  public var flattened: [FlatRule] {
+    let sets = Dictionary(sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    if chains.isEmpty {
+      var flat: [FlatRule] = []
+      flat.reserveCapacity(rules.count)
+      for rule in rules where rule.isEnabled {
+        guard let match = rule.match.withoutSets(sets) else { continue }
+        var rule = rule
+        if !sets.isEmpty { rule.match = match }
+        flat.append(FlatRule(rule: rule, resumesAt: rule.action == .leave ? .max : nil))
+      }
+      for index in flat.indices where flat[index].resumesAt != nil { flat[index].resumesAt = flat.count }
+      return flat
+    }
+    var flattener = Flattener(chains: chains, sets: sets)
+    var leaving: [Int] = []
+    flattener.add(rules, outer: [], leaving: &leaving)
+    flattener.resume(leaving)
+    return flattener.flat
+  }
+
+  /// Whether everything that rules ask for is in their own matches, in one list: nothing to flatten.
+  public var isFlat: Bool { chains.isEmpty && sets.isEmpty && !rules.contains { $0.action == .leave } }
+}
+
+private struct Flattener {
+  private let chains: [String: Chain]
+  private let sets: [String: NamedSet]
+  var flat: [FlatRule] = []
+
+  init(chains: [Chain], sets: [String: NamedSet]) {
+    self.chains = Dictionary(chains.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    self.sets = sets
+  }
+
+  /// - Parameter leaving: collects what goes on behind the jump that led here.
+  mutating func add(_ rules: [Rule], outer: [Match], leaving: inout [Int]) {
+    for rule in rules where rule.isEnabled {
+      guard let match = rule.match.withoutSets(sets) else { continue }
+      let inner = match == Match() ? outer : outer + [match]
+      switch rule.action {
+      case .jump(let name):
+        var returning: [Int] = []
+        add(chains[name]?.rules ?? [], outer: inner, leaving: &returning)
+        resume(returning)
+      case .goTo(let name):
+        add(chains[name]?.rules ?? [], outer: inner, leaving: &leaving)
+        leaving.append(flat.count)
+        flat.append(FlatRule(rule: Rule(name: rule.name, match: match, action: .leave), outer: outer, isEnd: true))
+      case .leave:
+        leaving.append(flat.count)
+        fallthrough
+      case .pass, .drop, .count, .capture, .redirect:
+        var rule = rule
+        rule.match = match
+        flat.append(FlatRule(rule: rule, outer: outer))
+      }
+    }
+  }
+
+  /// What left a chain goes on here.
+  mutating func resume(_ leaving: [Int]) {
+    for index in leaving { flat[index].resumesAt = flat.count }
+  }
+}
+
+extension Match {
+  /// The same with the elements of the sets in place of their names; nil: nothing matches.
+  func withoutSets(_ sets: [String: NamedSet]) -> Match? {
+    if sets.isEmpty { return self }
+    var match = self
+    let all = IPFamily.allCases.map { IPPrefix(IPAddress(family: $0, value: 0), length: 0) }
+    let allPorts = [PortRange(low: 0, high: .max)]
+    guard match.sources.resolve({ sets[$0]?.prefixes ?? [] }, all: all),
+      match.destinations.resolve({ sets[$0]?.prefixes ?? [] }, all: all),
+      match.sourcePorts.resolve({ sets[$0]?.ports ?? [] }, all: allPorts),
+      match.destinationPorts.resolve({ sets[$0]?.ports ?? [] }, all: allPorts)
+    else { return nil }
+    return match
+  }
+}
+
+extension Condition {
+  /// Puts elements in place of names. Whether anything can match; `all` does whatever has the field.
+  fileprivate mutating func resolve(_ elements: (String) -> [Element], all: [Element]) -> Bool {
+    if sets.isEmpty { return true }
+    let resolved = self.elements + sets.flatMap(elements)
+    if resolved.isEmpty {
+      self = Condition(isNegated ? all : [])
+      return !isEmpty
+    }
+    self = Condition(resolved, isNegated: isNegated)
+    return true
+  }
+}

@@ -1,0 +1,187 @@
+public import Packets
+
+/// Prefixes or ports under a name, for the matches of one rule set: `@blocked`.
+///
+/// Without order and without duplicates: elements are kept in order of their numbers, so that equal sets are equal values.
+public struct NamedSet: Hashable, Sendable {
+  /// What the elements are, by nftables' words.
+  public enum Kind: String, Hashable, Sendable, Codable, CaseIterable {
+    case ipv4 = "ipv4_addr"
+    case ipv6 = "ipv6_addr"
+    case ports = "inet_service"
+
+    /// Nil for fields that take no sets; of the address fields, either family.
+    init?(field: String) {
+      switch field {
+      case "sources", "destinations": self = .ipv4
+      case "source_ports", "destination_ports": self = .ports
+      default: return nil
+      }
+    }
+  }
+
+  /// Unique among the rule set's sets: `[a-z0-9][a-z0-9._-]{0,62}`.
+  public var name: String
+  public let kind: Kind
+  /// Free text, as a rule's.
+  public var comment: String
+  /// Of sets of addresses: all of the kind's family, by address, the wider first.
+  public private(set) var prefixes: [IPPrefix]
+  /// Of sets of ports: by the first port, the wider first.
+  public private(set) var ports: [PortRange]
+
+  /// Prefixes of the other family may not be among `prefixes`.
+  public init(name: String, family: IPFamily, comment: String = "", prefixes: [IPPrefix] = []) {
+    precondition(prefixes.allSatisfy { $0.family == family }, "a set's prefixes are of its family")
+    self.name = name
+    self.comment = comment
+    kind = family == .ipv4 ? .ipv4 : .ipv6
+    self.prefixes = prefixes.inOrder
+    ports = []
+  }
+
+  public init(name: String, comment: String = "", ports: [PortRange]) {
+    self.name = name
+    self.comment = comment
+    kind = .ports
+    prefixes = []
+    self.ports = ports.inOrder
+  }
+
+  public var count: Int { prefixes.count + ports.count }
+
+  /// The family of a set of addresses.
+  public var family: IPFamily? {
+    switch kind {
+    case .ipv4: .ipv4
+    case .ipv6: .ipv6
+    case .ports: nil
+    }
+  }
+
+  public func contains(_ address: IPAddress) -> Bool { prefixes.contains { $0.contains(address) } }
+  public func contains(_ port: UInt16) -> Bool { ports.contains { $0.contains(port) } }
+
+  /// The elements of a part of the set as texts, as matches have them.
+  public func texts(_ range: Range<Int>) -> [String] {
+    kind == .ports ? ports[range].map(\.description) : prefixes[range].map(\.description)
+  }
+
+  public var texts: [String] { texts(0..<count) }
+}
+
+/// An element in a text: one of a set, or one to put in or to take out.
+public enum SetElement: Hashable, Sendable {
+  case prefix(IPPrefix)
+  case ports(PortRange)
+
+  public init(parsing text: String, for kind: NamedSet.Kind) throws(ValueTextError) {
+    guard kind != .ports else {
+      self = .ports(try PortRange(parsing: text))
+      return
+    }
+    let prefix = try IPPrefix(parsing: text)
+    guard (prefix.family == .ipv4) == (kind == .ipv4) else {
+      throw ValueTextError(
+        expected: "an element of a set of \(kind.rawValue)", text: text, reason: "it is \(prefix.family)",
+        suggestion: "it into a set of its own family; a match may name both")
+    }
+    self = .prefix(prefix)
+  }
+}
+
+extension NamedSet {
+  /// Without elements.
+  public init(name: String, kind: Kind, comment: String = "") {
+    switch kind {
+    case .ipv4: self.init(name: name, family: .ipv4, comment: comment)
+    case .ipv6: self.init(name: name, family: .ipv6, comment: comment)
+    case .ports: self.init(name: name, comment: comment, ports: [])
+    }
+  }
+
+  /// Elements must be of the set's kind; those that are there already change nothing.
+  ///
+  /// - Returns: How many are new.
+  @discardableResult
+  public mutating func insert(_ elements: [SetElement]) -> Int {
+    let before = count
+    prefixes = prefixes.merging(elements.compactMap { if case .prefix(let prefix) = $0 { prefix } else { nil } })
+    ports = ports.merging(elements.compactMap { if case .ports(let ports) = $0 { ports } else { nil } })
+    return count - before
+  }
+
+  /// Takes out those that are there just so; a prefix inside of another one isn't the other one.
+  ///
+  /// - Returns: How many there were.
+  @discardableResult
+  public mutating func remove(_ elements: [SetElement]) -> Int {
+    let before = count
+    let gone = Set(elements)
+    prefixes.removeAll { gone.contains(.prefix($0)) }
+    ports.removeAll { gone.contains(.ports($0)) }
+    return before - count
+  }
+
+  public func contains(_ element: SetElement) -> Bool {
+    switch element {
+    case .prefix(let prefix): prefixes.contains(prefix)
+    case .ports(let range): ports.contains(range)
+    }
+  }
+
+  /// The name in `@name`.
+  static func name(inReference word: String) throws(ValueTextError) -> String {
+    let name = String(word.dropFirst())
+    guard isValidName(name) else {
+      throw ValueTextError(expected: "@ and the name of a set", text: word, reason: "a set's name is as a rule's")
+    }
+    return name
+  }
+}
+
+extension [IPPrefix] {
+  fileprivate var inOrder: [IPPrefix] { [].merging(self) }
+
+  /// This, in order and without duplicates, and others.
+  fileprivate func merging(_ others: [IPPrefix]) -> [IPPrefix] {
+    if others.isEmpty { return self }
+    let keys = others.map { (value: $0.address.value, length: $0.length) }
+    let order = keys.indices.sorted { (keys[$0].value, keys[$0].length) < (keys[$1].value, keys[$1].length) }
+    return merged(self, order.map { others[$0] }) {
+      ($0.address.value, $0.length) < ($1.address.value, $1.length)
+    }
+  }
+}
+
+extension [PortRange] {
+  fileprivate var inOrder: [PortRange] { [].merging(self) }
+
+  fileprivate func merging(_ others: [PortRange]) -> [PortRange] {
+    func precedes(_ left: PortRange, _ right: PortRange) -> Bool {
+      left.low == right.low ? left.high > right.high : left.low < right.low
+    }
+    return others.isEmpty ? self : merged(self, others.sorted(by: precedes), precedes)
+  }
+}
+
+/// Two lists in order as one, each element once.
+private func merged<Element: Equatable>(
+  _ left: [Element], _ right: [Element], _ precedes: (Element, Element) -> Bool
+) -> [Element] {
+  var result: [Element] = []
+  result.reserveCapacity(left.count + right.count)
+  var (i, j) = (0, 0)
+  while i < left.count || j < right.count {
+    let next: Element
+    if j == right.count || (i < left.count && !precedes(right[j], left[i])) {
+      next = left[i]
+      i += 1
+    } else {
+      next = right[j]
+      j += 1
+    }
+    if result.last != next { result.append(next) }
+  }
+  return result
+}
