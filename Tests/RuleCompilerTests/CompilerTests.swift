@@ -27,7 +27,7 @@ struct CompilerTests {
       let set = RandomCases.ruleSet(using: &random) { $0.entryCount <= 300 }
       let compiled = try Self.compiled(set)
       var interpreter = TableInterpreter(compiled: compiled)
-      for _ in 0..<150 {
+      for _ in 0..<600 {
         let frame = RandomCases.frame(using: &random)
         pairs += 1
         let packet = PacketParser.parse(frame)
