@@ -70,7 +70,7 @@ let package = Package(
     // The packet side.
     .target(name: "LinuxSystem", dependencies: ["CLinuxShims"]),
     .target(name: "Packets"),
-    .target(name: "Rules", dependencies: ["Packets"]),
+    .target(name: "Rules", dependencies: ["JSONValues", "Packets"]),
     .target(name: "Traffic", dependencies: ["Packets"]),
     .target(name: "Flows", dependencies: ["Packets"]),
     .target(name: "RuleCompiler", dependencies: ["Packets", "Rules", "CSluiceABI"]),
@@ -192,7 +192,7 @@ let package = Package(
       ]),
     .testTarget(name: "FlowsTests", dependencies: ["Flows", "Packets", "TestSupport"]),
     .testTarget(name: "BenchTests", dependencies: ["Bench", "Rules", "Packets"]),
-    .testTarget(name: "RulesTests", dependencies: ["Rules", "Packets", "TestSupport"]),
+    .testTarget(name: "RulesTests", dependencies: ["JSONValues", "Rules", "Packets", "TestSupport"]),
     .testTarget(
       name: "RuleCompilerTests",
       dependencies: ["RuleCompiler", "Rules", "Packets", "CSluiceABI", "TestSupport"]),

@@ -17,6 +17,10 @@ final class Attachment {
   var queues: QueueSet?
   /// Nil: what is live stands.
   var trial: Trial?
+  /// What time it is for the rules that are live.
+  var expiryClock = ExpiryClock()
+  /// Rules of what was applied last that have ended.
+  var expiredRuleCount = 0
 
   /// Attaches, deciding by `first` from the first packet on unless the pins of an earlier daemon still decide.
   init(
@@ -84,7 +88,10 @@ final class Attachment {
         TrialReport(
           confirmByNanoseconds: $0.deadlineNanoseconds, previousRuleSet: $0.previous?.name,
           previousRevision: $0.previous?.revision ?? 0)
-      })
+      },
+      expiringRules: live.nextExpiry?.ruleCount ?? 0,
+      nextExpiryNanoseconds: live.nextExpiry.map { UInt64(clamping: $0.unixMilliseconds) &* 1_000_000 } ?? 0,
+      expiredRules: expiredRuleCount)
   }
 
   /// Of packets that followed the interface's path; zeros where they can't be read.

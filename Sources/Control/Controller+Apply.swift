@@ -5,7 +5,7 @@ import Rules
 import XDPPrograms
 
 extension Controller {
-  /// Validates, compiles, self-tests and publishes a rule set on attached interfaces. Nothing is published unless every
+  /// Validates, compiles, self-tests and publishes a rule set on attached interfaces, without rules that have ended. Nothing is published unless every
   /// interface can take it; if a publication fails all the same, those before it get their previous generation back.
   ///
   /// - Parameter seconds: Unless it is confirmed within this time, what stood before comes back by itself; 0: it stands.
@@ -19,7 +19,23 @@ extension Controller {
           .invalidArgument, "confirm_within_seconds: \(Trial.secondsRange.lowerBound) to "
             + "\(Trial.secondsRange.upperBound), or 0 for what stands at once")
       }
-      return try carryOut(ruleSet, names, dryRun: dryRun, confirmWithin: seconds)
+      var accepted = ruleSet
+      let now = ExpiryClock.wall
+      accepted.fixExpiry(atUnixMilliseconds: now)
+      let (left, expired) = accepted.expiring(atUnixMilliseconds: now)
+      var outcome = try carryOut(left, names, dryRun: dryRun, confirmWithin: seconds)
+      if !expired.isEmpty {
+        outcome.warnings.append(
+          "\(expired.count) of its rules had ended before, and are not applied: \(Controller.names(of: expired))")
+      }
+      if !dryRun {
+        for attachment in names.compactMap({ attachments[$0] }) {
+          attachment.expiryClock = ExpiryClock(wallMilliseconds: now)
+          attachment.expiredRuleCount = expired.count
+        }
+        watchExpiry()
+      }
+      return outcome
     } catch {
       logger.warning(
         "refused a rule set", metadata: [

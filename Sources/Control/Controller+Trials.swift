@@ -138,8 +138,10 @@ extension Controller {
       trialDeadlines[name] = nil
       return
     }
+    let now = ExpiryClock.wall
+    let previous = trial.previous?.expiring(atUnixMilliseconds: now)
     let next = try PreparedGeneration(
-      trial.previous, interface: name, generation: attachment.generation + 1, previous: attachment.slots,
+      previous?.left, interface: name, generation: attachment.generation + 1, previous: attachment.slots,
       options: attachment.options, interfaceIndices: try interfaceIndices())
     if next.needsSockets, userPath(of: attachment) == nil {
       do throws(ControlError) { try openQueues(of: attachment) } catch {
@@ -156,6 +158,9 @@ extension Controller {
       throw error
     }
     trialDeadlines[name] = nil
+    attachment.expiryClock = ExpiryClock(wallMilliseconds: now)
+    attachment.expiredRuleCount = previous?.expired.count ?? 0
+    watchExpiry()
     counted.rolledBack += 1
     report(.rolledBack, attachment, "\(why): back to \(trial.previous.map(Self.title) ?? "no rules")")
   }

@@ -46,6 +46,7 @@ public actor Controller {
   /// Of interfaces whose rule set waits for a confirmation.
   var trialDeadlines: [String: ContinuousClock.Instant] = [:]
   var trialWatch: Task<Void, Never>?
+  var expiryWatch: Task<Void, Never>?
   private let lock: FileLock
   public private(set) var isShuttingDown = false
   var counted = ControlStatistics()
@@ -87,11 +88,15 @@ public actor Controller {
     }
     restoreWires(state.wires)
     resumeTrials(state.attachments)
+    if counted.rulesExpired > 0 { saveWithoutExpired() }
+    watchExpiry()
   }
 
   private func restore(_ saved: DaemonState.Attachment) throws(ControlError) {
+    // What ended while nobody looked is not made live again.
+    let left = saved.ruleSet?.expiring(atUnixMilliseconds: ExpiryClock.wall)
     let attachment = try makeAttachment(
-      saved.interface, saved.options, ruleSet: saved.ruleSet, slots: saved.slots, generation: saved.generation,
+      saved.interface, saved.options, ruleSet: left?.left, slots: saved.slots, generation: saved.generation,
       attachedAtNanoseconds: saved.attachedAtNanoseconds)
     attachment.trial = saved.trial
     if attachment.program.wasAdopted {
@@ -108,6 +113,7 @@ public actor Controller {
         "generation": "\(attachment.generation)", "adopted": "\(attachment.program.wasAdopted)",
       ])
     events.publish(.attached, interface: saved.interface, "restored")
+    if let ruleSet = saved.ruleSet, let left { report(left.expired, of: ruleSet, on: attachment) }
   }
 
   // MARK: Attach and detach
@@ -131,6 +137,7 @@ public actor Controller {
             + "it with the new ones")
       }
       try restore(saved)
+      watchExpiry()
       reviewWires()
       if let report = attachments[name]?.report { return report }
     }
@@ -244,6 +251,7 @@ public actor Controller {
           "cannot attach again", metadata: ["interface": "\(saved.interface)", "error": "\(error)"])
       }
     }
+    watchExpiry()
     reviewWires()
   }
 
@@ -255,6 +263,7 @@ public actor Controller {
     guard !isShuttingDown else { return }
     isShuttingDown = true
     trialWatch?.cancel()
+    expiryWatch?.cancel()
     events.publish(.shutdown, "the daemon stops")
     stopWires()
     for attachment in attachments.values.sorted(by: { $0.interface < $1.interface }) {

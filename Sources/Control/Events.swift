@@ -7,6 +7,8 @@ public struct ControlEvent: Hashable, Sendable {
     case attached, detached, applied, refused, confirmed, shutdown
     /// What was not confirmed, or was withdrawn, is gone; what was confirmed last decides.
     case rolledBack = "rolled_back"
+    /// Rules reached their moment and are no longer live.
+    case ruleExpired = "rule_expired"
     /// The program is no longer on an interface that it was attached to.
     case attachLost = "attach_lost"
     case captureStarted = "capture_started"

@@ -16,6 +16,8 @@ struct PreparedGeneration: Sendable {
   let freshSlots: [UInt32]
   let redirectTargets: Set<UInt32>
   let options: AttachmentOptions
+  /// Of its rules; nil: none ends.
+  let nextExpiry: (unixMilliseconds: Int64, ruleCount: Int)?
 
   /// - Parameters:
   ///   - interface: What it is for.
@@ -38,6 +40,7 @@ struct PreparedGeneration: Sendable {
     self.ruleSet = ruleSet
     self.interface = interface
     self.options = options
+    nextExpiry = ruleSet.nextExpiry
     slots = table
     freshSlots = fresh
     redirectTargets = Set(

@@ -20,6 +20,12 @@ public struct AttachmentReport: Hashable, Sendable {
   public var attachedAtNanoseconds: UInt64
   /// Nil: what is applied stands.
   public var trial: TrialReport?
+  /// Rules of what is live that will end.
+  public var expiringRules: Int
+  /// CLOCK_REALTIME of the next of them; 0: none.
+  public var nextExpiryNanoseconds: UInt64
+  /// Rules of what was applied last that have ended.
+  public var expiredRules: Int
 }
 
 /// Until when a rule set must be confirmed, and what comes back otherwise.
@@ -142,6 +148,8 @@ public struct ControlStatistics: Hashable, Sendable {
   public var refused: UInt64 = 0
   /// Interfaces on which what was confirmed last came back.
   public var rolledBack: UInt64 = 0
+  /// Rules taken out of what is live when their time had come.
+  public var rulesExpired: UInt64 = 0
   public var lastApplySeconds: Double = 0
   public var attachmentsLost: UInt64 = 0
   /// User paths that failed, so that the kernel took over.

@@ -152,6 +152,10 @@ extension Rule {
     if message.name.isEmpty {
       throw FieldError(path: "\(path).name", reason: "is missing: a rule's name is its identity")
     }
+    // What a newer client says about a rule beside what is known here, for example when it ends.
+    guard message.unknownFields.data.isEmpty else {
+      throw FieldError(path: path, reason: "says something that this version doesn't know")
+    }
     guard message.tags.count <= Limits.tagsPerRuleMax else {
       throw FieldError(
         path: "\(path).tags", reason: "has \(message.tags.count) tags and may have \(Limits.tagsPerRuleMax)")
@@ -159,7 +163,22 @@ extension Rule {
     self.init(
       name: message.name, match: try Match(message.match, path: "\(path).match"),
       action: try Rules.Action(message, path: path), comment: message.comment, isEnabled: !message.disabled,
-      tags: message.tags, owner: message.owner)
+      tags: message.tags, owner: message.owner, expiry: try RuleExpiry(message, path: path))
+  }
+}
+
+extension RuleExpiry {
+  /// Of a rule's message, whose `path` it is; nil where it says nothing.
+  init?(_ message: Sluice_Control_V1_Rule, path: String) throws(FieldError) {
+    guard message.hasExpiresAtUnixMillis else {
+      guard message.ttlSeconds > 0 else { return nil }
+      self = .after(seconds: Int64(message.ttlSeconds))
+      return
+    }
+    guard message.ttlSeconds == 0 else {
+      throw FieldError(path: "\(path).ttl_seconds", reason: "stands beside expires_at_unix_millis: a rule has one end")
+    }
+    self = .at(unixMilliseconds: message.expiresAtUnixMillis)
   }
 }
 
@@ -175,6 +194,11 @@ extension Sluice_Control_V1_Rule {
     disabled = !rule.isEnabled
     tags = rule.tags
     owner = rule.owner
+    switch rule.expiry {
+    case nil: break
+    case .at(let moment): expiresAtUnixMillis = moment
+    case .after(let seconds): ttlSeconds = UInt32(clamping: seconds)
+    }
   }
 }
 

@@ -104,6 +104,9 @@ extension Sluice_Control_V1_Attachment {
       previousRuleSet = trial.previousRuleSet ?? ""
       previousRevision = trial.previousRevision
     }
+    expiringRules = UInt32(clamping: report.expiringRules)
+    nextExpiryUnixNanos = report.nextExpiryNanoseconds
+    expiredRules = UInt32(clamping: report.expiredRules)
   }
 }
 

@@ -13,6 +13,7 @@ public enum MetricsCollector {
       let statistics = await controller.statistics
       add(counters, to: &exposition)
       add(attachments, to: &exposition)
+      addExpiry(attachments, to: &exposition)
       add(attachments.flatMap { attachment in attachment.queues.map { (attachment.interface, $0) } }, to: &exposition)
       add(statistics, to: &exposition)
       WireMetrics.add(await controller.wireStatuses(), fallbacks: statistics.wireFallbacks, to: &exposition)
@@ -81,6 +82,21 @@ public enum MetricsCollector {
     }
   }
 
+  private static func addExpiry(_ attachments: [AttachmentReport], to exposition: inout Exposition) {
+    exposition.family("sluice_attachment_expiring_rules", .gauge, help: "Live rules that will end.") { family in
+      for attachment in attachments {
+        family.sample(["interface": attachment.interface], UInt64(attachment.expiringRules))
+      }
+    }
+    exposition.family(
+      "sluice_attachment_next_expiry_timestamp_seconds", .gauge, help: "When the next of them ends; 0: none will."
+    ) { family in
+      for attachment in attachments {
+        family.sample(["interface": attachment.interface], Double(attachment.nextExpiryNanoseconds) / 1e9)
+      }
+    }
+  }
+
   private static func add(_ queues: [(interface: String, report: Control.QueueReport)], to exposition: inout Exposition) {
     func family(
       _ name: String, _ type: MetricType, _ help: String, _ value: (Control.QueueReport) -> UInt64
@@ -122,6 +138,9 @@ public enum MetricsCollector {
       family.sample(["result": "applied"], statistics.applied)
       family.sample(["result": "refused"], statistics.refused)
       family.sample(["result": "rolled_back"], statistics.rolledBack)
+    }
+    exposition.family("sluice_rules_expired_total", .counter, help: "Rules taken out of what is live at their end.") {
+      $0.sample(statistics.rulesExpired)
     }
     exposition.family(
       "sluice_apply_last_duration_seconds", .gauge, help: "From the compilation to the end of the swap, last time."

@@ -97,16 +97,19 @@ extension Rule {
   private enum CodingKeys: String, CodingKey, CaseIterable {
     case name, match, action, comment, tags, owner, chain
     case redirectTo = "redirect_to"
+    case expiresAt = "expires_at"
+    case ttlSeconds = "ttl_seconds"
     case isEnabled = "enabled"
   }
 
-  /// Where a rule goes in its list: stands beside the rule's fields in requests, and is read by others.
-  private static let placementKeys = ["position", "before", "after"]
+  /// Where a rule goes in its list, which stands beside the rule's fields in requests, and whether it has expired, which
+  /// answers say: read by others.
+  private static let otherKeys = ["position", "before", "after", "expired"]
 
-  /// Missing: an empty match, no comment, enabled, no tags, no owner. `name` and `action` are required; an unknown field is an error.
+  /// Missing: an empty match, no comment, enabled, no tags, no owner, no expiry. `name` and `action` are required; an unknown field is an error.
   public init(from decoder: any Decoder) throws {
     try refuseUnknownKeys(
-      in: decoder, of: "a rule", known: CodingKeys.allCases.map(\.rawValue) + Self.placementKeys)
+      in: decoder, of: "a rule", known: CodingKeys.allCases.map(\.rawValue) + Self.otherKeys)
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     let action = try fields.decode(String.self, forKey: .action)
     let target = try fields.decodeIfPresent(String.self, forKey: .redirectTo)
@@ -121,6 +124,13 @@ extension Rule {
     comment = try fields.decodeIfPresent(String.self, forKey: .comment) ?? ""
     isEnabled = try fields.decodeIfPresent(Bool.self, forKey: .isEnabled) ?? true
     owner = try fields.decodeIfPresent(String.self, forKey: .owner) ?? ""
+    let expiresAt = try fields.decodeIfPresent(String.self, forKey: .expiresAt)
+    let ttlSeconds = try fields.decodeIfPresent(Int64.self, forKey: .ttlSeconds)
+    do throws(ValueTextError) {
+      expiry = try RuleExpiry(expiresAt: expiresAt, ttlSeconds: ttlSeconds)
+    } catch {
+      throw DecodingError.dataCorruptedError(forKey: .expiresAt, in: fields, debugDescription: error.description)
+    }
     tags = []
     guard fields.contains(.tags), try !fields.decodeNil(forKey: .tags) else { return }
     var list = try fields.nestedUnkeyedContainer(forKey: .tags)
@@ -144,6 +154,11 @@ extension Rule {
     try fields.encode(isEnabled, forKey: .isEnabled)
     if !tags.isEmpty { try fields.encode(tags, forKey: .tags) }
     if !owner.isEmpty { try fields.encode(owner, forKey: .owner) }
+    switch expiry {
+    case nil: break
+    case .at: try fields.encodeIfPresent(expiry?.text, forKey: .expiresAt)
+    case .after(let seconds): try fields.encode(seconds, forKey: .ttlSeconds)
+    }
   }
 }
 

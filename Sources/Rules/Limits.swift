@@ -28,6 +28,8 @@ public enum Limits {
   public static let tagsPerRuleMax = 16
   /// Bytes of UTF-8 that name a rule's owner.
   public static let ownerByteCountMax = 63
+  /// Seconds that a rule may be given to live; a moment may lie further away.
+  public static let ttlSecondsMax = 10 * 366 * 86_400
   /// Variables in a rule set's text.
   public static let variablesMax = 256
   /// Bytes in the name of a network interface (IFNAMSIZ - 1).
@@ -62,6 +64,7 @@ public enum Limits {
     "comment_byte_count_max": UInt64(commentByteCountMax),
     "tags_per_rule_max": UInt64(tagsPerRuleMax),
     "owner_byte_count_max": UInt64(ownerByteCountMax),
+    "ttl_seconds_max": UInt64(ttlSecondsMax),
     "variables_max": UInt64(variablesMax),
     "analysis_findings_max": UInt64(analysisFindingsMax),
     "interface_name_byte_count_max": UInt64(interfaceNameByteCountMax),

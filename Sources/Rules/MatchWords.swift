@@ -25,7 +25,7 @@ enum MatchWords {
   static let families: [String: IPFamily] = ["ip": .ipv4, "ip6": .ipv6]
 
   /// Everything that a clause or an action can begin with.
-  static let all = fields.keys.sorted() + second.keys.sorted() + ["tag", "owner"] + Action.names + IPProtocol.allNames
+  static let all = fields.keys.sorted() + second.keys.sorted() + ["tag", "owner", "expires"] + Action.names + IPProtocol.allNames
 
   /// The words of a field as they are written, without `ip` and `ip6`.
   static func words(of field: String) -> String {

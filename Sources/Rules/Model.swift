@@ -62,10 +62,12 @@ public struct Rule: Hashable, Sendable, Codable {
   public var tags: [String]
   /// Whom to ask about the rule: free text, at most 63 bytes of UTF-8 without control characters; empty: nobody is named.
   public var owner: String
+  /// When the rule ends; nil: never.
+  public var expiry: RuleExpiry?
 
   public init(
     name: String, match: Match = .init(), action: Action, comment: String = "", isEnabled: Bool = true,
-    tags: [String] = [], owner: String = ""
+    tags: [String] = [], owner: String = "", expiry: RuleExpiry? = nil
   ) {
     self.name = name
     self.match = match
@@ -74,6 +76,7 @@ public struct Rule: Hashable, Sendable, Codable {
     self.isEnabled = isEnabled
     self.tags = tags
     self.owner = owner
+    self.expiry = expiry
   }
 }
 

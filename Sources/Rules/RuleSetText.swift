@@ -13,7 +13,8 @@ import Packets
 ///
 /// A rule is its name, what must match, in any order, and its action at the end: `pass`, `drop`, `count`, `capture`,
 /// `jump CHAIN`, `goto CHAIN`, `return` or `redirect INTERFACE` (in double quotes where the name has `#`, `,`, `$` or `"`). Before the action may stand, for people
-/// and programs, `tag lab, dmz` and `owner net-ops` or `owner "the net ops"`. What must match is written like nftables:
+/// and programs, `tag lab, dmz` and `owner net-ops` or `owner "the net ops"`, and when the rule ends:
+/// `expires 2026-11-21T15:38:47Z`, or `expires 90m` (`s`, `m`, `h`, `d`) from when it is accepted. What must match is written like nftables:
 ///
 /// | words | elements |
 /// |---|---|
@@ -123,6 +124,7 @@ public enum RuleSetText {
     if rule.match != Match() { words.append(RuleSetText.words(of: rule.match)) }
     if !rule.tags.isEmpty { words += ["tag", rule.tags.joined(separator: ", ")] }
     if !rule.owner.isEmpty { words += ["owner", quotedIfNeeded(rule.owner)] }
+    if let expiry = rule.expiry { words += ["expires", expiry.text] }
     words.append(rule.action.name)
     if let target = rule.action.redirectInterface { words.append(quotedIfNeeded(target)) }
     if let chain = rule.action.chain { words.append(chain) }

@@ -164,7 +164,7 @@ struct RuleSetTextReader {
     }
   }
 
-  /// Reads tags or the owner; returns what it is called, or nil where it is neither.
+  /// Reads tags, the owner or the expiry; returns what it is called, or nil where it is none.
   private func label(_ token: Token, _ line: inout RuleLineLexer, into rule: inout Rule) throws(RuleTextError) -> String? {
     guard token.kind == .word else { return nil }
     switch token.text {
@@ -184,6 +184,12 @@ struct RuleSetTextReader {
         throw line.failure(at: line.end, "owner names somebody", suggestion: "owner NAME")
       }
       rule.owner = owner.text
+    case "expires":
+      let word = try word(&line, "a moment or a time")
+      do throws(ValueTextError) { rule.expiry = try RuleExpiry(parsing: word.text) } catch {
+        throw line.failure(
+          at: word.offset, "\"\(excerpt(word))\" is not \(error.expected): \(error.reason)", suggestion: error.suggestion)
+      }
     default: return nil
     }
     return token.text

@@ -58,7 +58,7 @@ extension Rule {
   /// Whether a quick look shows that there is nothing to say about the rule, as about most; where it doesn't,
   /// ``validate(at:into:)`` tells.
   var isEvidentlyValid: Bool {
-    tags.isEmpty && owner.isEmpty && comment.isEmpty && action.redirectInterface == nil && name != Rule.reservedName
+    tags.isEmpty && owner.isEmpty && expiry == nil && comment.isEmpty && action.redirectInterface == nil && name != Rule.reservedName
       && isValidName(name) && match.isEvidentlyValid
   }
 
@@ -73,6 +73,7 @@ extension Rule {
     }
     validateComment(comment, at: prefix + "comment", into: &issues)
     validateTagsAndOwner(at: prefix, into: &issues)
+    if let reason = expiry?.fault { issues.add(.invalidExpiry, prefix + "expires_at", reason) }
     if let target = action.redirectInterface, let reason = interfaceNameFault(target) {
       issues.add(
         .invalidInterfaceName, prefix + "redirect_to",

@@ -24,6 +24,7 @@ public struct ValidationIssue: Hashable, Sendable, CustomStringConvertible {
     case invalidInterfaceName = "invalid_interface_name"
     case invalidTag = "invalid_tag"
     case invalidOwner = "invalid_owner"
+    case invalidExpiry = "invalid_expiry"
     case unknownChain = "unknown_chain"
     case chainCycle = "chain_cycle"
     case chainTooDeep = "chain_too_deep"

@@ -34,7 +34,12 @@ struct Status: AsyncParsableCommand {
     for attachment in status["attachments"].elements {
       let queues = attachment["queues"].elements
       let zeroCopy = queues.count { $0["zero_copy"].bool == true }
+      let ends = attachment["next_expiry"].string.map {
+        "\(attachment["expiring_rules"].cell) of its rules will end, the next at \($0)"
+      }
+      let ended = attachment["expired_rules"].integer.flatMap { $0 == 0 ? nil : "\($0) of its rules have ended" }
       let notes = [attachment["fallback_reason"].cell] + attachment["warnings"].elements.map(\.cell)
+        + [ends, ended].compactMap(\.self)
       table.add(
         attachment["interface"].cell, attachment["mode"].cell, attachment["rule_set"].cell,
         attachment["revision"].cell, attachment["generation"].cell, "\(queues.count)",

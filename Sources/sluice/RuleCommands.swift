@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Packets
 import Rules
 
 struct RuleCommand: AsyncParsableCommand {
@@ -44,6 +45,7 @@ struct RuleCommand: AsyncParsableCommand {
           sluice rule add edge to-lab --destination 2001:db8::/32 --action redirect --redirect-to eth1
           sluice rule add edge inbound --destination 203.0.113.0/24 --action jump --chain services
           sluice rule add edge no-blocked --source @blocked --action drop
+          sluice rule add edge incident --source 198.51.100.0/24 --action drop --expires 4h
           sluice rule add edge --text "rule web: tcp dport 80, 443 pass  # the proxies"
         """)
     @Argument(help: "The rule set.")
@@ -65,6 +67,8 @@ struct RuleCommand: AsyncParsableCommand {
     var tag: [String] = []
     @Option(help: "Whom to ask about the rule.")
     var owner: String?
+    @Option(help: "When it ends: a moment like 2026-11-21T15:38:47Z, or a time from now like 90s, 30m, 12h or 7d.")
+    var expires: String?
     @Flag(help: "Keep the rule without effect.")
     var disabled = false
     @OptionGroup var placement: Placement
@@ -86,18 +90,25 @@ struct RuleCommand: AsyncParsableCommand {
       if let text { return try parse(text) }
       guard let name else { throw .usage("a rule needs a name: sluice rule add \(ruleSet) NAME …") }
       guard let action else { throw .usage("a rule needs --action: \(Action.names.joined(separator: ", "))") }
+      let expiry = try expires.map { (text) throws(CommandError) -> RuleExpiry in
+        do throws(ValueTextError) { return try RuleExpiry(parsing: text) } catch {
+          throw .usage("--expires: \(error)")
+        }
+      }
       let value: JSON = [
         "name": .string(name), "match": match.json, "action": .string(action), "redirect_to": .optional(redirectTo),
         "chain": .optional(chain),
         "comment": .string(comment ?? ""), "enabled": .bool(!disabled),
         "tags": .strings(tag.flatMap { $0.split(separator: ",").map(String.init) }), "owner": .string(owner ?? ""),
       ]
-      return try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x", isPart: true).ruleSet.rules[0]
+      var rule = try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x", isPart: true).ruleSet.rules[0]
+      rule.expiry = expiry
+      return rule
     }
 
     private func parse(_ text: String) throws(CommandError) -> Rule {
       guard name == nil, action == nil, redirectTo == nil, chain == nil, comment == nil, !disabled, match.isEmpty, tag.isEmpty,
-        owner == nil
+        owner == nil, expires == nil
       else {
         throw .usage("--text holds the whole rule: leave out its name and the other options")
       }
@@ -133,10 +144,12 @@ struct RuleCommand: AsyncParsableCommand {
       let match = rule["match"]
       let target = (rule["redirect_to"].string ?? rule["chain"].string).map { " " + $0 } ?? ""
       let disabled = rule["enabled"].bool == false ? " (disabled)" : ""
+      let end = rule["expires_at"].string.map { rule["expired"].bool == true ? "expired \($0)" : "until \($0)" }
       table.add(
         "\(rule["position"].integer ?? Int64(index))", rule["name"].cell, rule["action"].cell + target + disabled,
         condition(match["sources"]), condition(match["destinations"]), condition(match["protocols"]),
-        condition(match["source_ports"]), condition(match["destination_ports"]), others(of: match),
+        condition(match["source_ports"]), condition(match["destination_ports"]),
+        (others(of: match) + [end].compactMap(\.self)).joined(separator: "; "),
         rule["comment"].cell)
     }
     return table.text
@@ -148,10 +161,10 @@ struct RuleCommand: AsyncParsableCommand {
   }
 
   /// What has no column of its own.
-  private static func others(of match: JSON) -> String {
+  private static func others(of match: JSON) -> [String] {
     let columns = ["sources", "destinations", "protocols", "source_ports", "destination_ports"]
     return Match.fieldNames.filter { !columns.contains($0) && match[$0] != .null }
-      .map { "\($0) \(condition(match[$0]))" }.joined(separator: "; ")
+      .map { "\($0) \(condition(match[$0]))" }
   }
 
   struct Show: AsyncParsableCommand {

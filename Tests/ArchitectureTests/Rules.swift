@@ -22,10 +22,10 @@ enum Rule {
   /// the keys in use, which a rotation replaces.
   private static let pureRooms: [String: Set<String>] = [
     "Packets": ["Swift"],
-    "Rules": ["Swift", "Packets"],
+    "Rules": ["Swift", "JSONValues", "Packets"],
     "Traffic": ["Swift", "Packets"],
     "Flows": ["Swift", "Packets"],
-    "RuleCompiler": ["Swift", "Packets", "Rules", "CSluiceABI"],
+    "RuleCompiler": ["Swift", "JSONValues", "Packets", "Rules", "CSluiceABI"],
     "JSONValues": ["Swift"],
     "Audit": ["Swift", "JSONValues", "Crypto", "Foundation"],
     "Identity": ["Swift", "CSodium", "Crypto", "JWTKit", "Foundation", "FoundationEssentials", "Synchronization"],

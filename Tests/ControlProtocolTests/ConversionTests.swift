@@ -20,7 +20,9 @@ struct ConversionTests {
         action: .redirect(interface: "eth1"), comment: "to the proxies", isEnabled: false,
         tags: ["lab"], owner: "net ops"),
       Rule(name: "seen", action: .count), Rule(name: "look", action: .capture),
-      Rule(name: "stop", action: .drop), Rule(name: "go", action: .pass),
+      Rule(name: "stop", action: .drop, expiry: .at(unixMilliseconds: 1_795_275_527_961)),
+      Rule(name: "first", action: .drop, expiry: .at(unixMilliseconds: 0)),
+      Rule(name: "go", action: .pass, expiry: .after(seconds: 60)),
     ])
 
   @Test("A rule set survives the way to the wire and back")
@@ -48,6 +50,15 @@ struct ConversionTests {
     let condition: [UInt8] = [0x32, 9, 0x0a, 1, 0x78, 0x12, 1, 0x37, 0x7a, 1, 0x78]
     let error = #expect(throws: FieldError.self) { try Match(Sluice_Control_V1_Match(serializedBytes: condition)) }
     #expect(error?.path == "match.conditions[0]")
+  }
+
+  @Test("A rule with two ends, or with something unknown, is refused: it would mean less than its author wrote")
+  func unknownInRule() throws {
+    #expect(throws: FieldError.self) {
+      try Rule(.with { ($0.name, $0.action, $0.ttlSeconds, $0.expiresAtUnixMillis) = ("r", .drop, 5, 7) })
+    }
+    let later: [UInt8] = try Sluice_Control_V1_Rule.with { ($0.name, $0.action) = ("r", .drop) }.serializedBytes()
+    #expect(throws: FieldError.self) { try Rule(Sluice_Control_V1_Rule(serializedBytes: later + [0x7a, 1, 0x78])) }
   }
 
   @Test("What a message leaves out is: pass by default, drop malformed, enabled, match everything")

@@ -16,7 +16,7 @@ struct StateStoreTests {
   }
 
   private var sample: DaemonState {
-    let rules = [Rule(name: "drop-nine", match: Match(destinations: [], protocols: [.udp]), action: .drop, comment: "ö \"x\"")]
+    let rules = [Rule(name: "drop-nine", match: Match(destinations: [], protocols: [.udp]), action: .drop, comment: "ö \"x\"", expiry: .at(unixMilliseconds: 1_795_275_527_961))]
     return DaemonState(attachments: [
       .init(
         interface: "eth0.100", options: AttachmentOptions(mode: .generic, captureFallback: .drop, keepOnExit: true),

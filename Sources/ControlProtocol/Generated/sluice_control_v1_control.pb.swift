@@ -387,6 +387,23 @@ public nonisolated struct Sluice_Control_V1_Attachment: @unchecked Sendable {
     set {_uniqueStorage()._previousRevision = newValue}
   }
 
+  /// Rules of the rule set that will end, and when the next one does; 0: none.
+  public var expiringRules: UInt32 {
+    get {_storage._expiringRules}
+    set {_uniqueStorage()._expiringRules = newValue}
+  }
+
+  public var nextExpiryUnixNanos: UInt64 {
+    get {_storage._nextExpiryUnixNanos}
+    set {_uniqueStorage()._nextExpiryUnixNanos = newValue}
+  }
+
+  /// Rules of it that have ended; those that had before it was applied, too.
+  public var expiredRules: UInt32 {
+    get {_storage._expiredRules}
+    set {_uniqueStorage()._expiredRules = newValue}
+  }
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -799,13 +816,28 @@ public nonisolated struct Sluice_Control_V1_StreamEventsRequest: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  /// Empty: all kinds. "attached", "detached", "attach_lost", "applied", "refused", "capture_started",
-  /// "capture_finished", "shutdown".
+  /// Empty: all kinds. "attached", "detached", "attach_lost", "applied", "refused", "confirmed", "rolled_back",
+  /// "rule_expired", "capture_started", "capture_finished", "wire_created", "wire_deleted", "wire_path_changed", "shutdown".
   public var kinds: [String] = []
+
+  /// First of all what the daemon still has (event_ring_max) behind this event of `epoch`; all of it where the epoch is
+  /// another. Absent: only what happens from now on.
+  public var afterSequence: UInt64 {
+    get {_afterSequence ?? 0}
+    set {_afterSequence = newValue}
+  }
+  /// Returns true if `afterSequence` has been explicitly set.
+  public var hasAfterSequence: Bool {self._afterSequence != nil}
+  /// Clears the value of `afterSequence`. Subsequent reads from it will return its default value.
+  public mutating func clearAfterSequence() {self._afterSequence = nil}
+
+  public var epoch: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _afterSequence: UInt64? = nil
 }
 
 public nonisolated struct Sluice_Control_V1_Event: Sendable {
@@ -813,6 +845,7 @@ public nonisolated struct Sluice_Control_V1_Event: Sendable {
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
+  /// Without gaps: where one is missing, it was lost.
   public var sequence: UInt64 = 0
 
   public var timeUnixNanos: UInt64 = 0
@@ -824,6 +857,9 @@ public nonisolated struct Sluice_Control_V1_Event: Sendable {
   public var message: String = String()
 
   public var fields: Dictionary<String,String> = [:]
+
+  /// The daemon's start: with another one, sequences begin anew.
+  public var epoch: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1266,7 +1302,7 @@ nonisolated extension Sluice_Control_V1_QueueState: SwiftProtobuf.Message, Swift
 
 nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Attachment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}options\0\u{1}mode\0\u{3}fallback_reason\0\u{1}dispatcher\0\u{3}program_id\0\u{1}generation\0\u{3}rule_set\0\u{1}revision\0\u{1}queues\0\u{1}warnings\0\u{3}attached_at_unix_nanos\0\u{3}confirm_by_unix_nanos\0\u{3}previous_rule_set\0\u{3}previous_revision\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}options\0\u{1}mode\0\u{3}fallback_reason\0\u{1}dispatcher\0\u{3}program_id\0\u{1}generation\0\u{3}rule_set\0\u{1}revision\0\u{1}queues\0\u{1}warnings\0\u{3}attached_at_unix_nanos\0\u{3}confirm_by_unix_nanos\0\u{3}previous_rule_set\0\u{3}previous_revision\0\u{3}expiring_rules\0\u{3}next_expiry_unix_nanos\0\u{3}expired_rules\0")
 
   fileprivate class _StorageClass {
     var _interface: String = String()
@@ -1284,6 +1320,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
     var _confirmByUnixNanos: UInt64 = 0
     var _previousRuleSet: String = String()
     var _previousRevision: UInt64 = 0
+    var _expiringRules: UInt32 = 0
+    var _nextExpiryUnixNanos: UInt64 = 0
+    var _expiredRules: UInt32 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1309,6 +1348,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
       _confirmByUnixNanos = source._confirmByUnixNanos
       _previousRuleSet = source._previousRuleSet
       _previousRevision = source._previousRevision
+      _expiringRules = source._expiringRules
+      _nextExpiryUnixNanos = source._nextExpiryUnixNanos
+      _expiredRules = source._expiredRules
     }
   }
 
@@ -1342,6 +1384,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
         case 13: try { try decoder.decodeSingularUInt64Field(value: &_storage._confirmByUnixNanos) }()
         case 14: try { try decoder.decodeSingularStringField(value: &_storage._previousRuleSet) }()
         case 15: try { try decoder.decodeSingularUInt64Field(value: &_storage._previousRevision) }()
+        case 16: try { try decoder.decodeSingularUInt32Field(value: &_storage._expiringRules) }()
+        case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._nextExpiryUnixNanos) }()
+        case 18: try { try decoder.decodeSingularUInt32Field(value: &_storage._expiredRules) }()
         default: break
         }
       }
@@ -1399,6 +1444,15 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
       if _storage._previousRevision != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._previousRevision, fieldNumber: 15)
       }
+      if _storage._expiringRules != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._expiringRules, fieldNumber: 16)
+      }
+      if _storage._nextExpiryUnixNanos != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._nextExpiryUnixNanos, fieldNumber: 17)
+      }
+      if _storage._expiredRules != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._expiredRules, fieldNumber: 18)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1423,6 +1477,9 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
         if _storage._confirmByUnixNanos != rhs_storage._confirmByUnixNanos {return false}
         if _storage._previousRuleSet != rhs_storage._previousRuleSet {return false}
         if _storage._previousRevision != rhs_storage._previousRevision {return false}
+        if _storage._expiringRules != rhs_storage._expiringRules {return false}
+        if _storage._nextExpiryUnixNanos != rhs_storage._nextExpiryUnixNanos {return false}
+        if _storage._expiredRules != rhs_storage._expiredRules {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -2258,7 +2315,7 @@ nonisolated extension Sluice_Control_V1_GetCountersResponse: SwiftProtobuf.Messa
 
 nonisolated extension Sluice_Control_V1_StreamEventsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StreamEventsRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kinds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kinds\0\u{3}after_sequence\0\u{1}epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2267,20 +2324,34 @@ nonisolated extension Sluice_Control_V1_StreamEventsRequest: SwiftProtobuf.Messa
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedStringField(value: &self.kinds) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self._afterSequence) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.kinds.isEmpty {
       try visitor.visitRepeatedStringField(value: self.kinds, fieldNumber: 1)
+    }
+    try { if let v = self._afterSequence {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 2)
+    } }()
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 3)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Sluice_Control_V1_StreamEventsRequest, rhs: Sluice_Control_V1_StreamEventsRequest) -> Bool {
     if lhs.kinds != rhs.kinds {return false}
+    if lhs._afterSequence != rhs._afterSequence {return false}
+    if lhs.epoch != rhs.epoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2288,7 +2359,7 @@ nonisolated extension Sluice_Control_V1_StreamEventsRequest: SwiftProtobuf.Messa
 
 nonisolated extension Sluice_Control_V1_Event: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Event"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}time_unix_nanos\0\u{1}kind\0\u{1}interface\0\u{1}message\0\u{1}fields\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}sequence\0\u{3}time_unix_nanos\0\u{1}kind\0\u{1}interface\0\u{1}message\0\u{1}fields\0\u{1}epoch\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2302,6 +2373,7 @@ nonisolated extension Sluice_Control_V1_Event: SwiftProtobuf.Message, SwiftProto
       case 4: try { try decoder.decodeSingularStringField(value: &self.interface) }()
       case 5: try { try decoder.decodeSingularStringField(value: &self.message) }()
       case 6: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.fields) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
       default: break
       }
     }
@@ -2326,6 +2398,9 @@ nonisolated extension Sluice_Control_V1_Event: SwiftProtobuf.Message, SwiftProto
     if !self.fields.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.fields, fieldNumber: 6)
     }
+    if self.epoch != 0 {
+      try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2336,6 +2411,7 @@ nonisolated extension Sluice_Control_V1_Event: SwiftProtobuf.Message, SwiftProto
     if lhs.interface != rhs.interface {return false}
     if lhs.message != rhs.message {return false}
     if lhs.fields != rhs.fields {return false}
+    if lhs.epoch != rhs.epoch {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

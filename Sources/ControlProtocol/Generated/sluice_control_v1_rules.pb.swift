@@ -210,11 +210,25 @@ public nonisolated struct Sluice_Control_V1_Rule: Sendable {
   /// where ACTION_JUMP and ACTION_GOTO lead
   public var chain: String = String()
 
+  /// When the rule ends: the daemon takes it out of what is live by itself. One of them, or neither: never. What has ended
+  /// before is applied without the rule. ttl_seconds begins when the daemon accepts the rule set, which gives back a moment.
+  public var expiresAtUnixMillis: Int64 {
+    get {_expiresAtUnixMillis ?? 0}
+    set {_expiresAtUnixMillis = newValue}
+  }
+  /// Returns true if `expiresAtUnixMillis` has been explicitly set.
+  public var hasExpiresAtUnixMillis: Bool {self._expiresAtUnixMillis != nil}
+  /// Clears the value of `expiresAtUnixMillis`. Subsequent reads from it will return its default value.
+  public mutating func clearExpiresAtUnixMillis() {self._expiresAtUnixMillis = nil}
+
+  public var ttlSeconds: UInt32 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
 
   fileprivate var _match: Sluice_Control_V1_Match? = nil
+  fileprivate var _expiresAtUnixMillis: Int64? = nil
 }
 
 /// Rules that are asked where others lead to them.
@@ -394,7 +408,7 @@ nonisolated extension Sluice_Control_V1_Match: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Rule"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}match\0\u{1}action\0\u{3}redirect_interface\0\u{1}comment\0\u{1}disabled\0\u{1}tags\0\u{1}owner\0\u{1}chain\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}match\0\u{1}action\0\u{3}redirect_interface\0\u{1}comment\0\u{1}disabled\0\u{1}tags\0\u{1}owner\0\u{1}chain\0\u{3}expires_at_unix_millis\0\u{3}ttl_seconds\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -411,6 +425,8 @@ nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtob
       case 7: try { try decoder.decodeRepeatedStringField(value: &self.tags) }()
       case 8: try { try decoder.decodeSingularStringField(value: &self.owner) }()
       case 9: try { try decoder.decodeSingularStringField(value: &self.chain) }()
+      case 10: try { try decoder.decodeSingularInt64Field(value: &self._expiresAtUnixMillis) }()
+      case 11: try { try decoder.decodeSingularUInt32Field(value: &self.ttlSeconds) }()
       default: break
       }
     }
@@ -448,6 +464,12 @@ nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtob
     if !self.chain.isEmpty {
       try visitor.visitSingularStringField(value: self.chain, fieldNumber: 9)
     }
+    try { if let v = self._expiresAtUnixMillis {
+      try visitor.visitSingularInt64Field(value: v, fieldNumber: 10)
+    } }()
+    if self.ttlSeconds != 0 {
+      try visitor.visitSingularUInt32Field(value: self.ttlSeconds, fieldNumber: 11)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -461,6 +483,8 @@ nonisolated extension Sluice_Control_V1_Rule: SwiftProtobuf.Message, SwiftProtob
     if lhs.tags != rhs.tags {return false}
     if lhs.owner != rhs.owner {return false}
     if lhs.chain != rhs.chain {return false}
+    if lhs._expiresAtUnixMillis != rhs._expiresAtUnixMillis {return false}
+    if lhs.ttlSeconds != rhs.ttlSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

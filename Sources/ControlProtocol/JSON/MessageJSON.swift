@@ -96,7 +96,8 @@ extension Sluice_Control_V1_Attachment {
       "attached_at": .time(unixNanoseconds: attachedAtUnixNanos),
       "confirm_by": confirmByUnixNanos == 0 ? .null : .time(unixNanoseconds: confirmByUnixNanos),
       "previous_rule_set": previousRuleSet.isEmpty ? .null : .string(previousRuleSet),
-      "previous_revision": .count(previousRevision),
+      "previous_revision": .count(previousRevision), "expiring_rules": .count(expiringRules),
+      "next_expiry": .time(unixNanoseconds: nextExpiryUnixNanos), "expired_rules": .count(expiredRules),
     ]
   }
 }

@@ -16,6 +16,9 @@ extension Sluice_Control_V1_Attachment {
       .required("confirm_by", .nullable(.timestamp), "Until when the rule set must be confirmed; null: it stands"),
       .required("previous_rule_set", .nullable(.string()), "What comes back otherwise"),
       .required("previous_revision", .count),
+      .required("expiring_rules", .count, "Rules of it that will end"),
+      .required("next_expiry", .nullable(.timestamp), "When the next of them does"),
+      .required("expired_rules", .count, "Rules of it that have ended and decide nothing any more"),
     ]))
 }
 

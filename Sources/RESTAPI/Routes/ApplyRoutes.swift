@@ -110,8 +110,9 @@ enum ApplyRoutes {
     _ call: Call, _ content: RuleSet, _ targets: [Attachment], mayRefuse: Bool
   ) throws -> [String] {
     guard let connection = call.connection() else { return [] }
+    let live = content.expiring(atUnixMilliseconds: .now).left
     for interface in Set(targets.map(\.interface)).sorted() {
-      guard let rule = connection.dropped(by: content, on: interface) else { continue }
+      guard let rule = connection.dropped(by: live, on: interface) else { continue }
       let message = "on \(interface) \(rule) would drop your own connection, from \(connection.remote) to "
         + "\(connection.local) port \(connection.localPort)"
       guard mayRefuse, call.body["force"]?.bool != true else { return [message] }

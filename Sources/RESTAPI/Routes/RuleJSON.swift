@@ -1,4 +1,5 @@
 import ControlProtocol
+import Foundation
 import Packets
 import Rules
 
@@ -54,8 +55,19 @@ enum RuleShapes {
       .optional("enabled", .boolean, default: true),
       .optional("tags", .array(Shapes.name, max: Limits.tagsPerRuleMax), default: [], "Names to find rules by"),
       .optional("owner", .text(max: Limits.ownerByteCountMax), default: "", "Whom to ask about the rule"),
+      .optional(
+        "expires_at", .nullable(expiresAt),
+        "The moment from which the rule decides nothing any more: the daemon takes it out, also without the API"),
+      .optional(
+        "ttl_seconds", .nullable(.integer(1...Int64(Limits.ttlSecondsMax))),
+        "Instead of expires_at: so long from when it is accepted"),
     ]
   }
+
+  private static let expiresAt = Schema.string(
+    StringShape(bytes: 1...64, format: "date-time") { text in
+      RFC3339.unixMilliseconds(parsing: text) == nil ? "is no moment of RFC 3339: write 2026-01-31T12:00:00Z" : nil
+    })
 
   static let rule = Schema.named("Rule", .strictObject(ruleFields(nameIsRequired: true)))
   static let rules = Schema.array(rule, max: Limits.rulesMax)
@@ -64,12 +76,15 @@ enum RuleShapes {
   static let placedRule = Schema.named(
     "PlacedRule",
     .object(
-      ruleFields(nameIsRequired: true).map { field in
+      ruleFields(nameIsRequired: true).filter { $0.name != "ttl_seconds" }.map { field in
         var field = field
-        field.isRequired = !["redirect_to", "chain", "tags", "owner"].contains(field.name)
+        field.isRequired = !["redirect_to", "chain", "tags", "owner", "expires_at"].contains(field.name)
         field.fallback = nil
         return field
-      } + [.required("position", .count, "From 0")]))
+      } + [
+        .optional("expired", .boolean, "Where it has expires_at: whether that is past"),
+        .required("position", .count, "From 0"),
+      ]))
 
   static let exceptions = Schema.map(Shapes.fate, keys: MalformedReason.allCases.map(\.rawValue))
 }
@@ -87,12 +102,19 @@ extension Rule {
     } catch {
       throw APIError.validation(path.isEmpty ? "action" : "\(path).action", "invalid", error.description)
     }
+    let expiry: RuleExpiry?
+    do throws(ValueTextError) {
+      expiry = try RuleExpiry(
+        expiresAt: value.present("expires_at")?.string, ttlSeconds: value.present("ttl_seconds")?.integer)
+    } catch {
+      throw APIError.validation(path.isEmpty ? "ttl_seconds" : "\(path).ttl_seconds", "contradiction", error.description)
+    }
     self.init(
       name: try value["name"]?.string ?? name ?? value.text("name"),
       match: try value["match"].map { try Match(checked: $0, path: path.isEmpty ? "match" : "\(path).match") } ?? Match(),
       action: action,
       comment: value["comment"]?.string ?? "", isEnabled: value["enabled"]?.bool ?? true,
-      tags: value.texts("tags"), owner: value["owner"]?.string ?? "")
+      tags: value.texts("tags"), owner: value["owner"]?.string ?? "", expiry: expiry)
   }
 
   func json(position: Int? = nil) -> JSONValue {
@@ -102,6 +124,10 @@ extension Rule {
     ]
     if !tags.isEmpty { members["tags"] = .strings(tags) }
     if !owner.isEmpty { members["owner"] = .string(owner) }
+    if let moment = expiresAtUnixMilliseconds {
+      members["expires_at"] = .string(RFC3339.text(unixMilliseconds: moment))
+      members["expired"] = .bool(hasExpired(atUnixMilliseconds: .now))
+    }
     if let target = action.redirectInterface { members["redirect_to"] = .string(target) }
     if let chain = action.chain { members["chain"] = .string(chain) }
     if let position { members["position"] = .count(position) }
@@ -154,11 +180,21 @@ extension RuleSet {
 
   /// Throws what makes the set unusable, as `validation_failed`; returns what is doubtful.
   func checked() throws -> [String] {
-    do throws(InvalidRuleSet) { return try checkValid().map(\.description) } catch {
+    do throws(InvalidRuleSet) {
+      return try checkValid().map(\.description)
+        + allRules.lazy.filter { $0.hasExpired(atUnixMilliseconds: .now) }.prefix(Limits.issuesMax).map {
+          "warning: the rule \($0.name) has expired: it decides nothing"
+        }
+    } catch {
       throw APIError.validation(
         error.issues.map { Problem(path: $0.path, code: $0.code.rawValue, message: $0.message) })
     }
   }
 
   var placedRules: [JSONValue] { rules.enumerated().map { $1.json(position: $0) } }
+}
+
+extension Int64 {
+  /// Milliseconds since 1970.
+  static var now: Int64 { Int64((Date.now.timeIntervalSince1970 * 1000).rounded(.down)) }
 }

@@ -128,8 +128,10 @@ extension SQLStore {
     _ content: RuleSet, description: String, team: String?, _ edit: RuleSetEdit
   ) async throws -> StoredRuleSet {
     if let limits = edit.limits { try content.checkDelegation(from: nil, limits: limits) }
+    var content = content
+    content.fixExpiry(atUnixMilliseconds: timestamp.unixMilliseconds)
     let head = RuleSetTable.Head(id: UUID(), revision: 1, createdAt: timestamp)
-    let made = try await change { session, trail in
+    let made = try await change { [content] session, trail in
       try session.execute(
         "INSERT INTO rule_sets (id, name, revision, created_at) VALUES ($1, $2, 1, $3)",
         [SQLValue(head.id), .text(content.name), SQLValue(head.createdAt)])
@@ -212,6 +214,7 @@ extension SQLStore {
       var draft = oldDraft
       try change(&draft)
       draft.content.revision = head.revision
+      draft.content.fixExpiry(atUnixMilliseconds: at.unixMilliseconds)
       if draft == oldDraft { return old }
       // Here, beside the change itself: no route can forget it, and nobody's edit comes in between.
       if let limits = edit.limits {

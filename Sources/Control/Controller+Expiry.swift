@@ -1,0 +1,124 @@
+import LinuxSystem
+import Logging
+import Rules
+
+/// What time it is for the rules of one attachment.
+///
+/// The wall clock decides, and beside it a clock that nobody sets, from when the rules were applied: whichever is ahead. So a
+/// wall clock that is set forward ends rules at their moment, and one that is set back makes none live longer than it
+/// was given when it was applied.
+struct ExpiryClock: Hashable, Sendable {
+  private let wallMilliseconds: Int64
+  private let instant: ContinuousClock.Instant
+
+  init(wallMilliseconds: Int64 = ExpiryClock.wall, instant: ContinuousClock.Instant = .now) {
+    self.wallMilliseconds = wallMilliseconds
+    self.instant = instant
+  }
+
+  /// CLOCK_REALTIME in milliseconds.
+  static var wall: Int64 { Int64(clamping: SystemClock.realtimeNanoseconds() / 1_000_000) }
+
+  func now(wallMilliseconds wall: Int64 = ExpiryClock.wall, instant now: ContinuousClock.Instant = .now) -> Int64 {
+    let passed = instant.duration(to: now).components
+    return max(wall, wallMilliseconds + passed.seconds * 1000 + passed.attoseconds / 1_000_000_000_000_000)
+  }
+
+  /// The longest that nobody looks at the wall clock, which may be set meanwhile.
+  static let lookMilliseconds: Int64 = 1000
+
+  /// How long to sleep until a rule's moment, or the next look.
+  func pause(until moment: Int64) -> Duration {
+    let now = now()
+    return .milliseconds(moment <= now ? 0 : min(moment - now, Self.lookMilliseconds))
+  }
+}
+
+/// Rules that end are taken out of what is live by the daemon alone: neither API nor database is asked. The moments are in
+/// the state file with the rules, so a daemon that wasn't there leaves out at its start what ended meanwhile.
+extension Controller {
+  /// Called after every change of what is live.
+  func watchExpiry() { watchExpiry(after: nil) }
+
+  private func watchExpiry(after retry: Duration?) {
+    expiryWatch?.cancel()
+    expiryWatch = nil
+    let pauses = attachments.values.compactMap { attachment in
+      attachment.live.nextExpiry.map { attachment.expiryClock.pause(until: $0.unixMilliseconds) }
+    }
+    guard !isShuttingDown, let next = pauses.min() else { return }
+    let pause = max(next, retry ?? .zero)
+    expiryWatch = Task { [weak self] in
+      do { try await Task.sleep(for: pause, tolerance: .zero, clock: .continuous) } catch { return }
+      await self?.endExpiredRules()
+    }
+  }
+
+  private func endExpiredRules() {
+    guard !isShuttingDown else { return }
+    var retry: Duration?
+    for attachment in attachments.values.sorted(by: { $0.interface < $1.interface }) {
+      let now = attachment.expiryClock.now()
+      guard let next = attachment.live.nextExpiry, next.unixMilliseconds <= now, let ruleSet = attachment.ruleSet
+      else { continue }
+      do throws(ControlError) {
+        try endRules(of: ruleSet, on: attachment, atUnixMilliseconds: now)
+      } catch {
+        logger.critical(
+          "could not take out rules that have ended; trying again",
+          metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
+        retry = .seconds(1)
+      }
+    }
+    watchExpiry(after: retry)
+  }
+
+  /// Live first: unlike an apply it needs nothing on the disk, since the next daemon leaves out the same rules by the clock.
+  private func endRules(
+    of ruleSet: RuleSet, on attachment: Attachment, atUnixMilliseconds now: Int64
+  ) throws(ControlError) {
+    let (left, expired) = ruleSet.expiring(atUnixMilliseconds: now)
+    let next = try PreparedGeneration(
+      left, interface: attachment.interface, generation: attachment.generation + 1, previous: attachment.slots,
+      options: attachment.options, interfaceIndices: try interfaceIndices())
+    try publish([(attachment, next)])
+    report(expired, of: ruleSet, on: attachment)
+    saveWithoutExpired()
+  }
+
+  /// What a failure leaves on the disk is a state with rules that the next daemon leaves out.
+  func saveWithoutExpired() {
+    do throws(ControlError) {
+      try save()
+    } catch {
+      logger.warning("rules that have ended stay in the state file for now", metadata: ["error": "\(error)"])
+    }
+  }
+
+  /// Counts them and says so; their names are those of ``expiredNamesMax`` at most.
+  func report(_ expired: [Rule], of ruleSet: RuleSet, on attachment: Attachment) {
+    guard !expired.isEmpty else { return }
+    attachment.expiredRuleCount += expired.count
+    counted.rulesExpired += UInt64(expired.count)
+    let names = Controller.names(of: expired)
+    logger.notice(
+      "rules ended", metadata: [
+        "interface": "\(attachment.interface)", "rule_set": "\(ruleSet.name)", "revision": "\(ruleSet.revision)",
+        "rules": "\(names)",
+      ])
+    events.publish(
+      .ruleExpired, interface: attachment.interface,
+      "\(expired.count == 1 ? "the rule \(names) has" : "\(expired.count) rules have") ended",
+      fields: [
+        "rule_set": ruleSet.name, "revision": "\(ruleSet.revision)", "generation": "\(attachment.generation)",
+        "rules": names, "rule_count": "\(expired.count)",
+      ])
+  }
+
+  private static let expiredNamesMax = 32
+
+  static func names(of rules: [Rule]) -> String {
+    let names = rules.prefix(expiredNamesMax).map(\.name).joined(separator: ", ")
+    return rules.count > expiredNamesMax ? names + ", …" : names
+  }
+}
