@@ -19,7 +19,7 @@ struct Arena {
     let contestant = try contestant(name, farMAC: try Cable.mac(first.far))
     switch work {
     case .receive: return try rate(contestant, sinkAt: nil, loadAt: first.far) { try Arena.received(first) }
-    case .transmit, .transmitOnTwoCores, .transmitWithoutLiveFrames, .generate:
+    case .transmit, .transmitApart, .transmitOnTwoCores, .transmitWithoutLiveFrames, .generate, .generateApart:
       return try rate(contestant, sinkAt: first.far, loadAt: nil) { try Cable.statistics(first.far).rxPackets }
     case .forward, .forwardInKernel, .latency:
       return try rate(contestant, sinkAt: "far1", loadAt: first.far) { try Cable.statistics("far1").rxPackets }
@@ -74,6 +74,7 @@ struct Arena {
   ) throws -> Sample {
     let sink = try sinkAt.map { try Sink($0) }
     defer { withExtendedLifetime(sink) {} }
+    if work.receiverHasOwnCPU, let sinkAt { try ReceiverThread.start(for: sinkAt, cpu: contestant.otherCPU) }
     let before = try count()
     let child = try start(contestant)
     let load = try loadAt.map { try startLoad($0, []) }

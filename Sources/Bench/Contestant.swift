@@ -12,6 +12,8 @@ public struct Contestant: Hashable, Sendable {
   let arguments: [String]
   /// What it is pinned to; nil: it does that itself.
   let cpu: Int?
+  /// Where it goes whatever it is pinned to.
+  private let pinsItselfTo: Int?
   /// Interfaces on which an XDP program tells that it is ready.
   let attachesTo: [String]
   /// What it prints when it is ready.
@@ -21,8 +23,9 @@ public struct Contestant: Hashable, Sendable {
 
   init(
     _ name: String, _ executable: Executable, _ arguments: [String], cpu: Int? = Contestant.subjectCPU,
-    attachesTo: [String] = [], readyText: String? = nil, capturePath: String? = nil
+    pinsItselfTo: Int? = nil, attachesTo: [String] = [], readyText: String? = nil, capturePath: String? = nil
   ) {
+    self.pinsItselfTo = pinsItselfTo
     self.name = name
     self.executable = executable
     self.arguments = arguments
@@ -34,6 +37,11 @@ public struct Contestant: Hashable, Sendable {
 
   static let generatorCPU = 0
   static let subjectCPU = 1
+
+  /// The CPU that it leaves to the other end.
+  var otherCPU: Int {
+    pinsItselfTo == Contestant.generatorCPU ? Contestant.subjectCPU : Contestant.generatorCPU
+  }
 
   /// `sluice bench subject …`.
   fileprivate static func own(
@@ -74,7 +82,7 @@ extension Contestant {
   }
 
   fileprivate static func trafficGenerator(_ farMAC: String, _ interface: String) -> Contestant {
-    Contestant("xdp-trafficgen", .peer(.trafficGenerator), ["udp", "-m", farMAC, interface])
+    Contestant("xdp-trafficgen", .peer(.trafficGenerator), ["udp", "-m", farMAC, interface], pinsItselfTo: 0)
   }
 
   /// They work in the kernel, and end when they have told it the rules.
@@ -105,7 +113,7 @@ extension Work {
         Contestant("xdpsock", .peer(.xdpsock), ["-r", "-i", first, "-q", "0"], attachesTo: [first]),
         .testpmd("rxonly", first),
       ]
-    case .transmit:
+    case .transmit, .transmitApart:
       return [
         .own(["transmit", first, "--cpu", "1"]),
         Contestant("xdpsock", .peer(.xdpsock), ["-t", "-i", first, "-q", "0", "-s", "68"]),
@@ -151,7 +159,7 @@ extension Work {
     case .latency:
       return [.own(["wire", first, second]), .xskForward(first, second), .devmap(first, second)]
     case .idle: return [.own(["wire", first, second, "--wait", "adaptive", "--rules"])]
-    case .generate:
+    case .generate, .generateApart:
       return [
         Contestant("sluice", .own, ["generate", "--interface", first, "--size", "64"]),
         .trafficGenerator(farMAC, first),

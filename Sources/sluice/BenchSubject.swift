@@ -67,7 +67,7 @@ struct BenchSubject: ParsableCommand {
   struct Transmit: ParsableCommand {
     @Argument var interface: String
     @Option var size = 64
-    @Option var batch: UInt32 = 4096
+    @Option var batch: UInt32 = 8192
     @Option var cpu: [Int] = [1]
 
     func run() throws { try Subject.transmit(interface, frameByteCount: size, batch: batch, cpus: cpu) }
