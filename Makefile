@@ -30,6 +30,7 @@ help:
 	@echo '  make demo       a whole session, as root: two namespaces, a daemon, an API, a million packets'
 	@echo '  make demo-keep  the same, left running, to talk to'
 	@echo '  make test       every test, as root'
+	@echo '  make exactness  10 million verdicts of the XDP program beside the reference classifier and libpcap (some minutes)'
 	@echo '  make test-guest zero-copy drivers, two NUMA nodes and huge pages in virtual machines (about 6 minutes)'
 	@echo '  make bench      how fast it is, as root, beside the programs in PEERS=dir; writes the table in README.md'
 	@echo '  make bench-api  how many requests the API answers, on SQLite and PostgreSQL, with wrk; writes its table in README.md'
@@ -108,6 +109,14 @@ release: deps bpf
 .PHONY: test
 test: deps bpf
 	@SWIFT='$(SWIFT)' SCRATCH='$(scratch)' Tests/Checks/run.sh
+
+# VERDICTS: how many packets are decided, shared out among many rule sets.
+VERDICTS ?= 10000000
+
+.PHONY: exactness
+exactness: deps bpf
+	@$(SWIFT) build -c release --scratch-path '$(scratch)' --product exactness
+	@$(sudo) '$(scratch)/release/exactness' $(VERDICTS)
 
 .PHONY: test-guest
 test-guest: deps bpf

@@ -153,6 +153,11 @@ let package = Package(
       name: "guest-probe", dependencies: ["LinuxSystem", "RuleCompiler", "Rules", "XDPPrograms", "XSK"],
       path: "Tests/GuestProbe"),
     .executableTarget(name: "ring-cost", dependencies: ["XSK", "LinuxSystem"], path: "Tests/RingCost"),
+    // What the XDP program decides beside the reference classifier and libpcap, millions of times.
+    .executableTarget(
+      name: "exactness",
+      dependencies: ["CSluiceABI", "LinuxSystem", "Packets", "RuleCompiler", "Rules", "TestSupport", "XDPPrograms"],
+      path: "Tests/Exactness"),
     .target(name: "TestSupport", dependencies: ["Packets", "Rules"], path: "Tests/TestSupport"),
     .target(
       name: "NetworkSupport", dependencies: ["LinuxSystem", "CLinuxShims", "CXDP"], path: "Tests/NetworkSupport"),

@@ -9,11 +9,15 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
   case tooManyEntries(count: Int, limit: Int, biggest: [RuleSize])
   /// The rules need a longer walk, or more memory, than the program allows; see SLUICE_STEPS_MAX, SLUICE_CALLS_MAX and
   /// SLUICE_PENDING_SLOTS. `counting`: how many rules count and let packets go on, after each of which the walk begins anew.
-  case tooComplex(steps: Int, counting: Int, pending: Int, byteCount: Int)
+  /// `rules`: the first of these, where they are the cause, or of the most rules that no cut of the tree could part.
+  case tooComplex(steps: Int, counting: Int, pending: Int, byteCount: Int, rules: [String])
   /// A rule redirects to an interface that isn't there.
   case unknownInterface(rule: String, interface: String)
   /// The caller gave a rule a counter slot that isn't one for rules.
   case slotOutOfRange(rule: String, slot: UInt32)
+
+  /// So many rules are named where more are at fault.
+  static let namedRulesMax = 5
 
   public struct RuleSize: Hashable, Sendable {
     public var rule: String
@@ -32,10 +36,11 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
       let rules = biggest.map { "\($0.rule) (\($0.entries))" }.joined(separator: ", ")
       return "the rules expand to \(count) entries and entries_max is \(limit); a rule takes one for each combination "
         + "of its lists; the biggest are \(rules): use wider prefixes and port ranges there"
-    case .tooComplex(let steps, let counting, let pending, let byteCount):
+    case .tooComplex(let steps, let counting, let pending, let byteCount, let rules):
       return "the rules overlap too much: a packet's search could take \(steps) steps with \(pending) branches waiting, once "
         + "more for each of \(counting) counting rules, and \(byteCount >> 20) MiB; allowed are 1024 steps (32,768 for all "
-        + "counting rules together), 15 and 511 MiB: use fewer rules whose ranges and prefixes cross, or that count"
+        + "counting rules together), 15 and 511 MiB: use fewer rules whose ranges and prefixes cross, or that count; the first of those at fault "
+        + "are \(rules.joined(separator: ", "))"
     case .unknownInterface(let rule, let interface):
       return "rule \(rule) redirects to \(ValueTextError.excerpt(interface)), and there is no such interface"
     case .slotOutOfRange(let rule, let slot):

@@ -43,8 +43,8 @@ public struct CompiledGeneration: Hashable, Sendable {
     let ipv4 = CutTreeBuilder.build(forest.ipv4, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)
     let ipv6 = CutTreeBuilder.build(forest.ipv6, layout: .ipv6, emptyLink: emptyLink, appendingTo: &words)
     let other = CutTreeBuilder.build(forest.other, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)
-    generation.roots = (ipv4.slot, ipv6.slot, other.slot)
-    let trees = [ipv4, ipv6, other]
+    generation.roots = (ipv4.tree.slot, ipv6.tree.slot, other.tree.slot)
+    let trees = [ipv4.tree, ipv6.tree, other.tree]
     stepsMax = trees.map(\.stepsMax).max() ?? 0
     let pendingMax = trees.map(\.pendingMax).max() ?? 0
     let byteCount = words.count * 8
@@ -55,8 +55,17 @@ public struct CompiledGeneration: Hashable, Sendable {
         && pendingMax < Int(SLUICE_PENDING_SLOTS)
     }
     isEditable = isBounded(trees.map(\.grown.stepsMax).max() ?? 0, trees.map(\.grown.pendingMax).max() ?? 0)
-    guard isBounded(stepsMax, pendingMax), byteCount <= CompiledGeneration.byteCountMax
-    else { throw .tooComplex(steps: stepsMax, counting: header.passesMax, pending: pendingMax, byteCount: byteCount) }
+    guard isBounded(stepsMax, pendingMax), byteCount <= CompiledGeneration.byteCountMax else {
+      // Where the walk itself is short enough, it is how often it begins anew.
+      let isPassing = header.passesMax > 0 && stepsMax <= Int(SLUICE_STEPS_MAX) && byteCount <= CompiledGeneration.byteCountMax
+      let crowd = [ipv4.crowd, ipv6.crowd, other.crowd].max { $0.count < $1.count }
+      let crowded = (crowd?.priorities ?? []).compactMap { priority in
+        ruleNames.indices.first { rulePriority(at: $0, of: ruleNames.count) == priority }.map { ruleNames[$0] }
+      }
+      throw .tooComplex(
+        steps: stepsMax, counting: header.passesMax, pending: pendingMax, byteCount: byteCount,
+        rules: isPassing ? header.passingRules : crowded)
+    }
     words.removeFirst(headerWordCount)
     var span = words.mutableSpan
     var raw = span.mutableBytes
@@ -86,6 +95,8 @@ struct GenerationHeader {
   private(set) var resumes: [UInt32] = []
   /// Rules that count, or leave a chain, and let packets go on.
   private var passCount = 0
+  /// The first of them.
+  private(set) var passingRules: [String] = []
   /// How often a packet can go on: a valid rule set has no more.
   var passesMax: Int { min(passCount, Limits.countRulesMax) }
 
@@ -102,7 +113,7 @@ struct GenerationHeader {
   ) throws(CompileError) -> UInt32 {
     guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(slot) else { throw .slotOutOfRange(rule: rule.name, slot: slot) }
     slotCount = max(slotCount, slot + 1)
-    if rule.action == .count { passCount += 1 }
+    if rule.action == .count { notePassing(rule) }
     var verdict = slot << UInt32(SLUICE_LABEL_SLOT) | UInt32(rule.action.abiAction) << UInt32(SLUICE_LABEL_ACTION)
     guard let interface = rule.action.redirectInterface else { return verdict }
     guard let index = interfaceIndex(interface) else {
@@ -123,12 +134,17 @@ struct GenerationHeader {
       guard (1..<UInt32(SLUICE_SLOTS_MAX)).contains(slot) else { throw .slotOutOfRange(rule: rule.name, slot: slot) }
       slotCount = max(slotCount, slot + 1)
     }
-    passCount += 1
+    notePassing(rule)
     let index = resumes.lastIndex(of: priority) ?? resumes.endIndex
     precondition(index < Int(SLUICE_RESUMES_MAX), "a valid rule set leaves for no more places")
     if index == resumes.endIndex { resumes.append(priority) }
     return (slot ?? 0) << UInt32(SLUICE_LABEL_SLOT) | SLUICE_ACTION_RESUME.rawValue << UInt32(SLUICE_LABEL_ACTION)
       | UInt32(index) << UInt32(SLUICE_LABEL_TARGET)
+  }
+
+  private mutating func notePassing(_ rule: Rule) {
+    passCount += 1
+    if passingRules.count < CompileError.namedRulesMax, passingRules.last != rule.name { passingRules.append(rule.name) }
   }
 
   var abiGeneration: sluice_generation {

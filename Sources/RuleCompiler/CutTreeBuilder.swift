@@ -46,6 +46,14 @@ struct CutTreeBuilder {
   private var image: [UInt64]
   /// Word index / 4 of each link record, by its ternaries.
   private var links: [[Ternary]: UInt64]
+  private var crowd = Crowd()
+
+  /// Rules in one leaf.
+  struct Crowd {
+    fileprivate(set) var count = 0
+    /// At most ``CompileError/namedRulesMax``, ascending, each once.
+    fileprivate(set) var priorities: [UInt32] = []
+  }
 
   private static let leafRecordsMax = Int(SLUICE_LEAF_RECORDS_MAX)
   private static let recordsPerStep = 4
@@ -58,15 +66,16 @@ struct CutTreeBuilder {
   ///   - rules: In order of priority.
   ///   - emptyLink: Word index / 4 of a link record that asks for nothing.
   ///   - image: What stands before; the tree is appended.
+  /// - Returns: The tree, and of the most rules that no cut could part the priorities of the first.
   static func build(
     _ rules: [CutRule], layout: KeyLayout, emptyLink: UInt64, appendingTo image: inout [UInt64]
-  ) -> BuiltTree {
-    if rules.isEmpty { return .empty }
+  ) -> (tree: BuiltTree, crowd: Crowd) {
+    if rules.isEmpty { return (.empty, Crowd()) }
     var builder = CutTreeBuilder(rules, layout: layout, emptyLink: emptyLink, image: image)
     image = []
     let root = builder.build(ArraySlice((0..<Int32(rules.count)).map { $0 }), LaneRegion(), depth: 0)
     image = builder.image
-    return root
+    return (root, builder.crowd)
   }
 
   private init(_ rules: [CutRule], layout: KeyLayout, emptyLink: UInt64, image: [UInt64]) {
@@ -133,8 +142,18 @@ struct CutTreeBuilder {
     return UInt64(rules[Int(first)].priority >> 16) << 48
   }
 
+  private mutating func note(_ list: ArraySlice<Int32>) {
+    var priorities: [UInt32] = []
+    for index in list where priorities.count < CompileError.namedRulesMax {
+      let priority = rules[Int(index)].priority
+      if priorities.last != priority { priorities.append(priority) }
+    }
+    crowd = Crowd(count: list.count, priorities: priorities)
+  }
+
   /// Records in order of priority; more than a leaf holds in a chain of residuals.
   private mutating func leaf(_ list: ArraySlice<Int32>) -> BuiltTree {
+    if list.count > crowd.count { note(list) }
     let own = list.prefix(CutTreeBuilder.leafRecordsMax)
     let rest = list.dropFirst(CutTreeBuilder.leafRecordsMax)
     let shorts = layout == .ipv4 ? own.compactMap { rules[Int($0)].shortRecord } : []

@@ -82,6 +82,8 @@ check "a packet costs no more instructions than allowed, and the hot loops call 
   env SWIFT="$SWIFT" SCRATCH="$SCRATCH" Tests/Checks/ring-cost.sh
 check "the release code of the hot path calls nothing forbidden" \
   env SWIFT="$SWIFT" SCRATCH="$SCRATCH" Tests/Checks/hot-path.sh
+check "the program decides as the reference classifier and libpcap do" \
+  env SWIFT="$SWIFT" SCRATCH="$SCRATCH" Tests/Checks/exactness.sh
 check "the rings have their barriers on arm64" env SWIFT="$SWIFT" Tests/Checks/arm64.sh
 check "schemathesis finds no fault in the API, whatever the role" \
   Tests/Checks/schemathesis/run.sh "$bin" "$SCRATCH"

@@ -106,6 +106,25 @@ struct CompilerTests {
     #expect(try RuleSetText.parse("ruleset a\n" + rules).rules[0].entryCount == count)
   }
 
+  @Test("Rules that no cut can part are refused by name where their walk would be too long, and so are those that count")
+  func tooComplex() throws {
+    let match = Match(protocols: [.tcp], sourcePorts: [PortRange(low: 7, high: 9)])
+    func rules(_ count: Int, _ action: Action, _ name: String) -> [Rule] {
+      (0..<count).map { Rule(name: "\(name)-\($0)", match: match, action: action) }
+    }
+    var set = RuleSet(name: "a", rules: rules(4000, .drop, "same"))
+    #expect(try Self.compiled(set).stepsMax <= 1024)
+    set.rules += rules(1000, .pass, "more")
+    var error = try #require(throws: CompileError.self) { try Self.compiled(set) }
+    #expect(error.description.hasSuffix("at fault are same-0, same-1, same-2, same-3, same-4"), "\(error)")
+    // Short enough for one walk, not for one after each rule that counts.
+    set.rules = rules(250, .count, "count") + rules(800, .drop, "same")
+    error = try #require(throws: CompileError.self) { try Self.compiled(set) }
+    #expect(error.description.hasSuffix("at fault are count-0, count-1, count-2, count-3, count-4"), "\(error)")
+    set.rules = rules(20, .count, "count") + rules(800, .drop, "same")
+    #expect(throws: Never.self) { try Self.compiled(set) }
+  }
+
   @Test("The greatest rules that are valid by themselves are refused with the biggest named, not expanded")
   func greatest() throws {
     let prefixes = (0..<64).map { IPPrefix(host: .v4(IPv4Address(value: UInt32($0)))) }
