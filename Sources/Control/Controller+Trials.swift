@@ -7,7 +7,7 @@ struct Trial: Hashable, Sendable, Codable {
   static let secondsRange: ClosedRange<UInt32> = 5...86_400
 
   /// What comes back otherwise; nil: nothing was applied before, everything passes.
-  var previous: RuleSet?
+  @InTextForm var previous: RuleSet?
   var windowSeconds: UInt32
   /// CLOCK_REALTIME, for people and for the next daemon. This one goes by a clock that nobody sets.
   var deadlineNanoseconds: UInt64

@@ -67,13 +67,14 @@ private struct Field: Sendable {
 
   /// A field with a condition of its own in ``Match``.
   init<Element: Hashable & Sendable>(
-    _ name: String, _ path: WritableKeyPath<Match, Condition<Element>> & Sendable,
+    _ name: String, _ get: @escaping @Sendable (Match) -> Condition<Element>,
+    _ put: @escaping @Sendable (inout Match, Condition<Element>) -> Void,
     _ text: @escaping @Sendable (Element) -> String,
     _ parse: @escaping @Sendable (String) throws(ValueTextError) -> Element
   ) {
     self.name = name
     form = { match in
-      let condition = match[keyPath: path]
+      let condition = get(match)
       if condition.isEmpty { return nil }
       return ConditionForm(
         field: name, elements: condition.sets.map { "@\($0)" } + condition.map(text), isNegated: condition.isNegated)
@@ -92,8 +93,7 @@ private struct Field: Sendable {
           throw ConditionError(field: name, index: index, reason: error.description, cause: error)
         }
       }
-      match[keyPath: path] = Condition(
-        elements, sets: sets, isNegated: form.isNegated && !form.elements.isEmpty)
+      put(&match, Condition(elements, sets: sets, isNegated: form.isNegated && !form.elements.isEmpty))
     }
   }
 
@@ -107,7 +107,7 @@ private struct Field: Sendable {
   }
 
   private static func numbers(_ field: NumberField) -> Field {
-    Field(field.rawValue, \Match[field], \.description) { (text) throws(ValueTextError) in
+    Field(field.rawValue, { $0[field] }, { $0[field] = $1 }, \.description) { (text) throws(ValueTextError) in
       try NumberRange(parsing: text, most: field.most)
     }
   }
@@ -132,24 +132,24 @@ private struct Field: Sendable {
 
   static let all: [Field] =
     [
-      Field("interfaces", \Match.interfaces, \.self) { (name) throws(ValueTextError) in
+      Field("interfaces", { $0.interfaces }, { $0.interfaces = $1 }, \.self) { (name) throws(ValueTextError) in
         if let fault = interfaceNameFault(name) {
           throw ValueTextError(expected: "the name of an interface", text: name, reason: fault)
         }
         return name
       }, numbers(.queues),
-      Field("source_macs", \Match.sourceMACs, \.description, MACPattern.init(parsing:)),
-      Field("destination_macs", \Match.destinationMACs, \.description, MACPattern.init(parsing:)),
+      Field("source_macs", { $0.sourceMACs }, { $0.sourceMACs = $1 }, \.description, MACPattern.init(parsing:)),
+      Field("destination_macs", { $0.destinationMACs }, { $0.destinationMACs = $1 }, \.description, MACPattern.init(parsing:)),
       numbers(.etherTypes), numbers(.vlanIDs), numbers(.vlanPriorities), numbers(.innerVLANIDs),
       numbers(.innerVLANPriorities),
-      Field("sources", \Match.sources, \.description, IPPrefix.init(parsing:)),
-      Field("destinations", \Match.destinations, \.description, IPPrefix.init(parsing:)),
-      Field("protocols", \Match.protocols, \.description, IPProtocol.init(parsing:)),
-      Field("source_ports", \Match.sourcePorts, \.description, PortRange.init(parsing:)),
-      Field("destination_ports", \Match.destinationPorts, \.description, PortRange.init(parsing:)),
-      Field("tcp_flags", \Match.tcpFlags, \.description, TCPFlagTest.init(parsing:)), numbers(.icmpTypes),
+      Field("sources", { $0.sources }, { $0.sources = $1 }, \.description, IPPrefix.init(parsing:)),
+      Field("destinations", { $0.destinations }, { $0.destinations = $1 }, \.description, IPPrefix.init(parsing:)),
+      Field("protocols", { $0.protocols }, { $0.protocols = $1 }, \.description, IPProtocol.init(parsing:)),
+      Field("source_ports", { $0.sourcePorts }, { $0.sourcePorts = $1 }, \.description, PortRange.init(parsing:)),
+      Field("destination_ports", { $0.destinationPorts }, { $0.destinationPorts = $1 }, \.description, PortRange.init(parsing:)),
+      Field("tcp_flags", { $0.tcpFlags }, { $0.tcpFlags = $1 }, \.description, TCPFlagTest.init(parsing:)), numbers(.icmpTypes),
       numbers(.icmpCodes), numbers(.dscp), numbers(.ecn), numbers(.hopLimits), numbers(.flowLabels), numbers(.lengths),
-      Field("fragments", \Match.fragments, \.rawValue) { (text) throws(ValueTextError) in
+      Field("fragments", { $0.fragments }, { $0.fragments = $1 }, \.rawValue) { (text) throws(ValueTextError) in
         guard let test = FragmentTest(rawValue: text) else {
           throw ValueTextError(expected: "a part of a datagram", text: text, reason: "these are not, first, later, any")
         }

@@ -47,7 +47,10 @@ struct StateStoreTests {
 
   @Test(
     "A file that can't be understood is an error that names it: nobody's filters vanish",
-    arguments: ["", "{", "null", #"{"version":1}"#, #"{"version":3,"attachments":[],"wires":[]}"#, #"{"version":2,"attachments":[]}"#, #"{"version":1,"attachments":[{}]}"#])
+    arguments: ["", "{", "null", #"{"version":1}"#, #"{"version":4,"attachments":[],"wires":[]}"#, #"{"version":2,"attachments":[]}"#, #"{"version":1,"attachments":[{}]}"#,
+      #"{"version":3,"attachments":[{"attachedAtNanoseconds":2,"generation":1,"interface":"a","options":{},"ruleSet":"rule","#
+        + #""slots":{"cursor":0,"slots":{}}}],"wires":[]}"#,
+    ])
   func refusesDamage(_ text: String) throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try text.write(toFile: store.path, atomically: true, encoding: .utf8)
@@ -68,6 +71,35 @@ struct StateStoreTests {
     #expect(state.attachments.map(\.options) == [AttachmentOptions(mode: .native, zeroCopy: .off, keepOnExit: true)])
     try store.save(DaemonState(attachments: state.attachments))
     #expect(try store.load() == DaemonState(attachments: state.attachments))
+  }
+
+  @Test("A file of format 2, whose rule sets were JSON, is read")
+  func readsRuleSetsInJSON() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let former = """
+      {"attachments":[{"attachedAtNanoseconds":2,"generation":4,"interface":"eth1","options":{"captureFallback":"pass",\
+      "coexistence":"auto","keepOnExit":true,"mode":"native","zeroCopy":"off"},"ruleSet":{"name":"edge","revision":7,\
+      "rules":[{"name":"a","action":"drop","match":{"protocols":["udp"]}}]},"slots":{"cursor":1,"slots":{"a":1}},\
+      "trial":{"previous":{"name":"edge","rules":[]},"windowSeconds":60,"deadlineNanoseconds":5}}],"version":2,"wires":[]}
+      """
+    try former.write(toFile: store.path, atomically: true, encoding: .utf8)
+    let attachment = try #require(try store.load().attachments.first)
+    let rule = Rule(name: "a", match: Match(protocols: [.udp]), action: .drop)
+    #expect(attachment.ruleSet == RuleSet(name: "edge", revision: 7, malformed: .init(fate: .drop), rules: [rule]))
+    #expect(attachment.trial?.previous?.name == "edge" && attachment.trial?.windowSeconds == 60)
+  }
+
+  @Test("The greatest rule set comes back")
+  func greatest() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let comment = String(repeating: "x", count: Limits.commentByteCountMax)
+    var state = sample
+    state.attachments[0].ruleSet?.rules = (0..<Limits.rulesMax).map {
+      Rule(name: "r\($0)", match: Match(protocols: [.udp]), action: .drop, comment: comment)
+    }
+    try store.save(state)
+    #expect(try FileManager.default.attributesOfItem(atPath: store.path)[.size] as? Int ?? 0 > 16 << 20)
+    #expect(try store.load() == state)
   }
 
   @Test("A state cut at any byte is refused whole")
