@@ -141,6 +141,7 @@ BENCH_FLAGS ?= --seconds 1
 bench: release
 	@BIN='$(scratch)/release' Tests/Demo/bench.sh
 	@$(sudo) '$(scratch)/release/sluice' bench $(if $(PEERS),--peers '$(abspath $(PEERS))') --markdown README.md $(BENCH_FLAGS)
+	@$(sudo) '$(scratch)/release/sluice' bench rules --markdown README.md
 
 # The load generator is no part of the tests.
 bench-api: packages += wrk

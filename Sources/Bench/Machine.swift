@@ -13,11 +13,17 @@ public struct Machine: Codable, Hashable, Sendable {
   /// By program, in its own words.
   public var versions: [String: String]
 
-  static func here(peers: Peers) -> Machine {
+  /// For the foot of a table.
+  var summary: String {
+    let gigabytes = String(format: "%.0f", Double(memoryBytes) / 1e9)
+    return "\(processor), \(cpuCount) CPUs, \(gigabytes) GB, Linux \(kernel), \(distribution)"
+  }
+
+  static func here(peers: Peers? = nil) -> Machine {
     let processors = (try? SmallFile.readText("/proc/cpuinfo", byteCountMax: 16 << 20)) ?? ""
     let system = (try? SmallFile.readText("/etc/os-release")) ?? ""
     var versions: [String: String] = [:]
-    for (tool, path) in peers.paths {
+    for (tool, path) in peers?.paths ?? [:] {
       // Those that have no such option say so in their first line: better than nothing is a package or a date.
       let text = try? Shell.run("'\(path)' --version 2>&1 </dev/null | head -n 1; true")
       versions[tool.rawValue] = text?.split(separator: "\n").first.map { String($0.prefix(120)) } ?? "unknown"

@@ -77,21 +77,28 @@ extension BenchReport {
   public var markdown: String {
     let head = "| work | program | median | min–max | Sluice beside it | wanted |\n|---|---|---|---|---|---|"
     let lines = rows.map { "| \($0.cells.map { $0.replacing(" - ", with: "–") }.joined(separator: " | ")) |" }
-    let gigabytes = String(format: "%.0f", Double(machine.memoryBytes) / 1e9)
     let foot =
-      "\(machine.processor), \(machine.cpuCount) CPUs, \(gigabytes) GB, Linux \(machine.kernel), "
-      + "\(machine.distribution); \(rounds) rounds of \(String(format: "%g", seconds)) s, interleaved; ratios are medians of the rounds' ratios."
+      "\(machine.summary); \(rounds) rounds of \(String(format: "%g", seconds)) s, interleaved; ratios are medians of the "
+      + "rounds' ratios."
     return ([head] + lines + ["", foot]).joined(separator: "\n")
   }
 }
 
-/// The place in a document that the benchmark writes.
-public enum MarkedPlace {
-  public static let start = "<!-- bench: written by `make bench` -->"
-  public static let end = "<!-- bench: end -->"
+/// The place in a document that a benchmark writes.
+public struct MarkedPlace: Sendable {
+  public static let paths = MarkedPlace("bench")
+  public static let rules = MarkedPlace("bench-rules")
+
+  public let start: String
+  public let end: String
+
+  private init(_ name: String) {
+    start = "<!-- \(name): written by `make bench` -->"
+    end = "<!-- \(name): end -->"
+  }
 
   /// `document` with `text` between the two marks; nil where they are not there in order, each once.
-  public static func replace(in document: String, with text: String) -> String? {
+  public func replace(in document: String, with text: String) -> String? {
     let head = document.components(separatedBy: start)
     guard head.count == 2 else { return nil }
     let tail = head[1].components(separatedBy: end)

@@ -13,8 +13,11 @@ public struct RuleBench {
     public var rounds: Int
     /// Packets to compare; nil: as many as the reference decides in some seconds.
     public var verdicts: Int?
+    /// Whether rules are taken out of the live tables and put back, for some seconds at most.
+    public var hasUpdates: Bool
 
-    public init(trace: RuleTraceKind, seed: UInt64, rounds: Int, verdicts: Int?) {
+    public init(trace: RuleTraceKind, seed: UInt64, rounds: Int, verdicts: Int?, hasUpdates: Bool = true) {
+      self.hasUpdates = hasUpdates
       self.trace = trace
       self.seed = seed
       self.rounds = rounds
@@ -76,7 +79,9 @@ public struct RuleBench {
     progress("made \(frames.count) packets")
     let probe = try probe(generation, frames)
     let (net, loop) = try measure(probe)
-    let updates = try RuleUpdates.measure(ruleSet, generation, probe.liveHalf, slots: slots, seed: plan.seed)
+    let updates = plan.hasUpdates
+      ? try RuleUpdates.measure(ruleSet, generation, probe.liveHalf, slots: slots, seed: plan.seed)
+      : RuleUpdates(ruleSet: ruleSet)
     progress("measured \(updates.deletes.count) deletions and as many insertions")
     // By the tables that were changed and changed back.
     _ = try probe.run(period: probe.sampleCount, count: probe.sampleCount)

@@ -18,8 +18,11 @@ struct RuleUpdates {
   private(set) var ruleSet: RuleSet
 
   private static let count = 4000
+  /// Tables that are full wait for grace periods, of some 10 ms each.
+  private static let budgetNanoseconds: UInt64 = 5_000_000_000
 
-  private init(ruleSet: RuleSet) { self.ruleSet = ruleSet }
+  /// Of none.
+  init(ruleSet: RuleSet) { self.ruleSet = ruleSet }
 
   /// Takes a rule out and puts it back at its place, one after the other, rules by chance. Afterwards the tables decide by
   /// ``ruleSet``.
@@ -32,7 +35,8 @@ struct RuleUpdates {
     updates.ruleSet.rules.removeAll { !$0.isEnabled }
     if !generation.isEditable { return updates }
     let period = GracePeriod()
-    for _ in 0..<count {
+    let start = SystemClock.monotonicNanoseconds()
+    for _ in 0..<count where SystemClock.monotonicNanoseconds() - start < budgetNanoseconds {
       let rules = updates.ruleSet.rules
       if rules.isEmpty { break }
       period.turn(&editor)

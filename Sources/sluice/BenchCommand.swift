@@ -40,7 +40,7 @@ struct BenchRun: ParsableCommand {
   @Option(help: "A folder of programs to measure beside it, before PATH.")
   var peers: String?
 
-  @Option(help: "Write the table into this file, between the lines \(MarkedPlace.start) and \(MarkedPlace.end).")
+  @Option(help: "Write the table into this file, between the lines \(MarkedPlace.paths.start) and \(MarkedPlace.paths.end).")
   var markdown: String?
 
   @Option(help: "Write the JSON into this file too.")
@@ -80,11 +80,7 @@ struct BenchRun: ParsableCommand {
     let json = try report.json()
     Terminal.print(outputOptions.json ? json : ([report.table] + report.notes).joined(separator: "\n"))
     if let output { try (json + "\n").write(toFile: output, atomically: true, encoding: .utf8) }
-    guard let markdown else { return }
-    guard let text = MarkedPlace.replace(
-      in: try String(contentsOfFile: markdown, encoding: .utf8), with: report.markdown)
-    else { throw CommandError(.failure, "no_mark", "\(markdown) lacks the two lines that --markdown writes between") }
-    try text.write(toFile: markdown, atomically: true, encoding: .utf8)
+    if let markdown { try MarkedPlace.paths.write(report.markdown, into: markdown) }
   }
 
   private func chosenWorks() throws(CommandError) -> [Work] {
@@ -105,6 +101,16 @@ struct BenchRun: ParsableCommand {
       if let value { arguments += [name, value] }
     }
     return arguments + (outputOptions.json ? ["--json"] : [])
+  }
+}
+
+extension MarkedPlace {
+  /// Replaces what stands at the place in a file.
+  func write(_ text: String, into path: String) throws {
+    guard let document = replace(in: try String(contentsOfFile: path, encoding: .utf8), with: text) else {
+      throw CommandError(.failure, "no_mark", "\(path) lacks the two lines that --markdown writes between: \(start) and \(end)")
+    }
+    try document.write(toFile: path, atomically: true, encoding: .utf8)
   }
 }
 

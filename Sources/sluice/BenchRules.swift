@@ -14,6 +14,9 @@ struct BenchRules: ParsableCommand {
       sent. Times are medians, of classifying and counting a packet without the loop around it. Needs root and Linux \
       5.17; exits with 1 if a verdict differs.
 
+      Without --file it measures rule sets of its own, of the kinds of ClassBench: access lists and firewalls of 10 to \
+      100,000 rules, with three traces each, which takes minutes.
+
       TRACES
         uniform  packets of rules, each rule as often as any other
         zipf     packets of rules, a few rules very often
@@ -24,12 +27,13 @@ struct BenchRules: ParsableCommand {
         sluice bench rules --file edge.rules
         sluice bench rules --file acl1_10000 --format classbench --trace worst --json
         xzcat acl1_100000.xz | sluice bench rules --file - --format classbench
+        sluice bench rules --count 10000 --json
       """)
 
   enum Format: String, CaseIterable, ExpressibleByArgument { case rules, classbench }
 
-  @Option(help: "The rule set; \"-\" is standard input.")
-  var file: String
+  @Option(help: "The rule set; \"-\" is standard input. [rule sets of its own]")
+  var file: String?
 
   @Option(help: "rules: the text form or JSON; classbench: what that generator writes.")
   var format = Format.rules
@@ -46,39 +50,76 @@ struct BenchRules: ParsableCommand {
   @Option(help: "Packets whose verdicts are compared, up to 65536. [as many as take some seconds]")
   var verdicts: Int?
 
+  @Option(help: "Without --file: so many rules, 1 to \(Limits.rulesMax). Can be repeated. [10, 1000, 10000, 100000]")
+  var count: [Int] = []
+
+  @Option(
+    help: "Without --file: write the table into this file, between \(MarkedPlace.rules.start) and \(MarkedPlace.rules.end).")
+  var markdown: String?
+
   @OptionGroup var outputOptions: OutputOptions
 
   func run() throws {
+    guard (1...1000).contains(rounds) else { throw CommandError.usage("--rounds \(rounds) is out of range: 1 to 1000") }
+    if let file { try measure(file) } else { try measureSeries() }
+  }
+
+  private func measureSeries() throws {
+    for count in count where !(1...Limits.rulesMax).contains(count) {
+      throw CommandError.usage("--count \(count) is out of range: 1 to \(Limits.rulesMax)")
+    }
+    let series: RuleSeries
+    do {
+      series = try RuleSeries(counts: count.isEmpty ? RuleSeries.counts : count, rounds: rounds, seed: seed) {
+        Terminal.printError($0)
+      }
+    } catch {
+      throw CommandError(.failure, "bench_failed", "\(error)")
+    }
+    if outputOptions.json {
+      try printJSON(series)
+    } else {
+      var table = Table(RuleSeries.titles.map { $0.uppercased() })
+      for row in series.rows { table.add(RuleSeries.cells(row)) }
+      Terminal.print(table.text)
+    }
+    if let markdown { try MarkedPlace.rules.write(series.markdown, into: markdown) }
+    if series.rows.contains(where: { $0.differing > 0 }) { throw ExitCode(ExitStatus.failure.rawValue) }
+  }
+
+  private func measure(_ file: String) throws {
+    guard count.isEmpty, markdown == nil else {
+      throw CommandError.usage("--count and --markdown are for its own rule sets: leave out --file")
+    }
     guard let kind = RuleTraceKind(rawValue: trace) else {
       throw CommandError.usage(
         "there is no trace \"\(trace)\"; there are \(RuleTraceKind.allCases.map(\.rawValue).joined(separator: ", "))")
     }
-    guard (1...1000).contains(rounds) else { throw CommandError.usage("--rounds \(rounds) is out of range: 1 to 1000") }
     guard (0...65536).contains(verdicts ?? 0) else {
       throw CommandError.usage("--verdicts \(verdicts ?? 0) is out of range: 0 to 65536")
     }
     let plan = RuleBench.Plan(trace: kind, seed: seed, rounds: rounds, verdicts: verdicts)
     let report: RuleBench.Report
     do {
-      let bench = RuleBench(try ruleSet(), plan) { Terminal.printError(Terminal.safe($0)) }
+      let bench = RuleBench(try ruleSet(file), plan) { Terminal.printError(Terminal.safe($0)) }
       report = try bench.run()
     } catch let error as CommandError {
       throw error
     } catch {
       throw CommandError(.failure, "bench_failed", "\(error)")
     }
-    if outputOptions.json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-      encoder.keyEncodingStrategy = .convertToSnakeCase
-      Terminal.print(String(decoding: try encoder.encode(report), as: UTF8.self))
-    } else {
-      Terminal.print(report.text)
-    }
+    if outputOptions.json { try printJSON(report) } else { Terminal.print(report.text) }
     if report.differing > 0 { throw ExitCode(ExitStatus.failure.rawValue) }
   }
 
-  private func ruleSet() throws -> RuleSet {
+  private func printJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    Terminal.print(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+
+  private func ruleSet(_ file: String) throws -> RuleSet {
     guard format == .classbench else { return try RuleFile.read(file).ruleSet }
     let text: Data
     do {

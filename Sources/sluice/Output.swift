@@ -7,13 +7,17 @@ struct Table {
   private var rows: [[String]] = []
 
   /// Titles; one that begins with `>` is of a column of numbers.
-  init(_ titles: String...) {
+  init(_ titles: String...) { self.init(titles) }
+
+  init(_ titles: [String]) {
     columns = titles.map { $0.hasPrefix(">") ? (String($0.dropFirst()), .right) : ($0, .left) }
   }
 
   var isEmpty: Bool { rows.isEmpty }
 
-  mutating func add(_ cells: String...) {
+  mutating func add(_ cells: String...) { add(cells) }
+
+  mutating func add(_ cells: [String]) {
     precondition(cells.count == columns.count, "a row has as many cells as the table columns")
     rows.append(cells.map(Terminal.safe))
   }

@@ -67,13 +67,13 @@ struct ReportTests {
 
   @Test("Only what is between the marks is replaced, and only where they are there once and in order")
   func marks() {
-    let (start, end) = (MarkedPlace.start, MarkedPlace.end)
-    #expect(MarkedPlace.replace(in: "a\n\(start)\nold\n\(end)\nb", with: "new") == "a\n\(start)\nnew\n\(end)\nb")
+    let (start, end) = (MarkedPlace.paths.start, MarkedPlace.paths.end)
+    #expect(MarkedPlace.paths.replace(in: "a\n\(start)\nold\n\(end)\nb", with: "new") == "a\n\(start)\nnew\n\(end)\nb")
     let others = [
       "", "a", start, end, end + start, start + start + end, start + end + end, end + start + end,
     ]
     for document in others {
-      #expect(MarkedPlace.replace(in: document, with: "new") == nil, "\(document)")
+      #expect(MarkedPlace.paths.replace(in: document, with: "new") == nil, "\(document)")
     }
   }
 

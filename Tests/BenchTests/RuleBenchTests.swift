@@ -67,4 +67,17 @@ struct RuleBenchTests {
     #expect(kind == .zipf ? most > 300 : most < 100)
     #expect(ReferenceClassifier.decide(one.anyFrame(), by: set).malformed == nil)
   }
+
+  @Test("Rule sets of each kind are valid, of the size asked for, the same each time, and of what their names say")
+  func samples() {
+    for kind in RuleSample.allCases {
+      let set = kind.ruleSet(count: 500)
+      #expect(set.validate().isEmpty && set.rules.count == 500)
+      #expect(set == kind.ruleSet(count: 500))
+      let matches = set.rules.map(\.match)
+      let families = Set(matches.flatMap { $0.sources.elements + $0.destinations.elements }.map(\.family))
+      #expect(families == [kind == .accessListIPv6 ? .ipv6 : .ipv4])
+      #expect((matches.count { $0.sources.isEmpty } > 200) == (kind == .firewall))
+    }
+  }
 }

@@ -6,7 +6,7 @@ import Testing
 struct BenchTests {
   @Test(
     "Every rate is measured, and no packet is lost that nothing explains",
-    arguments: ["rx-drop", "tx", "tx-2cores", "tx-afxdp", "forward", "forward-kernel", "reflect"])
+    arguments: ["rx-drop", "tx", "tx-apart", "tx-2cores", "tx-afxdp", "forward", "forward-kernel", "reflect"])
   func measures(work: String) async throws {
     let metric = try #require(try await metrics(of: work).first)
     let programs = try #require(metric["programs"] as? [[String: Any]])
@@ -62,12 +62,34 @@ struct BenchTests {
     #expect(steps > 0 && steps <= 1024)
   }
 
+  @Test("Without a file rule sets of each kind are measured, and the table goes where it belongs")
+  func measuresOwnRules() async throws {
+    let run = try await withFolder { folder in
+      let path = folder.appending(path: "README.md").path
+      try "a\n<!-- bench-rules: written by `make bench` -->\n<!-- bench-rules: end -->\nb\n".write(toFile: path, atomically: true, encoding: .utf8)
+      let run = try await sluice(
+        ["bench", "rules", "--count", "5", "--rounds", "1", "--markdown", path, "--json"], home: folder)
+      let document = try String(contentsOfFile: path, encoding: .utf8)
+      #expect(document.contains("| 5 | access-list | ") && document.contains("| 5 | firewall | ") && document.hasSuffix("\nb\n"))
+      return run
+    }
+    #expect(run.status == 0, "\(run.errors)")
+    let series = try JSONSerialization.jsonObject(with: Data(run.output.utf8)) as? [String: Any]
+    let rows = try #require(series?["rows"] as? [[String: Any]])
+    #expect(rows.map { $0["kind"] as? String } == ["access-list", "firewall", "access-list-v6"])
+    for row in rows {
+      #expect(row["verdicts"] as? Int ?? 0 > 3000 && row["differing"] as? Int == 0)
+      #expect((row["worst_nanoseconds"] as? Double).map { $0 > 1 && $0 < 10_000 } == true)
+    }
+  }
+
   @Test(
     "Wrong input of bench rules is refused in words",
     arguments: [
       (["--file", "/nowhere"], "/nowhere"), (["--file", "/dev/null", "--trace", "all"], "uniform, zipf, miss, worst"),
       (["--file", "/dev/null", "--rounds", "0"], "--rounds 0"), (["--file", "/dev/null", "--verdicts", "70000"], "65536"),
-      (["--file", "/etc/passwd", "--format", "classbench"], "line 1"),
+      (["--file", "/etc/passwd", "--format", "classbench"], "line 1"), (["--count", "0"], "--count 0"),
+      (["--count", "100001"], "1 to 100000"), (["--file", "/dev/null", "--count", "5"], "leave out --file"),
     ])
   func refusesRules(arguments: [String], word: String) async throws {
     let run = try await withFolder { try await sluice(["bench", "rules"] + arguments, home: $0) }
