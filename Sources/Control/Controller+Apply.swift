@@ -162,6 +162,16 @@ extension Controller {
     }
   }
 
+  /// Loads the program to try generations with, so that the first apply doesn't wait some tenths of a second for the kernel's
+  /// verifier. If it fails, the apply tells why.
+  public func prepareSelfTest() {
+    guard selfTestProgram == nil, !isShuttingDown else { return }
+    selfTestProgram = try? SelfTestProgram(generationByteCount: Controller.selfTestByteCount)
+  }
+
+  /// Of some ten thousand rules.
+  private static let selfTestByteCount = 2 << 20
+
   /// A program to try generations of so many bytes with; made anew where the one that is there is too small.
   private func selfTest(for compiled: CompiledGeneration) throws(ControlError) -> SelfTestProgram {
     let byteCount = compiled.words.count * 8

@@ -65,6 +65,7 @@ struct Daemon {
       } catch {
         logger.warning("the service manager could not be told", metadata: ["error": "\(error)"])
       }
+      Task { await controller.prepareSelfTest() }
     }
     if settings.isGRPCEnabled {
       services.append(
