@@ -46,11 +46,11 @@ help:
 # ---- Debian packages -------------------------------------------------------------------------------------------------
 
 # The last five: what the toolchain itself runs on.
-build_packages := clang-14 llvm-14 libbpf-dev libxdp-dev libsodium-dev libpq-dev libsqlite3-dev pkg-config zlib1g-dev \
-  libcrypt-dev libc6-dev libstdc++-12-dev git libncurses6 libxml2 libcurl4 libuuid1 tzdata
+build_packages := clang-14 llvm-14 libbpf-dev libxdp-dev libsodium-dev libpq-dev libmariadb-dev libsqlite3-dev pkg-config \
+  zlib1g-dev libcrypt-dev libc6-dev libstdc++-12-dev git libncurses6 libxml2 libcurl4 libuuid1 tzdata
 # prometheus for promtool, systemd for systemd-analyze, nfdump for its collector of flows; the last three are measured.
-test_packages := iproute2 ethtool postgresql-15 prometheus tshark tcpdump protobuf-compiler libprotobuf-dev curl jq \
-  python3 python3-venv bpftool valgrind binutils procps systemd ca-certificates nfdump \
+test_packages := iproute2 ethtool postgresql-15 mariadb-server prometheus tshark tcpdump protobuf-compiler libprotobuf-dev \
+  curl jq python3 python3-venv bpftool valgrind binutils procps systemd ca-certificates nfdump \
   nftables iptables xdp-tools
 packages := $(build_packages) $(test_packages)
 

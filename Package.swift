@@ -63,6 +63,7 @@ let package = Package(
     .systemLibrary(
       name: "CXDP", pkgConfig: "libxdp", providers: [.apt(["libxdp-dev", "libbpf-dev"])]),
     .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(name: "CMariaDB", pkgConfig: "libmariadb", providers: [.apt(["libmariadb-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
     .systemLibrary(name: "CSluiceABI", path: "bpf/include"),
@@ -115,7 +116,7 @@ let package = Package(
     .target(
       name: "Storage",
       dependencies: [
-        "Audit", "JSONValues", "Packets", "Rules", "Identity", "CPostgres", grdb, nioPosix, logging, crypto,
+        "Audit", "JSONValues", "Packets", "Rules", "Identity", "CMariaDB", "CPostgres", grdb, nioPosix, logging, crypto,
       ]),
     .target(
       name: "Identity", dependencies: ["CSodium", crypto, jwt],

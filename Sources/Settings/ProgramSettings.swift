@@ -109,26 +109,52 @@ public struct DaemonSettings: Hashable, Sendable {
 /// The database of sluice-api.
 public enum DatabaseSettings: Hashable, Sendable {
   case sqlite(path: String)
-  case postgresql(PostgreSQLSettings)
+  case postgresql(DatabaseServerSettings)
+  /// MariaDB.
+  case mysql(DatabaseServerSettings)
 }
 
-public struct PostgreSQLSettings: Hashable, Sendable {
+public struct DatabaseServerSettings: Hashable, Sendable {
+  /// What the connection is protected by.
+  public enum TLS: String, Sendable, CaseIterable {
+    /// What the client library does by itself.
+    case auto
+    case off
+    /// Encrypted, whoever the server is.
+    case require
+    /// Encrypted, with a certificate for the host's name.
+    case verify
+  }
+
   /// A host, an address, or the folder of a unix socket.
   public var host: String
-  public var port: Int
+  /// nil: the one that servers of this kind have.
+  public var port: Int?
   public var name: String
   public var user: String
   /// nil: none is sent.
   public var password: Secret?
   public var poolSize: Int
+  public var tls: TLS
+  /// PEM files; nil: whom the system trusts, and no certificate of the program's own.
+  public var tlsAuthority: String?
+  public var tlsCertificate: String?
+  public var tlsKey: String?
 
   init(_ reader: inout SettingsReader) {
     host = reader.host(.databaseHost)
-    port = reader.port(.databasePort, from: 1)
+    port = reader.optionalPort(.databasePort)
     name = reader.text(.databaseName)
     user = reader.text(.databaseUser)
     password = reader.optionalText(.databasePassword).map(Secret.init)
     poolSize = reader.integer(.databasePoolSize, 1...256)
+    tls = reader.choice(.databaseTLS)
+    tlsAuthority = reader.optionalPath(.databaseTLSAuthority)
+    tlsCertificate = reader.optionalPath(.databaseTLSCertificate)
+    tlsKey = reader.optionalPath(.databaseTLSKey)
+    if (tlsCertificate == nil) != (tlsKey == nil) {
+      reader.refuse(tlsKey == nil ? .databaseTLSCertificate : .databaseTLSKey, "certificate and key go together")
+    }
   }
 }
 
@@ -196,7 +222,7 @@ public struct APISettings: Hashable, Sendable {
     case hs256 = "HS256"
   }
   private enum DatabaseType: String, CaseIterable {
-    case sqlite, postgresql
+    case sqlite, postgresql, mysql
   }
 
   public var http: ListenAddress
@@ -247,9 +273,14 @@ public struct APISettings: Hashable, Sendable {
     }
     // Both are read, so that a mistake doesn't hide until the day the type is changed.
     let path = reader.path(.databasePath)
-    let server = PostgreSQLSettings(&reader)
+    let server = DatabaseServerSettings(&reader)
     let type: DatabaseType = reader.choice(.databaseType)
-    database = type == .sqlite ? .sqlite(path: path) : .postgresql(server)
+    database =
+      switch type {
+      case .sqlite: .sqlite(path: path)
+      case .postgresql: .postgresql(server)
+      case .mysql: .mysql(server)
+      }
     databaseMaxRetries = reader.integer(.databaseMaxRetries, 0...1000)
     databaseRetryDelay = reader.duration(.databaseRetryDelay)
     log = LogSettings(&reader)

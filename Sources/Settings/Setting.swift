@@ -120,20 +120,30 @@ extension Setting {
     "api.second_factor_roles", "SLUICE_SECOND_FACTOR_ROLES", "", for: [.api],
     "Roles, built-in or custom, with commas, whose holders must set up a second factor before anything else.")
   static let databaseType = Setting(
-    "database.type", "DB_TYPE", "sqlite", for: [.api], "sqlite or postgresql.")
+    "database.type", "DB_TYPE", "sqlite", for: [.api], "sqlite, postgresql, or mysql, which is MariaDB 10.6 or later.")
   static let databasePath = Setting(
     "database.path", "DB_PATH", "/var/lib/sluice-api/sluice.db", for: [.api], "File of the SQLite database.")
   static let databaseHost = Setting(
     "database.host", "DB_HOST", "127.0.0.1", for: [.api],
-    "PostgreSQL server: a host, an address, or the folder of its unix socket.")
-  static let databasePort = Setting("database.port", "DB_PORT", "5432", for: [.api], "PostgreSQL port.")
-  static let databaseName = Setting("database.name", "DB_NAME", "sluice", for: [.api], "PostgreSQL database.")
-  static let databaseUser = Setting("database.user", "DB_USER", "sluice", for: [.api], "PostgreSQL role.")
+    "Database server: a host, an address, or the folder of its unix socket.")
+  static let databasePort = Setting(
+    "database.port", "DB_PORT", "", for: [.api], "Port of the server; 5432 for PostgreSQL and 3306 for MariaDB.")
+  static let databaseName = Setting("database.name", "DB_NAME", "sluice", for: [.api], "Database on the server.")
+  static let databaseUser = Setting("database.user", "DB_USER", "sluice", for: [.api], "User of the server.")
   static let databasePassword = Setting(
     "database.password", "DB_PASS", "", for: [.api], isSecret: true,
-    "PostgreSQL password. In the file only if others cannot read the file.")
+    "Password of that user. In the file only if others cannot read the file.")
+  static let databaseTLS = Setting(
+    "database.tls", "DB_TLS", "auto", for: [.api],
+    "off, require (encrypted), verify (and the server's certificate is for its host), or auto: what PGSSLMODE says.")
+  static let databaseTLSAuthority = Setting(
+    "database.tls_ca", "DB_TLS_CA", "", for: [.api], "PEM file of whoever may sign the server's certificate.")
+  static let databaseTLSCertificate = Setting(
+    "database.tls_certificate", "DB_TLS_CERTIFICATE", "", for: [.api], "PEM file that this program shows the server.")
+  static let databaseTLSKey = Setting(
+    "database.tls_key", "DB_TLS_KEY", "", for: [.api], "Key of that certificate.")
   static let databasePoolSize = Setting(
-    "database.pool_size", "DB_POOL_SIZE", "8", for: [.api], "Connections to PostgreSQL at most, 1 to 256.")
+    "database.pool_size", "DB_POOL_SIZE", "8", for: [.api], "Connections to the server at most, 1 to 256.")
   static let databaseMaxRetries = Setting(
     "database.max_retries", "DB_MAX_RETRIES", "10", for: [.api],
     "How often a start tries again to reach the database, 0 to 1000.")
@@ -158,8 +168,9 @@ extension Setting {
     workerRingEntries, metricsHost, metricsPort,
     httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
     ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch,
-    tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, secondFactorRoles, databaseType, databasePath, databaseHost, databasePort,
-    databaseName, databaseUser, databasePassword, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
+    tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, secondFactorRoles,
+    databaseType, databasePath, databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseTLS,
+    databaseTLSAuthority, databaseTLSCertificate, databaseTLSKey, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,
   ]
 

@@ -79,6 +79,14 @@ struct SettingsReader {
 
   mutating func port(_ setting: Setting, from lowest: Int = 0) -> Int { integer(setting, lowest...65_535) }
 
+  /// nil where it is empty.
+  mutating func optionalPort(_ setting: Setting) -> Int? {
+    let port = value(setting, "is not a number from 1 to 65535") { text in
+      text.isEmpty ? 0 : Int(text).flatMap { (1...65_535).contains($0) ? $0 : nil }
+    }
+    return port == 0 ? nil : port
+  }
+
   /// A setting that this version accepts at its default alone.
   mutating func fixed(_ setting: Setting, _ reason: String) {
     let standard = setting.standard

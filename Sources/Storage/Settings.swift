@@ -3,6 +3,7 @@ public struct DatabaseSettings: Sendable, Equatable {
   public enum Backend: Sendable, Equatable {
     case sqlite(path: String)
     case postgres(PostgresSettings)
+    case mysql(MySQLSettings)
   }
 
   public static let sqlitePathDefault = "/var/lib/sluice/sluice.db"
@@ -29,8 +30,8 @@ public struct DatabaseSettings: Sendable, Equatable {
     self.retryDelay = retryDelay
   }
 
-  /// From DB_TYPE, DB_PATH (SQLite), DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASS (PostgreSQL), DB_POOL_SIZE,
-  /// DB_MAX_RETRIES and DB_RETRY_DELAY. An unset or empty variable is its default; other variables are ignored.
+  /// From DB_TYPE, DB_PATH (SQLite), DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASS (PostgreSQL and MariaDB), DB_TLS,
+  /// DB_TLS_CA, DB_TLS_CERTIFICATE, DB_TLS_KEY, DB_POOL_SIZE, DB_MAX_RETRIES and DB_RETRY_DELAY. An unset or empty variable is its default; other variables are ignored.
   public init(environment: [String: String]) throws(DatabaseSettingsError) {
     func text(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     func number(_ name: String, _ range: ClosedRange<Int>, default value: Int) throws(DatabaseSettingsError) -> Int {
@@ -40,6 +41,13 @@ public struct DatabaseSettings: Sendable, Equatable {
       }
       return number
     }
+    func tls() throws(DatabaseSettingsError) -> DatabaseTLS {
+      guard let mode = DatabaseTLS.Mode(rawValue: text("DB_TLS") ?? "auto") else {
+        throw .init(variable: "DB_TLS", expected: "auto, off, require or verify")
+      }
+      return DatabaseTLS(
+        mode: mode, authority: text("DB_TLS_CA"), certificate: text("DB_TLS_CERTIFICATE"), key: text("DB_TLS_KEY"))
+    }
     let backend: Backend
     switch text("DB_TYPE")?.lowercased() ?? "sqlite" {
     case "sqlite": backend = .sqlite(path: text("DB_PATH") ?? Self.sqlitePathDefault)
@@ -48,8 +56,14 @@ public struct DatabaseSettings: Sendable, Equatable {
         PostgresSettings(
           host: text("DB_HOST") ?? "127.0.0.1", port: try number("DB_PORT", 1...65535, default: 5432),
           database: text("DB_NAME") ?? "sluice", user: text("DB_USER") ?? "sluice",
-          password: text("DB_PASS").map(DatabasePassword.init)))
-    default: throw .init(variable: "DB_TYPE", expected: "sqlite or postgresql")
+          password: text("DB_PASS").map(DatabasePassword.init), tls: try tls()))
+    case "mysql", "mariadb":
+      backend = .mysql(
+        MySQLSettings(
+          host: text("DB_HOST") ?? "127.0.0.1", port: try number("DB_PORT", 1...65535, default: 3306),
+          database: text("DB_NAME") ?? "sluice", user: text("DB_USER") ?? "sluice",
+          password: text("DB_PASS").map(DatabasePassword.init), tls: try tls()))
+    default: throw .init(variable: "DB_TYPE", expected: "sqlite, postgresql or mysql")
     }
     self.init(
       backend: backend, poolSize: try number("DB_POOL_SIZE", Self.poolSizeRange, default: 8),
@@ -58,7 +72,32 @@ public struct DatabaseSettings: Sendable, Equatable {
   }
 }
 
-/// A PostgreSQL server. TLS and further options come from libpq's own environment (PGSSLMODE, PGSSLROOTCERT, …).
+/// How a database server is spoken to.
+public struct DatabaseTLS: Sendable, Equatable {
+  public enum Mode: String, Sendable, CaseIterable {
+    /// The client library's own: libpq's environment (PGSSLMODE, …); without TLS on MariaDB.
+    case auto
+    case off
+    /// Encrypted, whoever the server is.
+    case require
+    /// Encrypted, with a certificate for DB_HOST's name from a known authority.
+    case verify
+  }
+  public var mode: Mode
+  /// PEM files: who may have signed the server's certificate (nil: whom the system trusts), and this program's own.
+  public var authority: String?
+  public var certificate: String?
+  public var key: String?
+
+  public init(mode: Mode = .auto, authority: String? = nil, certificate: String? = nil, key: String? = nil) {
+    self.mode = mode
+    self.authority = authority
+    self.certificate = certificate
+    self.key = key
+  }
+}
+
+/// A PostgreSQL server. Further options come from libpq's own environment (PGAPPNAME, …).
 public struct PostgresSettings: Sendable, Equatable {
   /// A name, an address, or the directory of a unix socket.
   public var host: String
@@ -66,13 +105,41 @@ public struct PostgresSettings: Sendable, Equatable {
   public var database: String
   public var user: String
   public var password: DatabasePassword?
+  public var tls: DatabaseTLS
 
-  public init(host: String, port: Int = 5432, database: String, user: String, password: DatabasePassword? = nil) {
+  public init(
+    host: String, port: Int = 5432, database: String, user: String, password: DatabasePassword? = nil,
+    tls: DatabaseTLS = .init()
+  ) {
     self.host = host
     self.port = port
     self.database = database
     self.user = user
     self.password = password
+    self.tls = tls
+  }
+}
+
+/// A MariaDB server, or a node of a Galera cluster.
+public struct MySQLSettings: Sendable, Equatable {
+  /// A name, an address, or the path of a unix socket or of the folder that has it as `mysqld.sock`.
+  public var host: String
+  public var port: Int
+  public var database: String
+  public var user: String
+  public var password: DatabasePassword?
+  public var tls: DatabaseTLS
+
+  public init(
+    host: String, port: Int = 3306, database: String, user: String, password: DatabasePassword? = nil,
+    tls: DatabaseTLS = .init()
+  ) {
+    self.host = host
+    self.port = port
+    self.database = database
+    self.user = user
+    self.password = password
+    self.tls = tls
   }
 }
 
@@ -103,6 +170,7 @@ extension DatabaseSettings: CustomStringConvertible {
     switch backend {
     case .sqlite(let path): "SQLite \(path)"
     case .postgres(let server): "PostgreSQL \(server.user)@\(server.host):\(server.port)/\(server.database)"
+    case .mysql(let server): "MariaDB \(server.user)@\(server.host):\(server.port)/\(server.database)"
     }
   }
 }

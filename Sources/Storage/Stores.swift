@@ -34,6 +34,7 @@ public enum Stores {
     switch settings.backend {
     case .sqlite(let path): try SQLiteDatabase(path: path, settings: settings)
     case .postgres(let server): PostgresDatabase(server, settings: settings)
+    case .mysql(let server): MySQLDatabase(server, settings: settings)
     }
   }
 

@@ -162,10 +162,32 @@ extension APISettings {
       Storage.DatabaseSettings(
         backend: .postgres(
           PostgresSettings(
-            host: server.host, port: server.port, database: server.name, user: server.user,
-            password: server.password.map { DatabasePassword($0.reveal()) })),
+            host: server.host, port: server.port ?? 5432, database: server.name, user: server.user,
+            password: server.storagePassword, tls: server.storageTLS)),
+        poolSize: server.poolSize, retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
+    case .mysql(let server):
+      Storage.DatabaseSettings(
+        backend: .mysql(
+          MySQLSettings(
+            host: server.host, port: server.port ?? 3306, database: server.name, user: server.user,
+            password: server.storagePassword, tls: server.storageTLS)),
         poolSize: server.poolSize, retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
     }
+  }
+}
+
+extension DatabaseServerSettings {
+  fileprivate var storagePassword: DatabasePassword? { password.map { DatabasePassword($0.reveal()) } }
+
+  fileprivate var storageTLS: DatabaseTLS {
+    let mode: DatabaseTLS.Mode =
+      switch tls {
+      case .auto: .auto
+      case .off: .off
+      case .require: .require
+      case .verify: .verify
+      }
+    return DatabaseTLS(mode: mode, authority: tlsAuthority, certificate: tlsCertificate, key: tlsKey)
   }
 }
 

@@ -8,8 +8,8 @@ struct BackupCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "backup", abstract: "Write the whole database into one file.",
     discussion: """
-      One snapshot, while the API runs on. The file (mode 0600, JSON lines with a checksum) can be restored into SQLite or
-      PostgreSQL, by this version or a later one. It holds what the database holds, hashes of passwords and keys among it:
+      One snapshot, while the API runs on. The file (mode 0600, JSON lines with a checksum) can be restored into SQLite,
+      PostgreSQL or MariaDB, by this version or a later one. It holds what the database holds, hashes of passwords and keys among it:
       keep it as safe. The keys that sign access tokens are files of their own (\(Setting.tokenKeysDirectory.key)); without
       them everybody signs in anew.
 
@@ -44,7 +44,8 @@ struct RestoreCommand: AsyncParsableCommand {
     discussion: """
       Into an empty database, or with --force in place of what is in it: then stop every sluice-api on it first. The file
       is checked as a whole before anything is changed, and everything happens in one transaction: the database is as
-      before, or as the backup. What was made for an older schema is brought up to date.
+      before, or as the backup. (MariaDB cannot undo definitions: there, a restore that fails in the middle leaves a database
+      that is refused until one has succeeded.) What was made for an older schema is brought up to date.
 
       EXAMPLES
         sluice-api restore /var/backups/sluice-2026-01-31.jsonl

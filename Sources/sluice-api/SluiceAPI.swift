@@ -10,8 +10,8 @@ struct SluiceAPI: AsyncParsableCommand {
     commandName: "sluice-api",
     abstract: "The REST API of Sluice: accounts, rule sets, attachments, counters and captures.",
     discussion: """
-      Runs in the foreground without any privilege. Keeps accounts, rules and their revisions in SQLite or PostgreSQL
-      and tells the daemons (sluiced) what to do through their unix sockets. Packets are decided without it: stopping
+      Runs in the foreground without any privilege. Keeps accounts, rules and their revisions in SQLite, PostgreSQL or
+      MariaDB and tells the daemons (sluiced) what to do through their unix sockets. Packets are decided without it: stopping
       it changes nothing for them.
 
       The first start makes the account admin@localhost.local with the password admin123, which can do nothing but
@@ -25,6 +25,7 @@ struct SluiceAPI: AsyncParsableCommand {
       EXAMPLES
         sluice-api -v
         DB_TYPE=postgresql DB_HOST=db DB_PASS=… sluice-api --config /etc/sluice/sluice.yaml
+        DB_TYPE=mysql DB_HOST=db DB_PASS=… DB_TLS=verify sluice-api     # MariaDB, alone or a Galera cluster
         sluice-api --set api.port=8081 --check
         sluice-api --set api.tls_certificate=/etc/sluice/api.pem --set api.tls_key=/etc/sluice/api.key
 

@@ -124,7 +124,7 @@ enum Rule {
   }
 
   static let rooms = [
-    "CLinuxShims", "CXDP", "CPostgres", "CSluiceABI", "LinuxSystem", "Packets", "Rules", "RuleCompiler",
+    "CLinuxShims", "CXDP", "CMariaDB", "CPostgres", "CSluiceABI", "LinuxSystem", "Packets", "Rules", "RuleCompiler",
     "Traffic", "Flows", "XSK", "XDPPrograms", "DataPlane", "Bench", "Control", "ControlProtocol", "Telemetry",
     "JSONValues", "Audit", "Storage", "Identity", "RESTAPI", "sluiced", "sluice-api", "sluice",
   ]

@@ -54,23 +54,23 @@ enum Command {
 /// Directories in /tmp that carry the pid of their process in the name, so that a later run can remove what a killed
 /// one left.
 enum OwnedDirectory {
-  /// `/tmp/PREFIX-PID-NUMBER`, mode 0755.
-  static func make(_ prefix: String) throws -> String {
-    let path = "/tmp/\(prefix)-\(getpid())-\(UInt32.random(in: .min ... .max))"
+  /// `/tmp/PREFIX-PID-NUMBER`, mode 0755, or below another folder.
+  static func make(_ prefix: String, in parent: String = "/tmp") throws -> String {
+    let path = "\(parent)/\(prefix)-\(getpid())-\(UInt32.random(in: .min ... .max))"
     try FileManager.default.createDirectory(
       atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o755])
     return path
   }
 
   /// Those whose process is dead.
-  static func stale(_ prefix: String) -> [String] {
-    let names = (try? FileManager.default.contentsOfDirectory(atPath: "/tmp")) ?? []
+  static func stale(_ prefix: String, in parent: String = "/tmp") -> [String] {
+    let names = (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? []
     return names.compactMap { name in
       guard name.hasPrefix(prefix + "-"),
         let pid = name.dropFirst(prefix.count + 1).split(separator: "-").first.flatMap({ pid_t($0) }),
         kill(pid, 0) != 0, errno == ESRCH
       else { return nil }
-      return "/tmp/" + name
+      return "\(parent)/\(name)"
     }
   }
 }

@@ -33,10 +33,10 @@ public final class PostgresServer: Sendable {
     programs = try Self.findPrograms()
     Self.removeStale(programs)
     directory = try OwnedDirectory.make(Self.prefix)
-    try Self.handOver(directory)
+    try TestServer.handOver(directory, to: "postgres", package: "postgresql-common")
     let passwordFile = "\(directory)/password"
     try Data((Self.password + "\n").utf8).write(to: URL(fileURLWithPath: passwordFile))
-    try Self.handOver(passwordFile)
+    try TestServer.handOver(passwordFile, to: "postgres", package: "postgresql-common")
     Self.running.withLock { $0.append((programs, directory)) }
     Self.stopAtExit
     try Command.run(
@@ -75,7 +75,7 @@ public final class PostgresServer: Sendable {
 
   private func start(onNewPort: Bool) throws {
     for attempt in 1... {
-      let port = onNewPort ? try Self.freePort() : self.port
+      let port = onNewPort ? try TestServer.freePort() : self.port
       do {
         let options =
           "-c listen_addresses=\(Self.host) -c port=\(port) -c unix_socket_directories='\(directory)' -c fsync=off "
@@ -104,33 +104,6 @@ public final class PostgresServer: Sendable {
     }
     throw DatabaseSupportError(
       description: "the tests need a PostgreSQL server: apt-get install -y --no-install-recommends postgresql")
-  }
-
-  private static func freePort() throws -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let bound = withUnsafeMutablePointer(to: &address) { pointer in
-      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
-      }
-    }
-    guard bound else { throw DatabaseSupportError(description: "no free port on 127.0.0.1") }
-    return Int(UInt16(bigEndian: address.sin_port))
-  }
-
-  /// PostgreSQL refuses to run as root and to use files of others.
-  private static func handOver(_ path: String) throws {
-    guard geteuid() == 0 else { return }
-    guard let entry = getpwnam("postgres") else {
-      throw DatabaseSupportError(description: "there is no user postgres: install the package postgresql-common")
-    }
-    guard chown(path, entry.pointee.pw_uid, entry.pointee.pw_gid) == 0 else {
-      throw DatabaseSupportError(description: "cannot give \(path) to postgres")
-    }
   }
 
   // MARK: Cleaning up

@@ -159,10 +159,18 @@ import Testing
             "TRUNCATE audit_log", "TRUNCATE audit_checkpoints",
             "INSERT INTO audit_log SELECT * FROM audit_log WHERE sequence = 2 ON CONFLICT (sequence) DO UPDATE SET hash = ''",
           ]
+        case .mysql:
+          [
+            "TRUNCATE audit_log", "TRUNCATE audit_checkpoints",
+            "REPLACE INTO audit_log SELECT 2, 0, '', '', '', '', '', '', '', '', '{}', ''",
+            "INSERT INTO audit_log SELECT * FROM audit_log AS a WHERE sequence = 2 ON DUPLICATE KEY UPDATE hash = ''",
+            "UPDATE IGNORE audit_log SET sequence = 1 WHERE sequence = 2",
+          ]
         }
       for sql in statements {
         let error = await storageError { try await store.database.write { try $0.define(sql) } }
-        #expect("\(String(describing: error))".contains("append-only"), "\(sql)")
+        let text = String(describing: error)
+        #expect(text.contains("append-only") || text.contains("Cannot truncate"), "\(sql): \(text)")
       }
       #expect(try await fault(store) == nil)
     }
@@ -174,7 +182,7 @@ import Testing
       for index in 0..<4 { _ = try await store.createUser(.sample("u\(index)@x.org")) }
       try await store.database.write { session in
         try session.define(
-          backend == .sqlite ? "DROP TRIGGER audit_log_keeps" : "ALTER TABLE audit_log DISABLE TRIGGER ALL")
+          backend == .postgres ? "ALTER TABLE audit_log DISABLE TRIGGER ALL" : "DROP TRIGGER audit_log_keeps")
         try session.execute(
           "UPDATE audit_log SET record = replace(record, 'u2@x.org', 'u9@x.org') WHERE sequence = 3", [])
       }

@@ -41,8 +41,8 @@ import Testing
       var content: [String: [[SQLValue]]] = [:]
       for table in tables {
         content[table.name] = try session.rows(
-          "SELECT \(table.columns.joined(separator: ", ")) FROM \(table.name) "
-            + "ORDER BY \(table.key.joined(separator: ", "))", [])
+          "SELECT \(SQLInsert.quoted(table.columns)) FROM \(table.name) "
+            + "ORDER BY \(SQLInsert.quoted(table.key))", [])
       }
       return content
     }

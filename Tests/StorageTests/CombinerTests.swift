@@ -94,7 +94,7 @@ import Testing
   func queries(_ backend: TestBackend) async throws {
     try await withCounted(backend) { store, database in
       for n in 0..<20 { try await store.setSetting("k\(n)", to: "v\(n)") }
-      let value = "SELECT value FROM settings WHERE key = $1"
+      let value = "SELECT value FROM settings WHERE \"key\" = $1"
       let divide = backend == .postgres ? "SELECT 1 / CAST($1 AS BIGINT)" : "SELECT nowhere($1)"
       let queries = (0..<20).map { n in
         switch n {
@@ -198,6 +198,7 @@ private final class CountingDatabase: Storage.Database {
   init(_ inner: any Storage.Database) { self.inner = inner }
 
   var writes: Int { count.withLock { $0 } }
+  var dialect: SQLDialect { inner.dialect }
   var poolState: PoolState { inner.poolState }
 
   func query(_ queries: [SQLQuery]) async throws -> [Result<[[SQLValue]], StorageError>] {

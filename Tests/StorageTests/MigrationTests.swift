@@ -110,7 +110,7 @@ import Testing
     try await withDatabase(backend) { database in
       var broken = steps
       broken[1] = Migration(
-        number: 2, name: "broken", statements: ["CREATE TABLE t2 (a BIGINT)", "CREATE TABLE t1 (a BIGINT)"])
+        number: 2, name: "broken", statements: ["CREATE TABLE t2 (a BIGINT)", "INSERT INTO nowhere (a) VALUES (1)"])
       let error = await storageError { try await Migrator(broken).run(on: database) }
       guard case .migration(.failed(2, "broken", 2, _)) = error else {
         Issue.record("unexpected \(String(describing: error))")

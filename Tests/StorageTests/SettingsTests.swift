@@ -24,12 +24,22 @@ import Testing
           PostgresSettings(host: "db", port: 6432, database: "n", user: "u", password: DatabasePassword("secret"))))
     #expect(settings.poolSize == 3 && settings.retriesMax == 0 && settings.retryDelay == .seconds(7))
     #expect(settings.description == "PostgreSQL u@db:6432/n")
+    let mysql = try DatabaseSettings(environment: [
+      "DB_TYPE": "MySQL", "DB_TLS": "verify", "DB_TLS_CA": "/ca", "DB_TLS_CERTIFICATE": "/c", "DB_TLS_KEY": "/k",
+    ])
+    #expect(
+      mysql.backend
+        == .mysql(
+          MySQLSettings(
+            host: "127.0.0.1", port: 3306, database: "sluice", user: "sluice",
+            tls: DatabaseTLS(mode: .verify, authority: "/ca", certificate: "/c", key: "/k"))))
+    #expect(mysql.description == "MariaDB sluice@127.0.0.1:3306/sluice")
   }
 
   @Test(
     "A value that says nothing usable is an error that names the variable",
     arguments: [
-      ("DB_TYPE", "mysql"), ("DB_PORT", "0"), ("DB_PORT", "65536"), ("DB_PORT", "5432x"), ("DB_POOL_SIZE", "0"),
+      ("DB_TYPE", "oracle"), ("DB_TLS", "maybe"), ("DB_PORT", "0"), ("DB_PORT", "65536"), ("DB_PORT", "5432x"), ("DB_POOL_SIZE", "0"),
       ("DB_POOL_SIZE", "101"), ("DB_MAX_RETRIES", "-1"), ("DB_RETRY_DELAY", "1.5"),
       ("DB_POOL_SIZE", "9999999999999999999"),
     ])

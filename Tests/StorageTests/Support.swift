@@ -46,6 +46,7 @@ func open(_ test: TestDatabase, poolSize: Int = 4, poolTimeout: Duration = .seco
   switch settings.backend {
   case .sqlite(let path): return try SQLiteDatabase(path: path, settings: settings)
   case .postgres(let server): return PostgresDatabase(server, settings: settings)
+  case .mysql(let server): return MySQLDatabase(server, settings: settings)
   }
 }
 

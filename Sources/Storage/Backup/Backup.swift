@@ -49,6 +49,7 @@ public enum Backup {
   ) async throws -> Report {
     try await database.read { session in
       guard try session.tableNames().contains(Migrator.table) else { throw BackupError.databaseEmpty }
+      try Migrator(Schema.migrations).checkWhole(session)
       let file = try BackupWriter(path, overwrites: overwrites)
       let migrations = try applied(session)
       var report = Report()
@@ -86,8 +87,8 @@ public enum Backup {
     _ report: inout Report
   ) throws -> Int {
     try file.write(["table": .string(table.name), "columns": .strings(table.columns)])
-    let columns = table.columns.joined(separator: ", ")
-    let key = table.key.joined(separator: ", ")
+    let columns = SQLInsert.quoted(table.columns)
+    let key = SQLInsert.quoted(table.key)
     let keyIndices = table.key.compactMap { table.columns.firstIndex(of: $0) }
     let bounds = table.key.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
     var last: [SQLValue]?

@@ -5,7 +5,8 @@ import JSONValues
 extension Backup {
   /// Puts a backup into the database, which is empty unless `overwrites` says that everything in it may go. The file is
   /// read through first; then one transaction makes the schema of then, fills it and brings it up to date: the database
-  /// is as before, or as the backup.
+  /// is as before, or as the backup. MariaDB cannot undo definitions: there, a restore that fails in the middle leaves a
+  /// database that is refused until one has succeeded.
   ///
   /// - Throws: ``BackupError``, ``StorageError``.
   public static func restore(
@@ -91,34 +92,55 @@ extension Backup {
   private static func restore(
     _ contents: Contents, _ path: String, _ database: any Database, overwrites: Bool
   ) async throws -> Report {
-    try await database.write { session in
-      let migrator = Migrator(Schema.migrations)
-      try migrator.lock(session)
-      try clear(session, overwrites: overwrites)
-      try migrator.prepare(session)
-      for migration in contents.migrations { try migrator.apply(migration, session) }
-      let tables = try SchemaShape.tables(after: contents.migrations)
-      // What the migrations themselves put in is in the file, too.
-      for table in tables.reversed() where table.name != AuditTable.name {
-        try session.execute("DELETE FROM \(table.name)", [])
-      }
-      if tables.contains(where: { $0.name == AuditTable.name }) {
-        try AuditSchema.withoutCheckOfCheckpoints(session) { try fill(tables, path, session) }
-      } else {
-        try fill(tables, path, session)
-      }
-      for migration in Schema.migrations.dropFirst(contents.migrations.count) { try migrator.apply(migration, session) }
-      return contents.report
+    guard !database.dialect.definesInTransactions else {
+      return try await database.write { try fill($0, contents, path, overwrites: overwrites) }
     }
+    return try await database.holding(Migrator.lockName) {
+      try await database.write { session in
+        let report = try fill(session, contents, path, overwrites: overwrites)
+        try session.define("DROP TABLE \(MySQLDefinition.restorePending)")
+        return report
+      }
+    }
+  }
+
+  /// In one transaction where definitions are part of it.
+  private static func fill(
+    _ session: any SQLSession, _ contents: Contents, _ path: String, overwrites: Bool
+  ) throws -> Report {
+    let migrator = Migrator(Schema.migrations)
+    try migrator.lock(session)
+    try clear(session, overwrites: overwrites)
+    try migrator.prepare(session)
+    for migration in contents.migrations { try migrator.apply(migration, session) }
+    let tables = try SchemaShape.tables(after: contents.migrations)
+    // What the migrations themselves put in is in the file, too.
+    for table in tables.reversed() where table.name != AuditTable.name {
+      try session.execute("DELETE FROM \(table.name)", [])
+    }
+    if tables.contains(where: { $0.name == AuditTable.name }) {
+      try AuditSchema.withoutCheckOfCheckpoints(session) { try fill(tables, path, session) }
+    } else {
+      try fill(tables, path, session)
+    }
+    for migration in Schema.migrations.dropFirst(contents.migrations.count) { try migrator.apply(migration, session) }
+    return contents.report
   }
 
   /// Throws where there is something that may not go.
   private static func clear(_ session: any SQLSession, overwrites: Bool) throws {
     // Those first that refer to others: SQLite empties a table before it goes, and then looks for what its rows refer to.
-    let all = try SchemaShape.tables(after: Schema.migrations).reversed().map(\.name) + [Migrator.table]
-    let there = all.filter(Set(try session.tableNames()).contains)
+    let all =
+      try SchemaShape.tables(after: Schema.migrations).reversed().map(\.name) + [Migrator.table]
+      + MySQLDefinition.tables
+    let names = Set(try session.tableNames())
+    let there = all.filter(names.contains)
+    let isUnfinished = names.contains(MySQLDefinition.restorePending)
+    guard there.isEmpty || overwrites || isUnfinished else { throw BackupError.databaseInUse }
+    if !session.dialect.definesInTransactions, !isUnfinished {
+      try session.define("CREATE TABLE \(MySQLDefinition.restorePending) (since BIGINT PRIMARY KEY) ENGINE=InnoDB")
+    }
     guard !there.isEmpty else { return }
-    guard overwrites else { throw BackupError.databaseInUse }
     switch session.dialect {
     case .sqlite:
       try session.define("PRAGMA defer_foreign_keys = ON")
@@ -126,6 +148,10 @@ extension Backup {
     case .postgres:
       try session.define("DROP TABLE \(there.joined(separator: ", ")) CASCADE")
       for function in AuditSchema.functions { try session.define("DROP FUNCTION IF EXISTS \(function)") }
+    case .mysql:
+      try session.define("SET SESSION foreign_key_checks = 0")
+      for name in there { try session.define("DROP TABLE \(name)") }
+      try session.define("SET SESSION foreign_key_checks = 1")
     }
   }
 

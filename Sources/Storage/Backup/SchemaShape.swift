@@ -10,8 +10,8 @@ struct TableShape: Sendable {
   let references: Set<String>
 }
 
-/// The tables that migrations make, those that others refer to first. Both databases have the same: SQLite, in memory,
-/// is asked for both.
+/// The tables that migrations make, those that others refer to first. Every database has the same: SQLite, in memory,
+/// is asked for all.
 enum SchemaShape {
   static func tables(after migrations: [Migration]) throws(StorageError) -> [TableShape] {
     do {

@@ -27,7 +27,7 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
           "-c statement_timeout=10s -c lock_timeout=5s -c idle_in_transaction_session_timeout=30s "
             + "-c client_min_messages=warning"
         ),
-      ] + (settings.password.map { [("password", $0.text)] } ?? [])
+      ] + (settings.password.map { [("password", $0.text)] } ?? []) + Self.tls(settings.tls)
     let opened = withCStrings(parameters.map(\.0)) { keywords in
       withCStrings(parameters.map(\.1)) { values in
         // The last argument 0: a database name is a name, never a connection string.
@@ -45,6 +45,21 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   }
 
   deinit { PQfinish(connection) }
+
+  /// What isn't said here libpq takes from its own environment.
+  private static func tls(_ tls: DatabaseTLS) -> [(String, String)] {
+    let mode: String? =
+      switch tls.mode {
+      case .auto: nil
+      case .off: "disable"
+      case .require: "require"
+      case .verify: "verify-full"
+      }
+    let said = [
+      ("sslmode", mode), ("sslrootcert", tls.authority), ("sslcert", tls.certificate), ("sslkey", tls.key),
+    ]
+    return said.compactMap { name, value in value.map { (name, $0) } }
+  }
 
   /// An error came that was libpq's own: whatever the status says, nothing more can be had here.
   var isLost = false

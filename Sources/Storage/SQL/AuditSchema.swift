@@ -36,7 +36,7 @@ enum AuditSchema {
           hash TEXT NOT NULL,
           removed_at BIGINT NOT NULL)
         """,
-      ], sqlite: sqlite, postgres: postgres)
+      ], sqlite: sqlite, postgres: postgres, mysql: mysql)
   }
 
   /// PostgreSQL's, which outlive their tables.
@@ -54,6 +54,12 @@ enum AuditSchema {
       try session.define("ALTER TABLE audit_checkpoints DISABLE TRIGGER \(trigger)")
       try body()
       try session.define("ALTER TABLE audit_checkpoints ENABLE TRIGGER \(trigger)")
+    case .mysql:
+      // Each definition ends the transaction before it.
+      try session.define("DROP TRIGGER IF EXISTS \(trigger)")
+      try session.define("START TRANSACTION")
+      try body()
+      for statement in mysql where statement.contains(" \(trigger) ") { try session.define(statement) }
     }
   }
 
@@ -128,6 +134,39 @@ enum AuditSchema {
     """
     CREATE TRIGGER audit_checkpoints_are_true BEFORE INSERT ON audit_checkpoints
       FOR EACH ROW EXECUTE FUNCTION audit_checkpoint_guard()
+    """,
+  ]
+
+  private static let mysql = [
+    """
+    CREATE TRIGGER IF NOT EXISTS audit_log_keeps BEFORE UPDATE ON audit_log FOR EACH ROW
+      SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the audit log is append-only'
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS audit_log_stays BEFORE DELETE ON audit_log FOR EACH ROW
+      IF NOT EXISTS (SELECT 1 FROM audit_checkpoints WHERE through_sequence >= OLD.sequence) THEN
+        SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the audit log is append-only';
+      END IF
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS audit_checkpoints_are_true BEFORE INSERT ON audit_checkpoints FOR EACH ROW
+      IF NOT EXISTS (SELECT 1 FROM audit_log WHERE sequence = NEW.through_sequence AND hash = NEW.hash) THEN
+        SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'a checkpoint names a record of the audit log';
+      END IF
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS audit_checkpoints_keep BEFORE UPDATE ON audit_checkpoints FOR EACH ROW
+      SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the audit log is append-only'
+    """,
+    """
+    CREATE TRIGGER IF NOT EXISTS audit_checkpoints_stay BEFORE DELETE ON audit_checkpoints FOR EACH ROW
+      SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'the audit log is append-only'
+    """,
+    // No trigger sees TRUNCATE, but a table that another one refers to cannot be emptied so.
+    """
+    CREATE TABLE IF NOT EXISTS audit_log_guard (
+      sequence BIGINT REFERENCES audit_log (sequence),
+      through_sequence BIGINT REFERENCES audit_checkpoints (through_sequence)) \(MySQLDefinition.options)
     """,
   ]
 }

@@ -1,6 +1,6 @@
 import Foundation
 
-/// What a column or parameter holds. Two types serve both databases: TEXT and BIGINT; flags are 0 and 1, times unix
+/// What a column or parameter holds. Two types serve every database: TEXT and BIGINT; flags are 0 and 1, times unix
 /// milliseconds, identifiers lower-case UUID text, documents JSON text.
 enum SQLValue: Hashable, Sendable {
   case null
@@ -40,7 +40,7 @@ enum SQLValue: Hashable, Sendable {
 }
 
 /// The inside of one transaction. Synchronous: it lives only inside the closure of ``Database``, on the thread that
-/// owns the connection. One SQL text serves both databases: parameters are `$1`, `$2`, ….
+/// owns the connection. One SQL text serves every database: parameters are `$1`, `$2`, ….
 protocol SQLSession {
   var dialect: SQLDialect { get }
   /// Runs one prepared statement and returns its rows, also of RETURNING.
@@ -51,11 +51,20 @@ protocol SQLSession {
   func execute(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> Int
   /// Runs one statement without parameters once, for definitions and savepoints.
   func define(_ sql: String) throws(StorageError)
+  /// Throws where the server answers but is not to be used now.
+  func checkReady() throws(StorageError)
   /// The last failure was one after which the whole transaction, rolled back, can be repeated.
   var mustRepeat: Bool { get }
 }
 
-enum SQLDialect: Sendable { case sqlite, postgres }
+enum SQLDialect: Sendable {
+  case sqlite, postgres
+  /// MariaDB's.
+  case mysql
+
+  /// Whether a definition is part of its transaction, and can be undone.
+  var definesInTransactions: Bool { self != .mysql }
+}
 
 /// One statement with its parameters.
 struct SQLQuery: Sendable {
@@ -64,6 +73,8 @@ struct SQLQuery: Sendable {
 }
 
 extension SQLSession {
+  func checkReady() throws(StorageError) {}
+
   /// The first row, read by `read`; nil if there is none.
   func first<T>(
     _ sql: String, _ arguments: [SQLValue], _ read: (inout RowReader) throws(StorageError) -> T
@@ -92,6 +103,7 @@ extension SQLSession {
 /// Connections to one database. A closure is a transaction: it commits when the closure returns and rolls back when it
 /// throws. A write closure may run again after a deadlock: it must have no effects besides its statements.
 protocol Database: Sendable {
+  var dialect: SQLDialect { get }
   var poolState: PoolState { get }
   /// Statements that only read, none in need of another's snapshot: the rows of each, or why it has none.
   func query(_ queries: [SQLQuery]) async throws -> [Result<[[SQLValue]], StorageError>]
@@ -104,7 +116,7 @@ protocol Database: Sendable {
   func close() async
 }
 
-/// How locks are waited for: asked for again and again, since neither database can wake a task.
+/// How locks are waited for: asked for again and again, since no database can wake a task.
 enum LockWait {
   static let timeout = Duration.seconds(15)
   private static let period = Duration.milliseconds(25)

@@ -1,7 +1,7 @@
 import Crypto
 import Foundation
 
-/// One step of the schema, for both databases. Immutable once released.
+/// One step of the schema, for every kind of database. Immutable once released.
 struct Migration: Sendable {
   let number: Int
   let name: String
@@ -10,16 +10,21 @@ struct Migration: Sendable {
   /// What the databases say each in its own way, such as triggers; run after the others.
   let own: [SQLDialect: [String]]
 
-  init(number: Int, name: String, statements: [String], sqlite: [String] = [], postgres: [String] = []) {
+  init(
+    number: Int, name: String, statements: [String], sqlite: [String] = [], postgres: [String] = [], mysql: [String] = []
+  ) {
     self.number = number
     self.name = name
     self.statements = statements
-    own = [.sqlite: sqlite, .postgres: postgres]
+    own = [.sqlite: sqlite, .postgres: postgres, .mysql: mysql]
   }
 
-  func statements(for dialect: SQLDialect) -> [String] { statements + (own[dialect] ?? []) }
+  func statements(for dialect: SQLDialect) -> [String] {
+    (dialect == .mysql ? MySQLDefinition.translate(statements) : statements) + (own[dialect] ?? [])
+  }
 
-  /// SHA-256 of the statements for every database, lower-case hexadecimal: the same in each.
+  /// SHA-256 of the statements, lower-case hexadecimal: the same in each database. MariaDB came later and has its
+  /// statements from the same ones: what it says in its own way is not in the sum.
   var checksum: String {
     let all = statements + (own[.sqlite] ?? []) + (own[.postgres] ?? [])
     return SHA256.hash(data: Data(all.joined(separator: ";\n").utf8))
@@ -45,6 +50,14 @@ struct Migrator: Sendable {
   /// Returns the numbers of the migrations that this call applied.
   @discardableResult
   func run(on database: any Database) async throws -> [Int] {
+    guard !database.dialect.definesInTransactions else { return try await runAll(on: database) }
+    return try await database.holding(Self.lockName) { try await runAll(on: database) }
+  }
+
+  /// Of those who change definitions where no transaction holds them together.
+  static let lockName = "migrations"
+
+  private func runAll(on database: any Database) async throws -> [Int] {
     var applied: [Int] = []
     while let number = try await database.write({ session in try applyNext(session) }) { applied.append(number) }
     return applied
@@ -52,6 +65,7 @@ struct Migrator: Sendable {
 
   private func applyNext(_ session: any SQLSession) throws(StorageError) -> Int? {
     try lock(session)
+    try checkWhole(session)
     try prepare(session)
     guard let migration = try firstPending(session) else { return nil }
     try apply(migration, session)
@@ -62,11 +76,22 @@ struct Migrator: Sendable {
   static let table = "schema_migrations"
 
   func prepare(_ session: any SQLSession) throws(StorageError) {
-    try session.define(
+    let definition =
       """
       CREATE TABLE IF NOT EXISTS \(Self.table) (
         number BIGINT PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at BIGINT NOT NULL)
-      """)
+      """
+    for statement in session.dialect == .mysql ? MySQLDefinition.translate([definition]) : [definition] {
+      try session.define(statement)
+    }
+  }
+
+  /// Throws where a restore did not come to its end.
+  func checkWhole(_ session: any SQLSession) throws(StorageError) {
+    guard !session.dialect.definesInTransactions, try session.tableNames().contains(MySQLDefinition.restorePending)
+    else { return }
+    throw .misconfigured(
+      reason: "a restore into the database did not come to its end", remedy: "run sluice-api restore again")
   }
 
   /// With the note that it ran.
@@ -83,7 +108,7 @@ struct Migrator: Sendable {
       [SQLValue(migration.number), .text(migration.name), .text(migration.checksum), SQLValue(Date())])
   }
 
-  /// SQLite's write transaction is the lock already.
+  /// SQLite's write transaction is the lock already, and on MariaDB the caller has it: see ``run(on:)``.
   func lock(_ session: any SQLSession) throws(StorageError) {
     guard session.dialect == .postgres else { return }
     try session.define("SET LOCAL lock_timeout = '60s'")

@@ -2,6 +2,9 @@
 enum SQLInsert {
   /// Rows of one INSERT at most, which halve for the rest: so many statements for a table and no more are kept prepared.
   static let rowsMax = 16
+
+  /// Names of columns, of which MariaDB knows some as words of its own.
+  static func quoted(_ columns: [String]) -> String { columns.map { "\"\($0)\"" }.joined(separator: ", ") }
 }
 
 extension SQLSession {
@@ -19,7 +22,7 @@ extension SQLSession {
         }.joined(separator: ", ") + ")"
       }
       try execute(
-        "INSERT INTO \(table) (\(columns.joined(separator: ", "))) VALUES \(values.joined(separator: ", "))",
+        "INSERT INTO \(table) (\(SQLInsert.quoted(columns))) VALUES \(values.joined(separator: ", "))",
         part.flatMap { $0 })
       rest = rest.dropFirst(size)
     }
@@ -31,7 +34,54 @@ extension SQLSession {
       switch dialect {
       case .sqlite: "SELECT name FROM sqlite_master WHERE type = 'table'"
       case .postgres: "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()"
+      case .mysql: "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
       }
     return try all(sql, []) { row throws(StorageError) in try row.text() }
+  }
+}
+
+/// What the databases say each in its own way.
+extension SQLSession {
+  /// False where there is a row of that key already. Of two at once, the second waits for the first one's commit.
+  func insertNew(
+    into table: String, _ columns: [String], _ values: [SQLValue], key: [String]
+  ) throws(StorageError) -> Bool {
+    let parameters = values.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+    let insert = "INSERT INTO \(table) (\(SQLInsert.quoted(columns))) VALUES (\(parameters))"
+    guard dialect == .mysql else {
+      return try execute("\(insert) ON CONFLICT (\(SQLInsert.quoted(key))) DO NOTHING", values) == 1
+    }
+    // INSERT IGNORE would ignore more than this.
+    do throws(StorageError) { return try execute(insert, values) == 1 } catch {
+      guard case .conflict = error else { throw error }
+      return false
+    }
+  }
+
+  /// Inserts the row, or gives the one of its key these values.
+  func upsert(
+    into table: String, _ columns: [String], _ values: [SQLValue], key: [String]
+  ) throws(StorageError) {
+    let parameters = values.indices.map { "$\($0 + 1)" }.joined(separator: ", ")
+    let others = columns.filter { !key.contains($0) }
+    let clause =
+      dialect == .mysql
+      ? "ON DUPLICATE KEY UPDATE " + others.map { "\"\($0)\" = VALUES(\"\($0)\")" }.joined(separator: ", ")
+      : "ON CONFLICT (\(SQLInsert.quoted(key))) DO UPDATE SET "
+        + others.map { "\"\($0)\" = excluded.\"\($0)\"" }.joined(separator: ", ")
+    try execute("INSERT INTO \(table) (\(SQLInsert.quoted(columns))) VALUES (\(parameters)) \(clause)", values)
+  }
+
+  /// Updates the row that the condition names, and which it still names afterwards; returns it as it is then, nil if
+  /// there is none.
+  func update<T>(
+    _ table: String, set: String, where condition: String, _ arguments: [SQLValue], returning columns: String,
+    _ read: (inout RowReader) throws(StorageError) -> T
+  ) throws(StorageError) -> T? {
+    let update = "UPDATE \(table) SET \(set) WHERE \(condition)"
+    guard dialect == .mysql else { return try first("\(update) RETURNING \(columns)", arguments, read) }
+    // The row is locked: what is read is what was written.
+    guard try execute(update, arguments) > 0 else { return nil }
+    return try first("SELECT \(columns) FROM \(table) WHERE \(condition)", arguments, read)
   }
 }

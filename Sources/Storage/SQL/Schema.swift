@@ -1,6 +1,7 @@
 /// The one list of migrations. A released one never changes: its checksum is in every database. Only types and clauses
-/// that both databases understand. A unique index is named `table__field`, and its last column is the field: that is
-/// where ``StorageError/conflict(field:)`` gets the name from.
+/// that SQLite and PostgreSQL understand, and of which ``MySQLDefinition`` makes MariaDB's: an index stands in the same
+/// migration as the text columns that it has, and rows have a key. A unique index is named `table__field`, and its last
+/// column is the field: that is where ``StorageError/conflict(field:)`` gets the name from.
 enum Schema {
   static let migrations: [Migration] = [
     Migration(

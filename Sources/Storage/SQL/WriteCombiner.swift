@@ -55,18 +55,18 @@ final class WriteCombiner: Sendable {
     var results: [Result<Void, any Error>] = []
     var records: [Records] = []
     for work in group {
-      try session.define("SAVEPOINT change")
+      try session.define("SAVEPOINT one_write")
       do {
         let made = try work(session)
-        try session.define("RELEASE SAVEPOINT change")
+        try session.define("RELEASE SAVEPOINT one_write")
         records.append(made)
         results.append(.success(()))
       } catch {
         // A deadlock is everybody's: the whole group runs again. And where the transaction is gone, so are all.
         if session.mustRepeat { throw error }
         do throws(StorageError) {
-          try session.define("ROLLBACK TO SAVEPOINT change")
-          try session.define("RELEASE SAVEPOINT change")
+          try session.define("ROLLBACK TO SAVEPOINT one_write")
+          try session.define("RELEASE SAVEPOINT one_write")
         } catch let lost { throw error is StorageError ? error : lost }
         results.append(.failure(error))
       }

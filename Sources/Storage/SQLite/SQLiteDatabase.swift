@@ -26,6 +26,7 @@ final class SQLiteDatabase: Database {
     gate = AdmissionGate(size: settings.poolSize, timeout: settings.poolTimeout)
   }
 
+  var dialect: SQLDialect { .sqlite }
   var poolState: PoolState { gate.poolState }
 
   func query(_ queries: [SQLQuery]) async throws -> [Result<[[SQLValue]], StorageError>] {

@@ -15,8 +15,9 @@ enum AuditTable {
   static func append(_ records: [WriteCombiner.Records], _ session: any SQLSession) throws(StorageError) {
     let count = records.reduce(0) { $0 + $1.list.count }
     guard count > 0 else { return }
-    let head = try session.first(
-      "UPDATE audit_chain SET sequence = sequence + $1 WHERE name = 'head' RETURNING sequence, hash", [SQLValue(count)]
+    let head = try session.update(
+      "audit_chain", set: "sequence = sequence + $1", where: "name = 'head'", [SQLValue(count)],
+      returning: "sequence, hash"
     ) { row throws(StorageError) in (last: try row.integer(), hash: try row.text()) }
     guard var (sequence, previous) = head else { throw .corrupt("the audit log has no head") }
     sequence -= Int64(count)

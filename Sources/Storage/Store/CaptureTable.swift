@@ -63,12 +63,10 @@ extension SQLStore {
 
   func updateCapture(id: UUID, _ progress: CaptureProgress, finishedAt: Date?) async throws -> CaptureRecord {
     try await bookkeep("what the daemon reports; who starts and stops a capture is recorded") { session in
-      let record = try session.first(
-        """
-        UPDATE captures SET progress = $2, state = $3, finished_at = COALESCE(finished_at, $4) WHERE id = $1
-          RETURNING \(CaptureTable.columns)
-        """,
-        [SQLValue(id), try .json(progress), .text(progress.state.rawValue), SQLValue(finishedAt)], CaptureTable.read)
+      let record = try session.update(
+        "captures", set: "progress = $2, state = $3, finished_at = COALESCE(finished_at, $4)", where: "id = $1",
+        [SQLValue(id), try .json(progress), .text(progress.state.rawValue), SQLValue(finishedAt)],
+        returning: CaptureTable.columns, CaptureTable.read)
       guard let record else { throw StorageError.notFound(kind: "capture", key: SQLValue(id).plainText) }
       return record
     }

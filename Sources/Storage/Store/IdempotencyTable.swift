@@ -5,13 +5,10 @@ extension SQLStore {
   func claimIdempotencyKey(owner: String, digest: String, request: String) async throws -> IdempotencyClaim {
     let at = timestamp
     return try await bookkeep("what is done under the key is recorded itself") { session in
-      // Of two at once, PostgreSQL lets the second wait here for the first one's commit.
-      let mine = try session.rows(
-        """
-        INSERT INTO idempotency_keys (owner, digest, request, created_at) VALUES ($1, $2, $3, $4)
-          ON CONFLICT (owner, digest) DO NOTHING RETURNING owner
-        """, [.text(owner), .text(digest), .text(request), SQLValue(at)])
-      guard mine.isEmpty else { return .claimed }
+      let isMine = try session.insertNew(
+        into: "idempotency_keys", ["owner", "digest", "request", "created_at"],
+        [.text(owner), .text(digest), .text(request), SQLValue(at)], key: ["owner", "digest"])
+      guard !isMine else { return .claimed }
       let found = try session.first(
         "SELECT request, finished_at, answer FROM idempotency_keys WHERE owner = $1 AND digest = $2",
         [.text(owner), .text(digest)]

@@ -66,14 +66,16 @@ extension SQLStore {
     return try await self.change { session, trail in
       let old = try NodeTable.lock(name, session)
       try check(old)
-      let updated = try session.first(
-        """
-        UPDATE nodes SET name = COALESCE($2, name), address = COALESCE($3, address),
-          description = COALESCE($4, description), updated_at = $5 WHERE name = $1 RETURNING \(NodeTable.columns)
-        """,
+      let updated = try session.update(
+        "nodes",
+        set: """
+          name = COALESCE($2, name), address = COALESCE($3, address), description = COALESCE($4, description),
+            updated_at = $5
+          """,
+        where: "id = $1",
         [
-          .text(name), SQLValue(change.name), SQLValue(change.address), SQLValue(change.description), SQLValue(at),
-        ], NodeTable.read)
+          SQLValue(old.id), SQLValue(change.name), SQLValue(change.address), SQLValue(change.description), SQLValue(at),
+        ], returning: NodeTable.columns, NodeTable.read)
       guard let updated else { throw StorageError.notFound(kind: "node", key: name) }
       trail.changed("node", from: old.audited, to: updated.audited)
       return updated

@@ -33,9 +33,9 @@ enum RuleSetTable {
 
   /// Until the transaction ends, nobody else makes a revision.
   static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> Head {
-    let head = try session.first(
-      "UPDATE rule_sets SET revision = revision WHERE name = $1 RETURNING id, revision, created_at", [.text(name)],
-      readHead)
+    let head = try session.update(
+      "rule_sets", set: "revision = revision", where: "name = $1", [.text(name)],
+      returning: "id, revision, created_at", readHead)
     guard let head else { throw .notFound(kind: "rule set", key: name) }
     return head
   }

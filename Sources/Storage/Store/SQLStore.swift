@@ -39,7 +39,10 @@ final class SQLStore: Store {
     let late = StorageError.unavailable(
       reason: "no answer in \(timeout)", remedy: "check that the database runs and is not overloaded")
     _ = try await within(timeout, else: late) { [database] in
-      try await database.read { try $0.count("SELECT 1", []) }
+      try await database.read { session in
+        try session.checkReady()
+        return try session.count("SELECT 1", [])
+      }
     }
   }
 
@@ -54,11 +57,11 @@ extension SQLStore {
   func seed(adminPasswordHash: String) async throws -> Bool {
     let at = timestamp
     return try await change { session, trail in
-      // Of several programs that start together, PostgreSQL lets the others wait here for the first one's commit.
-      let marked = try session.rows(
-        "INSERT INTO settings (key, value, updated_at) VALUES ($1, $2, $3) ON CONFLICT (key) DO NOTHING RETURNING key",
-        [.text(Self.seededKey), .text("\(at.unixMilliseconds)"), SQLValue(at)])
-      guard !marked.isEmpty else { return false }
+      // Of several programs that start together, the others wait here for the first one's commit.
+      let isFirst = try session.insertNew(
+        into: "settings", ["key", "value", "updated_at"],
+        [.text(Self.seededKey), .text("\(at.unixMilliseconds)"), SQLValue(at)], key: ["key"])
+      guard isFirst else { return false }
       let admin = NewUser(
         email: SeededAdmin.email, name: SeededAdmin.name, passwordHash: adminPasswordHash, roles: [.admin],
         mustChangePassword: true)
@@ -81,14 +84,14 @@ extension SQLStore {
 
 extension SQLStore {
   func setting(_ key: String) async throws -> String? {
-    try await reads.first("SELECT value FROM settings WHERE key = $1", [.text(key)]) { row throws(StorageError) in
+    try await reads.first(#"SELECT value FROM settings WHERE "key" = $1"#, [.text(key)]) { row throws(StorageError) in
       try row.text()
     }
   }
 
   func settings() async throws -> [String: String] {
     try await database.read { session in
-      let pairs = try session.all("SELECT key, value FROM settings", []) { row throws(StorageError) in
+      let pairs = try session.all(#"SELECT "key", value FROM settings"#, []) { row throws(StorageError) in
         (try row.text(), try row.text())
       }
       return Dictionary(uniqueKeysWithValues: pairs)
@@ -101,13 +104,11 @@ extension SQLStore {
       // A value may be a secret: only that it changed is told.
       trail.add(AuditEvent(subject: AuditSubject(kind: "setting", id: key), after: ["is_set": .bool(value != nil)]))
       guard let value else {
-        try session.execute("DELETE FROM settings WHERE key = $1", [.text(key)])
+        try session.execute(#"DELETE FROM settings WHERE "key" = $1"#, [.text(key)])
         return
       }
-      try session.execute(
-        "INSERT INTO settings (key, value, updated_at) VALUES ($1, $2, $3) "
-          + "ON CONFLICT (key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
-        [.text(key), .text(value), SQLValue(at)])
+      try session.upsert(
+        into: "settings", ["key", "value", "updated_at"], [.text(key), .text(value), SQLValue(at)], key: ["key"])
     }
   }
 }
