@@ -43,13 +43,18 @@ extension Controller {
         ])
       if !dryRun {
         counted.refused += 1
-        events.publish(
-          .refused, interface: names.joined(separator: ","), error.message,
-          fields: ["rule_set": ruleSet.name, "revision": "\(ruleSet.revision)"])
+        // One for each, as of what is applied: who may read of one interface only reads of that one.
+        for name in Set(names).sorted().prefix(Self.refusedEventsMax) {
+          events.publish(
+            .refused, interface: name, error.message,
+            fields: ["rule_set": ruleSet.name, "revision": "\(ruleSet.revision)"])
+        }
       }
       throw error
     }
   }
+
+  private static let refusedEventsMax = 64
 
   private func carryOut(
     _ ruleSet: RuleSet, _ names: [String], dryRun: Bool, confirmWithin trialSeconds: UInt32

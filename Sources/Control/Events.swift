@@ -29,27 +29,43 @@ public struct ControlEvent: Hashable, Sendable {
   public var fields: [String: String]
 }
 
-/// Hands events to subscribers. A slow subscriber loses the oldest ones; nobody waits for it.
+/// Hands events to subscribers, and keeps the last ones for those who come later. A slow subscriber loses the oldest ones;
+/// nobody waits for it.
 public final class EventBus: Sendable {
   public static let subscribersMax = 64
   public static let bufferedEventsMax = 1024
+  /// Events kept.
+  public static let ringMax = 1024
+  /// Characters of a message, and of a field.
+  private static let textMax = 1024
 
   private struct State {
     var sequence: UInt64 = 0
     var nextSubscriber: UInt64 = 0
     var subscribers: [UInt64: AsyncStream<ControlEvent>.Continuation] = [:]
     var isFinished = false
+    /// The last ones, the oldest first.
+    var ring: [ControlEvent] = []
+
+    func past(after sequence: UInt64) -> ArraySlice<ControlEvent> { ring.drop { $0.sequence <= sequence } }
   }
   private let state = Mutex(State())
 
   public init() {}
 
+  /// What is kept behind an event, the oldest first.
+  public func past(after sequence: UInt64) -> [ControlEvent] { state.withLock { Array($0.past(after: sequence)) } }
+
   /// Events from now on; nil where ``subscribersMax`` listen already or the bus is finished.
-  public func subscribe() -> AsyncStream<ControlEvent>? {
+  ///
+  /// - Parameter sequence: First of all what is kept behind this event; nil: nothing.
+  public func subscribe(after sequence: UInt64? = nil) -> AsyncStream<ControlEvent>? {
     let (stream, continuation) = AsyncStream<ControlEvent>.makeStream(
       bufferingPolicy: .bufferingNewest(EventBus.bufferedEventsMax))
     let identifier = state.withLock { state -> UInt64? in
       guard !state.isFinished, state.subscribers.count < EventBus.subscribersMax else { return nil }
+      // Whatever is published from here on is yielded after these.
+      if let sequence { for event in state.past(after: sequence) { continuation.yield(event) } }
       state.nextSubscriber += 1
       state.subscribers[state.nextSubscriber] = continuation
       return state.nextSubscriber
@@ -68,8 +84,10 @@ public final class EventBus: Sendable {
     let (event, subscribers) = state.withLock { state in
       state.sequence += 1
       let event = ControlEvent(
-        sequence: state.sequence, timeNanoseconds: time, kind: kind, interface: interface, message: message,
-        fields: fields)
+        sequence: state.sequence, timeNanoseconds: time, kind: kind, interface: String(interface.prefix(Self.textMax)),
+        message: String(message.prefix(Self.textMax)), fields: fields.mapValues { String($0.prefix(Self.textMax)) })
+      if state.ring.count == Self.ringMax { state.ring.removeFirst() }
+      state.ring.append(event)
       return (event, Array(state.subscribers.values))
     }
     for subscriber in subscribers { subscriber.yield(event) }

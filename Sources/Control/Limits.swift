@@ -8,6 +8,7 @@ extension Controller {
   public static let limits: [String: UInt64] = Limits.published.merging([
     "captures_max": UInt64(CaptureTable.runningMax),
     "event_streams_max": UInt64(EventBus.subscribersMax),
+    "event_ring_max": UInt64(EventBus.ringMax),
     "wires_max": UInt64(WireOptions.wiresMax),
     "queues_max": UInt64(SLUICE_QUEUES_MAX),
     "vlan_tags_max": UInt64(SLUICE_VLAN_TAGS_MAX),

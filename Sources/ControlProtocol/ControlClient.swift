@@ -158,11 +158,21 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
   }
 
   /// Gives `body` every event until the daemon ends the stream, `body` throws or the task is cancelled.
+  ///
+  /// - Parameters:
+  ///   - after: The last event that is known: first of all what the daemon keeps behind it. nil: only what happens from now on.
+  ///   - pastOnly: End after what the daemon keeps.
   public func events(
-    kinds: [String] = [], _ body: @escaping @Sendable (Sluice_Control_V1_Event) async throws -> Void
+    kinds: [String] = [], after: (epoch: UInt64, sequence: UInt64)? = nil, pastOnly: Bool = false,
+    _ body: @escaping @Sendable (Sluice_Control_V1_Event) async throws -> Void
   ) async throws(ControlError) {
+    let request = Sluice_Control_V1_StreamEventsRequest.with {
+      $0.kinds = kinds
+      if let after { ($0.epoch, $0.afterSequence) = (after.epoch, after.sequence) }
+      $0.pastOnly = pastOnly
+    }
     try await call(timeout: nil) { options in
-      try await rpc.streamEvents(.with { $0.kinds = kinds }, options: options) { response in
+      try await rpc.streamEvents(request, options: options) { response in
         for try await event in response.messages { try await body(event) }
       }
     }

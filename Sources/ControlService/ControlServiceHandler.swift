@@ -113,7 +113,15 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
     context: ServerContext
   ) async throws {
     let kinds = try Set(request.kinds.map(eventKind))
-    guard let events = controller.events.subscribe() else {
+    let epoch = controller.startedAtNanoseconds
+    let after = request.hasAfterSequence ? (request.epoch == epoch ? request.afterSequence : 0) : nil
+    if request.pastOnly {
+      for event in controller.events.past(after: after ?? 0) where kinds.isEmpty || kinds.contains(event.kind) {
+        try await response.write(Sluice_Control_V1_Event(event, epoch: epoch))
+      }
+      return
+    }
+    guard let events = controller.events.subscribe(after: after) else {
       throw RPCError(
         code: .resourceExhausted,
         message: "\(EventBus.subscribersMax) event streams are open (event_streams_max), or the daemon is stopping")
@@ -121,7 +129,7 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
     // A handler's task isn't cancelled when the caller leaves (grpc-swift-2): this is what ends the loop.
     let subscription = Task {
       for await event in events where kinds.isEmpty || kinds.contains(event.kind) {
-        try await response.write(Sluice_Control_V1_Event(event))
+        try await response.write(Sluice_Control_V1_Event(event, epoch: epoch))
       }
     }
     try await withRPCCancellationHandler {

@@ -160,8 +160,10 @@ extension Sluice_Control_V1_InterfaceCounters {
 }
 
 extension Sluice_Control_V1_Event {
-  init(_ event: ControlEvent) {
+  /// - Parameter epoch: The daemon's start.
+  init(_ event: ControlEvent, epoch: UInt64) {
     self.init()
+    self.epoch = epoch
     sequence = event.sequence
     timeUnixNanos = event.timeNanoseconds
     kind = event.kind.rawValue

@@ -14,6 +14,7 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
   case countersRead = "counters:read"
   case capturesRead = "captures:read"
   case capturesWrite = "captures:write"
+  case eventsRead = "events:read"
   case auditRead = "audit:read"
   case rolesRead = "roles:read"
   case rolesWrite = "roles:write"
@@ -37,7 +38,7 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
     case .teamsWrite: [.teamsRead]
     case .grantsWrite: [.grantsRead]
     case .usersRead, .nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead,
-      .auditRead, .rolesRead, .clientsRead, .teamsRead, .grantsRead:
+      .eventsRead, .auditRead, .rolesRead, .clientsRead, .teamsRead, .grantsRead:
       []
     }
   }
@@ -61,7 +62,7 @@ public enum Role: String, Hashable, Sendable, Codable, CaseIterable, Comparable 
   public var scopes: Set<Scope> {
     switch self {
     case .viewer:
-      [.nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead]
+      [.nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead, .eventsRead]
     case .maintainer:
       Role.viewer.scopes.union([.nodesWrite, .attachmentsWrite, .rulesWrite, .rulesApply, .capturesWrite])
     case .admin: Set(Scope.allCases)

@@ -41,6 +41,8 @@ public struct Services: Sendable {
   let sealer: SecretSealer
   /// To be run as a service, so that connections are closed at the end.
   public let nodes: NodeClients
+  /// To be run as a service, after which no stream of events goes on.
+  public let events: EventFeed
   let metrics: APIMetrics
   let registry: PrometheusRegistry
   let logger: Logger
@@ -66,6 +68,7 @@ public struct Services: Sendable {
       store: store, tokens: tokens, breakGlass: breakGlass, secondFactors: secondFactorPolicy)
     authorizer = Authorizer(store: store)
     nodes = NodeClients(metrics: metrics)
+    events = EventFeed(store: store, nodes: nodes, metrics: metrics, logger: logger)
     self.metrics = metrics
     self.registry = registry
     self.logger = logger
@@ -73,5 +76,6 @@ public struct Services: Sendable {
     openAPIText = OpenAPIDocument.make(.v1, version: settings.version).text
     APIMetrics.addPoolMetrics(of: store, to: registry)
     APIMetrics.addLockMetrics(of: throttle, to: registry)
+    APIMetrics.addStreamMetrics(of: events, to: registry)
   }
 }

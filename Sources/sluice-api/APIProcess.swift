@@ -139,7 +139,7 @@ struct APIProcess {
     var group = ServiceGroupConfiguration(
       services: [
         .init(service: services.nodes), .init(service: housekeeping(store, logger)),
-        .init(service: reloader), .init(service: application),
+        .init(service: reloader), .init(service: application), .init(service: services.events),
       ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = Self.drainMax
     let outcome: Result<Void, any Error>

@@ -67,17 +67,21 @@ struct APIClient {
 
   /// One request whose good answer is no envelope but bytes, given to `body` as they come, for as long as it takes.
   func download(
-    _ method: Method, _ path: String, body content: JSON, _ body: (ByteBufferView) throws -> Void
+    _ method: Method, _ path: String, query: [(String, String)] = [], headers: [(String, String)] = [],
+    body content: JSON? = nil, _ body: (ByteBufferView) throws -> Void
   ) async throws {
     // The session is checked, and renewed where it has to be, by a small call.
     if key == nil { _ = try await call(.get, "/auth/me") }
     guard let token = try key ?? store.credentials(for: base)?.accessToken else { throw notSignedIn }
-    var request = HTTPClientRequest(url: "\(base)/api/v1\(path)")
+    var request = HTTPClientRequest(url: url(path, query))
     request.method = .RAW(value: method.rawValue)
     request.headers.add(name: "User-Agent", value: "sluice")
     request.headers.add(name: "Authorization", value: "Bearer \(token)")
-    request.headers.add(name: "Content-Type", value: "application/json")
-    request.body = .bytes(ByteBuffer(string: content.text(pretty: false)))
+    for (name, value) in headers { request.headers.add(name: name, value: value) }
+    if let content {
+      request.headers.add(name: "Content-Type", value: "application/json")
+      request.body = .bytes(ByteBuffer(string: content.text(pretty: false)))
+    }
     let response: HTTPClientResponse
     do {
       response = try await http.execute(request, deadline: .distantFuture)
@@ -160,16 +164,19 @@ struct APIClient {
   private static let unreserved = CharacterSet(
     charactersIn: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 
+  private func url(_ path: String, _ query: [(String, String)]) -> String {
+    guard !query.isEmpty else { return "\(base)/api/v1\(path)" }
+    let pairs = query.map { key, value in
+      "\(key)=\(value.addingPercentEncoding(withAllowedCharacters: Self.unreserved) ?? "")"
+    }
+    return "\(base)/api/v1\(path)?" + pairs.joined(separator: "&")
+  }
+
   private func send(
     _ method: Method, _ path: String, query: [(String, String)] = [], body: JSON? = nil, token: String?,
     key: String? = nil
   ) async throws -> JSON {
-    var url = "\(base)/api/v1\(path)"
-    if !query.isEmpty {
-      url += "?" + query.map { key, value in
-        "\(key)=\(value.addingPercentEncoding(withAllowedCharacters: Self.unreserved) ?? "")"
-      }.joined(separator: "&")
-    }
+    let url = url(path, query)
     var request = HTTPClientRequest(url: url)
     request.method = .RAW(value: method.rawValue)
     request.headers.add(name: "Accept", value: "application/json")

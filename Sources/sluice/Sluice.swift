@@ -8,8 +8,8 @@ struct Sluice: AsyncParsableCommand {
     abstract: "Decide about packets: rules, interfaces, captures and counters of Sluice.",
     discussion: """
       Commands talk to the API (--api, SLUICE_API) as the account of `sluice login`. With --socket they talk straight \
-      to sluiced on this machine: status, interfaces, attach, detach, apply --file, confirm, withdraw, counters, capture, wire \
-      and flows work without the API, for whoever may open the socket.
+      to sluiced on this machine: status, interfaces, attach, detach, apply --file, confirm, withdraw, counters, events, capture, \
+      wire and flows work without the API, for whoever may open the socket.
 
       EXAMPLES
         sluice login admin@localhost.local
@@ -29,7 +29,7 @@ struct Sluice: AsyncParsableCommand {
       Status.self, Interfaces.self, Attach.self, Detach.self,
       RuleSetCommand.self, RuleCommand.self, SetCommand.self, RulesCommand.self, Apply.self, Confirm.self,
       Withdraw.self,
-      Counters.self, CaptureCommand.self, WireCommand.self, FlowsCommand.self, Generate.self, BenchCommand.self,
+      Counters.self, Events.self, CaptureCommand.self, WireCommand.self, FlowsCommand.self, Generate.self, BenchCommand.self,
     ])
 }
 

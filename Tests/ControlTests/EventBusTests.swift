@@ -34,6 +34,30 @@ struct EventBusTests {
     #expect(sequences.last == UInt64(count))
   }
 
+  @Test("Who comes later gets what is kept behind an event, then what happens; once each and in order")
+  func keeps() async throws {
+    let bus = EventBus()
+    for index in 1...10 { bus.publish(.applied, "\(index)") }
+    let stream = try #require(bus.subscribe(after: 7))
+    bus.publish(.applied, "11")
+    bus.finish()
+    var sequences: [UInt64] = []
+    for await event in stream { sequences.append(event.sequence) }
+    #expect(sequences == [8, 9, 10, 11])
+    #expect(bus.past(after: 0).count == 11 && bus.past(after: 11).isEmpty && bus.past(after: .max).isEmpty)
+  }
+
+  @Test("What is kept is bounded, in number and in length")
+  func boundsRing() {
+    let bus = EventBus()
+    for _ in 0..<EventBus.ringMax + 10 {
+      bus.publish(.refused, interface: String(repeating: "i", count: 5000), String(repeating: "m", count: 5000), fields: ["rule_set": String(repeating: "r", count: 5000)])
+    }
+    let kept = bus.past(after: 0)
+    #expect(kept.count == EventBus.ringMax && kept.first?.sequence == 11)
+    #expect(kept.allSatisfy { $0.message.count == 1024 && $0.interface.count == 1024 && $0.fields["rule_set"]?.count == 1024 })
+  }
+
   @Test("More subscribers than the limit are refused; a place is free when one leaves")
   func boundsSubscribers() async throws {
     let bus = EventBus()

@@ -90,6 +90,13 @@ final class Stack {
     api = nil
   }
 
+  /// The sluice command, left running; what it says goes into a file of the folder. To be terminated by the caller.
+  func follow(_ arguments: String, into log: String) throws -> Process {
+    try start(
+      ["env", "HOME=\(folder)/home", "XDG_CONFIG_HOME=\(folder)/home", "\(binaries)/sluice"]
+        + arguments.split(separator: " ").map(String.init), log: log)
+  }
+
   private func start(_ command: [String], log: String) throws -> Process {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")

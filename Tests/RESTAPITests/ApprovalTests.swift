@@ -62,6 +62,44 @@ struct ApprovalTests {
     }
   }
 
+  @Test("What is on trial is confirmed only with the approval that it needs then")
+  func trial() async throws {
+    try await TestAPI.with { api in
+      let (author, second) = (try await api.token(), try await api.token())
+      _ = try await api.post("/rule-sets", author, ["name": "edge"])
+      _ = try await api.post("/attachments", author, ["interface": "eth0", "rule_set": "edge"])
+      _ = try await api.post("/rule-sets/edge/rules", author, ["name": "one", "action": "drop"])
+      _ = try await api.send(.put, "/rule-sets/edge/approval", author, ["is_required": true])
+      func decide(_ verb: String) async throws -> Answer {
+        try await api.post("/rule-sets/edge/revisions/2/\(verb)", second, [:])
+      }
+      #expect(try await decide("approve").status == 200)
+      let applied = try await api.post("/rule-sets/edge/apply", author, ["confirm_within_seconds": 60])
+      #expect(applied.status == 200, "\(applied.text)")
+      // The second person has looked again.
+      #expect(try await decide("reject").status == 200)
+      let refused = try await api.post("/rule-sets/edge/confirm", author, .object([:]))
+      #expect(refused.details["reason"] == "approval_required", "\(refused.text)")
+      #expect(api.daemon.state.attachments["eth0"]?.confirmByUnixNanos ?? 0 > 0, "the daemon was not told")
+      #expect(try await decide("approve").status == 200)
+      #expect(try await api.post("/rule-sets/edge/confirm", author, .object([:])).status == 200)
+      #expect(api.daemon.state.attachments["eth0"]?.confirmByUnixNanos == 0)
+    }
+  }
+
+  @Test("Going back needs no approval")
+  func withdrawal() async throws {
+    try await TestAPI.with { api in
+      let author = try await api.token()
+      _ = try await api.post("/rule-sets", author, ["name": "edge"])
+      _ = try await api.post("/attachments", author, ["interface": "eth0", "rule_set": "edge"])
+      _ = try await api.post("/rule-sets/edge/apply", author, ["confirm_within_seconds": 60])
+      _ = try await api.send(.put, "/rule-sets/edge/approval", author, ["is_required": true])
+      #expect(try await api.post("/rule-sets/edge/confirm", author, .object([:])).code == "conflict")
+      #expect(try await api.post("/rule-sets/edge/withdraw", author, .object([:])).status == 200)
+    }
+  }
+
   @Test("A program approves nothing")
   func client() async throws {
     try await TestAPI.with { api in

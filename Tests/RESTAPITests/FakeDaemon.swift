@@ -14,6 +14,8 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
     var captures: [Sluice_Control_V1_Capture] = []
     var generation: UInt64 = 0
     var calls: [String] = []
+    /// What it keeps of its epoch, 7.
+    var events: [Sluice_Control_V1_Event] = []
     /// Thrown by the next Apply that isn't a dry run.
     var applyFailure: RPCError?
     /// Of the last call.
@@ -180,7 +182,18 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
     request: Sluice_Control_V1_StreamEventsRequest, response: RPCWriter<Sluice_Control_V1_Event>,
     context: ServerContext
   ) async throws {
-    throw RPCError(code: .unimplemented, message: "the API does not ask for it")
+    var sent = request.epoch == 7 ? request.afterSequence : 0
+    // Until the caller leaves; a handler's own task isn't cancelled.
+    let writing = Task {
+      while !Task.isCancelled {
+        for event in state.events where event.sequence > sent {
+          try await response.write(event)
+          sent = event.sequence
+        }
+        try await Task.sleep(for: .milliseconds(20))
+      }
+    }
+    await withRPCCancellationHandler { _ = try? await writing.value } onCancelRPC: { writing.cancel() }
   }
 
   func startCapture(

@@ -22,6 +22,7 @@ struct MatrixTests {
     "attachments:write": [.admin, .maintainer], "rules:read": [.admin, .maintainer, .viewer],
     "rules:write": [.admin, .maintainer], "rules:apply": [.admin, .maintainer],
     "counters:read": [.admin, .maintainer, .viewer], "captures:read": [.admin, .maintainer, .viewer],
+    "events:read": [.admin, .maintainer, .viewer],
     "captures:write": [.admin, .maintainer], "teams:read": [.admin], "teams:write": [.admin],
     "grants:read": [.admin], "grants:write": [.admin], "rules:approve": [.admin],
   ]

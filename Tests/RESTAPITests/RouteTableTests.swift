@@ -72,6 +72,7 @@ struct RouteTableTests {
         }
         let parameters = (operation["parameters"]?.array ?? []).compactMap { $0["name"]?.string }
         var headers = route.takesIdempotencyKey ? ["Idempotency-Key"] : []
+        if route.alsoStreams { headers.append("Last-Event-ID") }
         if route.honoursIfMatch { headers.append("If-Match") }
         #expect(parameters == route.pathParameters + route.query.map(\.name) + headers)
         #expect((operation["requestBody"] != nil) == (route.body != nil))

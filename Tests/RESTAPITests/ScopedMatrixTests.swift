@@ -15,7 +15,7 @@ import Testing
 @Suite("The authorisation matrix of teams and resources")
 struct ScopedMatrixTests {
   private static let reading: Set<String> = [
-    "rules:read", "nodes:read", "interfaces:read", "attachments:read", "counters:read", "captures:read",
+    "rules:read", "nodes:read", "interfaces:read", "attachments:read", "counters:read", "captures:read", "events:read",
   ]
   private static let writing = reading.union([
     "rules:write", "rules:apply", "nodes:write", "attachments:write", "captures:write",

@@ -475,7 +475,7 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Events as they happen, until the caller leaves.
+        /// > Events as they happen, until the caller leaves; before them, or instead, the last ones that it keeps.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Sluice_Control_V1_StreamEventsRequest` messages.
@@ -799,7 +799,7 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Events as they happen, until the caller leaves.
+        /// > Events as they happen, until the caller leaves; before them, or instead, the last ones that it keeps.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_StreamEventsRequest` message.
@@ -1121,7 +1121,7 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Events as they happen, until the caller leaves.
+        /// > Events as they happen, until the caller leaves; before them, or instead, the last ones that it keeps.
         ///
         /// - Parameters:
         ///   - request: A `Sluice_Control_V1_StreamEventsRequest` message.
@@ -2147,7 +2147,7 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Events as they happen, until the caller leaves.
+        /// > Events as they happen, until the caller leaves; before them, or instead, the last ones that it keeps.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_StreamEventsRequest` message.
@@ -2668,7 +2668,7 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Events as they happen, until the caller leaves.
+        /// > Events as they happen, until the caller leaves; before them, or instead, the last ones that it keeps.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_StreamEventsRequest` message.
@@ -3227,7 +3227,7 @@ extension Sluice_Control_V1_Control.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Events as they happen, until the caller leaves.
+    /// > Events as they happen, until the caller leaves; before them, or instead, the last ones that it keeps.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Sluice_Control_V1_StreamEventsRequest` message.
@@ -3776,7 +3776,7 @@ extension Sluice_Control_V1_Control.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Events as they happen, until the caller leaves.
+    /// > Events as they happen, until the caller leaves; before them, or instead, the last ones that it keeps.
     ///
     /// - Parameters:
     ///   - message: request message to send.

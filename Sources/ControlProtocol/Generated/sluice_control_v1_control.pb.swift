@@ -833,6 +833,9 @@ public nonisolated struct Sluice_Control_V1_StreamEventsRequest: Sendable {
 
   public var epoch: UInt64 = 0
 
+  /// End after what it still has, instead of going on.
+  public var pastOnly: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -2315,7 +2318,7 @@ nonisolated extension Sluice_Control_V1_GetCountersResponse: SwiftProtobuf.Messa
 
 nonisolated extension Sluice_Control_V1_StreamEventsRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".StreamEventsRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kinds\0\u{3}after_sequence\0\u{1}epoch\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kinds\0\u{3}after_sequence\0\u{1}epoch\0\u{3}past_only\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2326,6 +2329,7 @@ nonisolated extension Sluice_Control_V1_StreamEventsRequest: SwiftProtobuf.Messa
       case 1: try { try decoder.decodeRepeatedStringField(value: &self.kinds) }()
       case 2: try { try decoder.decodeSingularUInt64Field(value: &self._afterSequence) }()
       case 3: try { try decoder.decodeSingularUInt64Field(value: &self.epoch) }()
+      case 4: try { try decoder.decodeSingularBoolField(value: &self.pastOnly) }()
       default: break
       }
     }
@@ -2345,6 +2349,9 @@ nonisolated extension Sluice_Control_V1_StreamEventsRequest: SwiftProtobuf.Messa
     if self.epoch != 0 {
       try visitor.visitSingularUInt64Field(value: self.epoch, fieldNumber: 3)
     }
+    if self.pastOnly != false {
+      try visitor.visitSingularBoolField(value: self.pastOnly, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2352,6 +2359,7 @@ nonisolated extension Sluice_Control_V1_StreamEventsRequest: SwiftProtobuf.Messa
     if lhs.kinds != rhs.kinds {return false}
     if lhs._afterSequence != rhs._afterSequence {return false}
     if lhs.epoch != rhs.epoch {return false}
+    if lhs.pastOnly != rhs.pastOnly {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

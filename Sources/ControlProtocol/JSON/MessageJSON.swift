@@ -186,6 +186,18 @@ extension Sluice_Control_V1_Capture {
   }
 }
 
+extension Sluice_Control_V1_Event {
+  /// Of the local node, without the API's number.
+  public var json: JSONValue {
+    [
+      "type": .string(kind), "node": "local", "interface": interface.isEmpty ? .null : .string(interface),
+      "rule_set": fields["rule_set"].map { $0.isEmpty ? .null : .string($0) } ?? .null, "message": .string(message),
+      "fields": .object(fields.mapValues(JSONValue.string)), "at": .time(unixNanoseconds: timeUnixNanos),
+      "sequence": .count(sequence),
+    ]
+  }
+}
+
 extension JSONValue {
   /// Nanoseconds since 1970, 0 for "not known".
   public static func time(unixNanoseconds: UInt64) -> JSONValue {

@@ -31,6 +31,7 @@ public final class APIMetrics: Sendable {
   private let inFlight: Meter
   private let passwordsRefused: Counter
   private let logins: Counter
+  private let eventsStored: Counter
   private let breakGlass: Counter
 
   /// - Parameter registry: where the series live, behind `/metrics`.
@@ -42,6 +43,7 @@ public final class APIMetrics: Sendable {
     passwordsRefused = Counter(label: "sluice_api_password_queue_refused_total", dimensions: [], factory: factory)
     breakGlass = Counter(label: "sluice_api_break_glass_total", dimensions: [], factory: factory)
     logins = Counter(label: "sluice_api_logins_total", dimensions: [], factory: factory)
+    eventsStored = Counter(label: "sluice_api_events_stored_total", dimensions: [], factory: factory)
   }
 
   private static func describe(in registry: PrometheusRegistry) {
@@ -56,6 +58,7 @@ public final class APIMetrics: Sendable {
     registry.describe("sluice_api_lock_outs_total", help: "Waits that failed sign-ins brought, by what has to wait.")
     registry.describe("sluice_api_rate_limited_total", help: "Requests sent away for their number, by limit.")
     registry.describe("sluice_api_slow_requests_total", help: "Requests that took longer than a second, by route.")
+    registry.describe("sluice_api_events_stored_total", help: "Events of daemons that this process has stored.")
     registry.describe("sluice_api_node_calls_total", help: "Calls to daemons, by result.")
   }
 
@@ -125,6 +128,16 @@ public final class APIMetrics: Sendable {
         for subject in LoginThrottle.Subject.allCases {
           family.sample([("subject", subject.rawValue)], UInt64(counts[subject] ?? 0))
         }
+      }
+    }
+  }
+
+  func eventsStored(_ count: Int) { eventsStored.increment(by: Int64(count)) }
+
+  static func addStreamMetrics(of feed: EventFeed, to registry: PrometheusRegistry) {
+    registry.addCollector { exposition in
+      exposition.family("sluice_api_event_streams", .gauge, help: "Streams of events that are open.") {
+        $0.sample(UInt64(feed.streamCount))
       }
     }
   }

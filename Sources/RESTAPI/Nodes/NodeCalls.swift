@@ -90,6 +90,16 @@ extension NodeClients {
     try await call(node) { client throws(ControlError) in try await client.streamCapture(request, body) }
   }
 
+  /// Until the daemon ends, `body` throws or the task is cancelled. First of all what the daemon keeps behind `after`.
+  func events(
+    _ node: Node, after: EventPosition,
+    _ body: @escaping @Sendable (Sluice_Control_V1_Event) async throws -> Void
+  ) async throws(NodeCallError) {
+    try await call(node) { client throws(ControlError) in
+      try await client.events(after: (after.epoch, after.sequence), body)
+    }
+  }
+
   func captures(_ node: Node) async throws(NodeCallError) -> [Sluice_Control_V1_Capture] {
     try await call(node) { client throws(ControlError) in try await client.captures() }
   }

@@ -89,6 +89,13 @@ enum OpenAPIDocument {
         ],
       ])
     }
+    if route.alsoStreams {
+      parameters.append([
+        "name": "Last-Event-ID", "in": "header", "required": false,
+        "description": "Of a stream (Accept: text/event-stream): the event to go on behind",
+        "schema": ["type": "integer", "minimum": 0],
+      ])
+    }
     if route.honoursIfMatch {
       parameters.append([
         "name": "If-Match", "in": "header", "required": false, "description": "The ETag that was read, or *",
@@ -104,7 +111,13 @@ enum OpenAPIDocument {
     case .data(let schema): responses["200"] = success(schema.openAPI(components: &components))
     case .created(let schema): responses["201"] = success(schema.openAPI(components: &components))
     case .page(let schema):
-      responses["200"] = success(["type": "array", "items": schema.openAPI(components: &components)])
+      var listed = success(["type": "array", "items": schema.openAPI(components: &components)])
+      if route.alsoStreams, case .object(var members) = listed, case .object(var content) = members["content"] {
+        content[EventRoutes.streamType] = ["schema": ["type": "string"]]
+        members["content"] = .object(content)
+        listed = .object(members)
+      }
+      responses["200"] = listed
     case .document: responses["200"] = ["description": "OK", "content": ["application/json": [:]]]
     case .text(let type):
       responses["200"] = ["description": "OK", "content": .object([type: ["schema": ["type": "string"]]])]

@@ -46,6 +46,8 @@ public struct Route: Sendable {
   /// Bytes of the body at most.
   public var bodyBytesMax: Int
   public var answer: Answer
+  /// Whether `Accept: text/event-stream` gets what a page lists as server-sent events, from `Last-Event-ID` on.
+  public var alsoStreams: Bool
   /// Failures of this route beyond those that its access, body and parameters bring.
   public var errors: [ErrorCode]
   /// Nil: here to stay.
@@ -55,7 +57,7 @@ public struct Route: Sendable {
   public init(
     _ method: HTTPRequest.Method, _ path: String, _ operation: String, tag: String, _ summary: String, access: Access,
     on subject: RouteSubject = .everything, query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, bodyBytesMax: Int = APILimits.bodyBytesMax,
-    answer: Answer, errors: [ErrorCode] = [], deprecation: Deprecation? = nil, handler: @escaping Handler
+    answer: Answer, alsoStreams: Bool = false, errors: [ErrorCode] = [], deprecation: Deprecation? = nil, handler: @escaping Handler
   ) {
     self.method = method
     self.path = path
@@ -69,6 +71,7 @@ public struct Route: Sendable {
     self.bodyIsOptional = bodyIsOptional
     self.bodyBytesMax = bodyBytesMax
     self.answer = answer
+    self.alsoStreams = alsoStreams
     self.errors = errors
     self.deprecation = deprecation
     self.handler = handler
@@ -123,7 +126,7 @@ public struct Route: Sendable {
     codes.insert(.internalError)
     if !isProbe { codes.formUnion([.tooManyRequests, .untrustedHost]) }
     if takesIdempotencyKey { codes.formUnion([.invalidRequest, .conflict, .idempotencyKeyReused]) }
-    if honoursIfMatch { codes.insert(.invalidRequest) }
+    if honoursIfMatch || alsoStreams { codes.insert(.invalidRequest) }
     if mustHonourIfMatch { codes.insert(.preconditionRequired) }
     if body != nil {
       codes.formUnion([

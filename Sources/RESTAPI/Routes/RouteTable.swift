@@ -21,7 +21,8 @@ public struct RouteTable: Sendable {
       + AttachmentRoutes.all + RuleSetRoutes.all + RuleRoutes.all + SetRoutes.all
       + ChainRoutes.all + AnalysisRoutes.all + ApplyRoutes.all
       + TrialRoutes.all
-      + RevisionRoutes.all + ApprovalRoutes.all + CaptureRoutes.all + WireRoutes.all + AuditRoutes.all)
+      + RevisionRoutes.all + ApprovalRoutes.all + CaptureRoutes.all + WireRoutes.all + EventRoutes.all
+      + AuditRoutes.all)
 
   /// The prefix of everything but the probes.
   static let base = "/api/v1"

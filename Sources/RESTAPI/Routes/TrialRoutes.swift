@@ -1,6 +1,7 @@
 import ControlProtocol
 import Foundation
 import Hummingbird
+import Rules
 import Storage
 
 /// What becomes of a rule set that was applied with `confirm_within_seconds`. The daemons know what waits; they alone go
@@ -11,10 +12,13 @@ enum TrialRoutes {
   static let all: [Route] = [
     Route(
       .post, base + "/confirm", "confirmRuleSet", tag: "rule sets",
-      "Confirm what was applied with confirm_within_seconds: it stands.", access: .scope(.rulesApply), on: .ruleSet("name"),
+      "Confirm what was applied with confirm_within_seconds: it stands. Where the rule set wants an approval, it is asked for "
+        + "again: it may have been taken back, or be wanted only now.", access: .scope(.rulesApply), on: .ruleSet("name"),
       answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors
     ) { call, services in
-      try await end(call, services) { node, waiting in
+      try await end(call, services) { name, revisions in
+        for revision in revisions { try await ApprovalRoutes.check(RuleSet(name: name, revision: revision), services) }
+      } decide: { node, waiting in
         try await services.nodes.confirm(node, interfaces: waiting.map(\.wanted.interface))
         for (wanted, observed) in waiting {
           _ = try await services.store.recordApplied(
@@ -27,9 +31,9 @@ enum TrialRoutes {
       "Go back now from what was applied with confirm_within_seconds.", access: .scope(.rulesApply), on: .ruleSet("name"),
       answer: .data(outcome), errors: [.conflict] + NodeRoutes.daemonErrors
     ) { call, services in
-      try await end(call, services) { node, waiting in
+      try await end(call, services, decide: { node, waiting in
         try await services.nodes.withdraw(node, interfaces: waiting.map(\.wanted.interface))
-      }
+      })
     },
   ]
 
@@ -48,13 +52,16 @@ enum TrialRoutes {
   private typealias Waiting = (wanted: Attachment, observed: Sluice_Control_V1_Attachment)
 
   /// Asks the nodes of all attachments what of this rule set waits there.
+  ///
+  /// - Parameter check: Of the rule set and its revisions that wait, before anything is decided.
   private static func end(
-    _ call: Call, _ services: Services, _ decide: (Node, [Waiting]) async throws -> Void
+    _ call: Call, _ services: Services, check: (String, [UInt64]) async throws -> Void = { _, _ in },
+    decide: (Node, [Waiting]) async throws -> Void
   ) async throws -> Reply {
     let name = try call.parameter("name")
     _ = try await services.store.ruleSet(named: name)
     let all = try await services.store.attachments(AttachmentFilter(), Page(limit: Page.limitMax)).items
-    var results: [JSONValue] = []
+    var found: [(node: Node, waiting: [Waiting])] = []
     for (nodeName, wanted) in Dictionary(grouping: all, by: \.node).sorted(by: { $0.key < $1.key }) {
       let node = try await services.store.node(named: nodeName)
       let observed = try await services.nodes.status(node).attachments
@@ -62,11 +69,15 @@ enum TrialRoutes {
         observed.first { $0.interface == wanted.interface && $0.ruleSet == name && $0.confirmByUnixNanos > 0 }
           .map { (wanted: wanted, observed: $0) }
       }
-      guard !waiting.isEmpty else { continue }
+      if !waiting.isEmpty { found.append((node, waiting)) }
+    }
+    try await check(name, Set(found.flatMap { $0.waiting.map(\.observed.revision) }).sorted())
+    var results: [JSONValue] = []
+    for (node, waiting) in found {
       try await decide(node, waiting)
       results += waiting.map {
         [
-          "node": .string(nodeName), "interface": .string($0.wanted.interface), "revision": .count($0.observed.revision),
+          "node": .string(node.name), "interface": .string($0.wanted.interface), "revision": .count($0.observed.revision),
         ]
       }
     }

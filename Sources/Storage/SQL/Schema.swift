@@ -170,5 +170,6 @@ enum Schema {
     FactorSchema.migration(number: 8),
     TeamSchema.migration(number: 9),
     ApprovalSchema.migration(number: 10),
+    EventSchema.migration(number: 11),
   ]
 }

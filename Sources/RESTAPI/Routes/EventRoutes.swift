@@ -1,0 +1,93 @@
+import ControlProtocol
+import Foundation
+import Hummingbird
+import NIOCore
+import Storage
+
+/// What happened in the daemons: as a list, and as a stream of server-sent events for whoever asks for
+/// `text/event-stream`.
+enum EventRoutes {
+  static let base = RouteTable.base + "/events"
+  static let streamType = "text/event-stream"
+
+  static let all: [Route] = [
+    Route(
+      .get, base, "listEvents", tag: "events",
+      "What happened in the daemons, newest first. With Accept: text/event-stream, a stream of what happens from now on, or "
+        + "behind the event that Last-Event-ID (or after) names; it ends with the token, and is taken up again by Last-Event-ID.",
+      access: .scope(.eventsRead), on: .anything,
+      query: [
+        .optional("type", types, "Separated by commas: applied, refused, rolled_back, rule_expired, …"),
+        .optional("node", Shapes.name), .optional("interface", Shapes.interface), .optional("rule_set", Shapes.name),
+        .optional("after", .integer(0...Int64.max), "Only events with a greater id; the oldest first"),
+      ], answer: .page(event), alsoStreams: true, handler: list)
+  ]
+
+  private static let typesMax = 32
+
+  /// Daemons may have more of them than this version knows.
+  private static let types = Schema.string(
+    StringShape(bytes: 1...1024, pattern: "^[a-z_]{1,64}(,[a-z_]{1,64}){0,\(typesMax - 1)}$") { text in
+      let words = text.split(separator: ",", omittingEmptySubsequences: false)
+      let isPlain = words.allSatisfy { word in
+        (1...64).contains(word.utf8.count) && word.utf8.allSatisfy { (0x61...0x7a).contains($0) || $0 == 0x5f }
+      }
+      return isPlain && words.count <= typesMax ? nil : "must be at most \(typesMax) words of a-z and _, with commas"
+    })
+
+  static let event = Schema.named(
+    "Event",
+    .object([
+      .required("id", .count, "Grows; for Last-Event-ID"), .required("type", .string()), .required("node", .string()),
+      .required("interface", .nullable(.string())), .required("rule_set", .nullable(.string())),
+      .required("message", .string()), .required("fields", .map(.string(), keys: nil)), .required("at", .timestamp),
+      .required("sequence", .count, "The daemon's own number, since its start"),
+    ]))
+
+  static func json(_ event: NodeEvent) -> JSONValue {
+    let told = event.event
+    return [
+      "id": .count(event.id), "type": .string(told.kind), "node": .string(event.node),
+      "interface": told.interface.isEmpty ? .null : .string(told.interface),
+      "rule_set": told.fields["rule_set"].map { $0.isEmpty ? .null : .string($0) } ?? .null,
+      "message": .string(told.message), "fields": .object(told.fields.mapValues(JSONValue.string)),
+      "at": .time(told.happenedAt), "sequence": .count(told.position.sequence),
+    ]
+  }
+
+  @Sendable private static func list(_ call: Call, _ services: Services) async throws -> Reply {
+    var filter = EventFilter()
+    filter.kinds = Set((call.query["type"]?.string ?? "").split(separator: ",").map(String.init))
+    filter.node = call.query["node"]?.string
+    filter.interface = call.query["interface"]?.string
+    filter.ruleSet = call.query["rule_set"]?.string
+    filter.after = call.query["after"]?.integer.map { UInt64($0) }
+    if wantsStream(call.headers[.accept]) { return try await EventStream.start(filter, call, services) }
+    filter.isAscending = filter.after != nil
+    filter.among = try await visible(to: call.caller(), services)
+    let page = call.page
+    var reply = Reply.page(try await services.store.events(filter, page), page, json)
+    reply.headers[.vary] = "Accept"
+    return reply
+  }
+
+  private static func wantsStream(_ accept: String?) -> Bool {
+    (accept ?? "").lowercased().split(separator: ",").contains { part in
+      part.prefix { $0 != ";" }.trimmingCharacters(in: .whitespaces) == streamType
+    }
+  }
+
+  /// Of what the caller may read events; nil: of everything.
+  static func visible(to caller: Principal, _ services: Services) async throws -> EventFilter.Places? {
+    let permissions = caller.permissions
+    guard let nodeIDs = permissions.things(.node, with: .eventsRead) else { return nil }
+    let page = Page(limit: Page.limitMax)
+    var attachments = AttachmentFilter()
+    attachments.among = .init(attachments: permissions.things(.attachment, with: .eventsRead) ?? [], nodes: [])
+    let ruleSetIDs = permissions.things(.ruleSet, with: .eventsRead) ?? []
+    return .init(
+      nodes: Set(try await services.store.nodes(among: nodeIDs, page).items.map(\.name)),
+      interfaces: Set(try await services.store.attachments(attachments, page).items.map { "\($0.node)/\($0.interface)" }),
+      ruleSets: Set(try await services.store.ruleSets(search: nil, among: ruleSetIDs, page).items.map(\.name)))
+  }
+}

@@ -1,0 +1,163 @@
+import ArgumentParser
+import ControlProtocol
+import Foundation
+
+struct Events: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "What happened in the daemons: applied, refused, rolled back, rules that ended, …",
+    discussion: """
+      The oldest first. With --follow they come as they happen, until interrupted; where the API goes away, it is asked again,
+      and nothing is left out. --json prints one event in a line. Straight from the daemon (--socket): the last ones that it
+      keeps, of its own.
+
+      EXAMPLES
+        sluice events
+        sluice events --follow --type applied,refused,rolled_back,rule_expired
+        sluice events --rule-set edge --limit 1000 --json | jq -r .message
+        sluice events --follow --socket /run/sluice/sluiced.sock
+      """)
+
+  @Flag(name: .shortAndLong, help: "Go on with what happens.")
+  var follow = false
+  @Option(help: "Only events of these types; lists with commas.")
+  var type: [String] = []
+  @Option(help: "Only events at this interface.")
+  var interface: String?
+  @Option(help: "Only events about this rule set.")
+  var ruleSet: String?
+  @Option(help: "So many of the last ones.")
+  var limit = 100
+  @Flag(help: "Of all nodes, not of --node alone.")
+  var allNodes = false
+  @OptionGroup var options: TargetOptions
+
+  func validate() throws {
+    guard (0...10_000).contains(limit) else { throw ValidationError("--limit: 0 to 10000") }
+  }
+
+  private var types: [String] { type.flatMap { $0.split(separator: ",").map(String.init) } }
+
+  func run() async throws {
+    let output = options.output
+    try await options.run { api in
+      var last = try await showLast(api, output)
+      guard follow else { return }
+      while true {
+        last = try await showNext(api, after: last, output)
+        try await Task.sleep(for: .seconds(1))
+      }
+    } daemon: { daemon in
+      let kept = Kept()
+      try await daemon.events(kinds: types, after: (0, 0), pastOnly: true) { event in
+        if matches(event) { kept.add(event) }
+      }
+      for event in kept.events.suffix(limit) { Self.show(event.json, output) }
+      guard follow else { return }
+      let after = kept.events.last.map { ($0.epoch, $0.sequence) } ?? (0, 0)
+      try await daemon.events(kinds: types, after: after) { event in
+        if matches(event) { Self.show(event.json, output) }
+      }
+    }
+  }
+
+  private func matches(_ event: Sluice_Control_V1_Event) -> Bool {
+    (interface.map { event.interface == $0 } ?? true) && (ruleSet.map { event.fields["rule_set"] == $0 } ?? true)
+  }
+
+  private var query: [(String, String)] {
+    var query: [(String, String)] = []
+    if !types.isEmpty { query.append(("type", types.joined(separator: ","))) }
+    if !allNodes { query.append(("node", options.node)) }
+    if let interface { query.append(("interface", interface)) }
+    if let ruleSet { query.append(("rule_set", ruleSet)) }
+    return query
+  }
+
+  // MARK: The API
+
+  private static let pageMax = 200
+
+  /// Returns the newest one's id; nil: there is none.
+  private func showLast(_ api: APIClient, _ output: Output) async throws -> Int64? {
+    var events: [JSON] = []
+    while events.count < limit {
+      let page = [("limit", "\(min(Self.pageMax, limit - events.count))"), ("offset", "\(events.count)")]
+      let found = try await api.call(.get, "/events", query: query + page)["data"].elements
+      events += found
+      if found.count < Self.pageMax { break }
+    }
+    for event in events.reversed() { Self.show(event, output) }
+    return events.first?["id"].integer
+  }
+
+  /// One stream, until it ends; returns the last event's id. What only a person can mend is thrown.
+  private func showNext(_ api: APIClient, after last: Int64?, _ output: Output) async throws -> Int64? {
+    var last = last
+    var reader = ServerSentEvents()
+    var headers = [("Accept", "text/event-stream")]
+    if let last { headers.append(("Last-Event-ID", "\(last)")) }
+    do {
+      try await api.download(.get, "/events", query: query, headers: headers) { bytes in
+        for data in reader.read(bytes) {
+          guard let event = JSON.parse(data.utf8), let id = event["id"].integer else { continue }
+          last = id
+          Self.show(event, output)
+        }
+      }
+    } catch let error as CommandError where error.status == .unavailable {
+      output.note("\(error.message); trying again")
+    } catch let error as CommandError {
+      throw error
+    } catch is CancellationError {
+      throw CancellationError()
+    } catch {
+      output.note("the stream broke off (\(error)); taking it up again")
+    }
+    return last
+  }
+
+  private static func show(_ event: JSON, _ output: Output) {
+    guard !output.isJSON else { return Terminal.print(event.text(pretty: false)) }
+    let place = [event["node"].cell, event["interface"].cell].filter { !$0.isEmpty }.joined(separator: " ")
+    let ruleSet = event["rule_set"].string.map { " \($0)" } ?? ""
+    Terminal.print(
+      Terminal.safe("\(event["at"].cell)  \(event["type"].cell)  \(place)\(ruleSet): \(event["message"].cell)"))
+  }
+}
+
+/// What the daemon keeps.
+private final class Kept: @unchecked Sendable {
+  private let lock = NSLock()
+  private var list: [Sluice_Control_V1_Event] = []
+  var events: [Sluice_Control_V1_Event] { lock.withLock { list } }
+  func add(_ event: Sluice_Control_V1_Event) { lock.withLock { list.append(event) } }
+}
+
+/// Puts the data of server-sent events together from the bytes of an answer.
+struct ServerSentEvents {
+  /// Of one line; what is longer is no event of the API's.
+  private static let lineMax = 1 << 20
+  private var line: [UInt8] = []
+  private var data: [String] = []
+
+  /// The data of the events that are complete with these bytes.
+  mutating func read(_ bytes: some Sequence<UInt8>) -> [String] {
+    var complete: [String] = []
+    for byte in bytes {
+      guard byte == 0x0a else {
+        if line.count < Self.lineMax { line.append(byte) }
+        continue
+      }
+      if line.last == 0x0d { line.removeLast() }
+      let text = String(decoding: line, as: UTF8.self)
+      line.removeAll(keepingCapacity: true)
+      if text.isEmpty {
+        if !data.isEmpty { complete.append(data.joined(separator: "\n")) }
+        data = []
+      } else if text.hasPrefix("data:") {
+        data.append(String(text.dropFirst(5).trimmingPrefix(" ")))
+      }
+    }
+    return complete
+  }
+}
