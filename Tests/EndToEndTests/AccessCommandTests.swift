@@ -1,0 +1,119 @@
+import Foundation
+import NetworkSupport
+import Testing
+
+/// The command on what needs no daemon: sets, teams, two people, two steps of a sign-in.
+@Suite("The command and who may what", .serialized)
+struct AccessCommandTests {
+  private static let secondEmail = "second@example.org"
+  private static let secondPassword = "another fine password"
+
+  private func start() throws -> Stack {
+    let stack = try Stack()
+    try stack.startAPI()
+    try stack.signIn()
+    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    let body = #"{"email":"\#(Self.secondEmail)","password":"\#(Self.secondPassword)","roles":[]}"#
+    let made = try stack.post("/users", body)
+    #expect(made.status == 201, "\(made.text)")
+    return stack
+  }
+
+  /// With a home of his own; a failure is `status=N` at the end.
+  private func second(_ stack: Stack, _ arguments: String) throws -> String {
+    let home = "\(stack.folder)/second"
+    return try stack.namespace.run(
+      "HOME=\(home) XDG_CONFIG_HOME=\(home) \(stack.binaries)/sluice \(arguments) 2>&1 || echo status=$?")
+  }
+
+  private func secondSignsIn(_ stack: Stack, _ options: String = "") throws -> String {
+    try second(stack, "login \(Self.secondEmail) --password-stdin \(options) <<<'\(Self.secondPassword)'")
+  }
+
+  @Test("sluice set: made, filled from a file, changed, shown and deleted; what is wrong is refused with words")
+  func sets() throws {
+    let stack = try start()
+    _ = try stack.sluice("rule-set create edge")
+    #expect(try stack.sluice("set create edge blocked --type ipv4_addr 192.0.2.0/24 198.51.100.7").contains("made @blocked with 2"))
+    #expect(try stack.sluice("set add edge blocked 203.0.113.9 192.0.2.0/24").contains("added 1; @blocked has 3"))
+    let file = "\(stack.folder)/today.txt"
+    try "203.0.113.9, 203.0.113.10  # seen today\n\n203.0.113.11\n".write(toFile: file, atomically: true, encoding: .utf8)
+    #expect(try stack.sluice("set replace edge blocked --file \(file)").contains("@blocked has 3"))
+    #expect(JSON(try stack.sluice("set show edge blocked --json")).array.compactMap(\.string) == ["203.0.113.9", "203.0.113.10", "203.0.113.11"])
+    #expect(try stack.sluice("set remove edge blocked 203.0.113.10").contains("removed 1; @blocked has 2"))
+    #expect(JSON(try stack.sluice("set list edge --json"))[0]["element_count"].int == 2)
+    _ = try stack.sluice("rule add edge no-blocked --source @blocked --action drop")
+    let used = try stack.sluice("set delete edge blocked 2>&1 || echo status=$?")
+    #expect(used.contains("status=") && used.contains("blocked"), "a rule names it: \(used)")
+    let wrong = try stack.sluice("set add edge blocked 2001:db8::1 2>&1 || echo status=$?")
+    #expect(wrong.contains("status=2"), "\(wrong)")
+    _ = try stack.sluice("rule remove edge no-blocked")
+    #expect(try stack.sluice("set delete edge blocked").contains("deleted @blocked"))
+  }
+
+  @Test("sluice team and resource: members see and do what their team owns, and nothing else")
+  func teams() throws {
+    let stack = try start()
+    for name in ["edge", "core"] { _ = try stack.sluice("rule-set create \(name)") }
+    #expect(try secondSignsIn(stack).contains("signed in"))
+    #expect(try second(stack, "rule-set list").contains("status=4"))
+    #expect(try stack.sluice("team create edge-ops --description 'the edge'").contains("created team edge-ops"))
+    #expect(try stack.sluice("team member set edge-ops \(Self.secondEmail) 'Team Maintainer'").contains("is Team Maintainer"))
+    #expect(try stack.sluice("resource give rule-set edge edge-ops").contains("team: edge-ops"))
+    let seen = try second(stack, "rule-set list")
+    #expect(seen.contains("edge") && !seen.contains("core"), "\(seen)")
+    #expect(try second(stack, "rule add edge one --action count").contains("added one"))
+    #expect(try second(stack, "rule add core one --action count").contains("status=5"), "what he can't see isn't there")
+    #expect(try stack.sluice("resource grant rule-set core \(Self.secondEmail) Viewer").contains("is Viewer of core"))
+    #expect(try !second(stack, "rule list core --json").contains("status="))
+    #expect(try second(stack, "rule add core one --action count").contains("status=4"))
+    #expect(try stack.sluice("team show edge-ops").contains(Self.secondEmail))
+    _ = try stack.sluice("team member remove edge-ops \(Self.secondEmail)")
+    #expect(try second(stack, "rule list edge").contains("status=5"))
+    #expect(try stack.sluice("team delete edge-ops").contains("deleted team edge-ops"))
+  }
+
+  @Test("sluice rule-set approval: a second person approves or rejects, and never his own")
+  func approvals() throws {
+    let stack = try start()
+    _ = try stack.sluice("rule-set create edge")
+    #expect(try stack.sluice("rule-set approval edge --require").contains("somebody else has to approve"))
+    #expect(try stack.sluice("rule-set approve edge 1 2>&1 || echo status=$?").contains("status=4"), "his own")
+    _ = try stack.sluice("resource grant rule-set edge \(Self.secondEmail) Owner")
+    _ = try secondSignsIn(stack)
+    #expect(try second(stack, "rule-set approve edge 1 --comment 'as discussed'").contains("approved revision 1"))
+    let shown = try stack.sluice("rule-set approval edge")
+    #expect(shown.contains(Self.secondEmail) && shown.contains("as discussed"))
+    #expect(try second(stack, "rule-set reject edge 1").contains("rejected revision 1"))
+    #expect(JSON(try stack.sluice("rule-set approval edge --json"))["decisions"][0]["decision"].string == "rejected")
+    #expect(try stack.sluice("rule-set approval edge --no-require").contains("nobody has to approve"))
+  }
+
+  @Test("sluice second-factor and login: two steps, by the app's code or by a recovery code that is good once")
+  func secondFactor() throws {
+    let stack = try start()
+    _ = try secondSignsIn(stack)
+    let made = JSON(try second(stack, "second-factor enable --password-stdin --json <<<'\(Self.secondPassword)'"))
+    let secret = try #require(made["secret"].string)
+    // RFC 6238, without any of our code.
+    func code(_ stepsAhead: Int = 0) throws -> String {
+      let script = "import base64,hmac,struct,sys,time;k=base64.b32decode(sys.argv[1]+'='*(-len(sys.argv[1])%8));"
+        + "h=hmac.new(k,struct.pack('>Q',int(time.time())//30+int(sys.argv[2])),'sha1').digest();o=h[-1]&15;"
+        + "print('%06d'%((struct.unpack('>I',h[o:o+4])[0]&0x7fffffff)%1000000))"
+      return try Shell.run("python3 -c \"\(script)\" \(secret) \(stepsAhead)").trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+    let confirmed = JSON(try second(stack, "second-factor confirm \(try code()) --json"))
+    let recovery = confirmed["recovery_codes"].array.compactMap(\.string)
+    #expect(recovery.count > 1)
+    _ = try second(stack, "logout")
+    #expect(try secondSignsIn(stack, "--code 000000x").contains("status="), "a wrong code")
+    // The code of a step is good once: the next step's is taken, too.
+    #expect(try secondSignsIn(stack, "--code \(try code(1))").contains("signed in"))
+    #expect(try second(stack, "second-factor status --json").contains("\"is_enabled\" : true"))
+    _ = try second(stack, "logout")
+    #expect(try secondSignsIn(stack, "--code \(recovery[0])").contains("signed in"))
+    _ = try second(stack, "logout")
+    #expect(try secondSignsIn(stack, "--code \(recovery[0])").contains("status="), "used up")
+    #expect(try secondSignsIn(stack, "--code \(recovery[1])").contains("signed in"))
+  }
+}
