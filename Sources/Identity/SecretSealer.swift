@@ -1,12 +1,12 @@
 import Crypto
 import Foundation
+import Synchronization
 
-/// Encrypts what the database keeps but must not be able to read (AES-256-GCM). Its key is not in the database.
-public struct SecretSealer: Sendable, Redacted {
-  public static let keyByteCount = 32
+/// Encrypts what the database keeps but must not be able to read (AES-256-GCM). Its keys are not in the database, and may
+/// be replaced while it is used. Safe from any thread.
+public final class SecretSealer: Sendable, Redacted {
   private static let version = "v1"
-  private let key: SymmetricKey
-  private let keyID: String
+  private let ring: Mutex<SealingKeyRing>
 
   /// Why a sealed text doesn't open.
   public enum Failure: Error, Hashable, Sendable, CustomStringConvertible {
@@ -18,40 +18,48 @@ public struct SecretSealer: Sendable, Redacted {
 
     public var description: String {
       switch self {
-      case .keyByteCount(let count): "the key that encrypts secrets has \(count) bytes, not \(SecretSealer.keyByteCount)"
+      case .keyByteCount(let count): "the key that encrypts secrets has \(count) bytes, not \(SealingKey.byteCount)"
       case .otherKey(let id): "a secret in the database is encrypted with another key (\(id)): bring back its key file"
       case .damaged: "a secret in the database is damaged or belongs to another account"
       }
     }
   }
 
-  public init(key: [UInt8]) throws(Failure) {
-    guard key.count == Self.keyByteCount else { throw .keyByteCount(key.count) }
-    self.key = SymmetricKey(data: key)
-    // Tells keys apart and gives nothing away: 32 bits of a digest of 256 random bits.
-    keyID = hexadecimal(SHA256.hash(data: Array("sluice sealing key".utf8) + key).prefix(4))
-  }
+  public init(_ ring: SealingKeyRing) { self.ring = Mutex(ring) }
 
   /// With a key that ends with the process.
   public static func ephemeral() -> SecretSealer {
-    do { return try SecretSealer(key: SecureRandom.bytes(count: keyByteCount)) } catch {
-      preconditionFailure("a key of the right length")
+    do { return SecretSealer(try SealingKeyRing([.random(activeFrom: .distantPast)])) } catch {
+      preconditionFailure("one key is a ring")
     }
+  }
+
+  /// From now on with these keys.
+  public func use(_ ring: SealingKeyRing) { self.ring.withLock { $0 = ring } }
+
+  /// Which key encrypted the text, by its id; nil for no sealed text.
+  public static func keyID(of text: String) -> String? {
+    let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count == 3 && parts[0] == version ? String(parts[1].prefix(16)) : nil
   }
 
   /// - Parameter purpose: what the secret is and whose; a text sealed for one purpose opens for no other.
   public func seal(_ secret: [UInt8], for purpose: String) throws -> String {
-    let box = try AES.GCM.seal(secret, using: key, authenticating: Data(purpose.utf8))
+    let key = ring.withLock { $0.sealing(at: Date()) }
+    let box = try AES.GCM.seal(
+      secret, using: SymmetricKey(data: key.bytes), authenticating: Data(purpose.utf8))
     guard let combined = box.combined else { throw Failure.damaged }
-    return "\(Self.version).\(keyID).\(Base64URL.encode(Array(combined)))"
+    return "\(Self.version).\(key.id).\(Base64URL.encode(Array(combined)))"
   }
 
   public func open(_ text: String, for purpose: String) throws(Failure) -> [UInt8] {
     let parts = text.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 3, parts[0] == Self.version, let combined = Base64URL.decode(parts[2]) else { throw .damaged }
-    guard parts[1] == keyID else { throw .otherKey(String(parts[1].prefix(16))) }
+    guard let key = ring.withLock({ $0.keys.first { $0.id == parts[1] } }) else {
+      throw .otherKey(String(parts[1].prefix(16)))
+    }
     guard let box = try? AES.GCM.SealedBox(combined: combined),
-      let plain = try? AES.GCM.open(box, using: key, authenticating: Data(purpose.utf8))
+      let plain = try? AES.GCM.open(box, using: SymmetricKey(data: key.bytes), authenticating: Data(purpose.utf8))
     else { throw .damaged }
     return Array(plain)
   }

@@ -63,7 +63,7 @@ struct APIProcess {
         logger: Logger(label: "api"),
         settings: .init(version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass,
           secondFactorRoles: Set(settings.secondFactorRoles)))
-      let reloader = Reloader(certificates: certificates, keys: keys, tokens: tokens, logger: logger)
+      let reloader = Reloader(certificates: certificates, keys: keys, tokens: tokens, sealer: sealer, logger: logger)
       try await serve(services, store, certificates, reloader, logger)
       try await passwords.shutdown()
     } catch {

@@ -56,19 +56,22 @@ struct KeyDirectory {
     }
   }
 
-  /// Random bytes in a file of their own, in base64; made where there is none. Run ``locked(_:)``.
-  func secret(named name: String, byteCount: Int, onMade: () -> Void) throws -> [UInt8] {
-    let file = "\(path)/\(name)"
-    if !FileManager.default.fileExists(atPath: file) {
-      try write(Data(SecureRandom.bytes(count: byteCount)).base64EncodedString() + "\n", to: file)
-      onMade()
+  /// Where the keys of secrets are.
+  var sealingKeyFile: String { "\(path)/data.key" }
+
+  /// The keys of secrets; nil where there is no file of them.
+  func sealingKeys() throws -> SealingKeyRing? {
+    guard FileManager.default.fileExists(atPath: sealingKeyFile) else { return nil }
+    try check(path, isDirectory: true)
+    try check(sealingKeyFile, isDirectory: false)
+    let text = try SmallFile.readText(sealingKeyFile, byteCountMax: 4096)
+    do throws(SealingKeyRing.Failure) { return try SealingKeyRing(parsing: text) } catch {
+      throw StartError("\(sealingKeyFile): \(error)")
     }
-    try check(file, isDirectory: false)
-    guard let bytes = Data(base64Encoded: try SmallFile.readText(file, byteCountMax: 4096)), bytes.count == byteCount else {
-      throw StartError("\(file) is not \(byteCount) bytes in base64: bring back the right file from a backup")
-    }
-    return Array(bytes)
   }
+
+  /// The file appears whole or not at all. Run ``locked(_:)``.
+  func replace(with ring: SealingKeyRing) throws { try write(ring.secretText(), to: sealingKeyFile) }
 
   private func write(_ text: String, to file: String) throws {
     try SmallFile.replace(file, with: Array(text.utf8), mode: 0o600)

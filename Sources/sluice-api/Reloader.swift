@@ -11,6 +11,7 @@ struct Reloader: Service {
   let certificates: TLSCertificates?
   let keys: TokenKeys
   let tokens: AccessTokens
+  let sealer: SecretSealer
   let logger: Logger
 
   private static let period = Duration.seconds(30)
@@ -51,6 +52,9 @@ struct Reloader: Service {
       if announces { logger.notice("keys of tokens read again") }
     } catch {
       logger.error("the keys of tokens stay as they were", metadata: ["error": "\(error)"])
+    }
+    do { try sealer.use(keys.reloadSealingKeys()) } catch {
+      logger.error("the keys of secrets stay as they were", metadata: ["error": "\(error)"])
     }
   }
 

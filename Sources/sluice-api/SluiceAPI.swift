@@ -36,7 +36,9 @@ struct SluiceAPI: AsyncParsableCommand {
       EXIT CODES: 0 stopped as asked; 1 could not start or run; 64 wrong usage or settings.
       """,
     version: SluiceVersion.current,
-    subcommands: [KeysCommand.self, SeedCommand.self, BackupCommand.self, RestoreCommand.self])
+    subcommands: [
+      KeysCommand.self, RekeyCommand.self, SeedCommand.self, BackupCommand.self, RestoreCommand.self,
+    ])
 
   @OptionGroup var options: SettingOptions
 

@@ -41,12 +41,22 @@ struct TokenKeys {
 
   /// What encrypts secrets in the database; its key is made where there is none. Without that key they are lost.
   func sealer(logger: Logger) throws -> SecretSealer {
-    try SecretSealer(
-      key: directory.locked {
-        try directory.secret(named: "data.key", byteCount: SecretSealer.keyByteCount) {
-          logger.notice("key for secrets in the database made", metadata: ["path": "\(directory.path)/data.key"])
-        }
+    SecretSealer(
+      try directory.locked {
+        if let ring = try directory.sealingKeys() { return ring }
+        let ring = try SealingKeyRing([.random(activeFrom: Date())])
+        try directory.replace(with: ring)
+        logger.notice("key for secrets in the database made", metadata: ["path": "\(directory.sealingKeyFile)"])
+        return ring
       })
+  }
+
+  /// The keys of secrets as they are now, for a program that runs.
+  func reloadSealingKeys() throws -> SealingKeyRing {
+    guard let ring = try directory.sealingKeys() else {
+      throw StartError("\(directory.sealingKeyFile) is gone: bring it back from a backup")
+    }
+    return ring
   }
 
   /// The keys as they are now, for a program that runs.

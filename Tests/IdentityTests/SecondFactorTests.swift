@@ -91,7 +91,9 @@ import Testing
     for text in ["", ".", "..", "v1..", "v2.\(parts[1]).\(parts[2])", "v1.\(parts[1]).AA", parts[2]] {
       #expect(throws: SecretSealer.Failure.self) { try sealer.open(text, for: "totp a") }
     }
-    #expect(throws: SecretSealer.Failure.keyByteCount(31)) { try SecretSealer(key: Array(repeating: 1, count: 31)) }
+    #expect(throws: SecretSealer.Failure.keyByteCount(31)) {
+      try SealingKey(bytes: Array(repeating: 1, count: 31), activeFrom: .distantPast)
+    }
   }
 
   @Test("A challenge ends, and with another password it is worth nothing")

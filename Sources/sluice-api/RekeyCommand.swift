@@ -1,0 +1,122 @@
+import ArgumentParser
+import Foundation
+import Identity
+import Logging
+import RESTAPI
+import Settings
+import Storage
+
+/// Another key for the secrets in the database.
+struct RekeyCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "rekey", abstract: "Encrypt the secrets in the database with a new key.",
+    discussion: """
+      The keys are in data.key in the folder \(Setting.tokenKeysDirectory.key), one line each; the newest encrypts, every one
+      decrypts. `rekey` adds one, waits \(Int(TokenKeys.activationDelay)) s until every running copy of the API has read it (copies on other
+      machines need the same file by then), and encrypts each secret anew, while the API goes on. Killed in the middle it
+      has lost nothing: run it again. `rekey --forget` then takes the old keys away, if nothing needs them any more.
+
+      EXAMPLES
+        sluice-api rekey && sluice-api rekey --forget      # once a year, or when somebody else may have the file
+        sluice-api rekey --now                             # at once: no copy of the API runs
+
+      EXIT CODES: 0 done; 1 not done, nothing is lost; 2 done, and there are secrets that no key opens.
+      """)
+
+  @Flag(help: "Do not wait: no copy of the API runs, or all are started anew afterwards.")
+  var now = false
+  @Flag(help: "Take the old keys away.")
+  var forget = false
+  @OptionGroup var settings: SettingOptions
+  @Flag(name: .shortAndLong, help: "Print JSON.")
+  var json = false
+
+  func run() async throws {
+    let settings = try settings.load()
+    do {
+      let keys = TokenKeys(settings)
+      let store = try await Stores.open(
+        settings.storage, logger: Logger(label: "database") { _ in SwiftLogNoOpLogHandler() })
+      do {
+        try await forget ? takeOldAway(keys, store) : encrypt(keys, store)
+      } catch {
+        await store.close()
+        throw error
+      }
+      await store.close()
+    } catch let code as ExitCode { throw code } catch {
+      Self.say("sluice-api: \(error)")
+      throw ExitCode.failure
+    }
+  }
+
+  private func encrypt(_ keys: TokenKeys, _ store: any Store) async throws {
+    // What an earlier run began is brought to its end, not begun again.
+    let ring = try keys.directory.locked {
+      let found = try keys.reloadSealingKeys()
+      if found.keys.count > 1 { return found }
+      let delay = now ? 0 : TokenKeys.activationDelay
+      let ring = try found.adding(.random(activeFrom: max(Date(), found.newest.activeFrom + 1) + delay))
+      try keys.directory.replace(with: ring)
+      return ring
+    }
+    let key = ring.newest
+    let wait = key.activeFrom.timeIntervalSinceNow
+    if wait > 0 {
+      Self.say("waiting \(Int(wait.rounded(.up))) s: every copy of the API reads the new key \(key.id)")
+      try await Task.sleep(for: .seconds(wait + 1))
+    }
+    let report = try await SecretRekey.run(store, SecretSealer(ring), to: key.id) { count in
+      Self.say("\(count) secrets encrypted anew")
+    }
+    try tell(ring, report.counts, changed: report.changed)
+    guard report.unreadable.isEmpty else {
+      let some = report.unreadable.prefix(10).map { $0.uuidString.lowercased() }.joined(separator: ", ")
+      Self.say(
+        "sluice-api: no key opens \(report.unreadable.count) secrets, of the accounts \(some): "
+          + "reset their second factors")
+      throw ExitCode(2)
+    }
+  }
+
+  private func takeOldAway(_ keys: TokenKeys, _ store: any Store) async throws {
+    let ring = try keys.reloadSealingKeys()
+    guard now || ring.newest.activeFrom.addingTimeInterval(TokenKeys.activationDelay) < Date() else {
+      throw StartError("a running copy of the API may still encrypt with an old key: try again in two minutes")
+    }
+    let counts = try await SecretRekey.counts(store)
+    let needed = ring.keys.dropLast().filter { counts[$0.id] != nil }
+    guard needed.isEmpty else {
+      let names = needed.map { "\($0.id) (\(counts[$0.id] ?? 0) secrets)" }.joined(separator: ", ")
+      throw StartError("keys are still needed: \(names); run sluice-api rekey first")
+    }
+    let rest = try keys.directory.locked {
+      let found = try keys.reloadSealingKeys()
+      guard found == ring else { throw StartError("somebody else has changed the keys just now: try again") }
+      try keys.directory.replace(with: ring.forgettingOld())
+      return ring.forgettingOld()
+    }
+    try tell(rest, counts, changed: 0)
+  }
+
+  private struct Row: Encodable {
+    let id: String
+    let active_from: Date
+    let secrets: Int
+  }
+
+  /// Never a key itself.
+  private func tell(_ ring: SealingKeyRing, _ counts: [String: Int], changed: Int) throws {
+    let rows = ring.keys.map { Row(id: $0.id, active_from: $0.activeFrom, secrets: counts[$0.id] ?? 0) }
+    if json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
+      encoder.dateEncodingStrategy = .iso8601
+      print(String(decoding: try encoder.encode(rows), as: UTF8.self))
+      return
+    }
+    for row in rows { print("\(row.id)  \(row.secrets) secrets, since \(row.active_from.formatted(.iso8601))") }
+  }
+
+  private static func say(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+}

@@ -1,0 +1,124 @@
+import DatabaseSupport
+import Foundation
+import Identity
+import Logging
+import Storage
+import Testing
+
+@testable import RESTAPI
+
+/// `sluice-api rekey`, the program, on a database with many second factors.
+@Suite struct RekeyTests {
+  private static let count = 400
+
+  private func text(_ directory: String) throws -> String {
+    try String(contentsOfFile: "\(directory)/state/keys/data.key", encoding: .utf8)
+  }
+
+  private func ring(_ directory: String) throws -> SealingKeyRing { try SealingKeyRing(parsing: try text(directory)) }
+
+  private func store(_ directory: String) async throws -> any Store {
+    try await Stores.open(
+      DatabaseSettings(environment: ["DB_PATH": "\(directory)/s.db"]),
+      logger: Logger(label: "t") { _ in SwiftLogNoOpLogHandler() })
+  }
+
+  /// Accounts with a factor; what each secret is.
+  private func fill(_ directory: String) async throws -> [UUID: [UInt8]] {
+    let sealer = SecretSealer(try ring(directory))
+    let store = try await store(directory)
+    var secrets: [UUID: [UInt8]] = [:]
+    for index in 0..<Self.count {
+      let user = try await store.createUser(
+        NewUser(email: Email("u\(index)@example.org"), name: "U", passwordHash: "$argon2id$x", roles: [.viewer]))
+      let secret = SecureRandom.bytes(count: 20)
+      try await store.beginSecondFactor(
+        userID: user.id, sealedSecret: sealer.seal(secret, for: SecondFactors.purpose(user.id)))
+      secrets[user.id] = secret
+    }
+    await store.close()
+    return secrets
+  }
+
+  /// Every secret opens with the keys that are there; how many each key has.
+  private func check(_ directory: String, _ secrets: [UUID: [UInt8]]) async throws -> [String: Int] {
+    let store = try await store(directory)
+    let sealer = SecretSealer(try ring(directory))
+    for (userID, secret) in secrets {
+      let factor = try #require(try await store.secondFactor(userID: userID))
+      #expect(try sealer.open(factor.sealedSecret, for: SecondFactors.purpose(userID)) == secret)
+    }
+    let counts = try await SecretRekey.counts(store)
+    await store.close()
+    return counts
+  }
+
+  private func run(_ directory: String, _ arguments: String...) async throws -> (status: Int32?, text: String) {
+    let run = try ExecutableTests.Run(in: directory, [:], ["rekey"] + arguments)
+    return (try await run.status(), run.text)
+  }
+
+  @Test("Killed wherever it is, it has lost nothing; run again it ends; old keys go only when nothing needs them")
+  func killed() async throws {
+    let directory = try TestDatabase.directory()
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let api = try ExecutableTests.Run(in: directory, [:])
+    _ = try await api.port()
+    let secrets = try await fill(directory)
+    let old = try ring(directory).newest
+    // When the new key is there, and twice in the middle of the work.
+    for sign in [nil, "100 secrets", "100 secrets"] {
+      let rekey = try ExecutableTests.Run(in: directory, [:], ["rekey", "--now"])
+      let deadline = ContinuousClock.now + .seconds(30)
+      func isThere() throws -> Bool { try sign.map(rekey.text.contains) ?? (ring(directory).keys.count == 2) }
+      while try !isThere(), ContinuousClock.now < deadline { usleep(1000) }
+      rekey.signal(SIGKILL)
+      _ = try await rekey.status()
+      let counts = try await check(directory, secrets)
+      #expect(counts.values.reduce(0, +) == Self.count)
+      let newestCount = counts[try ring(directory).newest.id] ?? 0
+      #expect(sign == nil || newestCount >= 100, "\(counts)")
+      if counts[old.id] != nil {
+        let early = try await run(directory, "--forget", "--now")
+        #expect(early.status == 1 && early.text.contains("still needed"))
+      }
+    }
+    let whole = try await run(directory, "--now", "--json")
+    #expect(whole.status == 0, "\(whole.text)")
+    let newest = try ring(directory).newest
+    let keyCount = try ring(directory).keys.count
+    #expect(newest.id != old.id && keyCount == 2, "one new key, however often it was begun")
+    #expect(try await check(directory, secrets) == [newest.id: Self.count])
+    #expect(try await run(directory, "--forget", "--now").status == 0)
+    #expect(try ring(directory).keys == [newest])
+    #expect(try await check(directory, secrets) == [newest.id: Self.count])
+    let mode = try FileManager.default.attributesOfItem(atPath: "\(directory)/state/keys/data.key")[.posixPermissions]
+    #expect((mode as? NSNumber)?.intValue == 0o600)
+    // The API that ran on takes the ring as it is now.
+    api.signal(SIGHUP)
+    api.terminate()
+    #expect(try await api.status() == 0, "\(api.text)")
+    for word in try text(directory).split(separator: " ") where word.count > 40 { #expect(!whole.text.contains(word)) }
+  }
+
+  @Test("A file that others can read, or that holds no keys, is refused with what to do")
+  func refused() async throws {
+    let directory = try TestDatabase.directory()
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let api = try ExecutableTests.Run(in: directory, [:])
+    _ = try await api.port()
+    api.terminate()
+    _ = try await api.status()
+    let file = "\(directory)/state/keys/data.key"
+    chmod(file, 0o644)
+    let readable = try await run(directory, "--now")
+    #expect(readable.status == 1 && readable.text.contains("chmod 600"))
+    chmod(file, 0o600)
+    try Data("nothing\n".utf8).write(to: URL(fileURLWithPath: file))
+    let damaged = try await run(directory, "--now")
+    #expect(damaged.status == 1 && damaged.text.contains("line 1"))
+    try FileManager.default.removeItem(atPath: file)
+    let gone = try await run(directory, "--now")
+    #expect(gone.status == 1 && gone.text.contains("from a backup"))
+  }
+}
