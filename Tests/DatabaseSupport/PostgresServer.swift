@@ -29,10 +29,12 @@ public final class PostgresServer: Sendable {
   public var port: Int { currentPort.withLock { $0 } }
 
   /// A server of its own, for tests that stop it.
-  public init() throws {
+  ///
+  /// - Parameter disk: where its files are, a small disk for example; nil: in /tmp.
+  public init(on disk: String? = nil) throws {
     programs = try Self.findPrograms()
     Self.removeStale(programs)
-    directory = try OwnedDirectory.make(Self.prefix)
+    directory = try OwnedDirectory.make(Self.prefix, in: disk ?? "/tmp")
     try TestServer.handOver(directory, to: "postgres", package: "postgresql-common")
     let passwordFile = "\(directory)/password"
     try Data((Self.password + "\n").utf8).write(to: URL(fileURLWithPath: passwordFile))
@@ -43,13 +45,16 @@ public final class PostgresServer: Sendable {
       "\(programs)/initdb",
       [
         "-D", data, "-U", Self.user, "-A", "scram-sha-256", "--pwfile", passwordFile, "--encoding=UTF8", "--locale=C",
-        "--no-sync",
+        "--no-sync", "--wal-segsize=1",
       ], as: "postgres")
     try start(onNewPort: true)
   }
 
   /// Starts it again after ``kill()``, on the same port.
   public func start() throws { try start(onNewPort: false) }
+
+  /// What it has logged.
+  public var log: String { (try? String(contentsOfFile: "\(directory)/log", encoding: .utf8)) ?? "" }
 
   /// `pg_ctl stop -m immediate`: connections die in the middle of what they do.
   public func kill() throws {

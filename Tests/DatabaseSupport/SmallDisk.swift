@@ -14,6 +14,14 @@ public struct SmallDisk: Sendable {
     try await body(disk)
   }
 
+  /// Leaves so little room.
+  public func fill(leavingKibibytes rest: Int) throws {
+    var state = statvfs()
+    guard statvfs(path, &state) == 0 else { throw DatabaseSupportError(description: "cannot measure \(path)") }
+    let count = Int(clamping: state.f_bavail) * Int(clamping: state.f_frsize) - rest << 10
+    try Data(count: max(count, 0)).write(to: URL(fileURLWithPath: "\(path)/ballast"))
+  }
+
   /// What a disk has after somebody made room.
   public func grow(toKibibytes size: Int) throws {
     try Command.run("/usr/bin/mount", ["-o", "remount,size=\(size)k", path])

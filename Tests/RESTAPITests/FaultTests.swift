@@ -159,6 +159,42 @@ struct FaultTests {
     try? FileManager.default.removeItem(atPath: directory)
   }
 
+  @Test(
+    "The disk of PostgreSQL is full while many write, and then it is not: it stops, is started, and nothing is lost",
+    .enabled(if: geteuid() == 0))
+  func fullDiskOfPostgres() async throws {
+    let directory = try TestDatabase.directory()
+    try await SmallDisk.with(kibibytes: 98_304, in: directory) { disk in
+      let server = try PostgresServer(on: disk.path)
+      defer { server.remove() }
+      try await TestAPI.with(.postgres, on: TestDatabase(on: server)) { api in
+        let full = Flag()
+        let seen = try await load(api, wishes: 300, callers: 4) {
+          try disk.fill(leavingKibibytes: 512)
+          let deadline = ContinuousClock.now + .seconds(30)
+          while ContinuousClock.now < deadline {
+            if server.log.contains("No space left on device") {
+              full.raise()
+              break
+            }
+            try await Task.sleep(for: .milliseconds(10))
+          }
+          // Some are turned away before there is room.
+          try await Task.sleep(for: .milliseconds(200))
+          try disk.grow(toKibibytes: 262_144)
+          // Without room for its log it ends, sooner or later; where it runs already, a start only says so.
+          for _ in 0..<40 where (try? server.run("SELECT 1")) == nil {
+            try? server.start()
+            try await Task.sleep(for: .milliseconds(250))
+          }
+        }
+        #expect(full.isRaised, "the disk was never full")
+        #expect(seen.all["database_unavailable"] != nil, "nobody noticed: \(seen.all)")
+      }
+    }
+    try? FileManager.default.removeItem(atPath: directory)
+  }
+
   @Test("The database holds everybody up for longer than anybody should wait")
   func slow() async throws {
     let server = try PostgresServer()
