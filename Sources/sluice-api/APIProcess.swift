@@ -139,6 +139,7 @@ struct APIProcess {
     var group = ServiceGroupConfiguration(
       services: [
         .init(service: services.nodes), .init(service: housekeeping(store, logger)),
+        .init(service: ReplicaWatch(services)),
         .init(service: reloader), .init(service: application), .init(service: services.events),
       ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = Self.drainMax

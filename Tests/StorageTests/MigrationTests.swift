@@ -26,6 +26,7 @@ import Testing
         "9 teams 37ae7a871e70dc083fd6e4a8016f9b029e73faa4cbbc7badc75848632cd400c0",
         "10 approvals 0e40a9878d01643c405d307a8bbfb45ea4bac8ab5c8343ce2e5131b3fef24b41",
         "11 events fc222a9f6eb9dd0bc38713d59e712c9f0a447c14205e0fb694de29c5afd53893",
+        "12 ended sessions fe9b903b2c42e29e4031b0823f98314045cf9e1d8c7a81b47a611839c6c5db20",
       ])
   }
 

@@ -181,8 +181,9 @@ public final class Authenticator: Sendable {
 
   /// Call after a change of a password: access tokens from before it open nothing any more.
   ///
-  /// Remembered for as long as such a token could live, in this process: another replica, and this one after a restart,
-  /// takes it until it expires. Refresh tokens end in the database, everywhere and at once.
+  /// Remembered for as long as such a token could live, in this process. Others know of the sessions that end with it
+  /// (see ``ReplicaWatch``); the session that changed its own password keeps its older access tokens there until they
+  /// expire. Refresh tokens end in the database, everywhere and at once.
   func passwordChanged(_ id: UUID, at now: Date = Date()) {
     forget(id)
     let lifetime = tokens.settings.lifetimeWithLeeway
@@ -194,13 +195,23 @@ public final class Authenticator: Sendable {
     }
   }
 
-  /// Call after a session was ended: its access tokens open nothing any more, here; elsewhere until they expire, as with
-  /// ``passwordChanged(_:at:)``.
+  /// Call after a session was ended: its access tokens open nothing any more, here at once, elsewhere as soon as
+  /// ``ReplicaWatch`` hears of it.
   func sessionEnded(_ id: UUID, at now: Date = Date()) {
     let lifetime = tokens.settings.lifetimeWithLeeway
     endedSessions.withLock { sessions in
       sessions = sessions.filter { now.timeIntervalSince($0.value) <= lifetime }
       sessions[id] = now
+    }
+  }
+
+  /// Takes over which sessions other copies have ended, and whatever this one did before it was started anew.
+  func takeEndedSessions(at now: Date = Date()) async throws {
+    let lifetime = tokens.settings.lifetimeWithLeeway
+    let ended = try await store.endedSessions(since: now.addingTimeInterval(-lifetime))
+    endedSessions.withLock { sessions in
+      sessions = sessions.filter { now.timeIntervalSince($0.value) <= lifetime }
+      for id in ended { sessions[id] = now }
     }
   }
 

@@ -5,7 +5,9 @@ typealias PostgresDatabase = ConnectionPool<PostgresConnection>
 
 extension ConnectionPool where Connection == PostgresConnection {
   convenience init(_ server: PostgresSettings, settings: DatabaseSettings) {
-    self.init(.postgres, settings: settings) { () throws(StorageError) in try PostgresConnection(server) }
+    self.init(.postgres, settings: settings, listen: { PostgresListener.wakes(server) }) { () throws(StorageError) in
+      try PostgresConnection(server)
+    }
   }
 }
 

@@ -32,6 +32,7 @@ enum TransactionAccess: Sendable {
 /// The gate lets no more calls in than there are threads, so nothing ever waits inside the thread pool.
 final class ConnectionPool<Connection: BlockingConnection>: Database {
   let dialect: SQLDialect
+  private let listen: @Sendable () -> AsyncStream<Void>
   private let connect: @Sendable () throws(StorageError) -> Connection
   private let gate: AdmissionGate
   private let threads: NIOThreadPool
@@ -40,10 +41,12 @@ final class ConnectionPool<Connection: BlockingConnection>: Database {
   /// Connects at the first call. ``close()`` before the last reference goes.
   init(
     _ dialect: SQLDialect, settings: DatabaseSettings,
+    listen: @escaping @Sendable () -> AsyncStream<Void> = { AsyncStream { _ in } },
     connect: @escaping @Sendable () throws(StorageError) -> Connection
   ) {
     self.dialect = dialect
     self.connect = connect
+    self.listen = listen
     gate = AdmissionGate(size: settings.poolSize, timeout: settings.poolTimeout)
     threads = NIOThreadPool(numberOfThreads: settings.poolSize)
     threads.start()
@@ -68,6 +71,8 @@ final class ConnectionPool<Connection: BlockingConnection>: Database {
     defer { if connection.isIdle { idle.withLock { $0.append(connection) } } }
     return connection.answers(to: queries)
   }
+
+  func wakes() -> AsyncStream<Void> { listen() }
 
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T {
     try await transaction(.read, body)

@@ -171,5 +171,8 @@ enum Schema {
     TeamSchema.migration(number: 9),
     ApprovalSchema.migration(number: 10),
     EventSchema.migration(number: 11),
+    Migration(
+      number: 12, name: "ended sessions",
+      statements: ["CREATE INDEX refresh_tokens_by_revocation ON refresh_tokens (revoked_at)"]),
   ]
 }

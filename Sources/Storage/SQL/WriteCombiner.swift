@@ -17,6 +17,8 @@ final class WriteCombiner: Sendable {
   struct Records: Sendable {
     var at = Date.distantPast
     var list: [AuditRecord] = []
+    /// Other copies of the API are to hear of the commit.
+    var wakes = false
   }
 
   private typealias Work = @Sendable (any SQLSession) throws -> Records
@@ -49,7 +51,9 @@ final class WriteCombiner: Sendable {
   /// One transaction's inside.
   private static func perform(_ group: [Work], _ session: any SQLSession) throws -> [Result<Void, any Error>] {
     if group.count == 1 {
-      try AuditTable.append([try group[0](session)], session)
+      let made = try group[0](session)
+      try AuditTable.append([made], session)
+      try wake([made], session)
       return [.success(())]
     }
     var results: [Result<Void, any Error>] = []
@@ -72,7 +76,14 @@ final class WriteCombiner: Sendable {
       }
     }
     try AuditTable.append(records, session)
+    try wake(records, session)
     return results
+  }
+
+  /// PostgreSQL tells at the commit, once, however often it is asked to.
+  private static func wake(_ records: [Records], _ session: any SQLSession) throws(StorageError) {
+    guard session.dialect == .postgres, records.contains(where: \.wakes) else { return }
+    try session.define("NOTIFY \(PostgresListener.channel)")
   }
 }
 

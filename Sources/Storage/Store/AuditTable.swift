@@ -68,7 +68,10 @@ enum AuditTable {
 
 extension SQLStore {
   func recordAudit(_ event: AuditEvent) async throws {
-    try await change { _, trail in trail.add(event) }
+    try await change { _, trail in
+      trail.concernsNoCopies()
+      trail.add(event)
+    }
   }
 
   func auditLog(_ filter: AuditFilter, _ page: Page) async throws -> Paged<JSONValue> {

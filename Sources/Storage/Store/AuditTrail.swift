@@ -6,6 +6,11 @@ import JSONValues
 /// thread of the connection; a transaction that runs again starts with an empty one.
 final class AuditTrail {
   private(set) var events: [AuditEvent] = []
+  /// Other copies of the API keep something of what has changed in memory.
+  private(set) var concernsCopies = true
+
+  /// Nothing of this change is kept in memory elsewhere: what happens often tells nobody.
+  func concernsNoCopies() { concernsCopies = false }
 
   func add(_ event: AuditEvent) { events.append(event) }
 
@@ -57,7 +62,8 @@ extension SQLStore {
           requestID: request?.requestID ?? "", operation: event.operation ?? name, outcome: event.outcome,
           code: event.code, subject: event.subject, before: event.before, after: event.after)
       }
-      return ((value, records.count), WriteCombiner.Records(at: at, list: records))
+      let wakes = trail.concernsCopies && !records.isEmpty
+      return ((value, records.count), WriteCombiner.Records(at: at, list: records, wakes: wakes))
     }
     request?.wrote(count)
     return value

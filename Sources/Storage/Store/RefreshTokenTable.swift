@@ -159,6 +159,16 @@ extension SQLStore {
     }
   }
 
+  func endedSessions(since: Date) async throws -> Set<UUID> {
+    try await database.read { session in
+      let ids = try session.all(
+        "SELECT family_id FROM refresh_tokens WHERE revoked_at >= $1 ORDER BY revoked_at DESC LIMIT 10000",
+        [SQLValue(since)]
+      ) { row throws(StorageError) in try row.uuid() }
+      return Set(ids)
+    }
+  }
+
   func sessionID(refreshTokenDigest digest: String) async throws -> UUID? {
     try await database.read { try RefreshTokenTable.find(digest, $0)?.familyID }
   }

@@ -205,6 +205,7 @@ extension SQLStore {
   ) async throws -> StoredRuleSet {
     let at = timestamp
     let written = try await self.change { [revisions] session, trail in
+      trail.concernsNoCopies()
       let head = try RuleSetTable.lock(name, session)
       if let expected = edit.expectedRevision, expected != head.revision {
         throw StorageError.staleRevision(expected: expected, current: head.revision)

@@ -46,6 +46,8 @@ final class SQLStore: Store {
     }
   }
 
+  func wakes() -> AsyncStream<Void> { database.wakes() }
+
   func close() async { await database.close() }
 }
 

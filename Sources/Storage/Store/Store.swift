@@ -80,6 +80,15 @@ public protocol Store: AccessStore, FactorStore, TeamStore, ApprovalStore, Event
   @discardableResult
   func purgeIdempotencyKeys(before: Date) async throws -> Int
 
+  // MARK: Other copies of the API
+
+  /// An element whenever a copy of the API on this database has changed what copies keep in memory (accounts, roles,
+  /// sessions), or may have: PostgreSQL tells within the change's own commit. The other databases cannot, and the stream
+  /// stays silent. Ends with the task that reads it.
+  func wakes() -> AsyncStream<Void>
+  /// Sessions that were ended since then, by whatever copy; the newest 10,000.
+  func endedSessions(since: Date) async throws -> Set<UUID>
+
   // MARK: Nodes
 
   func createNode(_ node: NewNode) async throws -> Node
