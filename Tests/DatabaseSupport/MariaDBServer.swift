@@ -158,8 +158,9 @@ public final class MariaDBServer: Sendable {
         "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M",
         "--performance-schema=OFF", "--max-connections=300", "--skip-name-resolve", "--max-allowed-packet=64M",
       ] + options
-    let user = geteuid() == 0 ? ["/usr/sbin/runuser", "-u", Self.owner, "--"] : []
-    try Command.run("/usr/bin/setsid", ["--fork"] + user + ["/usr/sbin/mariadbd"] + arguments)
+    // By its own option: runuser would wait beside it, and be left behind stopped where both are signalled.
+    let user = geteuid() == 0 ? ["--user=\(Self.owner)"] : []
+    try Command.run("/usr/bin/setsid", ["--fork", "/usr/sbin/mariadbd"] + arguments + user)
     let deadline = ContinuousClock.now + .seconds(90)
     while (try? run("SELECT 1")) == nil {
       let log = (try? String(contentsOfFile: "\(directory)/log", encoding: .utf8)) ?? ""
