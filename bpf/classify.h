@@ -4,6 +4,7 @@
 #define SLUICE_CLASSIFY_H
 
 #include "maps.h"
+#include "sets.h"
 #include "walk.h"
 
 static __always_inline __u64 lanes(const struct packet *p)
@@ -38,6 +39,26 @@ static __always_inline enum sluice_tree make_key(__u64 *word, const struct packe
 	word[KEY_SHORT_HEADER] = (header & 0xffff) | (header >> SLUICE_HEADER_FRAGMENT & 31) << SLUICE_SHORT_FRAGMENT |
 				 (__u64)(p->source_port >> 16) << SLUICE_SHORT_NO_PORTS;
 	return p->family == SLUICE_FAMILY_IPV4 ? SLUICE_TREE_IPV4 : SLUICE_TREE_OTHER;
+}
+
+/* Looks the key's addresses up in the large sets that rules ask for. Whether no bound was hit. */
+static __always_inline _Bool find_sets(struct walk *w, __u64 origin, enum sluice_tree tree)
+{
+	__u64 source = 0, destination = 0;
+
+	if (tree == SLUICE_TREE_IPV4) {
+		if (reads(SLUICE_FEATURE_SOURCE_SETS))
+			source = sets_of_ipv4(origin, w->key[0] >> 32);
+		if (reads(SLUICE_FEATURE_DESTINATION_SETS))
+			destination = sets_of_ipv4(origin, w->key[0]);
+	} else if (tree == SLUICE_TREE_IPV6) {
+		if (reads(SLUICE_FEATURE_SOURCE_SETS))
+			source = sets_of_ipv6(origin, w->key[0], w->key[2]);
+		if (reads(SLUICE_FEATURE_DESTINATION_SETS))
+			destination = sets_of_ipv6(origin, w->key[1], w->key[3]);
+	}
+	w->sets = source | destination << 32;
+	return source != SETS_BROKEN && destination != SETS_BROKEN;
 }
 
 /* What classification came to. */
@@ -99,6 +120,8 @@ static __always_inline struct verdict classify(struct walk *w, const void *table
 	enum sluice_tree tree = make_key(w->key, p);
 	__u64 is_ipv6 = tree == SLUICE_TREE_IPV6, label;
 
+	if (reads(FEATURES_OF_SETS) && !find_sets(w, origin, tree))
+		return (struct verdict){ .action = SLUICE_ACTION_DROP, .is_broken = 1 };
 	start(w, g->roots[tree], 0);
 	label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
 	if (!label || (reads(SLUICE_FEATURE_COUNT) && goes_on(label)))

@@ -13,7 +13,7 @@
 const volatile struct sluice_constants constants SEC(".rodata.sluice") = {};
 
 /* Whether the program was loaded to read this; what it wasn't costs nothing. */
-static __always_inline _Bool reads(enum sluice_feature feature) { return constants.features & feature; }
+static __always_inline _Bool reads(__u32 features) { return constants.features & features; }
 
 /* struct xdp_md gives packet pointers as 32-bit values; the verifier turns them into pointers of the full width. */
 static __always_inline void *packet_data(const struct xdp_md *ctx) { return (void *)(long)ctx->data; }

@@ -15,6 +15,7 @@
 #include "tables.h"
 
 #define RECORDS_PER_STEP 4
+#define FEATURES_OF_SETS (SLUICE_FEATURE_SOURCE_SETS | SLUICE_FEATURE_DESTINATION_SETS)
 
 /* Words of a key that no cut and no long record of its form looks at: what short records do. */
 #define KEY_SHORT_PORTS 3 /* source | destination << 32, and the guards */
@@ -30,6 +31,7 @@ struct walk {
 	__u64 best; /* label */
 	__u64 after; /* label; with rules that count, only rules behind this one's are looked for */
 	__u64 waiting; /* index of the top of pending */
+	__u64 sets; /* bits of the large sets of the source, above them those of the destination */
 	/*
 	 * Slots of residual subtrees; the bottom one is 0: the end. They are read when their node is, at the same time as the
 	 * child: one wait for the memory instead of two.
@@ -86,12 +88,18 @@ static __always_inline __u64 mismatch_ipv6(const struct sluice_record_ipv6 *r, c
 	       ((key[5] ^ r->header.value) & r->header.mask);
 }
 
-/* The same for what the record asks of the words 6 and 7. */
-static __always_inline __u64 mismatch_link(const __u64 *key, const void *half, __u64 link)
+/* The same for what the record asks of the words 6 and 7, and of large sets. */
+static __always_inline __u64 mismatch_link(const struct walk *w, const void *half, __u64 link)
 {
-	const struct sluice_record_link *r = table_record(half, link * sizeof(*r), constants.mask_32);
+	const struct sluice_record_link *r = table_record(half, link * sizeof(*r), constants.mask_64);
+	__u64 mismatch = 0;
 
-	return ((key[6] ^ r->destination.value) & r->destination.mask) | ((key[7] ^ r->source.value) & r->source.mask);
+	if (reads(SLUICE_FEATURE_LINK))
+		mismatch = ((w->key[6] ^ r->destination.value) & r->destination.mask) |
+			   ((w->key[7] ^ r->source.value) & r->source.mask);
+	if (reads(FEATURES_OF_SETS))
+		mismatch |= (w->sets ^ r->sets.value) & r->sets.mask;
+	return mismatch;
 }
 
 /* Nonzero where the label's rule isn't behind w->after's. */
@@ -140,8 +148,8 @@ static __always_inline __u64 search_long(const struct walk *w, const void *half,
 			label = ((const struct sluice_record_ipv4 *)record)->label;
 			link = ((const struct sluice_record_ipv4 *)record)->link;
 		}
-		if (reads(SLUICE_FEATURE_LINK))
-			mismatch |= mismatch_link(w->key, half, link);
+		if (reads(SLUICE_FEATURE_LINK | FEATURES_OF_SETS))
+			mismatch |= mismatch_link(w, half, link);
 		if (!(mismatch | is_passed(w, label)))
 			return label;
 		if (i + 1 >= count)

@@ -175,15 +175,3 @@ private func hexadecimal(_ bytes: [UInt8]) -> String {
   let digits = Array("0123456789abcdef")
   return String(bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
 }
-
-extension [UInt64] {
-  /// Of ascending values; 0 without any.
-  fileprivate func quantile(_ share: Double) -> Double {
-    isEmpty ? 0 : Double(self[Swift.min(count - 1, Int(Double(count) * share))])
-  }
-}
-
-extension [Double] {
-  /// Of ascending values; 0 without any.
-  fileprivate var median: Double { isEmpty ? 0 : (self[(count - 1) / 2] + self[count / 2]) / 2 }
-}

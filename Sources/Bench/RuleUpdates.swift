@@ -2,7 +2,6 @@ import CSluiceABI
 import LinuxSystem
 import RuleCompiler
 import Rules
-import Synchronization
 import XDPPrograms
 
 extension LiveHalf: TableMemory {}
@@ -78,45 +77,5 @@ struct RuleUpdates {
     updates.inserts.sort()
     updates.deletes.sort()
     return updates
-  }
-}
-
-/// Waits on a thread of its own until packets that read what was replaced are gone.
-private final class GracePeriod {
-  private var thread: PinnedThread?
-  private let ending = Ending()
-
-  private final class Ending: Sendable {
-    let hasCome = Atomic(false)
-  }
-
-  /// Takes notice of one that has ended, and begins the next.
-  func turn(_ editor: inout GenerationEditor) {
-    if thread != nil, !ending.hasCome.load(ordering: .acquiring) { return }
-    finish(&editor)
-    editor.beginGracePeriod()
-    ending.hasCome.store(false, ordering: .relaxed)
-    thread = try? PinnedThread.spawn(name: "grace-period") { [ending] in
-      Kernel.waitForGracePeriod()
-      ending.hasCome.store(true, ordering: .releasing)
-    }
-    if thread == nil {
-      Kernel.waitForGracePeriod()
-      editor.endGracePeriod()
-    }
-  }
-
-  /// Until everything that was replaced up to now can be used again.
-  func wait(_ editor: inout GenerationEditor) {
-    finish(&editor)
-    editor.beginGracePeriod()
-    Kernel.waitForGracePeriod()
-    editor.endGracePeriod()
-  }
-
-  private func finish(_ editor: inout GenerationEditor) {
-    guard let running = thread.take() else { return }
-    running.join()
-    editor.endGracePeriod()
   }
 }

@@ -48,7 +48,8 @@ extension ControlError {
   init(_ error: CompileError) {
     switch error {
     case .invalid: self.init(.invalidArgument, error.description)
-    case .tooManyEntries, .tooComplex: self.init(.resourceExhausted, error.description)
+    case .tooManyEntries, .tooComplex, .tooManyLargeSets, .crowdedSets:
+      self.init(.resourceExhausted, error.description)
     case .unknownInterface: self.init(.failedPrecondition, error.description)
     case .slotOutOfRange: self.init(.internal, error.description)
     }

@@ -22,8 +22,9 @@ public func compile(
     throw .invalid(error)
   }
   if !ruleSet.isFlat {
+    let large = try LargeSets(ruleSet)
     return try compile(
-      ruleSet.flattened, of: ruleSet, interface: interface, slots: slots, interfaceIndex: interfaceIndex,
+      ruleSet.flattened(keeping: large.names), of: ruleSet, large, interface: interface, slots: slots, interfaceIndex: interfaceIndex,
       generation: generation, captureFallback: captureFallback)
   }
   let entryCount = try checkEntryCount(of: ruleSet.rules)
@@ -65,17 +66,19 @@ struct Forest {
   /// What a rule's match comes to for packets of the interface.
   mutating func append(_ match: Match, _ template: CutRule, interface: String) {
     if match.isPlain, append(plain: match, template) { return }
-    if match.canMatch(interface) { Expansion([match]).appendEntries(from: template, to: &self) }
+    if match.canMatch(interface) { Expansion([match], LargeSets()).appendEntries(from: template, to: &self) }
   }
 
   /// What the entries look at: of `enum sluice_feature`.
   var features: UInt8 {
     var header: UInt64 = 0
     var link: UInt64 = 0
+    var sets: UInt64 = 0
     for (tree, layout) in [(ipv4, KeyLayout.ipv4), (ipv6, .ipv6), (other, .ipv4)] {
       for entry in tree {
         header |= entry.ternaries[layout.header].mask
         link |= entry.ternaries[layout.link].mask | entry.ternaries[layout.link + 1].mask
+        sets |= entry.ternaries[layout.sets].mask
       }
     }
     var features: UInt32 = 0
@@ -84,6 +87,8 @@ struct Forest {
     // The priority of the inner tag stands in a link word, and comes with its tag.
     if HeaderBits.vlanMask & header != 0 { features |= SLUICE_FEATURE_VLAN.rawValue }
     if link != 0 { features |= SLUICE_FEATURE_LINK.rawValue }
+    if UInt32(truncatingIfNeeded: sets) != 0 { features |= SLUICE_FEATURE_SOURCE_SETS.rawValue }
+    if sets >> 32 != 0 { features |= SLUICE_FEATURE_DESTINATION_SETS.rawValue }
     return UInt8(features)
   }
 }
@@ -106,16 +111,16 @@ extension Rule {
   /// that are valid by themselves.
   public var entryCount: Int {
     if !isEnabled { return 0 }
-    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion([match]).entryCount
+    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion([match], LargeSets()).entryCount
   }
 }
 
 /// The same for rules in each place that they are asked in.
 private func compile(
-  _ rules: [FlatRule], of ruleSet: RuleSet, interface: String, slots: (String) -> UInt32,
+  _ rules: [FlatRule], of ruleSet: RuleSet, _ large: LargeSets, interface: String, slots: (String) -> UInt32,
   interfaceIndex: (String) -> UInt32?, generation: UInt64, captureFallback: Fate
 ) throws(CompileError) -> CompiledGeneration {
-  let expansions = rules.map { Expansion($0.matches) }
+  let expansions = rules.map { Expansion($0.matches, large) }
   let sizes = zip(rules, expansions).map { CompileError.RuleSize(rule: $0.rule.name, entries: $1.entryCount) }
   let entryCount = try checkEntryCount(sizes)
   var forest = Forest()
@@ -137,7 +142,7 @@ private func compile(
     }
   }
   var compiled = try CompiledGeneration(
-    header: header, forest: forest, entryCount: entryCount, ruleNames: rules.map(\.rule.name))
+    header: header, forest: forest, sets: large.sets, entryCount: entryCount, ruleNames: rules.map(\.rule.name))
   // A rule may stand in many places, and others resume behind it: one change is many there.
   compiled.isEditable = false
   return compiled

@@ -11,6 +11,10 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
   /// SLUICE_PENDING_SLOTS. `counting`: how many rules count and let packets go on, after each of which the walk begins anew.
   /// `rules`: the first of these, where they are the cause, or of the most rules that no cut of the tree could part.
   case tooComplex(steps: Int, counting: Int, pending: Int, byteCount: Int, rules: [String])
+  /// More sets than a packet's addresses are looked up in: SLUICE_SETS_MAX.
+  case tooManyLargeSets(count: Int)
+  /// Elements of large sets are in each other's way in the tables, which doesn't come about by chance.
+  case crowdedSets
   /// A rule redirects to an interface that isn't there.
   case unknownInterface(rule: String, interface: String)
   /// The caller gave a rule a counter slot that isn't one for rules.
@@ -41,6 +45,12 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
         + "more for each of \(counting) counting rules, and \(byteCount >> 20) MiB; allowed are 1024 steps (32,768 for all "
         + "counting rules together), 15 and 511 MiB: use fewer rules whose ranges and prefixes cross, or that count; the first of those at fault "
         + "are \(rules.joined(separator: ", "))"
+    case .tooManyLargeSets(let count):
+      return "rules name \(count) sets of more than \(Limits.expandedSetElementsMax) elements and large_sets_max is "
+        + "\(Limits.largeSetsMax): put some of them together"
+    case .crowdedSets:
+      return "the elements of the large sets are chosen so that they crowd the same places of the tables: leave some out, or put "
+        + "adjacent prefixes together"
     case .unknownInterface(let rule, let interface):
       return "rule \(rule) redirects to \(ValueTextError.excerpt(interface)), and there is no such interface"
     case .slotOutOfRange(let rule, let slot):

@@ -15,6 +15,8 @@ public struct CompiledGeneration: Hashable, Sendable {
   public let stepsMax: Int
   /// What the program must read from packets: of `enum sluice_feature`.
   public let features: UInt8
+  /// Where the large sets are; nil: it has none.
+  let sets: SetPlaces?
   /// Whether the bounds hold, too, when ``GenerationEditor`` inserts rules.
   public internal(set) var isEditable: Bool
 
@@ -28,7 +30,7 @@ public struct CompiledGeneration: Hashable, Sendable {
 
   /// Builds the trees and proves their bounds.
   init(
-    header: GenerationHeader, forest: Forest, entryCount: Int, ruleNames: [String]
+    header: GenerationHeader, forest: Forest, sets: [NamedSet] = [], entryCount: Int, ruleNames: [String]
   ) throws(CompileError) {
     var generation = header.abiGeneration
     generation.rule_count = UInt32(ruleNames.count)
@@ -38,8 +40,18 @@ public struct CompiledGeneration: Hashable, Sendable {
     let headerWordCount = Int(SLUICE_TABLES_HEADER_BYTES) / 8
     var words = [UInt64](repeating: 0, count: headerWordCount + MemoryLayout<sluice_generation>.size / 8)
     // A program that reads link words does so for every record.
-    let emptyLink = UInt64(words.count / 4)
-    words += [0, 0, 0, 0]
+    let emptyLink = UInt64(words.count / 8)
+    words += repeatElement(0, count: 8)
+    generation.sets = UInt32(emptyLink)  // as a struct sluice_sets it says that there are none
+    var places: SetPlaces?
+    if !sets.isEmpty {
+      let line = words.count / 8
+      generation.sets = UInt32(line)
+      let tables = try SetTables(sets, at: line)
+      words += tables.words
+      places = tables.places
+    }
+    self.sets = places
     let ipv4 = CutTreeBuilder.build(forest.ipv4, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)
     let ipv6 = CutTreeBuilder.build(forest.ipv6, layout: .ipv6, emptyLink: emptyLink, appendingTo: &words)
     let other = CutTreeBuilder.build(forest.other, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)

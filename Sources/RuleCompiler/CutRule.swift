@@ -19,6 +19,8 @@ enum KeyLayout {
   /// Where the header's ternary and those of the link record stand in ``ternaryWords``.
   var header: Int { self == .ipv4 ? 1 : 4 }
   var link: Int { header + 1 }
+  /// That of the large sets, also in the link record, behind all others.
+  var sets: Int { header + 3 }
 
   var recordWordCount: Int { recordByteCount / 8 }
 
@@ -52,8 +54,9 @@ struct Ternary: Hashable, BitwiseCopyable {
 
 /// One combination of a rule's elements, as a tree sees it.
 struct CutRule {
-  /// In the order of ``KeyLayout/ternaryWords``; bits of the value outside of the mask are zero.
-  var ternaries = InlineArray<7, Ternary>(repeating: Ternary())
+  /// In the order of ``KeyLayout/ternaryWords``, and behind them that of the large sets; bits of the value outside of the mask
+  /// are zero.
+  var ternaries = InlineArray<8, Ternary>(repeating: Ternary())
   /// Of each lane, inclusive.
   var low = InlineArray<3, UInt32>(repeating: 0)
   /// SLUICE_NO_PORT where a packet without the field matches too.

@@ -44,7 +44,7 @@ struct CutTreeBuilder {
   private let columns: RuleColumns
   private var scorer: CutScorer
   private var image: [UInt64]
-  /// Word index / 4 of each link record, by its ternaries.
+  /// Word index / 8 of each link record, by its ternaries.
   private var links: [[Ternary]: UInt64]
   private var crowd = Crowd()
 
@@ -64,7 +64,7 @@ struct CutTreeBuilder {
 
   /// - Parameters:
   ///   - rules: In order of priority.
-  ///   - emptyLink: Word index / 4 of a link record that asks for nothing.
+  ///   - emptyLink: Word index / 8 of a link record that asks for nothing.
   ///   - image: What stands before; the tree is appended.
   /// - Returns: The tree, and of the most rules that no cut could part the priorities of the first.
   static func build(
@@ -80,7 +80,7 @@ struct CutTreeBuilder {
 
   private init(_ rules: [CutRule], layout: KeyLayout, emptyLink: UInt64, image: [UInt64]) {
     self.layout = layout
-    links = [[Ternary(), Ternary()]: emptyLink]
+    links = [[Ternary(), Ternary(), Ternary()]: emptyLink]
     self.rules = rules
     self.image = image
     columns = RuleColumns(rules, layout: layout)
@@ -183,11 +183,12 @@ struct CutTreeBuilder {
   private mutating func link(of rule: CutRule) -> UInt64 {
     let destination = rule.ternaries[layout.link]
     let source = rule.ternaries[layout.link + 1]
-    let key = [destination, source]
+    let sets = rule.ternaries[layout.sets]
+    let key = [destination, source, sets]
     if let index = links[key] { return index }
-    while image.count % 4 != 0 { image.append(0) }
-    let index = UInt64(image.count / 4)
-    image += [destination.value, destination.mask, source.value, source.mask]
+    while image.count % 8 != 0 { image.append(0) }
+    let index = UInt64(image.count / 8)
+    image += [destination.value, destination.mask, source.value, source.mask, sets.value, sets.mask, 0, 0]
     links[key] = index
     return index
   }

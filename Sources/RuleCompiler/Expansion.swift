@@ -19,8 +19,8 @@ struct Atom: Hashable {
 struct Expansion {
   /// The lists of alternatives of one tree, one element of each makes an entry; nil: no packet of the tree can match.
   fileprivate struct Product {
-    var sources: [IPPrefix?]
-    var destinations: [IPPrefix?]
+    var sources: [AddressTest]
+    var destinations: [AddressTest]
     /// Of each field that is asked for.
     var atoms: [[Atom]]
 
@@ -40,16 +40,16 @@ struct Expansion {
     return overflows ? countMax : min(product, countMax)
   }
 
-  /// - Parameter matches: without sets.
-  init(_ matches: [Match]) {
+  /// - Parameter matches: without sets other than the large ones.
+  init(_ matches: [Match], _ large: LargeSets) {
     hasAddresses = matches.contains { !$0.sources.isEmpty || !$0.destinations.isEmpty }
-    for family in ParsedPacket.Family.allCases { products[family] = Expansion.product(matches, family) }
+    for family in ParsedPacket.Family.allCases { products[family] = Expansion.product(matches, family, large) }
   }
 
-  private static func product(_ matches: [Match], _ family: ParsedPacket.Family) -> Product? {
-    guard let first = matches.first, var whole = product(first, family) else { return nil }
+  private static func product(_ matches: [Match], _ family: ParsedPacket.Family, _ large: LargeSets) -> Product? {
+    guard let first = matches.first, var whole = product(first, family, large) else { return nil }
     for match in matches.dropFirst() {
-      guard let next = product(match, family) else { return nil }
+      guard let next = product(match, family, large) else { return nil }
       whole.sources = common(whole.sources, next.sources)
       whole.destinations = common(whole.destinations, next.destinations)
       for list in next.atoms { whole.restrict(to: list) }
@@ -69,7 +69,7 @@ struct Expansion {
     if let product = products[.other] { product.forEach(template, .ipv4) { forest.other.append($0) } }
   }
 
-  private static func product(_ match: Match, _ family: ParsedPacket.Family) -> Product? {
+  private static func product(_ match: Match, _ family: ParsedPacket.Family, _ large: LargeSets) -> Product? {
     if family == .other, match.isOfIPOnly { return nil }
     var lists: [[Atom]] = []
     for (field, condition) in match.numbers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
@@ -87,10 +87,11 @@ struct Expansion {
     // A field without a condition adds nothing.
     lists.removeAll { $0 == [Atom()] }
     guard let ipFamily = family.ipFamily else {
-      return Product(sources: [nil], destinations: [nil], atoms: lists).ifNotEmpty
+      return Product(sources: [AddressTest()], destinations: [AddressTest()], atoms: lists).ifNotEmpty
     }
     return Product(
-      sources: prefixes(match.sources, ipFamily), destinations: prefixes(match.destinations, ipFamily), atoms: lists
+      sources: addressTests(match.sources, ipFamily, large),
+      destinations: addressTests(match.destinations, ipFamily, large), atoms: lists
     ).ifNotEmpty
   }
 }
@@ -112,7 +113,8 @@ extension Expansion.Product {
     for source in sources {
       for destination in destinations {
         var entry = template
-        entry.setAddresses(source, destination, layout)
+        entry.setAddresses(source.prefix, destination.prefix, layout)
+        entry.ternaries[layout.sets] = source.sets | destination.sets.shifted(32)
         combine(entry, layout, from: 0, body)
       }
     }
@@ -268,21 +270,8 @@ extension Atom {
   }
 }
 
-/// What is in a prefix of either list. Prefixes lie apart or one in the other, and those of one list lie apart.
-private func common(_ left: [IPPrefix?], _ right: [IPPrefix?]) -> [IPPrefix?] {
-  if left == [nil] { return right }
-  if right == [nil] { return left }
-  var both: [IPPrefix] = []
-  for outer in left.compactMap(\.self) {
-    for inner in right.compactMap(\.self) {
-      if outer.contains(inner) { both.append(inner) } else if inner.contains(outer) { both.append(outer) }
-    }
-  }
-  return both
-}
-
-/// The prefixes of one family that are left; `nil` is any.
-private func prefixes(_ condition: Condition<IPPrefix>, _ family: IPFamily) -> [IPPrefix?] {
+/// The prefixes of one family that are left; `nil` is any. Large sets aside.
+func prefixes(_ condition: Condition<IPPrefix>, _ family: IPFamily) -> [IPPrefix?] {
   if condition.isEmpty { return [nil] }
   let own = reduced(condition.filter { $0.family == family })
   return condition.isNegated ? complement(own, family) : own

@@ -24,7 +24,8 @@ private struct Sought {
   let label: UInt64
 
   init(_ entry: CutRule, _ layout: KeyLayout) throws(GenerationEditor.Refusal) {
-    guard entry.ternaries[layout.link].mask | entry.ternaries[layout.link + 1].mask == 0 else { throw .needsMore }
+    let linked = entry.ternaries[layout.link].mask | entry.ternaries[layout.link + 1].mask | entry.ternaries[layout.sets].mask
+    guard linked == 0 else { throw .needsMore }
     self.layout = layout
     columns = RuleColumns([entry], layout: layout)
     var record: [UInt64] = []

@@ -5,7 +5,7 @@ extension CutRule {
   var shortRecord: sluice_short_ipv4? {
     let addresses = ternaries[0]
     let header = ternaries[1]
-    guard ternaries[2].mask | ternaries[3].mask == 0, low[2] == 0, high[2] == UInt32(SLUICE_NO_PORT),
+    guard ternaries[2].mask | ternaries[3].mask | ternaries[4].mask == 0, low[2] == 0, high[2] == UInt32(SLUICE_NO_PORT),
       let source = UInt32(truncatingIfNeeded: addresses.mask >> 32).anyLowBits,
       let destination = UInt32(truncatingIfNeeded: addresses.mask).anyLowBits,
       header.mask & ~CutRule.shortHeaderMask == 0

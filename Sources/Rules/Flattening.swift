@@ -28,13 +28,16 @@ extension RuleSet {
   ///
   /// For valid rule sets. Rules that lead into chains are not in it themselves; what can't match because of an empty set isn't
   /// either. ``Limits/flattenedRulesMax`` bounds its size.
-  public var flattened: [FlatRule] {
+  public var flattened: [FlatRule] { flattened(keeping: []) }
+
+  /// The same, but the names of some sets stay in the matches.
+  public func flattened(keeping kept: Set<String>) -> [FlatRule] {
     let sets = Dictionary(sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     if chains.isEmpty {
       var flat: [FlatRule] = []
       flat.reserveCapacity(rules.count)
       for rule in rules where rule.isEnabled {
-        guard let match = rule.match.withoutSets(sets) else { continue }
+        guard let match = rule.match.withoutSets(sets, keeping: kept) else { continue }
         var rule = rule
         if !sets.isEmpty { rule.match = match }
         flat.append(FlatRule(rule: rule, resumesAt: rule.action == .leave ? .max : nil))
@@ -42,7 +45,7 @@ extension RuleSet {
       for index in flat.indices where flat[index].resumesAt != nil { flat[index].resumesAt = flat.count }
       return flat
     }
-    var flattener = Flattener(chains: chains, sets: sets)
+    var flattener = Flattener(chains: chains, sets: sets, kept: kept)
     var leaving: [Int] = []
     flattener.add(rules, outer: [], leaving: &leaving)
     flattener.resume(leaving)
@@ -56,17 +59,19 @@ extension RuleSet {
 private struct Flattener {
   private let chains: [String: Chain]
   private let sets: [String: NamedSet]
+  private let kept: Set<String>
   var flat: [FlatRule] = []
 
-  init(chains: [Chain], sets: [String: NamedSet]) {
+  init(chains: [Chain], sets: [String: NamedSet], kept: Set<String>) {
     self.chains = Dictionary(chains.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     self.sets = sets
+    self.kept = kept
   }
 
   /// - Parameter leaving: collects what goes on behind the jump that led here.
   mutating func add(_ rules: [Rule], outer: [Match], leaving: inout [Int]) {
     for rule in rules where rule.isEnabled {
-      guard let match = rule.match.withoutSets(sets) else { continue }
+      guard let match = rule.match.withoutSets(sets, keeping: kept) else { continue }
       let inner = match == Match() ? outer : outer + [match]
       switch rule.action {
       case .jump(let name):
@@ -96,30 +101,40 @@ private struct Flattener {
 
 extension Match {
   /// The same with the elements of the sets in place of their names; nil: nothing matches.
-  func withoutSets(_ sets: [String: NamedSet]) -> Match? {
+  func withoutSets(_ sets: [String: NamedSet], keeping kept: Set<String> = []) -> Match? {
     if sets.isEmpty { return self }
     var match = self
     let all = IPFamily.allCases.map { IPPrefix(IPAddress(family: $0, value: 0), length: 0) }
     let allPorts = [PortRange(low: 0, high: .max)]
-    guard match.sources.resolve({ sets[$0]?.prefixes ?? [] }, all: all),
-      match.destinations.resolve({ sets[$0]?.prefixes ?? [] }, all: all),
-      match.sourcePorts.resolve({ sets[$0]?.ports ?? [] }, all: allPorts),
-      match.destinationPorts.resolve({ sets[$0]?.ports ?? [] }, all: allPorts)
+    guard match.sources.resolve(kept, { sets[$0]?.prefixes ?? [] }, all: all),
+      match.destinations.resolve(kept, { sets[$0]?.prefixes ?? [] }, all: all),
+      match.sourcePorts.resolve(kept, { sets[$0]?.ports ?? [] }, all: allPorts),
+      match.destinationPorts.resolve(kept, { sets[$0]?.ports ?? [] }, all: allPorts)
     else { return nil }
     return match
   }
 }
 
+extension Match {
+  /// Elements of all sets that it names.
+  func elementCount(in sets: [String: NamedSet]) -> Int {
+    (sources.sets + destinations.sets + sourcePorts.sets + destinationPorts.sets).reduce(0) { $0 + (sets[$1]?.count ?? 0) }
+  }
+}
+
 extension Condition {
   /// Puts elements in place of names. Whether anything can match; `all` does whatever has the field.
-  fileprivate mutating func resolve(_ elements: (String) -> [Element], all: [Element]) -> Bool {
+  fileprivate mutating func resolve(
+    _ kept: Set<String>, _ elements: (String) -> [Element], all: [Element]
+  ) -> Bool {
     if sets.isEmpty { return true }
-    let resolved = self.elements + sets.flatMap(elements)
-    if resolved.isEmpty {
+    let names = kept.isEmpty ? [] : sets.filter(kept.contains)
+    let resolved = self.elements + sets.filter { !kept.contains($0) }.flatMap(elements)
+    if resolved.isEmpty && names.isEmpty {
       self = Condition(isNegated ? all : [])
       return !isEmpty
     }
-    self = Condition(resolved, isNegated: isNegated)
+    self = Condition(resolved, sets: names, isNegated: isNegated)
     return true
   }
 }

@@ -15,7 +15,11 @@ public enum Limits {
   /// Sets of one rule set.
   public static let setsMax = 64
   /// Elements in all sets of one rule set.
-  public static let setElementsMax = 1 << 16
+  public static let setElementsMax = 1 << 21
+  /// Elements of a set of addresses that become entries of the rules that name it; a larger one is looked up for each packet.
+  public static let expandedSetElementsMax = 256
+  /// Larger ones that the rules of one set name: SLUICE_SETS_MAX of the ABI.
+  public static let largeSetsMax = 24
   /// Elements in one field of a match.
   public static let elementsPerFieldMax = 64
   /// Interfaces that one rule set redirects to: SLUICE_REDIRECT_TARGETS_MAX of the ABI.
@@ -43,6 +47,8 @@ public enum Limits {
   static let analysisUndecidedMax = 100
   /// Rules that one finding names.
   static let analysisNamesMax = 64
+  /// Elements of the sets of one rule that it can tell something about.
+  static let analysisSetElementsMax = 1 << 16
   /// Parts that what is left of one rule's packets may fall into.
   static let analysisPartsMax = 4096
   /// Issues that validation reports before it stops looking.
@@ -58,6 +64,8 @@ public enum Limits {
     "flattened_rules_max": UInt64(flattenedRulesMax),
     "sets_max": UInt64(setsMax),
     "set_elements_max": UInt64(setElementsMax),
+    "expanded_set_elements_max": UInt64(expandedSetElementsMax),
+    "large_sets_max": UInt64(largeSetsMax),
     "elements_per_field_max": UInt64(elementsPerFieldMax),
     "redirect_targets_max": UInt64(redirectTargetsMax),
     "name_byte_count_max": UInt64(nameByteCountMax),

@@ -26,7 +26,11 @@ public struct NamedSet: Hashable, Sendable {
   /// Free text, as a rule's.
   public var comment: String
   /// Of sets of addresses: all of the kind's family, by address, the wider first.
-  public private(set) var prefixes: [IPPrefix]
+  public private(set) var prefixes: [IPPrefix] {
+    didSet { lengths = Self.lengths(of: prefixes) }
+  }
+  /// Of the prefixes, each once.
+  private var lengths: [Int] = []
   /// Of sets of ports: by the first port, the wider first.
   public private(set) var ports: [PortRange]
 
@@ -37,6 +41,7 @@ public struct NamedSet: Hashable, Sendable {
     self.comment = comment
     kind = family == .ipv4 ? .ipv4 : .ipv6
     self.prefixes = prefixes.inOrder
+    lengths = Self.lengths(of: prefixes)
     ports = []
   }
 
@@ -46,6 +51,12 @@ public struct NamedSet: Hashable, Sendable {
     kind = .ports
     prefixes = []
     self.ports = ports.inOrder
+  }
+
+  private static func lengths(of prefixes: [IPPrefix]) -> [Int] {
+    var seen = [Bool](repeating: false, count: 129)
+    for prefix in prefixes { seen[prefix.length] = true }
+    return seen.indices.filter { seen[$0] }
   }
 
   public var count: Int { prefixes.count + ports.count }
@@ -59,7 +70,30 @@ public struct NamedSet: Hashable, Sendable {
     }
   }
 
-  public func contains(_ address: IPAddress) -> Bool { prefixes.contains { $0.contains(address) } }
+  /// Looks for the network of each length that the address is in.
+  public func contains(_ address: IPAddress) -> Bool {
+    guard address.family == family else { return false }
+    return lengths.contains { place(of: IPPrefix(address, length: $0)) != nil }
+  }
+
+  /// Index of an element that is there just so.
+  private func place(of prefix: IPPrefix) -> Int? {
+    var (low, high) = (0, prefixes.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if prefixes[middle].precedes(prefix) { low = middle + 1 } else { high = middle }
+    }
+    return low < prefixes.count && prefixes[low] == prefix ? low : nil
+  }
+
+  /// Leaves some of the elements, spread over all, where there are more than so many.
+  public mutating func thinOut(to most: Int) {
+    guard count > most else { return }
+    let step = (count + most - 1) / most
+    prefixes = stride(from: 0, to: prefixes.count, by: step).map { prefixes[$0] }
+    ports = stride(from: 0, to: ports.count, by: step).map { ports[$0] }
+  }
+
   public func contains(_ port: UInt16) -> Bool { ports.contains { $0.contains(port) } }
 
   /// The elements of a part of the set as texts, as matches have them.
@@ -125,7 +159,7 @@ extension NamedSet {
 
   public func contains(_ element: SetElement) -> Bool {
     switch element {
-    case .prefix(let prefix): prefixes.contains(prefix)
+    case .prefix(let prefix): place(of: prefix) != nil
     case .ports(let range): ports.contains(range)
     }
   }
@@ -148,9 +182,13 @@ extension [IPPrefix] {
     if others.isEmpty { return self }
     let keys = others.map { (value: $0.address.value, length: $0.length) }
     let order = keys.indices.sorted { (keys[$0].value, keys[$0].length) < (keys[$1].value, keys[$1].length) }
-    return merged(self, order.map { others[$0] }) {
-      ($0.address.value, $0.length) < ($1.address.value, $1.length)
-    }
+    return merged(self, order.map { others[$0] }) { $0.precedes($1) }
+  }
+}
+
+extension IPPrefix {
+  fileprivate func precedes(_ other: IPPrefix) -> Bool {
+    (address.value, length) < (other.address.value, other.length)
   }
 }
 

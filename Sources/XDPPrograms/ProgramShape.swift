@@ -11,7 +11,8 @@ struct ProgramShape: Hashable {
 
   static let allFeatures = UInt8(
     SLUICE_FEATURE_HEADER.rawValue | SLUICE_FEATURE_TCP_FLAGS.rawValue | SLUICE_FEATURE_VLAN.rawValue
-      | SLUICE_FEATURE_LINK.rawValue | SLUICE_FEATURE_COUNT.rawValue)
+      | SLUICE_FEATURE_LINK.rawValue | SLUICE_FEATURE_COUNT.rawValue | SLUICE_FEATURE_SOURCE_SETS.rawValue
+      | SLUICE_FEATURE_DESTINATION_SETS.rawValue)
 
   init(tablesByteCount: Int, features: UInt8, slotCount: UInt32) {
     self.tablesByteCount = tablesByteCount

@@ -22,7 +22,7 @@ struct BenchCommand: ParsableCommand {
         sluice bench --json > bench.json
         sluice bench --peers ~/peers --markdown README.md
       """,
-    subcommands: [BenchRun.self, BenchRules.self, BenchSubject.self], defaultSubcommand: BenchRun.self)
+    subcommands: [BenchRun.self, BenchRules.self, BenchSets.self, BenchSubject.self], defaultSubcommand: BenchRun.self)
 }
 
 struct BenchRun: ParsableCommand {

@@ -158,7 +158,7 @@ struct TableInterpreter {
 
   private func matchesLink(_ key: [UInt64], _ record: Int) -> Bool {
     guard header.features & UInt8(SLUICE_FEATURE_LINK.rawValue) != 0 else { return true }
-    let link = Int(words[record + 7]) * 4
+    let link = Int(words[record + 7]) * 8
     return (key[6] ^ words[link]) & words[link + 1] == 0 && (key[7] ^ words[link + 2]) & words[link + 3] == 0
   }
 

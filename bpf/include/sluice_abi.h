@@ -11,7 +11,9 @@
 
 #include <linux/types.h>
 
-#define SLUICE_ABI_VERSION 6
+#include "sluice_sets_abi.h"
+
+#define SLUICE_ABI_VERSION 7
 
 /*
  * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
@@ -190,6 +192,9 @@ enum sluice_feature {
 	SLUICE_FEATURE_VLAN = 4,
 	SLUICE_FEATURE_LINK = 8, /* words 6 and 7 */
 	SLUICE_FEATURE_COUNT = 16, /* rules that count and let the packet go on */
+	/* Large sets of the source's or the destination's address. What records ask of them stands in link records. */
+	SLUICE_FEATURE_SOURCE_SETS = 32,
+	SLUICE_FEATURE_DESTINATION_SETS = 64,
 };
 
 /* Matches where `(key ^ value) & mask` is 0. Bits of the value outside of the mask are 0. */
@@ -205,7 +210,7 @@ struct sluice_record_ipv4 {
 	__u64 guarded_high; /* lanes, with all guard bits set */
 	struct sluice_ternary header;
 	__u64 label;
-	__u64 link; /* word index / 4 of a struct sluice_record_link; read where the program has SLUICE_FEATURE_LINK */
+	__u64 link; /* word index / 8 of a struct sluice_record_link; read where the program has a feature of it */
 };
 
 /*
@@ -243,10 +248,12 @@ struct sluice_record_ipv6 {
 	__u64 reserved[2];
 };
 
-/* What a record asks of the words 6 and 7. */
+/* What a record asks of the words 6 and 7, and of large sets: bits of the source's, above them the destination's. */
 struct sluice_record_link {
 	struct sluice_ternary destination;
 	struct sluice_ternary source;
+	struct sluice_ternary sets;
+	__u64 reserved[2];
 };
 
 enum sluice_tree {
@@ -270,6 +277,8 @@ struct sluice_generation {
 	__u8 malformed_action[16]; /* pass or drop, by enum sluice_malformed */
 	__u32 targets[SLUICE_REDIRECT_TARGETS_MAX]; /* interface indices: keys in the devmap */
 	__u32 resumes[SLUICE_RESUMES_MAX]; /* priorities, behind which a packet goes on */
+	__u32 sets; /* word index / 8 of a struct sluice_sets, where rules have a feature of large sets */
+	__u32 reserved2[15];
 };
 
 /*
@@ -314,9 +323,9 @@ struct sluice_constants {
 _Static_assert(sizeof(struct sluice_counter) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv4) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_record_ipv6) == 128, "ABI");
-_Static_assert(sizeof(struct sluice_record_link) == 32, "ABI");
+_Static_assert(sizeof(struct sluice_record_link) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_short_ipv4) == 32, "ABI");
-_Static_assert(sizeof(struct sluice_generation) == 1344, "ABI");
+_Static_assert(sizeof(struct sluice_generation) == 1408, "ABI");
 _Static_assert(sizeof(struct sluice_constants) == 56, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_path) == 8, "ABI");

@@ -52,9 +52,12 @@ private struct Analyser {
     var ruleSet = ruleSet
     if let chain { ruleSet.rules = chain.rules }
     var impossible: Set<Int> = []
+    var crowded: Set<Int> = []
     if !sets.isEmpty {
       for index in ruleSet.rules.indices {
-        if let match = ruleSet.rules[index].match.withoutSets(sets) {
+        if ruleSet.rules[index].match.elementCount(in: sets) > Limits.analysisSetElementsMax {
+          crowded.insert(index)
+        } else if let match = ruleSet.rules[index].match.withoutSets(sets) {
           ruleSet.rules[index].match = match
         } else {
           impossible.insert(index)
@@ -71,7 +74,7 @@ private struct Analyser {
     for index in indices {
       left -= Analyser.stepsPerRule
       // Beyond the budget nothing is known about a rule.
-      var made = left < 0 ? nil : MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
+      var made = left < 0 || crowded.contains(index) ? nil : MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
       if impossible.contains(index) { made?.byKind = [:] }
       regions[index] = .some(made)
       for (kind, region) in made?.byKind ?? [:] {
@@ -107,7 +110,7 @@ private struct Analyser {
   private mutating func finding(about index: Int) -> RuleFinding? {
     if left < 0 { return make(.undecided, index, outOfBudget) }
     guard let known = regions[index], let own = known else {
-      return make(.undecided, index, "its masks of MAC addresses stand for too many ranges to tell")
+      return make(.undecided, index, "its masks of MAC addresses or its sets stand for too many ranges to tell")
     }
     if own.isEmpty {
       return make(.contradictory, index, "no packet shows all that it asks for; correct it or remove it")

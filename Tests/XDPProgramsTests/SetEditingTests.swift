@@ -1,0 +1,156 @@
+import CSluiceABI
+import LinuxSystem
+import Packets
+import RuleCompiler
+import Rules
+import TestSupport
+import Testing
+
+@testable import XDPPrograms
+
+private struct Half: TableMemory {
+  let live: LiveHalf
+  var wordCount: Int { live.wordCount }
+  func word(_ index: Int) -> UInt64 { live.word(index) }
+  func store(_ word: UInt64, at index: Int) { live.store(word, at: index) }
+}
+
+@Suite("Live sets are edited in place", .serialized)
+struct SetEditingTests {
+  private func verdict(_ frame: [UInt8], by ruleSet: RuleSet, _ slots: [String: UInt32]) -> UInt32 {
+    ReferenceClassifier.decide(frame, by: ruleSet).ruleName.map { slots[$0]! } ?? 0
+  }
+
+  private func probe(_ generation: CompiledGeneration, _ frames: [[UInt8]]) throws -> ClassificationProbe {
+    let probe = try generation.withUnsafeBytes { try ClassificationProbe($0) }
+    for frame in frames { #expect(try probe.add(frame)) }
+    return probe
+  }
+
+  @Test("Elements put in and taken out: verdicts are the reference's at every stage", arguments: LargeSetCases.Shape.allCases)
+  func stages(_ shape: LargeSetCases.Shape) throws {
+    var random = SeededGenerator(announcing: "SetEditingTests.stages(\(shape))")
+    let cases = LargeSetCases(shape, count: 1500, using: &random)
+    let others = LargeSetCases(shape, count: 2000, using: &random)
+    var ruleSet = cases.ruleSet
+    let slots = LargeSetTests.slots(of: ruleSet)
+    let generation = try LargeSetTests.compiled(ruleSet)
+    let frames = (0..<512).map { $0 % 2 == 0 ? cases.frame(using: &random) : others.frame(using: &random) }
+    let probe = try probe(generation, frames)
+    let half = Half(live: probe.liveHalf)
+    var editor = try #require(SetEditor(generation, of: ruleSet))
+    var refused = 0
+    for stage in 0..<12 {
+      for _ in 0..<150 {
+        let index = Int.random(in: ruleSet.sets.indices, using: &random)
+        let set = ruleSet.sets[index]
+        // More come than go at first, then the other way round.
+        if random.chance(stage < 6 ? 70 : 25) {
+          let prefix = random.pick(others.elements + cases.elements)
+          guard prefix.family == set.family else { continue }
+          do throws(SetEditor.Refusal) {
+            let isNew = try editor.insert(prefix, into: set.name, of: half)
+            #expect(isNew == !set.contains(.prefix(prefix)))
+            ruleSet.sets[index].insert([.prefix(prefix)])
+          } catch {
+            // The probe's runs are over, nobody reads what was emptied.
+            refused += 1
+            editor.beginGracePeriod()
+            editor.endGracePeriod()
+          }
+        } else {
+          let prefix = random.pick(set.prefixes)
+          #expect(try editor.remove(prefix, from: set.name, of: half))
+          #expect(try !editor.remove(prefix, from: set.name, of: half), "it is gone")
+          ruleSet.sets[index].remove([.prefix(prefix)])
+        }
+      }
+      _ = try probe.run(period: 512, count: 512)
+      for (index, frame) in frames.enumerated() {
+        #expect(probe.verdict(index).slot == verdict(frame, by: ruleSet, slots), "stage \(stage), \(frame)")
+      }
+    }
+    #expect(refused < 100, "small tables are not that full")
+    #expect(throws: SetEditor.Refusal.notLarge) { try editor.insert(IPPrefix("10.0.0.1")!, into: "none", of: half) }
+  }
+
+  @Test("Updates at full rate: what stays in a set is found in it and what never was isn't", arguments: IPFamily.allCases)
+  func underTraffic(_ family: IPFamily) throws {
+    var random = SeededGenerator(announcing: "SetEditingTests.underTraffic(\(family))")
+    func host() -> IPPrefix {
+      let bits = UInt128.random(in: 0 ... .max, using: &random)
+      return family == .ipv4
+        ? IPPrefix(host: .v4(IPv4Address(value: 0x0a00_0000 | UInt32(truncatingIfNeeded: bits) & 0xff_ffff)))
+        : IPPrefix(.v6(IPv6Address(value: 0x2001_0db8 << 96 | bits & (0xffff << 64 | 0xffff_ffff))), length: bits & 1 == 0 ? 128 : 64)
+    }
+    let all = Set((0..<2600).map { _ in host() }).sorted { $0.address.value < $1.address.value }
+    try #require(all.count > 2300)
+    let (staying, moving, never) = (all[..<500], Array(all[500..<1500]), all[1500...])
+    var ruleSet = RuleSet(name: "sets", defaultAction: .pass)
+    ruleSet.rules = [Rule(name: "in", match: Match(sources: Condition([], sets: ["s"])), action: .drop)]
+    ruleSet.sets = [NamedSet(name: "s", family: family, prefixes: Array(staying))]
+    let generation = try LargeSetTests.compiled(ruleSet)
+    let target = family == .ipv4 ? IPPrefix("192.0.2.1")!.address : IPPrefix("2001:db8::1")!.address
+    // Hosts of /64 that aren't in the set are in none of its networks either: their third word tells.
+    let elsewhere = never.filter { prefix in !all[..<1500].contains { $0.contains(prefix.address) } }
+    let frames = (staying.prefix(256) + elsewhere.prefix(256)).map {
+      PacketBuilder(from: $0.address, to: target, .udp(source: 1, destination: 2)).build()
+    }
+    try #require(frames.count == 512)
+    let probe = try probe(generation, frames)
+    let editing = UncheckedBox(Editing(SetEditor(generation, of: ruleSet)!, Half(live: probe.liveHalf), moving))
+    var wrong: [Int] = []
+    try repeating(name: "editor", { editing.value.step() }) {
+      let end = SystemClock.monotonicNanoseconds() + 3_000_000_000
+      while SystemClock.monotonicNanoseconds() < end, wrong.isEmpty {
+        _ = try probe.run(period: 512, count: 4096)
+        for index in frames.indices where probe.verdict(index).slot != (index < 256 ? 1 : 0) { wrong.append(index) }
+      }
+    }
+    #expect(wrong.isEmpty, "\(wrong.first.map { "\(frames[$0])" } ?? "")")
+    #expect(editing.value.count > 2000 && editing.value.moved > 0, "\(editing.value.count) updates, \(editing.value.moved) full lines")
+  }
+
+  /// Fills the tables until there is no room, and empties them. One thread's at a time.
+  private final class Editing {
+    private var editor: SetEditor
+    private let half: Half
+    private let elements: [IPPrefix]
+    private var inside: [IPPrefix] = []
+    private var isFilling = true
+    private var next = 0
+    private(set) var count = 0
+    /// Insertions into full lines.
+    private(set) var moved = 0
+
+    init(_ editor: SetEditor, _ half: Half, _ elements: [IPPrefix]) {
+      (self.editor, self.half, self.elements) = (editor, half, elements)
+    }
+
+    func step() {
+      guard isFilling, next < elements.count else { return empty() }
+      let element = elements[next]
+      do throws(SetEditor.Refusal) {
+        _ = try editor.insert(element, into: "s", of: half)
+        inside.append(element)
+        next += 1
+        count += 1
+      } catch {
+        moved += 1
+        if error == .noRoom { return isFilling = false }
+        editor.beginGracePeriod()
+        Kernel.waitForGracePeriod()
+        editor.endGracePeriod()
+      }
+    }
+
+    private func empty() {
+      guard let element = inside.popLast() else {
+        (isFilling, next) = (true, 0)
+        return
+      }
+      _ = try? editor.remove(element, from: "s", of: half)
+      count += 1
+    }
+  }
+}

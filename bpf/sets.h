@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Address -> bits of the large sets that hold it, by the struct sluice_sets of a generation (sluice_sets_abi.h), which
+ * Sources/RuleCompiler/SetTables.swift builds.
+ *
+ * Global functions of numbers, with frames of their own: the verifier checks each once, and the walk's stack stays as it is.
+ * All loops are bounded by the number of lengths that there are.
+ */
+#ifndef SLUICE_SETS_H
+#define SLUICE_SETS_H
+
+#include "tables.h"
+
+/* What no bits of sets are. */
+#define SETS_BROKEN (~0ULL)
+/* Lengths of one word, and the bytes without any that are skipped. */
+#define LENGTH_STEPS_MAX (64 + 8)
+
+/* Where an element can be: byte offsets of its lines in the half. */
+struct set_lines {
+	__u64 first, second;
+};
+
+static __always_inline struct set_lines lines_of(const struct sluice_set_table *table, __u64 a, __u64 b)
+{
+	__u64 hash = (a ^ table->seed) * SLUICE_SET_HASH_FIRST, count = table->line_count, line = table->line;
+
+	hash ^= hash >> 32;
+	hash = (hash ^ b) * SLUICE_SET_HASH_SECOND;
+	return (struct set_lines){ (line + ((hash >> 32) * count >> 32)) * SLUICE_SET_LINE_BYTES,
+				   (line + ((hash & 0xffffffff) * count >> 32)) * SLUICE_SET_LINE_BYTES };
+}
+
+/* The bits where the difference is 0. Without a branch: each would cost the verifier states. */
+static __always_inline __u64 bits_if_same(__u64 bits, __u64 difference)
+{
+	__u64 differs = (difference | -difference) >> 63;
+
+	asm volatile("" : "+r"(differs)); /* or the compiler makes a branch of it */
+	return bits & (differs - 1);
+}
+
+static __always_inline __u64 bits_in_ipv4(const struct sluice_set_line_ipv4 *line, __u64 wanted)
+{
+	__u64 found = 0;
+
+#pragma unroll
+	for (int i = 0; i < SLUICE_SET_PLACES_IPV4; i++) {
+		__u64 place = *(const volatile __u64 *)&line->places[i] ^ wanted;
+
+		found |= bits_if_same(place, place >> SLUICE_SET_LENGTH);
+	}
+	return found;
+}
+
+static __always_inline __u64 bits_in_short(const struct sluice_set_line_short *line, __u64 key, __u64 length)
+{
+	__u64 found = 0;
+
+#pragma unroll
+	for (int i = 0; i < SLUICE_SET_PLACES_SHORT; i++) {
+		__u64 bits = *(const volatile __u32 *)&line->bits[i]; /* before the key */
+
+		found |= bits_if_same(bits, (*(const volatile __u64 *)&line->keys[i] ^ key) |
+						    (bits >> SLUICE_SET_LENGTH ^ length));
+	}
+	return found;
+}
+
+static __always_inline __u64 bits_in_long(const struct sluice_set_line_long *line, __u64 high, __u64 low, __u64 length)
+{
+	__u64 found = 0;
+
+#pragma unroll
+	for (int i = 0; i < SLUICE_SET_PLACES_LONG; i++) {
+		__u64 bits = *(const volatile __u32 *)&line->bits[i]; /* before the key */
+
+		found |= bits_if_same(bits, (*(const volatile __u64 *)&line->keys[2 * i] ^ high) |
+						    (*(const volatile __u64 *)&line->keys[2 * i + 1] ^ low) |
+						    (bits >> SLUICE_SET_LENGTH ^ length));
+	}
+	return found;
+}
+
+static __always_inline const struct sluice_sets *sets_in(const void *half)
+{
+	return table_record(half, (__u64)generation_in(half)->sets * SLUICE_SET_LINE_BYTES, constants.mask_64);
+}
+
+/* Bits of the sets that hold an address, in host order. */
+__noinline __u64 sets_of_ipv4(__u64 origin, __u64 address)
+{
+	const void *tables = tables_begin(), *half;
+	const struct sluice_sets *sets;
+	__u64 cell, lengths, length = 32, found;
+
+	if (!tables)
+		return SETS_BROKEN;
+	half = half_of(tables, origin);
+	sets = sets_in(half);
+	address &= 0xffffffff;
+	if (!sets->root_ipv4)
+		return 0;
+	cell = table_word(half, (__u64)sets->root_ipv4 * SLUICE_SET_LINE_BYTES + (address >> 16) * 8);
+	found = cell & SLUICE_SET_BITS_MASK;
+	lengths = cell >> 32 & 0xffff;
+	for (int i = 0; i < 32 - SLUICE_SET_ROOT_LENGTH; i++) {
+		if (lengths & 1) {
+			__u64 value = address & 0xffffffff << (32 - length & 31);
+			struct set_lines lines = lines_of(&sets->ipv4, value, length);
+			const struct sluice_set_line_ipv4 *line = table_record(half, lines.first, constants.mask_64);
+			__u64 wanted = value << 32 | length << SLUICE_SET_LENGTH;
+
+			found |= bits_in_ipv4(line, wanted);
+			if (*(const volatile __u64 *)&line->overflows)
+				found |= bits_in_ipv4(table_record(half, lines.second, constants.mask_64), wanted);
+		}
+		lengths >>= 1;
+		length--;
+		if (!lengths)
+			return found & SLUICE_SET_BITS_MASK;
+	}
+	return SETS_BROKEN;
+}
+
+/* Bits of the sets that have an element of IPv6: `high` and `low` are its address, without the bits beyond its length. */
+__noinline __u64 sets_with_ipv6(__u64 origin, __u64 high, __u64 low, __u64 length)
+{
+	const void *tables = tables_begin(), *half, *line;
+	const struct sluice_sets *sets;
+	struct set_lines lines;
+	__u64 found;
+
+	if (!tables)
+		return 0;
+	half = half_of(tables, origin);
+	sets = sets_in(half);
+	if (length <= 64) {
+		lines = lines_of(&sets->ipv6_short, high, length);
+		line = table_record(half, lines.first, constants.mask_64);
+		found = bits_in_short(line, high, length);
+		if (*(const volatile __u32 *)&((const struct sluice_set_line_short *)line)->overflows)
+			found |= bits_in_short(table_record(half, lines.second, constants.mask_64), high, length);
+		return found;
+	}
+	lines = lines_of(&sets->ipv6_long, high, low + length);
+	line = table_record(half, lines.first, constants.mask_64);
+	found = bits_in_long(line, high, low, length);
+	if (*(const volatile __u32 *)&((const struct sluice_set_line_long *)line)->overflows)
+		found |= bits_in_long(table_record(half, lines.second, constants.mask_64), high, low, length);
+	return found;
+}
+
+/* The same for all elements that hold an address, of the lengths whose bits say so: `length` less the bit's number. */
+static __always_inline __u64 sets_of_lengths(__u64 origin, __u64 lengths, __u64 high, __u64 low, __u64 length,
+					     const _Bool is_long)
+{
+	__u64 beyond = 0, found = 0;
+
+	for (int i = 0; i < LENGTH_STEPS_MAX; i++) {
+		if (!lengths)
+			return found;
+		if (!(lengths & 0xff)) {
+			lengths >>= 8;
+			beyond += 8;
+			continue;
+		}
+		if (lengths & 1) {
+			__u64 mask = ~0ULL << (beyond & 63);
+
+			found |= is_long ? sets_with_ipv6(origin, high, low & mask, length - beyond)
+					 : sets_with_ipv6(origin, high & mask, 0, length - beyond);
+		}
+		lengths >>= 1;
+		beyond++;
+	}
+	return SETS_BROKEN;
+}
+
+/* Bits of the sets that hold an address, whose halves are in host order. */
+__noinline __u64 sets_of_ipv6(__u64 origin, __u64 high, __u64 low)
+{
+	const void *tables = tables_begin(), *half;
+	const struct sluice_sets *sets;
+	__u64 cell, found;
+
+	if (!tables)
+		return SETS_BROKEN;
+	half = half_of(tables, origin);
+	sets = sets_in(half);
+	if (!sets->root_ipv6)
+		return 0;
+	cell = (high >> 32) * SLUICE_SET_HASH_FIRST >> 49;
+	cell = (__u64)sets->root_ipv6 * SLUICE_SET_LINE_BYTES + cell * 16;
+	found = sets_of_lengths(origin, table_word(half, cell) | sets->wide_ipv6, high, low, 64, 0);
+	found |= sets_of_lengths(origin, table_word(half, cell + 8), high, low, 128, 1);
+	return found == SETS_BROKEN ? found : found | (sets->all_ipv6 & SLUICE_SET_BITS_MASK);
+}
+
+#endif
