@@ -17,6 +17,8 @@ final class Attachment {
   var queues: QueueSet?
   /// Nil: what is live stands.
   var trial: Trial?
+  /// Nil: the tables are as they were published.
+  var setEditor: SetEditor?
   /// What time it is for the rules that are live.
   var expiryClock = ExpiryClock()
   /// Rules of what was applied last that have ended.
@@ -66,7 +68,20 @@ final class Attachment {
         try program.publish(bytes, redirectTargets: previous.redirectTargets)
       }
     }
+    setEditor = nil
     live = previous
+  }
+
+  /// What is live, with what was changed in its tables.
+  var snapshot: PreparedGeneration {
+    var snapshot = live
+    if setEditor != nil { snapshot.refresh(from: LiveTables(half: program.liveHalf)) }
+    return snapshot
+  }
+
+  /// After ``changeTables(_:inserted:removed:)``: the rule set has the same elements.
+  func change(_ set: String, inserted: [SetElement], removed: [SetElement], revision: UInt64) {
+    live.change(set, inserted: inserted, removed: removed, revision: revision)
   }
 
   var state: DaemonState.Attachment { state(with: live) }

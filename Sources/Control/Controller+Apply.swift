@@ -114,7 +114,7 @@ extension Controller {
   func publish(_ plan: [(attachment: Attachment, next: PreparedGeneration)]) throws(ControlError) {
     var done: [(attachment: Attachment, previous: PreparedGeneration)] = []
     for step in plan {
-      let previous = (step.attachment, step.attachment.live)
+      let previous = (step.attachment, step.attachment.snapshot)
       do throws(ControlError) {
         try step.attachment.publish(step.next)
         done.append(previous)

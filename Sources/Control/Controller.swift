@@ -36,6 +36,7 @@ public actor Controller {
   public nonisolated let startedAtNanoseconds = SystemClock.realtimeNanoseconds()
 
   let store: StateStore
+  let journal: SetJournal
   let logger: Logger
   var attachments: [String: Attachment] = [:]
   var captures = CaptureTable()
@@ -59,6 +60,7 @@ public actor Controller {
     self.settings = settings
     self.logger = logger
     store = StateStore(directory: settings.stateDirectory)
+    journal = SetJournal(directory: settings.stateDirectory)
     do throws(SystemError) {
       try Directories.make(settings.stateDirectory, mode: 0o750)
       try Directories.make(settings.captureDirectory, mode: 0o750)
@@ -71,7 +73,8 @@ public actor Controller {
   /// Attaches again what the state file says, each with the rule set that was live. What can't be restored is reported and
   /// stays in the state, so that a missing interface comes back with its filters.
   public func restore() throws(ControlError) {
-    let state = try store.load()
+    var state = try store.load()
+    state.apply(try journal.load())
     for saved in state.attachments {
       do throws(ControlError) {
         try restore(saved)
@@ -306,6 +309,7 @@ public actor Controller {
     let all = (live + dormant.values).sorted { $0.interface < $1.interface }
     try store.save(
       DaemonState(attachments: all, wires: wires.values.map(\.state).sorted { $0.options.name < $1.options.name }))
+    try journal.empty()
   }
 }
 

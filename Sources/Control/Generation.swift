@@ -7,10 +7,10 @@ import XDPPrograms
 /// A rule set compiled for one interface, ready to go live. Pure: made without touching the system.
 struct PreparedGeneration: Sendable {
   /// Nil: nothing is applied, everything passes.
-  let applied: RuleSet?
-  private let ruleSet: RuleSet
+  private(set) var applied: RuleSet?
+  private var ruleSet: RuleSet { applied ?? PreparedGeneration.nothing }
   private let interface: String
-  let compiled: CompiledGeneration
+  private(set) var compiled: CompiledGeneration
   let slots: SlotTable
   /// Slots whose counters must be cleared before the swap: rules that are new here.
   let freshSlots: [UInt32]
@@ -27,7 +27,7 @@ struct PreparedGeneration: Sendable {
     _ applied: RuleSet?, interface: String, generation: UInt64, previous: SlotTable, options: AttachmentOptions,
     interfaceIndices: [String: UInt32]
   ) throws(ControlError) {
-    let ruleSet = applied ?? RuleSet(name: "none", malformed: MalformedPolicy(fate: .pass))
+    let ruleSet = applied ?? PreparedGeneration.nothing
     let (table, fresh) = previous.assigning(ruleSet.countedRules.map(\.name))
     do throws(CompileError) {
       compiled = try compile(
@@ -37,7 +37,6 @@ struct PreparedGeneration: Sendable {
       throw ControlError(error)
     }
     self.applied = applied
-    self.ruleSet = ruleSet
     self.interface = interface
     self.options = options
     nextExpiry = ruleSet.nextExpiry
@@ -48,6 +47,26 @@ struct PreparedGeneration: Sendable {
         rule.action.redirectInterface.flatMap { interfaceIndices[$0] }
       })
   }
+
+  private static let nothing = RuleSet(name: "none", malformed: MalformedPolicy(fate: .pass))
+
+  /// Nil: it has no large sets.
+  func makeSetEditor() -> SetEditor? { SetEditor(compiled, of: ruleSet) }
+
+  /// Whether the element stands in the set just so.
+  func contains(_ element: SetElement, in set: String) -> Bool {
+    ruleSet.sets.first { $0.name == set }?.contains(element) ?? false
+  }
+
+  /// What was changed in the live tables is so in the rule set, too.
+  ///
+  /// - Parameter revision: 0: as before.
+  mutating func change(_ set: String, inserted: [SetElement], removed: [SetElement], revision: UInt64) {
+    applied?.change(set, inserted: inserted, removed: removed, revision: revision)
+  }
+
+  /// Takes over what was changed in the live tables.
+  mutating func refresh(from memory: some TableMemory) { compiled.refresh(from: memory) }
 
   /// What makes generations of one rule set decide differently.
   struct Meaning: Hashable {

@@ -71,6 +71,23 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
     return try await call(timeout: changeTimeout) { try await rpc.apply(request, options: $0) }
   }
 
+  /// Changes elements of a set of what is applied, wherever it is or on interfaces.
+  ///
+  /// - Parameters:
+  ///   - fromRevision: What must be applied there; 0: any.
+  ///   - toRevision: What is, from then on; 0: as before.
+  public func changeSet(
+    _ set: String, of ruleSet: String, inserted: [String], removed: [String], on interfaces: [String] = [],
+    fromRevision: UInt64 = 0, toRevision: UInt64 = 0
+  ) async throws(ControlError) -> Sluice_Control_V1_ChangeSetResponse {
+    let request = Sluice_Control_V1_ChangeSetRequest.with {
+      ($0.set, $0.ruleSet, $0.interfaces) = (set, ruleSet, interfaces)
+      ($0.inserted, $0.removed) = (inserted, removed)
+      ($0.fromRevision, $0.toRevision) = (fromRevision, toRevision)
+    }
+    return try await call(timeout: changeTimeout) { try await rpc.changeSet(request, options: $0) }
+  }
+
   /// What was applied with `confirmWithinSeconds` stands from now on.
   public func confirm(_ interfaces: [String]) async throws(ControlError) {
     try await call(timeout: changeTimeout) { options in

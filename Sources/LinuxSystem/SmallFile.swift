@@ -53,7 +53,7 @@ public enum SmallFile {
     try write(Array(text.utf8), to: file.rawValue, path: path)
   }
 
-  private static func write(_ bytes: [UInt8], to descriptor: CInt, path: String) throws(SystemError) {
+  static func write(_ bytes: [UInt8], to descriptor: CInt, path: String) throws(SystemError) {
     var done = 0
     while done < bytes.count {
       done += try check("write", path) {

@@ -5,7 +5,7 @@ import Rules
 public struct CompiledGeneration: Hashable, Sendable {
   /// In this machine's byte order. It lies SLUICE_TABLES_HEADER_BYTES behind the begin of its half of the tables, from where
   /// its indices count.
-  public let words: [UInt64]
+  public private(set) var words: [UInt64]
   public let generation: UInt64
   /// Entries of all rules, each counted once also where it is in several trees.
   public let entryCount: Int
@@ -19,6 +19,12 @@ public struct CompiledGeneration: Hashable, Sendable {
   let sets: SetPlaces?
   /// Whether the bounds hold, too, when ``GenerationEditor`` inserts rules.
   public internal(set) var isEditable: Bool
+
+  /// Takes over what was changed since it was put into the tables.
+  public mutating func refresh(from memory: some TableMemory) {
+    let first = Int(SLUICE_TABLES_HEADER_BYTES) / 8
+    for index in words.indices { words[index] = memory.word(first + index) }
+  }
 
   /// The bytes, valid during the call.
   public func withUnsafeBytes<Result, Failure: Error>(

@@ -26,11 +26,9 @@ public struct NamedSet: Hashable, Sendable {
   /// Free text, as a rule's.
   public var comment: String
   /// Of sets of addresses: all of the kind's family, by address, the wider first.
-  public private(set) var prefixes: [IPPrefix] {
-    didSet { lengths = Self.lengths(of: prefixes) }
-  }
-  /// Of the prefixes, each once.
-  private var lengths: [Int] = []
+  public private(set) var prefixes: [IPPrefix]
+  /// How many prefixes there are of each length.
+  private var lengthCounts: [Int] = []
   /// Of sets of ports: by the first port, the wider first.
   public private(set) var ports: [PortRange]
 
@@ -41,8 +39,8 @@ public struct NamedSet: Hashable, Sendable {
     self.comment = comment
     kind = family == .ipv4 ? .ipv4 : .ipv6
     self.prefixes = prefixes.inOrder
-    lengths = Self.lengths(of: prefixes)
     ports = []
+    countLengths()
   }
 
   public init(name: String, comment: String = "", ports: [PortRange]) {
@@ -53,10 +51,9 @@ public struct NamedSet: Hashable, Sendable {
     self.ports = ports.inOrder
   }
 
-  private static func lengths(of prefixes: [IPPrefix]) -> [Int] {
-    var seen = [Bool](repeating: false, count: 129)
-    for prefix in prefixes { seen[prefix.length] = true }
-    return seen.indices.filter { seen[$0] }
+  private mutating func countLengths() {
+    lengthCounts = Array(repeating: 0, count: IPFamily.ipv6.bitCount + 1)
+    for prefix in prefixes { lengthCounts[prefix.length] += 1 }
   }
 
   public var count: Int { prefixes.count + ports.count }
@@ -73,18 +70,28 @@ public struct NamedSet: Hashable, Sendable {
   /// Looks for the network of each length that the address is in.
   public func contains(_ address: IPAddress) -> Bool {
     guard address.family == family else { return false }
-    return lengths.contains { place(of: IPPrefix(address, length: $0)) != nil }
+    return lengthCounts.indices.contains { length in
+      lengthCounts[length] > 0 && place(of: IPPrefix(address, length: length)) != nil
+    }
   }
 
   /// Index of an element that is there just so.
   private func place(of prefix: IPPrefix) -> Int? {
+    let index = firstPlace(notBefore: prefix)
+    return index < prefixes.count && prefixes[index] == prefix ? index : nil
+  }
+
+  private func firstPlace(notBefore prefix: IPPrefix) -> Int {
     var (low, high) = (0, prefixes.count)
     while low < high {
       let middle = (low + high) / 2
       if prefixes[middle].precedes(prefix) { low = middle + 1 } else { high = middle }
     }
-    return low < prefixes.count && prefixes[low] == prefix ? low : nil
+    return low
   }
+
+  /// As many elements as are put in one by one, or taken out: more of them are faster together.
+  private static let fewMax = 4
 
   /// Leaves some of the elements, spread over all, where there are more than so many.
   public mutating func thinOut(to most: Int) {
@@ -92,6 +99,7 @@ public struct NamedSet: Hashable, Sendable {
     let step = (count + most - 1) / most
     prefixes = stride(from: 0, to: prefixes.count, by: step).map { prefixes[$0] }
     ports = stride(from: 0, to: ports.count, by: step).map { ports[$0] }
+    if kind != .ports { countLengths() }
   }
 
   public func contains(_ port: UInt16) -> Bool { ports.contains { $0.contains(port) } }
@@ -102,6 +110,9 @@ public struct NamedSet: Hashable, Sendable {
   }
 
   public var texts: [String] { texts(0..<count) }
+
+  /// All of them, in order.
+  public var elements: [SetElement] { prefixes.map(SetElement.prefix) + ports.map(SetElement.ports) }
 }
 
 /// An element in a text: one of a set, or one to put in or to take out.
@@ -124,6 +135,41 @@ public enum SetElement: Hashable, Sendable {
   }
 }
 
+extension SetElement {
+  /// A prefix, or ports.
+  public init(parsing text: String) throws(ValueTextError) {
+    let isPrefix = text.utf8.contains { $0 == 0x2e || $0 == 0x3a }  // dots and colons are in no range of ports
+    self = isPrefix ? .prefix(try IPPrefix(parsing: text)) : .ports(try PortRange(parsing: text))
+  }
+
+  /// As matches have it.
+  public var text: String {
+    switch self {
+    case .prefix(let prefix): prefix.description
+    case .ports(let range): range.description
+    }
+  }
+
+  public func fits(_ kind: NamedSet.Kind) -> Bool {
+    switch self {
+    case .prefix(let prefix): kind == (prefix.family == .ipv4 ? .ipv4 : .ipv6)
+    case .ports: kind == .ports
+    }
+  }
+}
+
+extension RuleSet {
+  /// Puts elements into a set that is there and takes others out, first those that go.
+  ///
+  /// - Parameter revision: 0: as before.
+  public mutating func change(_ set: String, inserted: [SetElement], removed: [SetElement], revision: UInt64) {
+    guard let index = sets.firstIndex(where: { $0.name == set }) else { return }
+    if !removed.isEmpty { sets[index].remove(removed) }
+    if !inserted.isEmpty { sets[index].insert(inserted) }
+    if revision != 0 { self.revision = revision }
+  }
+}
+
 extension NamedSet {
   /// Without elements.
   public init(name: String, kind: Kind, comment: String = "") {
@@ -140,7 +186,16 @@ extension NamedSet {
   @discardableResult
   public mutating func insert(_ elements: [SetElement]) -> Int {
     let before = count
-    prefixes = prefixes.merging(elements.compactMap { if case .prefix(let prefix) = $0 { prefix } else { nil } })
+    let new = elements.compactMap { if case .prefix(let prefix) = $0 { prefix } else { nil } }
+    if new.count <= NamedSet.fewMax {
+      for prefix in new where place(of: prefix) == nil {
+        prefixes.insert(prefix, at: firstPlace(notBefore: prefix))
+        lengthCounts[prefix.length] += 1
+      }
+    } else {
+      prefixes = prefixes.merging(new)
+      countLengths()
+    }
     ports = ports.merging(elements.compactMap { if case .ports(let ports) = $0 { ports } else { nil } })
     return count - before
   }
@@ -151,8 +206,17 @@ extension NamedSet {
   @discardableResult
   public mutating func remove(_ elements: [SetElement]) -> Int {
     let before = count
+    if kind != .ports, elements.count <= NamedSet.fewMax {
+      for case .prefix(let prefix) in elements {
+        guard let index = place(of: prefix) else { continue }
+        prefixes.remove(at: index)
+        lengthCounts[prefix.length] -= 1
+      }
+      return before - count
+    }
     let gone = Set(elements)
     prefixes.removeAll { gone.contains(.prefix($0)) }
+    if kind != .ports { countLengths() }
     ports.removeAll { gone.contains(.ports($0)) }
     return before - count
   }

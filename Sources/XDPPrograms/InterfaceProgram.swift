@@ -154,6 +154,9 @@ public final class InterfaceProgram {
     shape = needed
   }
 
+  /// The half of the tables that the live generation is in, to be changed under way. Valid until the next ``publish(_:redirectTargets:)``.
+  public var liveHalf: LiveHalf { LiveHalf(maps.tables.liveHalf, owner: self) }
+
   /// Where the packets go that the rules pass; ``PacketPath/stack`` at first.
   public func path() throws(ProgramError) -> PacketPath { try maps.currentPath() }
 

@@ -7,12 +7,13 @@ struct SetCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "set", abstract: "The sets of a rule set: prefixes or ports that its rules name, as @NAME.",
     discussion: """
-      A change takes effect when the rule set is applied.
+      A change takes effect when the rule set is applied; with --apply at once, wherever the revision before it is applied: large \
+      sets are changed in the live tables, and nothing is compiled.
 
       EXAMPLES
         sluice set create edge blocked --type ipv4_addr 192.0.2.0/24 198.51.100.7
         sluice rule add edge no-blocked --source @blocked --action drop --at 0
-        sluice set add edge blocked 203.0.113.9
+        sluice set add edge blocked 203.0.113.9 --apply
         sluice set replace edge blocked --file today.txt
         sluice apply edge
       """,
@@ -145,16 +146,18 @@ struct SetCommand: AsyncParsableCommand {
     @Argument(help: "The set.")
     var name: String
     @OptionGroup var elements: Elements
+    @Flag(help: "Change what is live, too.")
+    var apply = false
     @OptionGroup var options: APIOptions
 
     func run(_ method: APIClient.Method, _ path: String, _ verb: String) async throws {
       let body: JSON = ["elements": .strings(try elements.all())]
       try await options.withAPI { api in
         let place = APIClient.path("rule-sets", ruleSet, "sets", name) + "/" + path
-        let answer = try await api.call(method, place, body: body)["data"]
+        let answer = try await api.call(method, place, query: apply ? [("apply", "true")] : [], body: body)["data"]
         options.output.write(
           answer, Terminal.safe("\(verb) \(answer["changed"].cell); @\(name) has \(answer["element_count"].cell)"))
-        options.output.note("it takes effect with: sluice apply \(ruleSet)")
+        if !apply { options.output.note("it takes effect with: sluice apply \(ruleSet)") }
       }
     }
   }

@@ -224,6 +224,12 @@ extension SmallDaemon {
     .with { $0.wire.options = request.options }
   }
 
+  func changeSet(
+    request: Sluice_Control_V1_ChangeSetRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    .init()
+  }
+
   func confirm(
     request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ConfirmResponse {

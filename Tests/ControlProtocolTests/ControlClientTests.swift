@@ -203,6 +203,12 @@ extension EchoDaemon {
     .with { $0.wires = [.with { $0.options.name = "bump"; $0.path = .kernel; $0.reason = "asked for" }] }
   }
 
+  func changeSet(
+    request: Sluice_Control_V1_ChangeSetRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    throw RPCError(code: .notFound, message: "the rule set \(request.ruleSet) is applied nowhere")
+  }
+
   func confirm(
     request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ConfirmResponse {

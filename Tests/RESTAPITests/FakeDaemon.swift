@@ -266,6 +266,29 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
 }
 
 extension FakeDaemon {
+  func changeSet(
+    request: Sluice_Control_V1_ChangeSetRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    try change { state in
+      for name in request.interfaces {
+        guard state.attachments[name]?.revision == request.fromRevision else {
+          throw RPCError(code: .failedPrecondition, message: "\(name) runs another revision: apply the newest")
+        }
+        state.attachments[name]?.revision = request.toRevision
+      }
+      state.calls.append("change \(request.set)@\(request.toRevision) +\(request.inserted) -\(request.removed)")
+    }
+    return .with {
+      $0.results = request.interfaces.map { name in
+        .with {
+          $0.interface = name
+          $0.changed = UInt32(request.inserted.count + request.removed.count)
+          $0.inPlace = true
+        }
+      }
+    }
+  }
+
   func confirm(
     request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ConfirmResponse {

@@ -93,6 +93,19 @@ public enum Sluice_Control_V1_Control: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ChangeSet" metadata.
+        public enum ChangeSet: Sendable {
+            /// Request type for "ChangeSet".
+            public typealias Input = Sluice_Control_V1_ChangeSetRequest
+            /// Response type for "ChangeSet".
+            public typealias Output = Sluice_Control_V1_ChangeSetResponse
+            /// Descriptor for "ChangeSet".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "ChangeSet",
+                type: .unary
+            )
+        }
         /// Namespace for "Confirm" metadata.
         public enum Confirm: Sendable {
             /// Request type for "Confirm".
@@ -269,6 +282,7 @@ public enum Sluice_Control_V1_Control: Sendable {
             Attach.descriptor,
             Detach.descriptor,
             Apply.descriptor,
+            ChangeSet.descriptor,
             Confirm.descriptor,
             Withdraw.descriptor,
             GetRuleSet.descriptor,
@@ -398,6 +412,24 @@ extension Sluice_Control_V1_Control {
             request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ApplyRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse>
+
+        /// Handle the "ChangeSet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_ChangeSetResponse` messages.
+        func changeSet(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse>
 
         /// Handle the "Confirm" method.
         ///
@@ -723,6 +755,24 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>
 
+        /// Handle the "ChangeSet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_ChangeSetResponse` message.
+        func changeSet(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>
+
         /// Handle the "Confirm" method.
         ///
         /// > Source IDL Documentation:
@@ -1045,6 +1095,24 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> Sluice_Control_V1_ApplyResponse
 
+        /// Handle the "ChangeSet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_ChangeSetRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_ChangeSetResponse` to respond with.
+        func changeSet(
+            request: Sluice_Control_V1_ChangeSetRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_ChangeSetResponse
+
         /// Handle the "Confirm" method.
         ///
         /// > Source IDL Documentation:
@@ -1333,6 +1401,17 @@ extension Sluice_Control_V1_Control.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.ChangeSet.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ChangeSetRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ChangeSetResponse>(),
+            handler: { request, context in
+                try await self.changeSet(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Sluice_Control_V1_Control.Method.Confirm.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ConfirmRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ConfirmResponse>(),
@@ -1530,6 +1609,17 @@ extension Sluice_Control_V1_Control.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse> {
         let response = try await self.apply(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func changeSet(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse> {
+        let response = try await self.changeSet(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -1741,6 +1831,19 @@ extension Sluice_Control_V1_Control.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse> {
         return GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>(
             message: try await self.apply(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func changeSet(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>(
+            message: try await self.changeSet(
                 request: request.message,
                 context: context
             ),
@@ -2049,6 +2152,29 @@ extension Sluice_Control_V1_Control {
             deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ApplyResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ApplyResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ChangeSet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ChangeSetResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func changeSet<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ChangeSetRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ChangeSetRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ChangeSetResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "Confirm" method.
@@ -2521,6 +2647,40 @@ extension Sluice_Control_V1_Control {
             try await self.client.unary(
                 request: request,
                 descriptor: Sluice_Control_V1_Control.Method.Apply.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ChangeSet" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ChangeSetResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func changeSet<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ChangeSetRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ChangeSetRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ChangeSetResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.ChangeSet.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -3107,6 +3267,35 @@ extension Sluice_Control_V1_Control.ClientProtocol {
         )
     }
 
+    /// Call the "ChangeSet" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func changeSet<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_ChangeSetRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.changeSet(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ChangeSetRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ChangeSetResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "Confirm" method.
     ///
     /// > Source IDL Documentation:
@@ -3634,6 +3823,39 @@ extension Sluice_Control_V1_Control.ClientProtocol {
             metadata: metadata
         )
         return try await self.apply(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ChangeSet" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func changeSet<Result>(
+        _ message: Sluice_Control_V1_ChangeSetRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_ChangeSetRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.changeSet(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -42,6 +42,16 @@ extension NodeClients {
     }
   }
 
+  func changeSet(
+    _ node: Node, interfaces: [String], _ set: String, of content: RuleSet, inserted: [String], removed: [String]
+  ) async throws(NodeCallError) -> Sluice_Control_V1_ChangeSetResponse {
+    try await call(node) { client throws(ControlError) in
+      try await client.changeSet(
+        set, of: content.name, inserted: inserted, removed: removed, on: interfaces,
+        fromRevision: content.revision - 1, toRevision: content.revision)
+    }
+  }
+
   func confirm(_ node: Node, interfaces: [String]) async throws(NodeCallError) {
     try await call(node) { client throws(ControlError) in try await client.confirm(interfaces) }
   }

@@ -106,7 +106,7 @@ enum ApplyRoutes {
   }
 
   /// A commit that undoes itself may try; any other that would drop the caller's own connection is refused unless forced.
-  private static func lockOut(
+  static func lockOut(
     _ call: Call, _ content: RuleSet, _ targets: [Attachment], mayRefuse: Bool
   ) throws -> [String] {
     guard let connection = call.connection() else { return [] }

@@ -2,12 +2,12 @@ import ControlProtocol
 import Hummingbird
 import Rules
 import Storage
-import Synchronization
 
 /// The sets of a rule set, one by one. Every change makes a revision.
 enum SetRoutes {
   private static let base = RuleSetRoutes.base + "/{name}/sets"
   private static let editErrors: [ErrorCode] = [.conflict, .staleRevision]
+  private static let liveErrors = editErrors + NodeRoutes.daemonErrors
 
   static let all: [Route] = [
     Route(
@@ -54,32 +54,39 @@ enum SetRoutes {
     Route(
       .post, base + "/{set}/elements", "addElements", tag: "sets",
       "Add elements. What is there already stays; where nothing is new, no revision is made.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], body: elements,
-      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: editErrors
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason, apply], body: elements,
+      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
-      try await change(call, services) { set, elements in set.insert(elements) }
+      try await change(call, services) { set, elements in
+        let new = elements.filter { !set.contains($0) }
+        set.insert(new)
+        return (Set(new), [])
+      }
     },
     Route(
       .put, base + "/{set}/elements", "replaceElements", tag: "sets", "Replace all elements.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason], body: elements,
-      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: editErrors
+      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason, apply], body: elements,
+      bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
       try await change(call, services) { set, elements in
-        let before = set
+        let before = Set(set.elements)
         set = NamedSet(name: set.name, kind: set.kind, comment: set.comment)
         set.insert(elements)
-        var gone = before
-        let stayed = gone.remove(elements)
-        return set.count + before.count - 2 * stayed
+        let after = Set(elements)
+        return (after.subtracting(before), before.subtracting(after))
       }
     },
     Route(
       .post, base + "/{set}/elements/remove", "removeElements", tag: "sets",
       "Remove elements, each as it stands in the set. What isn't there is no fault.", access: .scope(.rulesWrite),
-      query: [RuleSetRoutes.reason], body: elements, bodyBytesMax: APILimits.ruleSetBodyBytesMax,
-      answer: .data(changed), errors: editErrors
+      query: [RuleSetRoutes.reason, apply], body: elements, bodyBytesMax: APILimits.ruleSetBodyBytesMax,
+      answer: .data(changed), errors: liveErrors
     ) { call, services in
-      try await change(call, services) { set, elements in set.remove(elements) }
+      try await change(call, services) { set, elements in
+        let gone = elements.filter { set.contains($0) }
+        set.remove(gone)
+        return ([], Set(gone))
+      }
     },
   ]
 
@@ -87,7 +94,13 @@ enum SetRoutes {
     "SetElements", .strictObject([.required("elements", .array(RuleShapes.element, max: Limits.setElementsMax))]))
   private static let changed = Schema.named(
     "ChangedSet",
-    .object([.required("changed", .count, "Elements that came or went"), .required("element_count", .count)]))
+    .object([
+      .required("changed", .count, "Elements that came or went"), .required("element_count", .count),
+      .optional("applied", SetApplication.results, "Where it is live, with ?apply=true"),
+    ]))
+  private static let apply = Field.optional(
+    "apply", .boolean, default: false,
+    "Also change it in what the attachments run, which must be the revision before; needs rules:apply")
 
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
     let set = try NamedSet(checked: call.body, path: "")
@@ -103,28 +116,33 @@ enum SetRoutes {
       .at(revision: stored.revision)
   }
 
-  /// - Parameter body: makes the change and says how many elements came or went.
+  /// - Parameter body: makes the change and says which elements came and which went.
   private static func change(
-    _ call: Call, _ services: Services, _ body: @escaping @Sendable (inout NamedSet, [SetElement]) -> Int
+    _ call: Call, _ services: Services,
+    _ body: @escaping @Sendable (inout NamedSet, [SetElement]) -> (inserted: Set<SetElement>, removed: Set<SetElement>)
   ) async throws -> Reply {
     let name = try call.parameter("set")
+    let isApplied = call.query["apply"]?.bool == true
+    if isApplied { try await services.authorizer.require(.rulesApply, .ruleSet, try call.parameter("name"), call) }
     let kind = try await services.store.ruleSet(named: try call.parameter("name")).content.set(named: name).kind
     // Read here, outside of the transaction.
     let elements = try NamedSet(name: name, kind: kind).elements(checked: call.body, path: "")
-    let changed = ChangedCount()
+    let change = SetApplication.Change()
     let stored = try await services.store.edit(call) { content in
       let index = try content.index(ofSet: name)
       guard content.sets[index].kind == kind else { throw APIError(.conflict, "the set \(name) has another type now") }
-      let count = body(&content.sets[index], elements)
-      changed.count.withLock { $0 = count }
+      change.elements.withLock { $0 = body(&content.sets[index], elements) }
     }
-    let count = try stored.content.set(named: name).count
-    return Reply.data(["changed": .count(changed.count.withLock { $0 }), "element_count": .count(count)])
-      .at(revision: stored.revision)
-  }
-
-  private final class ChangedCount: Sendable {
-    let count = Mutex(0)
+    let (inserted, removed) = change.elements.withLock { $0 }
+    var data: [String: JSONValue] = [
+      "changed": .count(inserted.count + removed.count),
+      "element_count": .count(try stored.content.set(named: name).count),
+    ]
+    if isApplied {
+      data["applied"] = inserted.isEmpty && removed.isEmpty
+        ? [] : try await SetApplication.make(change, of: name, stored.content, call, services)
+    }
+    return Reply.data(.object(data)).at(revision: stored.revision)
   }
 }
 

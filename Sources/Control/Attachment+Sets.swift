@@ -1,0 +1,60 @@
+import LinuxSystem
+import Packets
+import RuleCompiler
+import Rules
+import XDPPrograms
+
+/// The live tables for ``SetEditor``.
+struct LiveTables: TableMemory {
+  let half: LiveHalf
+  var wordCount: Int { half.wordCount }
+  func word(_ index: Int) -> UInt64 { half.word(index) }
+  func store(_ word: UInt64, at index: Int) { half.store(word, at: index) }
+}
+
+extension Attachment {
+  /// Whether the set is one that packets are looked up in.
+  func canChange(_ set: String) -> Bool {
+    if setEditor == nil { setEditor = live.makeSetEditor() }
+    return setEditor?.names.contains(set) ?? false
+  }
+
+  /// Changes elements of such a set in the live tables. They are not there yet, or they are.
+  ///
+  /// - Returns: False where there is no room: the rule set must be compiled anew, and nothing has changed.
+  func changeTables(_ set: String, inserted: [SetElement], removed: [SetElement]) -> Bool {
+    guard var editor = setEditor else { return false }
+    setEditor = nil  // so that what follows changes it where it is
+    defer { setEditor = editor }
+    let tables = LiveTables(half: program.liveHalf)
+    var done: [IPPrefix] = []
+    do throws(SetEditor.Refusal) {
+      for case .prefix(let prefix) in inserted {
+        if try insert(prefix, set, &editor, tables) { done.append(prefix) }
+      }
+      let staying = Set(inserted)
+      for case .prefix(let prefix) in removed where !staying.contains(.prefix(prefix)) {
+        _ = try editor.remove(prefix, from: set, of: tables)
+      }
+      return true
+    } catch {
+      for prefix in done { _ = try? editor.remove(prefix, from: set, of: tables) }
+      return false
+    }
+  }
+
+  /// Whether it is new there.
+  private func insert(
+    _ prefix: IPPrefix, _ set: String, _ editor: inout SetEditor, _ tables: LiveTables
+  ) throws(SetEditor.Refusal) -> Bool {
+    do throws(SetEditor.Refusal) {
+      return try editor.insert(prefix, into: set, of: tables)
+    } catch {
+      guard error == .needsGracePeriod else { throw error }
+      editor.beginGracePeriod()
+      Kernel.waitForGracePeriod()
+      editor.endGracePeriod()
+      return try editor.insert(prefix, into: set, of: tables)
+    }
+  }
+}

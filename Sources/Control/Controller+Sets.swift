@@ -1,0 +1,152 @@
+import LinuxSystem
+import Logging
+import Packets
+import RuleCompiler
+import Rules
+import XDPPrograms
+
+/// Elements that come into a set of an applied rule set, and such that go. Those that go do so first.
+public struct SetChange: Hashable, Sendable {
+  public var ruleSet: String
+  public var set: String
+  public var inserted: [SetElement]
+  public var removed: [SetElement]
+  /// What the interfaces must run for the change to be made; 0: any revision.
+  public var fromRevision: UInt64
+  /// What they run from then on; 0: as before.
+  public var toRevision: UInt64
+
+  public init(
+    ruleSet: String, set: String, inserted: [SetElement] = [], removed: [SetElement] = [], fromRevision: UInt64 = 0,
+    toRevision: UInt64 = 0
+  ) {
+    self.ruleSet = ruleSet
+    self.set = set
+    self.inserted = inserted
+    self.removed = removed
+    self.fromRevision = fromRevision
+    self.toRevision = toRevision
+  }
+
+  /// Elements that one change has at most; more of them are a new rule set.
+  public static let elementCountMax = 10_000
+}
+
+/// What a change of a set came to on one interface.
+public struct SetChangeReport: Hashable, Sendable {
+  public var interface: String
+  public var generation: UInt64
+  /// Elements that came or went.
+  public var changedCount: Int
+  /// Of the set, from now on.
+  public var elementCount: Int
+  /// Whether the live tables were changed; else the rule set was compiled anew.
+  public var isInPlace: Bool
+  public var seconds: Double
+}
+
+extension Controller {
+  /// Changes a set of what is live on interfaces. Where the set is large the live tables are changed, element by element, and
+  /// packets see each element come or go by itself; else, or where there is no room, the rule set is compiled anew.
+  ///
+  /// - Parameter names: Where the rule set is applied; empty: wherever it is.
+  public func change(_ change: SetChange, on names: [String]) throws(ControlError) -> [SetChangeReport] {
+    try checkRunning()
+    let count = change.inserted.count + change.removed.count
+    guard (1...SetChange.elementCountMax).contains(count) else {
+      throw ControlError(
+        .invalidArgument, "a change has 1 to \(SetChange.elementCountMax) elements (set_change_elements_max), not \(count); "
+          + "apply a revision that has more")
+    }
+    let targets = try targets(of: change, names)
+    for attachment in targets { try check(change, attachment) }
+    var reports: [SetChangeReport] = []
+    for attachment in targets { reports.append(try make(change, attachment)) }
+    return reports
+  }
+
+  private func targets(of change: SetChange, _ names: [String]) throws(ControlError) -> [Attachment] {
+    if names.isEmpty {
+      let all = attachments.values.filter { $0.ruleSet?.name == change.ruleSet }.sorted { $0.interface < $1.interface }
+      guard !all.isEmpty else { throw ControlError(.notFound, "the rule set \(change.ruleSet) is applied nowhere: apply it") }
+      return all
+    }
+    guard Set(names).count == names.count else { throw ControlError(.invalidArgument, "an interface is named twice") }
+    var result: [Attachment] = []
+    for name in names {
+      guard let attachment = attachments[name] else { throw notAttached(name) }
+      guard attachment.ruleSet?.name == change.ruleSet else {
+        throw ControlError(
+          .failedPrecondition, "\(name) runs \(attachment.ruleSet?.name ?? "no rule set"), not \(change.ruleSet): apply it")
+      }
+      result.append(attachment)
+    }
+    return result
+  }
+
+  private func check(_ change: SetChange, _ attachment: Attachment) throws(ControlError) {
+    guard let ruleSet = attachment.ruleSet else { return }
+    guard let set = ruleSet.sets.first(where: { $0.name == change.set }) else {
+      throw ControlError(.notFound, "the rule set \(ruleSet.name) has no set \(change.set) on \(attachment.interface)")
+    }
+    guard change.fromRevision == 0 || change.fromRevision == ruleSet.revision else {
+      throw ControlError(
+        .failedPrecondition, "\(attachment.interface) runs revision \(ruleSet.revision) of \(ruleSet.name), and the change is "
+          + "one of revision \(change.fromRevision): apply the newest")
+    }
+    for element in change.inserted + change.removed where !element.fits(set.kind) {
+      throw ControlError(.invalidArgument, "\(element.text) is no element of \(change.set), whose type is \(set.kind.rawValue)")
+    }
+    let total = ruleSet.sets.reduce(0) { $0 + $1.count }
+    guard total + change.inserted.count <= Limits.setElementsMax else {
+      throw ControlError(
+        .resourceExhausted, "the sets of \(ruleSet.name) have \(total) elements and set_elements_max is \(Limits.setElementsMax)")
+    }
+  }
+
+  private func make(_ change: SetChange, _ attachment: Attachment) throws(ControlError) -> SetChangeReport {
+    let start = ContinuousClock.now
+    let removed = change.removed.filter { attachment.live.contains($0, in: change.set) }
+    let gone = Set(removed)
+    let inserted = change.inserted.filter { gone.contains($0) || !attachment.live.contains($0, in: change.set) }
+    var isInPlace = attachment.canChange(change.set)
+    if isInPlace {
+      // On the disk before it is live.
+      let length = try journal.append([
+        SetJournal.Entry(
+          interface: attachment.interface, generation: attachment.generation, ruleSet: change.ruleSet,
+          revision: change.toRevision == 0 ? attachment.ruleSet?.revision ?? 0 : change.toRevision, set: change.set,
+          inserted: inserted.map(\.text), removed: removed.map(\.text))
+      ])
+      isInPlace = attachment.changeTables(change.set, inserted: inserted, removed: removed)
+      if isInPlace {
+        attachment.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)
+        if length > SetJournal.byteCountMax { try save() }
+      }
+    }
+    if !isInPlace { try compileAnew(change, inserted, removed, attachment) }
+    let report = SetChangeReport(
+      interface: attachment.interface, generation: attachment.generation, changedCount: inserted.count + removed.count,
+      elementCount: attachment.ruleSet?.sets.first { $0.name == change.set }?.count ?? 0, isInPlace: isInPlace,
+      seconds: (ContinuousClock.now - start).inSeconds)
+    logger.info(
+      "changed a set", metadata: [
+        "interface": "\(report.interface)", "rule_set": "\(change.ruleSet)", "set": "\(change.set)",
+        "inserted": "\(inserted.count)", "removed": "\(removed.count)", "in_place": "\(isInPlace)",
+      ])
+    return report
+  }
+
+  private func compileAnew(
+    _ change: SetChange, _ inserted: [SetElement], _ removed: [SetElement], _ attachment: Attachment
+  ) throws(ControlError) {
+    guard var ruleSet = attachment.ruleSet else { return }
+    ruleSet.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)
+    do throws(ControlError) {
+      _ = try apply(ruleSet, to: [attachment.interface], dryRun: false)
+    } catch {
+      try save()  // the journal may say otherwise
+      throw error
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import Control
+import ControlProtocol
+import GRPCCore
+import Rules
+
+extension ControlServiceHandler {
+  func changeSet(
+    request: Sluice_Control_V1_ChangeSetRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    let change = try SetChange(request)
+    let reports = try await answering { try await controller.change(change, on: request.interfaces) }
+    return .with { $0.results = reports.map(Sluice_Control_V1_ChangeSetResponse.Result.init) }
+  }
+}
+
+extension SetChange {
+  init(_ request: Sluice_Control_V1_ChangeSetRequest) throws {
+    guard request.inserted.count + request.removed.count <= SetChange.elementCountMax else {
+      throw FieldError(
+        path: "inserted", reason: "and removed have more than \(SetChange.elementCountMax) elements (set_change_elements_max)")
+    }
+    self.init(
+      ruleSet: request.ruleSet, set: request.set, inserted: try elements(request.inserted, "inserted"),
+      removed: try elements(request.removed, "removed"), fromRevision: request.fromRevision,
+      toRevision: request.toRevision)
+  }
+}
+
+/// Prefixes or ports; whether they fit the set is the controller's to tell.
+private func elements(_ texts: [String], _ field: String) throws(FieldError) -> [SetElement] {
+  var result: [SetElement] = []
+  for (index, text) in texts.enumerated() {
+    do {
+      result.append(try SetElement(parsing: text))
+    } catch {
+      throw FieldError(path: "\(field)[\(index)]", reason: "\(error)")
+    }
+  }
+  return result
+}
+
+extension Sluice_Control_V1_ChangeSetResponse.Result {
+  fileprivate init(_ report: SetChangeReport) {
+    self.init()
+    interface = report.interface
+    generation = report.generation
+    changed = UInt32(clamping: report.changedCount)
+    elements = UInt32(clamping: report.elementCount)
+    inPlace = report.isInPlace
+    seconds = report.seconds
+  }
+}

@@ -1,0 +1,59 @@
+import ControlProtocol
+import Rules
+import Storage
+import Synchronization
+
+/// A change of a set that goes to the daemons as such: they change what is live, and compile nothing anew where the set is large.
+enum SetApplication {
+  /// What came and what went. Written in the transaction that makes the revision.
+  final class Change: Sendable {
+    let elements = Mutex<(inserted: Set<SetElement>, removed: Set<SetElement>)>(([], []))
+  }
+
+  static let results = Schema.array(
+    .object([
+      .required("node", .string()), .required("interface", .string()), .required("generation", .count),
+      .required("changed", .count), .required("element_count", .count),
+      .required("in_place", .boolean, "The live tables were changed; else the rule set was compiled anew"),
+      .required("seconds", .number),
+    ]), max: Int.max)
+
+  /// Tells every attachment that has the rule set. Where one runs another revision than the one before, nothing changes there
+  /// and the newest is to be applied.
+  static func make(
+    _ change: Change, of set: String, _ content: RuleSet, _ call: Call, _ services: Services
+  ) async throws -> JSONValue {
+    try await ApprovalRoutes.check(content, services)
+    let all = try await services.store.attachments(AttachmentFilter(ruleSet: content.name), Page(limit: Page.limitMax))
+    guard !all.items.isEmpty else {
+      throw APIError(
+        .conflict, "no attachment has this rule set: the change is revision \(content.revision) and live nowhere",
+        details: ["reason": "no_attachments"])
+    }
+    _ = try ApplyRoutes.lockOut(call, content, all.items, mayRefuse: true)
+    let (inserted, removed) = change.elements.withLock { ($0.inserted.map(\.text), $0.removed.map(\.text)) }
+    var results: [JSONValue] = []
+    for (name, targets) in Dictionary(grouping: all.items, by: \.node).sorted(by: { $0.key < $1.key }) {
+      let node = try await services.store.node(named: name)
+      results += try await services.store.exclusively(on: name) {
+        let response = try await services.nodes.changeSet(
+          node, interfaces: targets.map(\.interface), set, of: content, inserted: inserted, removed: removed)
+        for target in targets {
+          _ = try await services.store.recordApplied(
+            attachmentID: target.id, ruleSet: content.name, revision: content.revision)
+        }
+        return response.results.map { $0.json(node: name) }
+      }
+    }
+    return .array(results)
+  }
+}
+
+extension Sluice_Control_V1_ChangeSetResponse.Result {
+  fileprivate func json(node: String) -> JSONValue {
+    [
+      "node": .string(node), "interface": .string(interface), "generation": .count(generation),
+      "changed": .count(changed), "element_count": .count(elements), "in_place": .bool(inPlace), "seconds": .number(seconds),
+    ]
+  }
+}

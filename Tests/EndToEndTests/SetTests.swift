@@ -1,0 +1,57 @@
+import Foundation
+import Testing
+
+/// Large sets on a real interface.
+@Suite("Sets that are changed where they are live", .serialized)
+struct SetTests {
+  private func dropped(_ stack: Stack) throws -> Int {
+    try stack.metric("sluice_rule_packets_total", "rule=\"blocked\"")
+  }
+
+  @Test("An element reaches the live tables without a new generation, and the next daemon has it")
+  func inPlace() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    let hosts = (0..<300).map { "\"198.51.\($0 / 250).\($0 % 250)\"" }.joined(separator: ",")
+    let set = #"{"name":"bad","type":"ipv4_addr","elements":[\#(hosts)]}"#
+    #expect(try stack.post("/rule-sets/edge/sets", set).status == 201)
+    let rule = #"{"name":"blocked","action":"drop","match":{"sources":["@bad"]}}"#
+    #expect(try stack.post("/rule-sets/edge/rules", rule).status == 201)
+    let elements = "/rule-sets/edge/sets/bad/elements"
+    let source = #"{"elements":["192.0.2.1"]}"#
+    let early = try stack.post("\(elements)?apply=true", source)
+    #expect(early.status != 200, "nothing is applied yet: \(early.text)")
+    #expect(try stack.post("\(elements)/remove", source).status == 200)
+    #expect(try stack.post("/rule-sets/edge/apply").status == 200)
+    let generation = try stack.get("/attachments").body["data"][0]["observed"]["generation"].int
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 0)
+
+    let added = try stack.post("\(elements)?apply=true", source)
+    #expect(added.status == 200, "\(added.text)")
+    #expect(added.body["data"]["applied"][0]["in_place"].bool == true && added.body["data"]["changed"].int == 1)
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 100)
+    let attachment = try stack.get("/attachments").body["data"][0]
+    #expect(attachment["observed"]["generation"].int == generation && attachment["in_sync"].bool == true, "\(attachment)")
+
+    // What was put in is kept beside the state file.
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 200)
+
+    let removed = try stack.post("\(elements)/remove?apply=true", source)
+    #expect(removed.body["data"]["applied"][0]["in_place"].bool == true, "\(removed.text)")
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 200)
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 200)
+  }
+}
