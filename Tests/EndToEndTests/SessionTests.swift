@@ -1,4 +1,5 @@
 import Foundation
+import LinuxSystem
 import NetworkSupport
 import Testing
 
@@ -93,13 +94,18 @@ struct SessionTests {
     try Data().write(to: URL(fileURLWithPath: stop))
     try stack.wait("the traffic ends") { sent.isDone }
 
-    let total = Int(sent.value)
+    // Where sender and receiver run on two CPUs the receiver's ring can be full: refused by the sending device, and counted.
+    let refused = try namespace.perform { try NetworkInterface.named("lan1").statistics.txDropped }
+    let total = Int(sent.value) - Int(refused)
     #expect(total > 10_000)
-    #expect(try stack.metric("sluice_interface_packets_total") == total)
-    #expect(try stack.metric("sluice_rule_packets_total", #"rule="before""#) == total)
+    let counted = try stack.metric("sluice_interface_packets_total")
+    #expect(counted == total)
+    let before = try stack.metric("sluice_rule_packets_total", #"rule="before""#)
+    #expect(before == total)
     let dropped = try stack.metric("sluice_interface_packets_total", #"action="drop""#)
     #expect(dropped > 0 && dropped < total)
-    #expect(try stack.metric("sluice_rule_packets_total", #"rule="after""#) == total - dropped)
+    let after = try stack.metric("sluice_rule_packets_total", #"rule="after""#)
+    #expect(after == total - dropped)
     #expect(Set(appliedAt).count == 8)
   }
 

@@ -17,5 +17,6 @@ flock -u 9
 stubs=$(mktemp -d)
 trap 'rm -rf "$stubs"' EXIT
 "$venv/bin/python" -m grpc_tools.protoc -I "$package/Sources/ControlProtocol/Protos" \
-  --python_out="$stubs" --grpc_python_out="$stubs" sluice/control/v1/common.proto sluice/control/v1/rules.proto sluice/control/v1/wire.proto sluice/control/v1/control.proto
+  --python_out="$stubs" --grpc_python_out="$stubs" sluice/control/v1/common.proto sluice/control/v1/rules.proto \
+  sluice/control/v1/sets.proto sluice/control/v1/wire.proto sluice/control/v1/control.proto
 PYTHONPATH=$stubs "$venv/bin/python" "$here/client.py" "$1" "$2"
