@@ -113,12 +113,13 @@ struct EventTests {
         let answer = try await api.get("/events?\(query)", token)
         #expect(answer.code == "validation_failed" && answer.problemPaths == [String(query.prefix { $0 != "=" })], "\(query)")
       }
-      for id in ["x", "-1", "9223372036854775808", " ", "1e3"] {
-        let answer = try await api.send(
-          .get, "/events",
-          headers: [.authorization: "Bearer \(token)", .accept: "text/event-stream", HTTPField.Name("Last-Event-ID")!: id],
-          bytes: nil)
-        #expect(answer.code == "invalid_request", "\(id)")
+      for id in ["x", "-1", "+1", "9223372036854775808", " ", "1e3", "{}"] {
+        for type in ["text/event-stream", "application/json"] {
+          let answer = try await api.send(
+            .get, "/events",
+            headers: [.authorization: "Bearer \(token)", .accept: type, HTTPField.Name("Last-Event-ID")!: id], bytes: nil)
+          #expect(answer.code == "invalid_request", "\(id), \(type)")
+        }
       }
     }
   }

@@ -62,7 +62,9 @@ enum EventRoutes {
     filter.interface = call.query["interface"]?.string
     filter.ruleSet = call.query["rule_set"]?.string
     filter.after = call.query["after"]?.integer.map { UInt64($0) }
-    if wantsStream(call.headers[.accept]) { return try await EventStream.start(filter, call, services) }
+    // A list has no use for it, but says what is wrong with it all the same.
+    let behind = try EventStream.lastEventID(call)
+    if wantsStream(call.headers[.accept]) { return try await EventStream.start(filter, behind: behind, call, services) }
     filter.isAscending = filter.after != nil
     filter.among = try await visible(to: call.caller(), services)
     let page = call.page

@@ -14,15 +14,22 @@ enum EventStream {
 
   private static let lastEventID = HTTPField.Name("Last-Event-ID")!
 
-  static func start(_ filter: EventFilter, _ call: Call, _ services: Services) async throws -> Reply {
+  /// The event that a stream goes on behind; nil: the header is not there.
+  static func lastEventID(_ call: Call) throws -> UInt64? {
+    guard let text = call.headers[lastEventID] else { return nil }
+    guard text.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let id = UInt64(text), id <= UInt64(Int64.max) else {
+      throw APIError(.invalidRequest, "Last-Event-ID is the id of an event, a number")
+    }
+    return id
+  }
+
+  /// - Parameter behind: What ``lastEventID(_:)`` gave.
+  static func start(
+    _ filter: EventFilter, behind: UInt64?, _ call: Call, _ services: Services
+  ) async throws -> Reply {
     var filter = filter
     filter.isAscending = true
-    if let text = call.headers[lastEventID] {
-      guard let id = UInt64(text), id <= UInt64(Int64.max) else {
-        throw APIError(.invalidRequest, "Last-Event-ID is the id of an event, a number")
-      }
-      filter.after = id
-    }
+    filter.after = behind ?? filter.after
     filter.among = try await EventRoutes.visible(to: call.caller(), services)
     let range = try await services.store.eventRange()
     // Asked for before the first answer: what happens meanwhile is sent.
