@@ -73,12 +73,16 @@ public struct RuleBench {
   }
 
   public func run() throws -> Report {
-    let (generation, build) = try measureBuild()
+    let (generation, build) = try timed(rounds: plan.rounds) {
+      try compile(ruleSet, slots: { slots[$0] ?? 0 }, interfaceIndex: { _ in 1 }, generation: 1, captureFallback: .pass)
+    }
     progress("built in \(build) ms")
     let frames = try trace(generation)
     progress("made \(frames.count) packets")
     let probe = try probe(generation, frames)
-    let (net, loop) = try measure(probe)
+    let count = RuleBench.packetCount * 4
+    let (net, loop) = try probe.measure(period: probe.sampleCount, count: count, rounds: plan.rounds)
+    progress("measured \(plan.rounds) rounds of \(count) packets")
     let updates = plan.hasUpdates
       ? try RuleUpdates.measure(ruleSet, generation, probe.liveHalf, slots: slots, seed: plan.seed)
       : RuleUpdates(ruleSet: ruleSet)
@@ -95,19 +99,6 @@ public struct RuleBench {
       deleteNanosecondsP50: updates.deletes.quantile(0.5), deleteNanosecondsP99: updates.deletes.quantile(0.99),
       updates: updates.deletes.count + updates.refused, updatesRefused: updates.refused, verdicts: verdicts,
       differing: differing.count, firstDiffering: differing.first.map { hexadecimal(frames[$0]) })
-  }
-
-  private func measureBuild() throws -> (CompiledGeneration, milliseconds: Double) {
-    var milliseconds: [Double] = []
-    var last: CompiledGeneration?
-    for _ in 0..<plan.rounds {
-      let start = SystemClock.monotonicNanoseconds()
-      last = try compile(
-        ruleSet, slots: { slots[$0] ?? 0 }, interfaceIndex: { _ in 1 }, generation: 1, captureFallback: .pass)
-      milliseconds.append(Double(SystemClock.monotonicNanoseconds() - start) / 1e6)
-    }
-    guard let last else { throw BenchError("at least one round") }
-    return (last, milliseconds.sorted().median)
   }
 
   /// As many as the trace has; a power of two.
@@ -134,20 +125,6 @@ public struct RuleBench {
     let probe = try generation.withUnsafeBytes { try ClassificationProbe($0) }
     for frame in frames where try !probe.add(frame) { throw BenchError("a made packet is malformed: \(hexadecimal(frame))") }
     return probe
-  }
-
-  /// Nanoseconds per packet of each round, ascending.
-  private func measure(_ probe: ClassificationProbe) throws -> (net: [Double], loop: [Double]) {
-    let count = RuleBench.packetCount * 4
-    var (net, loops): ([Double], [Double]) = ([], [])
-    for _ in 0..<plan.rounds {
-      let empty = Double(try probe.run(period: probe.sampleCount, count: count, isEmpty: true)) / Double(count)
-      let full = Double(try probe.run(period: probe.sampleCount, count: count)) / Double(count)
-      loops.append(empty)
-      net.append(full - empty)
-    }
-    progress("measured \(plan.rounds) rounds of \(count) packets")
-    return (net.sorted(), loops.sorted())
   }
 
   private func compare(

@@ -93,7 +93,7 @@ public struct SetBench {
       name: "bench", defaultAction: .pass,
       rules: [Rule(name: "in-set", match: Match(sources: Condition([], sets: ["large"])), action: .drop)])
     ruleSet.sets = [NamedSet(name: "large", family: plan.shape.family, prefixes: elements)]
-    let (generation, build) = try measureBuild(ruleSet)
+    let (generation, build) = try timed(rounds: max(1, min(plan.rounds, 5))) { try compile(ruleSet) }
     ruleSet.sets[0] = NamedSet(name: "large", family: plan.shape.family)
     let none = try compile(ruleSet)
     ruleSet.sets[0] = NamedSet(name: "large", family: plan.shape.family, prefixes: elements)
@@ -140,29 +140,10 @@ public struct SetBench {
       ruleSet, slots: { _ in 1 }, interfaceIndex: { _ in nil }, generation: 1, captureFallback: .pass)
   }
 
-  private func measureBuild(_ ruleSet: RuleSet) throws -> (CompiledGeneration, milliseconds: Double) {
-    var milliseconds: [Double] = []
-    var last: CompiledGeneration?
-    for _ in 0..<max(1, min(plan.rounds, 5)) {
-      last = nil
-      let start = SystemClock.monotonicNanoseconds()
-      last = try compile(ruleSet)
-      milliseconds.append(Double(SystemClock.monotonicNanoseconds() - start) / 1e6)
-    }
-    guard let last else { throw BenchError("at least one round") }
-    return (last, milliseconds.sorted().median)
-  }
-
+  /// Medians.
   private func measure(_ probe: ClassificationProbe, first: Int, period: Int) throws -> (net: Double, loop: Double) {
-    let count = SetBench.packetCount * 4
-    var (net, loops): ([Double], [Double]) = ([], [])
-    for _ in 0..<plan.rounds {
-      let empty = Double(try probe.run(first: first, period: period, count: count, isEmpty: true)) / Double(count)
-      let full = Double(try probe.run(first: first, period: period, count: count)) / Double(count)
-      loops.append(empty)
-      net.append(full - empty)
-    }
-    return (net.sorted().median, loops.sorted().median)
+    let times = try probe.measure(first: first, period: period, count: SetBench.packetCount * 4, rounds: plan.rounds)
+    return (times.net.median, times.loop.median)
   }
 
   // MARK: Elements and packets

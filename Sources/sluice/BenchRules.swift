@@ -77,7 +77,7 @@ struct BenchRules: ParsableCommand {
       throw CommandError(.failure, "bench_failed", "\(error)")
     }
     if outputOptions.json {
-      try printJSON(series)
+      try Terminal.printJSON(series)
     } else {
       var table = Table(RuleSeries.titles.map { $0.uppercased() })
       for row in series.rows { table.add(RuleSeries.cells(row)) }
@@ -108,15 +108,8 @@ struct BenchRules: ParsableCommand {
     } catch {
       throw CommandError(.failure, "bench_failed", "\(error)")
     }
-    if outputOptions.json { try printJSON(report) } else { Terminal.print(report.text) }
+    if outputOptions.json { try Terminal.printJSON(report) } else { Terminal.print(report.text) }
     if report.differing > 0 { throw ExitCode(ExitStatus.failure.rawValue) }
-  }
-
-  private func printJSON(_ value: some Encodable) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    Terminal.print(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
   private func ruleSet(_ file: String) throws -> RuleSet {

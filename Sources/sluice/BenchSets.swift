@@ -56,14 +56,7 @@ struct BenchSets: ParsableCommand {
     } catch {
       throw CommandError(.failure, "bench_failed", "\(error)")
     }
-    if outputOptions.json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-      encoder.keyEncodingStrategy = .convertToSnakeCase
-      Terminal.print(String(decoding: try encoder.encode(report), as: UTF8.self))
-    } else {
-      Terminal.print(report.text)
-    }
+    if outputOptions.json { try Terminal.printJSON(report) } else { Terminal.print(report.text) }
     if report.differing > 0 { throw ExitCode(ExitStatus.failure.rawValue) }
   }
 }

@@ -36,6 +36,14 @@ struct Table {
 }
 
 enum Terminal {
+  /// A report of this program's own, its names in snake case.
+  static func printJSON(_ report: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    print(String(decoding: try encoder.encode(report), as: UTF8.self))
+  }
+
   /// `text` without what a terminal would obey.
   static func safe(_ text: String) -> String {
     guard text.unicodeScalars.contains(where: isHostile) else { return text }

@@ -4,6 +4,7 @@ import LinuxSystem
 import Packets
 import RuleCompiler
 import Rules
+import TestSupport
 import XDPPrograms
 
 /// Runs rule sets and packets through the program and an oracle, and counts.
@@ -106,8 +107,4 @@ private struct Expectation {
       action: UInt32((rule?.action ?? Action(ruleSet.defaultAction)).abiAction), slot: rule.flatMap { slots[$0.name] } ?? 0,
       malformed: 0)
   }
-}
-
-private func hexadecimal(_ bytes: [UInt8]) -> String {
-  bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
 }

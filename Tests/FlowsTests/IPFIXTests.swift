@@ -134,7 +134,3 @@ struct IPFIXTests {
     ]
   }
 }
-
-private func hexadecimal(_ bytes: [UInt8]) -> String {
-  bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-}

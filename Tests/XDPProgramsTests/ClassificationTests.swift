@@ -181,12 +181,10 @@ struct ClassificationTests {
   ) throws -> Decision {
     let decision = try program.decide(frame)
     let expected = ReferenceClassifier.decide(frame, by: ruleSet)
-    #expect(decision.malformed == UInt32(expected.malformed?.index ?? 0), "\(hex(frame))")
+    #expect(decision.malformed == UInt32(expected.malformed?.index ?? 0), "\(hexadecimal(frame))")
     let slot = expected.ruleName.map { slots[$0]! } ?? 0
-    #expect(decision.slot == slot, "\(hex(frame))")
-    #expect(decision.action == UInt32(expected.action.abiAction), "\(hex(frame))")
+    #expect(decision.slot == slot, "\(hexadecimal(frame))")
+    #expect(decision.action == UInt32(expected.action.abiAction), "\(hexadecimal(frame))")
     return expected
   }
 }
-
-private func hex(_ bytes: [UInt8]) -> String { bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }

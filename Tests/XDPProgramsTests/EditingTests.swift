@@ -9,7 +9,8 @@ import Testing
 
 @testable import XDPPrograms
 
-private struct Half: TableMemory {
+/// The live tables for editors.
+struct Half: TableMemory {
   let live: LiveHalf
   var wordCount: Int { live.wordCount }
   func word(_ index: Int) -> UInt64 { live.word(index) }

@@ -8,13 +8,6 @@ import Testing
 
 @testable import XDPPrograms
 
-private struct Half: TableMemory {
-  let live: LiveHalf
-  var wordCount: Int { live.wordCount }
-  func word(_ index: Int) -> UInt64 { live.word(index) }
-  func store(_ word: UInt64, at index: Int) { live.store(word, at: index) }
-}
-
 @Suite("Live sets are edited in place", .serialized)
 struct SetEditingTests {
   private func verdict(_ frame: [UInt8], by ruleSet: RuleSet, _ slots: [String: UInt32]) -> UInt32 {
