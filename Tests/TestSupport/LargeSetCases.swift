@@ -86,7 +86,7 @@ public struct LargeSetCases {
     case .shared: return ipv4(random.pick([16, 17, 24, 31, 32]), 0x0001_07ff)
     case .ipv6: return ipv6(Int.random(in: 1...128, using: &random))
     case .ipv6Hosts: return ipv6(random.pick([32, 48, 56, 64, 65, 127, 128, 128, 128]))
-    case .both: return random.chance(50) ? ipv4(random.pick([24, 32]), 0xffff) : ipv6(random.pick([48, 64, 128]))
+    case .both: return random.chance(50) ? ipv4(random.pick([24, 32]), 0x0007_ffff) : ipv6(random.pick([48, 64, 128]))
     }
   }
 
