@@ -2,8 +2,8 @@
 public struct DatabaseSettings: Sendable, Equatable {
   public enum Backend: Sendable, Equatable {
     case sqlite(path: String)
-    case postgres(PostgresSettings)
-    case mysql(MySQLSettings)
+    case postgres(DatabaseServer)
+    case mysql(DatabaseServer)
   }
 
   public static let sqlitePathDefault = "/var/lib/sluice/sluice.db"
@@ -31,7 +31,8 @@ public struct DatabaseSettings: Sendable, Equatable {
   }
 
   /// From DB_TYPE, DB_PATH (SQLite), DB_HOST, DB_PORT, DB_NAME, DB_USER, DB_PASS (PostgreSQL and MariaDB), DB_TLS,
-  /// DB_TLS_CA, DB_TLS_CERTIFICATE, DB_TLS_KEY, DB_POOL_SIZE, DB_MAX_RETRIES and DB_RETRY_DELAY. An unset or empty variable is its default; other variables are ignored.
+  /// DB_TLS_CA, DB_TLS_CERTIFICATE, DB_TLS_KEY, DB_POOL_SIZE, DB_MAX_RETRIES and DB_RETRY_DELAY. An unset or empty
+  /// variable is its default; other variables are ignored.
   public init(environment: [String: String]) throws(DatabaseSettingsError) {
     func text(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     func number(_ name: String, _ range: ClosedRange<Int>, default value: Int) throws(DatabaseSettingsError) -> Int {
@@ -48,21 +49,17 @@ public struct DatabaseSettings: Sendable, Equatable {
       return DatabaseTLS(
         mode: mode, authority: text("DB_TLS_CA"), certificate: text("DB_TLS_CERTIFICATE"), key: text("DB_TLS_KEY"))
     }
+    func server(port: Int) throws(DatabaseSettingsError) -> DatabaseServer {
+      DatabaseServer(
+        host: text("DB_HOST") ?? "127.0.0.1", port: try number("DB_PORT", 1...65535, default: port),
+        database: text("DB_NAME") ?? "sluice", user: text("DB_USER") ?? "sluice",
+        password: text("DB_PASS").map(DatabasePassword.init), tls: try tls())
+    }
     let backend: Backend
     switch text("DB_TYPE")?.lowercased() ?? "sqlite" {
     case "sqlite": backend = .sqlite(path: text("DB_PATH") ?? Self.sqlitePathDefault)
-    case "postgresql", "postgres":
-      backend = .postgres(
-        PostgresSettings(
-          host: text("DB_HOST") ?? "127.0.0.1", port: try number("DB_PORT", 1...65535, default: 5432),
-          database: text("DB_NAME") ?? "sluice", user: text("DB_USER") ?? "sluice",
-          password: text("DB_PASS").map(DatabasePassword.init), tls: try tls()))
-    case "mysql", "mariadb":
-      backend = .mysql(
-        MySQLSettings(
-          host: text("DB_HOST") ?? "127.0.0.1", port: try number("DB_PORT", 1...65535, default: 3306),
-          database: text("DB_NAME") ?? "sluice", user: text("DB_USER") ?? "sluice",
-          password: text("DB_PASS").map(DatabasePassword.init), tls: try tls()))
+    case "postgresql", "postgres": backend = .postgres(try server(port: 5432))
+    case "mysql", "mariadb": backend = .mysql(try server(port: 3306))
     default: throw .init(variable: "DB_TYPE", expected: "sqlite, postgresql or mysql")
     }
     self.init(
@@ -97,9 +94,10 @@ public struct DatabaseTLS: Sendable, Equatable {
   }
 }
 
-/// A PostgreSQL server. Further options come from libpq's own environment (PGAPPNAME, …).
-public struct PostgresSettings: Sendable, Equatable {
-  /// A name, an address, or the directory of a unix socket.
+/// A PostgreSQL server, a MariaDB server, or a node of a Galera cluster. Further options of PostgreSQL come from libpq's
+/// own environment (PGAPPNAME, …).
+public struct DatabaseServer: Sendable, Equatable {
+  /// A name, an address, or a path: of the directory of a unix socket, or (MariaDB) of the socket.
   public var host: String
   public var port: Int
   public var database: String
@@ -108,30 +106,7 @@ public struct PostgresSettings: Sendable, Equatable {
   public var tls: DatabaseTLS
 
   public init(
-    host: String, port: Int = 5432, database: String, user: String, password: DatabasePassword? = nil,
-    tls: DatabaseTLS = .init()
-  ) {
-    self.host = host
-    self.port = port
-    self.database = database
-    self.user = user
-    self.password = password
-    self.tls = tls
-  }
-}
-
-/// A MariaDB server, or a node of a Galera cluster.
-public struct MySQLSettings: Sendable, Equatable {
-  /// A name, an address, or the path of a unix socket or of the folder that has it as `mysqld.sock`.
-  public var host: String
-  public var port: Int
-  public var database: String
-  public var user: String
-  public var password: DatabasePassword?
-  public var tls: DatabaseTLS
-
-  public init(
-    host: String, port: Int = 3306, database: String, user: String, password: DatabasePassword? = nil,
+    host: String, port: Int, database: String, user: String, password: DatabasePassword? = nil,
     tls: DatabaseTLS = .init()
   ) {
     self.host = host

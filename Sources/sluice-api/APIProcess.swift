@@ -159,28 +159,27 @@ extension APISettings {
     case .sqlite(let path):
       Storage.DatabaseSettings(
         backend: .sqlite(path: path), retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
-    case .postgresql(let server):
-      Storage.DatabaseSettings(
-        backend: .postgres(
-          PostgresSettings(
-            host: server.host, port: server.port ?? 5432, database: server.name, user: server.user,
-            password: server.storagePassword, tls: server.storageTLS)),
-        poolSize: server.poolSize, retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
-    case .mysql(let server):
-      Storage.DatabaseSettings(
-        backend: .mysql(
-          MySQLSettings(
-            host: server.host, port: server.port ?? 3306, database: server.name, user: server.user,
-            password: server.storagePassword, tls: server.storageTLS)),
-        poolSize: server.poolSize, retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
+    case .postgresql(let server): storage(.postgres(server.storage(port: 5432)), server)
+    case .mysql(let server): storage(.mysql(server.storage(port: 3306)), server)
     }
+  }
+
+  private func storage(
+    _ backend: Storage.DatabaseSettings.Backend, _ server: DatabaseServerSettings
+  ) -> Storage.DatabaseSettings {
+    Storage.DatabaseSettings(
+      backend: backend, poolSize: server.poolSize, retriesMax: databaseMaxRetries, retryDelay: databaseRetryDelay)
   }
 }
 
 extension DatabaseServerSettings {
-  fileprivate var storagePassword: DatabasePassword? { password.map { DatabasePassword($0.reveal()) } }
+  fileprivate func storage(port: Int) -> DatabaseServer {
+    DatabaseServer(
+      host: host, port: self.port ?? port, database: name, user: user,
+      password: password.map { DatabasePassword($0.reveal()) }, tls: storageTLS)
+  }
 
-  fileprivate var storageTLS: DatabaseTLS {
+  private var storageTLS: DatabaseTLS {
     let mode: DatabaseTLS.Mode =
       switch tls {
       case .auto: .auto

@@ -117,30 +117,6 @@ import Testing
     }
   }
 
-  @Test("Transactions that deadlock are repeated, and all commit")
-  func deadlock() async throws {
-    try await withStore(.mysql) { store in
-      for key in ["a", "b"] { try await store.setSetting(key, to: "") }
-      let append = "UPDATE settings SET value = value || $2 WHERE \"key\" = $1"
-      let latches = ["a": Latch(), "b": Latch()]
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        for (mine, other) in [("a", "b"), ("b", "a")] {
-          group.addTask {
-            try await store.database.write { session in
-              try session.execute(append, [.text(mine), .text(mine)])
-              let isFirstRun = latches[mine]?.isOpen == false
-              latches[mine]?.open()
-              if isFirstRun { latches[other]?.wait() }
-              try session.execute(append, [.text(other), .text(mine)])
-            }
-          }
-        }
-        try await group.waitForAll()
-      }
-      #expect(try await store.settings().values.map { String($0.sorted()) } == ["ab", "ab"])
-    }
-  }
-
   @Test("What a deadlock undid is not taken for committed, and nothing behind it commits by itself")
   func hiddenFailure() async throws {
     try await withStore(.mysql) { store in

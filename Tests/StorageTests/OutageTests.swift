@@ -72,18 +72,16 @@ import Testing
     await store.close()
   }
 
-  @Test("Transactions that deadlock are repeated, and all commit")
-  func deadlock() async throws {
-    try await withDatabase(.postgres) { database in
-      let store = SQLStore(database)
-      try await Migrator(Schema.migrations).run(on: database)
+  @Test("Transactions that deadlock are repeated, and all commit", arguments: [TestBackend.postgres, .mysql])
+  func deadlock(_ backend: TestBackend) async throws {
+    try await withStore(backend) { store in
       for key in ["a", "b"] { try await store.setSetting(key, to: "") }
-      let append = "UPDATE settings SET value = value || $2 WHERE key = $1"
+      let append = #"UPDATE settings SET value = value || $2 WHERE "key" = $1"#
       let latches = ["a": Latch(), "b": Latch()]
       try await withThrowingTaskGroup(of: Void.self) { group in
         for (mine, other) in [("a", "b"), ("b", "a")] {
           group.addTask {
-            try await database.write { session in
+            try await store.database.write { session in
               try session.execute(append, [.text(mine), .text(mine)])
               let isFirstRun = latches[mine]?.isOpen == false
               latches[mine]?.open()
@@ -94,8 +92,7 @@ import Testing
         }
         try await group.waitForAll()
       }
-      let values = try await store.settings().values.map { String($0.sorted()) }
-      #expect(values == ["ab", "ab"])
+      #expect(try await store.settings().values.map { String($0.sorted()) } == ["ab", "ab"])
     }
   }
 
@@ -213,7 +210,7 @@ import Testing
   @Test("A cancelled start ends")
   func cancelledStart() async throws {
     let settings = DatabaseSettings(
-      backend: .postgres(PostgresSettings(host: "127.0.0.1", port: 1, database: "x", user: "x")), retriesMax: 1000,
+      backend: .postgres(DatabaseServer(host: "127.0.0.1", port: 1, database: "x", user: "x")), retriesMax: 1000,
       retryDelay: .seconds(3600))
     let lines = Lines()
     let logger = Logger(label: "test") { _ in lines.handler }

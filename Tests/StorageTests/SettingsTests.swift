@@ -21,7 +21,7 @@ import Testing
     #expect(
       settings.backend
         == .postgres(
-          PostgresSettings(host: "db", port: 6432, database: "n", user: "u", password: DatabasePassword("secret"))))
+          DatabaseServer(host: "db", port: 6432, database: "n", user: "u", password: DatabasePassword("secret"))))
     #expect(settings.poolSize == 3 && settings.retriesMax == 0 && settings.retryDelay == .seconds(7))
     #expect(settings.description == "PostgreSQL u@db:6432/n")
     let mysql = try DatabaseSettings(environment: [
@@ -30,7 +30,7 @@ import Testing
     #expect(
       mysql.backend
         == .mysql(
-          MySQLSettings(
+          DatabaseServer(
             host: "127.0.0.1", port: 3306, database: "sluice", user: "sluice",
             tls: DatabaseTLS(mode: .verify, authority: "/ca", certificate: "/c", key: "/k"))))
     #expect(mysql.description == "MariaDB sluice@127.0.0.1:3306/sluice")

@@ -33,7 +33,7 @@ final class MySQLConnection: SQLSession, @unchecked Sendable {
   var isIdle: Bool { isHealthy && handle.pointee.server_status & UInt32(SERVER_STATUS_IN_TRANS) == 0 }
 
   /// Blocks until connected or refused, at most 5 seconds per address.
-  init(_ settings: MySQLSettings) throws(StorageError) {
+  init(_ settings: DatabaseServer) throws(StorageError) {
     Self.libraryIsReady
     guard let handle = mysql_init(nil) else {
       throw .unavailable(reason: "the client library has no memory", remedy: "free memory")
@@ -62,7 +62,7 @@ final class MySQLConnection: SQLSession, @unchecked Sendable {
     guard mysql_server_init(0, nil, nil) == 0 else { preconditionFailure("MariaDB's client library initialises") }
   }()
 
-  private static func configure(_ handle: UnsafeMutablePointer<MYSQL>, _ settings: MySQLSettings) {
+  private static func configure(_ handle: UnsafeMutablePointer<MYSQL>, _ settings: DatabaseServer) {
     func set(_ option: mysql_option, _ value: UInt32) {
       withUnsafePointer(to: value) { _ = mysql_options(handle, option, $0) }
     }

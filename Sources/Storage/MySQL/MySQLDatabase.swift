@@ -5,7 +5,7 @@ import Foundation
 typealias MySQLDatabase = ConnectionPool<MySQLConnection>
 
 extension ConnectionPool where Connection == MySQLConnection {
-  convenience init(_ server: MySQLSettings, settings: DatabaseSettings) {
+  convenience init(_ server: DatabaseServer, settings: DatabaseSettings) {
     self.init(.mysql, settings: settings) { () throws(StorageError) in try MySQLConnection(server) }
   }
 }

@@ -15,7 +15,7 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   var dialect: SQLDialect { .postgres }
 
   /// Blocks until connected or refused, at most 5 seconds per address.
-  init(_ settings: PostgresSettings) throws(StorageError) {
+  init(_ settings: DatabaseServer) throws(StorageError) {
     let parameters: [(String, String)] =
       [
         ("host", settings.host), ("port", "\(settings.port)"), ("dbname", settings.database),

@@ -4,7 +4,7 @@ import Crypto
 typealias PostgresDatabase = ConnectionPool<PostgresConnection>
 
 extension ConnectionPool where Connection == PostgresConnection {
-  convenience init(_ server: PostgresSettings, settings: DatabaseSettings) {
+  convenience init(_ server: DatabaseServer, settings: DatabaseSettings) {
     self.init(.postgres, settings: settings, listen: { PostgresListener.wakes(server) }) { () throws(StorageError) in
       try PostgresConnection(server)
     }

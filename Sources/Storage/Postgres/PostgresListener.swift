@@ -9,15 +9,15 @@ final class PostgresListener: Sendable {
   /// How long after the end of the stream the thread goes on at most.
   private static let stopCheckMilliseconds: Int32 = 1000
 
-  private let settings: PostgresSettings
+  private let settings: DatabaseServer
   private let isStopped = Atomic(false)
 
-  private init(_ settings: PostgresSettings) { self.settings = settings }
+  private init(_ settings: DatabaseServer) { self.settings = settings }
 
   /// An element for each wake, and one for each time that a connection was made: what was told before, nobody heard.
   /// Several that nobody took yet are one. A lost connection is made again, with growing waits; the thread ends with the
   /// stream.
-  static func wakes(_ settings: PostgresSettings) -> AsyncStream<Void> {
+  static func wakes(_ settings: DatabaseServer) -> AsyncStream<Void> {
     AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
       let listener = PostgresListener(settings)
       continuation.onTermination = { _ in listener.isStopped.store(true, ordering: .relaxed) }
