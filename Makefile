@@ -33,7 +33,7 @@ help:
 	@echo '  make exactness  10 million verdicts of the XDP program beside the reference classifier and libpcap (some minutes)'
 	@echo '  make test-guest zero-copy drivers, two NUMA nodes and huge pages in virtual machines (about 6 minutes)'
 	@echo '  make bench      how fast it is, as root, beside the programs in PEERS=dir; writes the table in README.md'
-	@echo '  make bench-api  how many requests the API answers, on SQLite and PostgreSQL, with wrk; writes its table in README.md'
+	@echo '  make bench-api  how many requests the API answers, on each database, with wrk; writes its table in README.md'
 	@echo
 	@echo '  make build      debug build             make release   release build'
 	@echo '  make deps       Debian packages that are missing (the others call it)'

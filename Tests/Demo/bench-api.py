@@ -1,4 +1,4 @@
-"""How many authorised requests the API answers a second, on SQLite and on PostgreSQL: bench-api.py BIN [options].
+"""How many authorised requests the API answers a second, on SQLite, PostgreSQL and MariaDB: bench-api.py BIN [options].
 
 The load is wrk's, on the same machine and the same cores. A read is a GET with a bearer token that asks the database; a
 write is a PUT of a rule: a new revision and its record in the audit log, both durable (fsync) before the answer. The
@@ -75,6 +75,14 @@ class API:
         return json.loads(text)
 
 
+class SQLite:
+    def __init__(self, folder):
+        self.environment = {"DB_TYPE": "sqlite", "DB_PATH": f"{folder}/db/sluice.db"}
+
+    def stop(self):
+        pass
+
+
 class PostgreSQL:
     """A cluster of this run's own, with fsync as it is installed."""
 
@@ -97,6 +105,48 @@ class PostgreSQL:
 
     def stop(self):
         self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "-w", "stop")
+
+
+class MariaDB:
+    """A server of this run's own, with the options it is installed with: durable at each commit."""
+
+    def __init__(self, folder):
+        self.folder, port = f"{folder}/my", free_port()
+        os.mkdir(self.folder)
+        entry = pwd.getpwnam("mysql")
+        os.chown(self.folder, entry.pw_uid, entry.pw_gid)
+        subprocess.run(
+            ["runuser", "-u", "mysql", "--", "mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data",
+             "--auth-root-authentication-method=normal", "--skip-test-db"],
+            check=True, stdout=subprocess.DEVNULL, cwd="/")
+        self.server = subprocess.Popen(
+            ["/usr/sbin/mariadbd", "--no-defaults", f"--datadir={self.folder}/data", f"--socket={self.folder}/mysqld.sock",
+             f"--port={port}", "--bind-address=127.0.0.1", f"--pid-file={self.folder}/pid",
+             f"--log-error={self.folder}/log", "--skip-name-resolve", "--user=mysql"], cwd="/", stderr=subprocess.DEVNULL)
+        try:
+            self.prepare()
+        except BaseException:
+            self.stop()
+            raise
+        self.environment = {"DB_TYPE": "mysql", "DB_HOST": "127.0.0.1", "DB_PORT": str(port), "DB_PASS": PASSWORD}
+
+    def prepare(self):
+        client = ["mariadb", "--no-defaults", f"--socket={self.folder}/mysqld.sock", "--user=root", "-e"]
+        deadline = time.monotonic() + 60
+        while subprocess.run(client + ["SELECT 1"], capture_output=True).returncode:
+            if self.server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("bench-api: mariadbd did not start: " + open(f"{self.folder}/log").read()[-2000:])
+            time.sleep(0.1)
+        for statement in ["CREATE DATABASE sluice", f"CREATE USER sluice@127.0.0.1 IDENTIFIED BY '{PASSWORD}'",
+                          "GRANT ALL ON sluice.* TO sluice@127.0.0.1"]:
+            subprocess.run(client + [statement], check=True)
+
+    def stop(self):
+        self.server.kill()
+        self.server.wait()
+
+
+DATABASES = {"SQLite": SQLite, "PostgreSQL": PostgreSQL, "MariaDB": MariaDB}
 
 
 def start_api(program, folder, environment):
@@ -191,7 +241,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--databases", nargs="+", default=["SQLite", "PostgreSQL"], choices=["SQLite", "PostgreSQL"])
+    parser.add_argument("--databases", nargs="+", default=list(DATABASES), choices=list(DATABASES))
     parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=list(LOADS))
     parser.add_argument("--json", metavar="FILE", help="write the numbers there")
     parser.add_argument("--markdown", metavar="FILE", help=f"write the table between the marks `{MARKER}` of that file")
@@ -202,18 +252,16 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         for database in options.databases:
-            environment = {"DB_TYPE": "sqlite", "DB_PATH": f"{folder}/db/sluice.db"}
-            if database == "PostgreSQL":
-                server = PostgreSQL(folder)
-                started.append(server.stop)
-                environment = server.environment
-            process, api = start_api(f"{os.path.realpath(options.bin)}/sluice-api", folder, environment)
+            server = DATABASES[database](folder)
+            started.append(server.stop)
+            process, api = start_api(f"{os.path.realpath(options.bin)}/sluice-api", folder, server.environment)
             started.append(process.kill)
             fill(api)
             results[database] = measure(api, folder, options)
             started.pop()
             process.terminate()
             process.wait()
+            started.pop()()
     finally:
         for stop in reversed(started):
             stop()
