@@ -12,17 +12,18 @@ enum SetRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listSets", tag: "sets", "The sets of the newest revision, without their elements.",
-      access: .scope(.rulesRead), answer: .page(RuleShapes.setSummary)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(RuleShapes.setSummary)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       return call.page(of: stored.content.sets.map(\.summary)).at(revision: stored.revision)
     },
     Route(
-      .post, base, "createSet", tag: "sets", "Add a set.", access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
-      body: RuleShapes.set, bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .created(RuleShapes.setSummary),
+      .post, base, "createSet", tag: "sets", "Add a set.", access: .scope(.rulesWrite), on: .ruleSet("name"),
+      query: [RuleSetRoutes.reason], body: RuleShapes.set, bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .created(RuleShapes.setSummary),
       errors: editErrors, handler: create),
     Route(
       .get, base + "/{set}", "getSet", tag: "sets", "One set, without its elements.", access: .scope(.rulesRead),
+      on: .ruleSet("name"),
       answer: .data(RuleShapes.setSummary)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
@@ -30,7 +31,7 @@ enum SetRoutes {
     },
     Route(
       .delete, base + "/{set}", "deleteSet", tag: "sets", "Remove a set that no match names.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason],
       answer: .data(.object([.required("deleted", .boolean)])), errors: editErrors
     ) { call, services in
       let name = try call.parameter("set")
@@ -41,7 +42,7 @@ enum SetRoutes {
     },
     Route(
       .get, base + "/{set}/elements", "listElements", tag: "sets", "The elements of a set, in order of their numbers.",
-      access: .scope(.rulesRead), answer: .page(.string())
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(.string())
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       let set = try stored.content.set(named: try call.parameter("set"))
@@ -54,7 +55,7 @@ enum SetRoutes {
     Route(
       .post, base + "/{set}/elements", "addElements", tag: "sets",
       "Add elements. What is there already stays; where nothing is new, no revision is made.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason, apply], body: elements,
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason, apply], body: elements,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
       try await change(call, services) { set, elements in
@@ -65,7 +66,7 @@ enum SetRoutes {
     },
     Route(
       .put, base + "/{set}/elements", "replaceElements", tag: "sets", "Replace all elements.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason, apply], body: elements,
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason, apply], body: elements,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
       try await change(call, services) { set, elements in
@@ -79,6 +80,7 @@ enum SetRoutes {
     Route(
       .post, base + "/{set}/elements/remove", "removeElements", tag: "sets",
       "Remove elements, each as it stands in the set. What isn't there is no fault.", access: .scope(.rulesWrite),
+      on: .ruleSet("name"),
       query: [RuleSetRoutes.reason, apply], body: elements, bodyBytesMax: APILimits.ruleSetBodyBytesMax,
       answer: .data(changed), errors: liveErrors
     ) { call, services in
@@ -154,14 +156,14 @@ enum ChainRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listChains", tag: "chains", "The chains of the newest revision, with their rules.",
-      access: .scope(.rulesRead), answer: .page(RuleShapes.placedChain)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(RuleShapes.placedChain)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       return call.page(of: stored.content.chains.map(\.json)).at(revision: stored.revision)
     },
     Route(
       .put, base + "/{chain}", "replaceChain", tag: "chains", "Replace the rules of a chain, or make it.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason],
       body: .named(
         "ChainContent",
         .strictObject([
@@ -185,7 +187,7 @@ enum ChainRoutes {
     },
     Route(
       .delete, base + "/{chain}", "deleteChain", tag: "chains", "Remove a chain that no rule leads to.",
-      access: .scope(.rulesWrite), query: [RuleSetRoutes.reason],
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason],
       answer: .data(.object([.required("deleted", .boolean)])), errors: editErrors
     ) { call, services in
       let name = try call.parameter("chain")
