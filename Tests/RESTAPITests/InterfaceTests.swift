@@ -75,6 +75,19 @@ struct InterfaceTests {
     }
   }
 
+  @Test("Every route with a limit of its own is a route, and those that hash passwords or reach a daemon's rules have one")
+  func costly() async throws {
+    let limited = Set(InterfaceSettings.costlyRoutes.keys)
+    #expect(limited.subtracting(RouteTable.v1.routes.map(\.operation)) == [])
+    #expect(limited.isSuperset(of: ["login", "changePassword", "resetPassword", "applyRuleSet", "startCapture"]))
+    let interface = InterfaceSettings(routeRates: ["startCapture": Rate(perSecond: 0.5)])
+    try await TestAPI.with(interface: interface) { api in
+      let token = try await api.token()
+      #expect(try await api.post("/captures", token, [:]).code == "validation_failed")
+      #expect(try await api.post("/captures", token, [:]).code == "too_many_requests")
+    }
+  }
+
   @Test("The limit of an address counts over connections and tokens")
   func addressRate() async throws {
     try await TestAPI.with(.sqlite, .live, interface: InterfaceSettings(addressRate: Rate(perSecond: 1))) { api in

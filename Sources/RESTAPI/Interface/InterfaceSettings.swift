@@ -31,8 +31,9 @@ public struct InterfaceSettings: Sendable {
   /// Routes that hash a password, compile rules or start a thread, by operation.
   public static let costlyRoutes: [String: Rate] = [
     "login": Rate(perSecond: 10), "refresh": Rate(perSecond: 20), "changePassword": Rate(perSecond: 5),
-    "loginSecondFactor": Rate(perSecond: 10), "resetPassword": Rate(perSecond: 5), "beginSecondFactor": Rate(perSecond: 5),
-    "applyRuleSet": Rate(perSecond: 20), "createCapture": Rate(perSecond: 10), "streamCapture": Rate(perSecond: 10),
+    "loginSecondFactor": Rate(perSecond: 10), "resetPassword": Rate(perSecond: 5),
+    "beginSecondFactor": Rate(perSecond: 5),
+    "applyRuleSet": Rate(perSecond: 20), "startCapture": Rate(perSecond: 10), "streamCapture": Rate(perSecond: 10),
   ]
 }
 
