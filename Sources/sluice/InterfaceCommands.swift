@@ -117,6 +117,8 @@ struct Attach: AsyncParsableCommand {
   var captureFallback: FateWord?
   @Flag(inversion: .prefixedNo, help: "Stay attached, deciding by the last rules, when the daemon stops.")
   var keepOnExit: Bool?
+  @Flag(help: "Even if the rule set would drop the connection that you come in by.")
+  var force = false
   @OptionGroup var options: TargetOptions
 
   func run() async throws {
@@ -152,6 +154,7 @@ struct Attach: AsyncParsableCommand {
     if let coexistence { fields["coexistence"] = .string(coexistence.rawValue) }
     if let captureFallback { fields["capture_fallback"] = .string(captureFallback.rawValue) }
     if let keepOnExit { fields["keep_on_exit"] = .bool(keepOnExit) }
+    if force { fields["force"] = true }
     return .object(fields)
   }
 

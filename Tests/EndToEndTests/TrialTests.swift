@@ -109,5 +109,24 @@ struct TrialTests {
     #expect(try stack.sluice("withdraw --socket \(stack.socket)").contains("edge revision 2"))
     #expect(try apply(#"{"force":true}"#)["data"]["revision"].int == 2)
     #expect(try revision(stack) == 2)
+    // Another way to the same end: a rule set of the attachment's own choice, or with a new attachment.
+    _ = try stack.post("/rule-sets", #"{"name":"open"}"#)
+    _ = try stack.post("/rule-sets/open/apply", "{}")
+    let id = try #require(try stack.get("/attachments").body["data"][0]["id"].string)
+    let change = { (method: String, path: String, body: String) throws -> JSON in
+      JSON(
+        try stack.namespace.run(
+          "curl -s -X \(method) http://192.0.2.1:8080/api/v1/attachments\(path) -H 'Content-Type: application/json' "
+            + "-H 'Authorization: Bearer \(stack.token ?? "")' -d '\(body)'"))
+    }
+    #expect(try change("PATCH", "/\(id)", #"{"rule_set":"open"}"#)["data"]["rule_set"].string == "open")
+    let wrong = try change("PATCH", "/\(id)", #"{"rule_set":"edge"}"#)
+    #expect(wrong["error"]["details"]["reason"].string == "own_connection", "\(wrong)")
+    #expect(try change("DELETE", "/\(id)", "")["data"]["deleted"].bool == true)
+    let anew = try change("POST", "", #"{"interface":"lan0","rule_set":"edge"}"#)
+    #expect(anew["error"]["details"]["reason"].string == "own_connection", "\(anew)")
+    #expect(try stack.get("/attachments").body["data"].array.isEmpty, "nothing was attached")
+    let forced = try change("POST", "", #"{"interface":"lan0","rule_set":"edge","force":true}"#)
+    #expect(forced["data"]["rule_set"].string == "edge", "\(forced)")
   }
 }

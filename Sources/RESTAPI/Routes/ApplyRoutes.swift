@@ -72,7 +72,7 @@ enum ApplyRoutes {
     if !isDryRun { try await ApprovalRoutes.check(content, services) }
     let seconds = UInt32(clamping: call.body.present("confirm_within_seconds")?.integer ?? 0)
     var confirmBy: [UInt64] = []
-    var warnings = try lockOut(call, content, targets, mayRefuse: !isDryRun && seconds == 0)
+    var warnings = try lockOut(call, content, targets.map(\.interface), mayRefuse: !isDryRun && seconds == 0)
     let byNode = Dictionary(grouping: targets, by: \.node).sorted { $0.key < $1.key }
     var nodes: [(node: Node, targets: [Attachment])] = []
     for (name, targets) in byNode { nodes.append((try await services.store.node(named: name), targets)) }
@@ -107,11 +107,11 @@ enum ApplyRoutes {
 
   /// A commit that undoes itself may try; any other that would drop the caller's own connection is refused unless forced.
   static func lockOut(
-    _ call: Call, _ content: RuleSet, _ targets: [Attachment], mayRefuse: Bool
+    _ call: Call, _ content: RuleSet, _ interfaces: [String], mayRefuse: Bool
   ) throws -> [String] {
     guard let connection = call.connection() else { return [] }
     let live = content.expiring(atUnixMilliseconds: .now).left
-    for interface in Set(targets.map(\.interface)).sorted() {
+    for interface in Set(interfaces).sorted() {
       guard let rule = connection.dropped(by: live, on: interface) else { continue }
       let message = "on \(interface) \(rule) would drop your own connection, from \(connection.remote) to "
         + "\(connection.local) port \(connection.localPort)"

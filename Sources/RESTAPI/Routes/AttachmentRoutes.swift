@@ -53,6 +53,9 @@ enum AttachmentRoutes {
       option("coexistence", CoexistenceMode.allCases.map(\.rawValue)),
       option("capture_fallback", Fate.allCases.map(\.rawValue)),
       .optional("keep_on_exit", .boolean, default: isPatch ? nil : false),
+      .optional(
+        "force", .boolean, default: isPatch ? nil : false, "Even if the rule set would drop the connection that asks for it"
+      ),
     ]
   }
 
@@ -183,16 +186,21 @@ enum AttachmentRoutes {
     return options
   }
 
+  /// One at a time reaches a node, as in ``ApplyRoutes``.
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
-    let interface = try call.body.text("interface")
     let node = try await services.store.node(named: try call.body.text("node"))
+    return try await services.store.exclusively(on: node.name) { try await create(on: node, call, services) }
+  }
+
+  private static func create(on node: Node, _ call: Call, _ services: Services) async throws -> Reply {
+    let interface = try call.body.text("interface")
     let ruleSetName = call.body.present("rule_set")?.string
     if let ruleSetName { try await requireUse(of: ruleSetName, call, services) }
     let ruleSet: StoredRuleSet? =
       if let ruleSetName {
         try await services.store.ruleSet(named: ruleSetName)
       } else { nil }
-    if let ruleSet { try await ApprovalRoutes.check(ruleSet.content, services) }
+    if let ruleSet { try await check(ruleSet.content, on: interface, call, services) }
     let existing = try await services.store.attachments(
       AttachmentFilter(node: node.name, interface: interface), Page(limit: 1))
     guard existing.total == 0 else { throw StorageError.conflict(field: "interface") }
@@ -221,6 +229,14 @@ enum AttachmentRoutes {
     ).tagged(content(stored))
   }
 
+  /// What may keep a rule set from deciding on an interface.
+  private static func check(
+    _ content: RuleSet, on interface: String, _ call: Call, _ services: Services
+  ) async throws {
+    try await ApprovalRoutes.check(content, services)
+    _ = try ApplyRoutes.lockOut(call, content, [interface], mayRefuse: true)
+  }
+
   /// Whoever may attach everywhere may attach every rule set; others those that they may apply.
   private static func requireUse(of ruleSet: String, _ call: Call, _ services: Services) async throws {
     guard try !call.caller().permissions.grants(.attachmentsWrite) else { return }
@@ -236,7 +252,11 @@ enum AttachmentRoutes {
   }
 
   @Sendable private static func update(_ call: Call, _ services: Services) async throws -> Reply {
-    let id = try call.identifier("id", of: "attachment")
+    let stored = try await services.store.attachment(id: try call.identifier("id", of: "attachment"))
+    return try await services.store.exclusively(on: stored.node) { try await update(stored.id, call, services) }
+  }
+
+  private static func update(_ id: UUID, _ call: Call, _ services: Services) async throws -> Reply {
     let before = try await services.store.attachment(id: id)
     let check = try call.precondition(content)
     // Before the daemon is told anything; and again where it is written, once it has done what it was told.
@@ -255,7 +275,7 @@ enum AttachmentRoutes {
         if let name = ruleSetMember?.string {
           try await services.store.ruleSet(named: name)
         } else { nil }
-      if let ruleSet { try await ApprovalRoutes.check(ruleSet.content, services) }
+      if let ruleSet { try await self.check(ruleSet.content, on: before.interface, call, services) }
       if wanted != before.options {
         _ = try await services.nodes.attach(node, interface: before.interface, wanted)
         stored = try await services.store.updateAttachment(id: id, AttachmentChange(options: wanted), if: check)

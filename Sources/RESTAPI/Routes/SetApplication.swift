@@ -30,7 +30,7 @@ enum SetApplication {
         .conflict, "no attachment has this rule set: the change is revision \(content.revision) and live nowhere",
         details: ["reason": "no_attachments"])
     }
-    _ = try ApplyRoutes.lockOut(call, content, all.items, mayRefuse: true)
+    _ = try ApplyRoutes.lockOut(call, content, all.items.map(\.interface), mayRefuse: true)
     let (inserted, removed) = change.elements.withLock { ($0.inserted.map(\.text), $0.removed.map(\.text)) }
     var results: [JSONValue] = []
     for (name, targets) in Dictionary(grouping: all.items, by: \.node).sorted(by: { $0.key < $1.key }) {
