@@ -152,7 +152,6 @@ struct EventTests {
       ]
       defer { for stream in streams where stream.isRunning { stream.terminate() } }
       try await eventually("both streams are open") { api.services.events.streamCount == 2 }
-      // Stored by nobody of this copy: found by its own look.
       try await store([event(4, "rule_expired"), event(5)], api)
       try await eventually("both have it") { read("all").contains("generation 5") && read("some").contains("rule_expired") }
       api.services.events.close()
@@ -168,6 +167,35 @@ struct EventTests {
       let late = try await api.send(
         .get, "/events", headers: [.authorization: "Bearer \(token)", .accept: "text/event-stream"], bytes: nil)
       #expect(late.code == "too_many_requests", "after the end there is no new one")
+    }
+  }
+
+  @Test("What another copy of the API stores wakes the streams of this one: by a word, or where there is none by a look", arguments: [TestBackend.postgres, .mysql])
+  func otherCopy(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend, .live) { api in
+      let other = try await Stores.open(
+        DatabaseSettings(environment: api.database.environment), logger: api.logs.logger())
+      let token = try await api.token([.viewer])
+      let folder = try TestDatabase.directory()
+      defer { try? FileManager.default.removeItem(atPath: folder) }
+      func read() -> String { (try? String(contentsOfFile: "\(folder)/all", encoding: .utf8)) ?? "" }
+      let stream = try curl(
+        into: "\(folder)/all",
+        ["-H", "Authorization: Bearer \(token)", "http://127.0.0.1:\(try #require(api.client.port))/api/v1/events"])
+      defer { if stream.isRunning { stream.terminate() } }
+      try await eventually("the stream is open") { read().contains("retry") }
+      if backend == .postgres {
+        let name = try #require(api.database.environment["DB_NAME"])
+        let listening = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = '\(name)' AND query LIKE 'LISTEN%events%'"
+        try await eventually("it listens") { try PostgresServer.shared().run(listening).contains("1") }
+      }
+      let id = try await other.node(named: "local").id
+      let start = ContinuousClock.now
+      try await other.recordEvents([NewNodeEvent(event(1, "refused"))], ofNode: id)
+      try await eventually("it came") { read().contains("event: refused") }
+      // Where there is a word, the look comes every five seconds only.
+      #expect(ContinuousClock.now - start < .seconds(3))
+      await other.close()
     }
   }
 

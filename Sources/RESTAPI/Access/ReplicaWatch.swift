@@ -24,7 +24,7 @@ public struct ReplicaWatch: Service {
       await look()
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask {
-          for await _ in services.store.wakes() {
+          for await _ in services.store.wakes(.access) {
             services.authenticator.forgetAll()
             await look()
           }

@@ -5,15 +5,17 @@ import ServiceLifecycle
 import Storage
 import Synchronization
 
-/// Reads the events of every node's daemon into the database, and tells streams that there are new ones.
+/// Reads the events of every node's daemon into the database, and tells streams that there are new ones, whichever copy
+/// of the API stored them.
 ///
 /// Each copy of the API reads all daemons; the store keeps one of each event. Run it as a service that ends before the HTTP
 /// server does: its end is what ends the streams.
 public final class EventFeed: Service {
   /// Streams of one copy of the API at a time.
   static let streamsMax = 64
-  /// How often the store is asked for events that another copy of the API has stored, while somebody streams.
-  private static let lookPeriod = Duration.milliseconds(500)
+  /// How often the store is asked for events that another copy of the API has stored, while somebody streams: where it
+  /// tells of them itself only in case a word was lost, and else.
+  private static let lookPeriods = (told: Duration.seconds(5), untold: Duration.milliseconds(500))
   private static let nodesPeriod = Duration.seconds(5)
   private static let retry: ClosedRange<Double> = 0.5...30
 
@@ -83,7 +85,18 @@ public final class EventFeed: Service {
     for listener in state.withLock({ Array($0.listeners.values) }) { listener.yield() }
   }
 
+  /// While somebody streams.
   private func look() async {
+    // Before the first look: nothing is stored in between.
+    let wakes = store.wakes(.events)
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { for await _ in wakes { self.tell() } }
+      group.addTask { await self.lookAgain() }
+    }
+  }
+
+  private func lookAgain() async {
+    let period = store.hearsCopies ? Self.lookPeriods.told : Self.lookPeriods.untold
     var newest: UInt64?
     while !Task.isCancelled {
       // A database that is away for a while: the streams wait for it.
@@ -91,7 +104,7 @@ public final class EventFeed: Service {
         newest = found
         tell()
       }
-      try? await Task.sleep(for: Self.lookPeriod)
+      try? await Task.sleep(for: period)
     }
   }
 
@@ -162,9 +175,7 @@ public final class EventFeed: Service {
           message: "\(lost) events were lost: the daemon kept no more of them", fields: ["count": "\(lost)"],
           happenedAt: events[0].happenedAt), at: 0)
     }
-    let stored = try await store.recordEvents(events, ofNode: node.id)
-    metrics.eventsStored(stored)
-    if stored > 0 { tell() }
+    metrics.eventsStored(try await store.recordEvents(events, ofNode: node.id))
   }
 
   /// What the API itself says in place of events that it could not read.

@@ -5,7 +5,7 @@ typealias PostgresDatabase = ConnectionPool<PostgresConnection>
 
 extension ConnectionPool where Connection == PostgresConnection {
   convenience init(_ server: DatabaseServer, settings: DatabaseSettings) {
-    self.init(.postgres, settings: settings, listen: { PostgresListener.wakes(server) }) { () throws(StorageError) in
+    self.init(.postgres, settings: settings, listen: { PostgresListener.wakes(server, $0) }) { () throws(StorageError) in
       try PostgresConnection(server)
     }
   }

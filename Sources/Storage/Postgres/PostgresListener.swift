@@ -5,21 +5,25 @@ import Synchronization
 /// Waits for what other copies of the API tell through PostgreSQL, on a connection and a thread of its own.
 final class PostgresListener: Sendable {
   /// The channel of `LISTEN` and `NOTIFY`.
-  static let channel = "sluice_access"
+  static func channel(_ topic: WakeTopic) -> String { "sluice_\(topic.rawValue)" }
   /// How long after the end of the stream the thread goes on at most.
   private static let stopCheckMilliseconds: Int32 = 1000
 
   private let settings: DatabaseServer
+  private let topic: WakeTopic
   private let isStopped = Atomic(false)
 
-  private init(_ settings: DatabaseServer) { self.settings = settings }
+  private init(_ settings: DatabaseServer, _ topic: WakeTopic) {
+    self.settings = settings
+    self.topic = topic
+  }
 
   /// An element for each wake, and one for each time that a connection was made: what was told before, nobody heard.
   /// Several that nobody took yet are one. A lost connection is made again, with growing waits; the thread ends with the
   /// stream.
-  static func wakes(_ settings: DatabaseServer) -> AsyncStream<Void> {
+  static func wakes(_ settings: DatabaseServer, _ topic: WakeTopic) -> AsyncStream<Void> {
     AsyncStream(bufferingPolicy: .bufferingNewest(1)) { continuation in
-      let listener = PostgresListener(settings)
+      let listener = PostgresListener(settings, topic)
       continuation.onTermination = { _ in listener.isStopped.store(true, ordering: .relaxed) }
       Thread.detachNewThread { listener.run { continuation.yield() } }
     }
@@ -32,7 +36,7 @@ final class PostgresListener: Sendable {
     while !isStopped.load(ordering: .relaxed) {
       do throws(StorageError) {
         let connection = try PostgresConnection(settings)
-        try connection.define("LISTEN \(Self.channel)")
+        try connection.define("LISTEN \(Self.channel(topic))")
         retry = 0
         wake()
         listen(connection, wake)

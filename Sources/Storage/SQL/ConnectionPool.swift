@@ -32,7 +32,7 @@ enum TransactionAccess: Sendable {
 /// The gate lets no more calls in than there are threads, so nothing ever waits inside the thread pool.
 final class ConnectionPool<Connection: BlockingConnection>: Database {
   let dialect: SQLDialect
-  private let listen: @Sendable () -> AsyncStream<Void>
+  private let listen: @Sendable (WakeTopic) -> AsyncStream<Void>
   private let connect: @Sendable () throws(StorageError) -> Connection
   private let gate: AdmissionGate
   private let threads: NIOThreadPool
@@ -41,7 +41,7 @@ final class ConnectionPool<Connection: BlockingConnection>: Database {
   /// Connects at the first call. ``close()`` before the last reference goes.
   init(
     _ dialect: SQLDialect, settings: DatabaseSettings,
-    listen: @escaping @Sendable () -> AsyncStream<Void> = { AsyncStream { _ in } },
+    listen: @escaping @Sendable (WakeTopic) -> AsyncStream<Void> = { _ in AsyncStream { _ in } },
     connect: @escaping @Sendable () throws(StorageError) -> Connection
   ) {
     self.dialect = dialect
@@ -72,7 +72,7 @@ final class ConnectionPool<Connection: BlockingConnection>: Database {
     return connection.answers(to: queries)
   }
 
-  func wakes() -> AsyncStream<Void> { listen() }
+  func wakes(_ topic: WakeTopic) -> AsyncStream<Void> { listen(topic) }
 
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T {
     try await transaction(.read, body)

@@ -113,14 +113,14 @@ protocol Database: Sendable {
   /// Runs the body while nobody else, in any program on this database, holds the lock of that name. Its transactions are
   /// the body's own. `StorageError.unavailable` where it is not free in time.
   func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T
-  /// As ``Store/wakes()``.
-  func wakes() -> AsyncStream<Void>
+  /// As ``Store/wakes(_:)``.
+  func wakes(_ topic: WakeTopic) -> AsyncStream<Void>
   func close() async
 }
 
 extension Database {
-  /// Nobody can tell: the stream is silent until its task ends.
-  func wakes() -> AsyncStream<Void> { AsyncStream { _ in } }
+  /// It cannot tell: the stream is silent until its task ends.
+  func wakes(_ topic: WakeTopic) -> AsyncStream<Void> { AsyncStream { _ in } }
 }
 
 /// How locks are waited for: asked for again and again, since no database can wake a task.

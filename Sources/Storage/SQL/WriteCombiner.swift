@@ -17,17 +17,25 @@ final class WriteCombiner: Sendable {
   struct Records: Sendable {
     var at = Date.distantPast
     var list: [AuditRecord] = []
-    /// Other copies of the API are to hear of the commit.
-    var wakes = false
+    /// What other copies of the API are to hear of the commit.
+    var wakes: Set<WakeTopic> = []
   }
 
   private typealias Work = @Sendable (any SQLSession) throws -> Records
   private let batcher: Batcher<Work>
+  /// What is told within this process, where the database tells nobody.
+  let hub: WakeHub
 
   /// - Parameter timeout: a write that has not begun by then is turned away.
   init(_ database: any Database, timeout: Duration) {
+    let hub = WakeHub()
+    self.hub = hub
     batcher = Batcher(batchMax: Self.groupMax, lanesMax: 1, timeout: timeout) { group in
-      do { return try await database.write { try Self.perform(group, $0) } } catch {
+      do {
+        let (results, topics) = try await database.write { try Self.perform(group, $0) }
+        hub.tell(topics)
+        return results
+      } catch {
         return group.map { _ in .failure(error) }
       }
     }
@@ -48,13 +56,14 @@ final class WriteCombiner: Sendable {
     return value.get()
   }
 
-  /// One transaction's inside.
-  private static func perform(_ group: [Work], _ session: any SQLSession) throws -> [Result<Void, any Error>] {
+  /// One transaction's inside; what is to be told after the commit.
+  private static func perform(
+    _ group: [Work], _ session: any SQLSession
+  ) throws -> (results: [Result<Void, any Error>], topics: Set<WakeTopic>) {
     if group.count == 1 {
       let made = try group[0](session)
       try AuditTable.append([made], session)
-      try wake([made], session)
-      return [.success(())]
+      return ([.success(())], try wake([made], session))
     }
     var results: [Result<Void, any Error>] = []
     var records: [Records] = []
@@ -76,14 +85,15 @@ final class WriteCombiner: Sendable {
       }
     }
     try AuditTable.append(records, session)
-    try wake(records, session)
-    return results
+    return (results, try wake(records, session))
   }
 
-  /// PostgreSQL tells at the commit, once, however often it is asked to.
-  private static func wake(_ records: [Records], _ session: any SQLSession) throws(StorageError) {
-    guard session.dialect == .postgres, records.contains(where: \.wakes) else { return }
-    try session.define("NOTIFY \(PostgresListener.channel)")
+  /// PostgreSQL tells at the commit, once, however often it is asked to, this process too; for the others it is returned.
+  private static func wake(_ records: [Records], _ session: any SQLSession) throws(StorageError) -> Set<WakeTopic> {
+    let topics = records.reduce(into: Set<WakeTopic>()) { $0.formUnion($1.wakes) }
+    guard session.dialect == .postgres else { return topics }
+    for topic in topics { try session.define("NOTIFY \(PostgresListener.channel(topic))") }
+    return []
   }
 }
 

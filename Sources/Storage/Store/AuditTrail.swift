@@ -62,7 +62,7 @@ extension SQLStore {
           requestID: request?.requestID ?? "", operation: event.operation ?? name, outcome: event.outcome,
           code: event.code, subject: event.subject, before: event.before, after: event.after)
       }
-      let wakes = trail.concernsCopies && !records.isEmpty
+      let wakes: Set<WakeTopic> = trail.concernsCopies && !records.isEmpty ? [.access] : []
       return ((value, records.count), WriteCombiner.Records(at: at, list: records, wakes: wakes))
     }
     request?.wrote(count)
@@ -71,10 +71,16 @@ extension SQLStore {
 
   /// Writes that nobody decided: progress of what was recorded before, and its removal by age.
   ///
-  /// - Parameter reason: why the audit log has nothing of it; for readers of the code.
+  /// - Parameters:
+  ///   - reason: why the audit log has nothing of it; for readers of the code.
+  ///   - wakes: what other copies of the API are to hear, by the body's result.
   func bookkeep<T: Sendable>(
-    _ reason: StaticString, _ body: @escaping @Sendable (any SQLSession) throws -> T
+    _ reason: StaticString, wakes: @escaping @Sendable (T) -> Set<WakeTopic> = { _ in [] },
+    _ body: @escaping @Sendable (any SQLSession) throws -> T
   ) async throws -> T {
-    try await writes.write { session in (try body(session), WriteCombiner.Records()) }
+    try await writes.write { session in
+      let value = try body(session)
+      return (value, WriteCombiner.Records(wakes: wakes(value)))
+    }
   }
 }

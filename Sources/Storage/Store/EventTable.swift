@@ -74,7 +74,10 @@ extension SQLStore {
   @discardableResult
   func recordEvents(_ events: [NewNodeEvent], ofNode id: UUID) async throws -> Int {
     guard let last = events.last?.position else { return 0 }
-    return try await bookkeep("what daemons report; who made it happen is recorded where he asked for it") { session in
+    return try await bookkeep(
+      "what daemons report; who made it happen is recorded where he asked for it",
+      wakes: { $0 > 0 ? [.events] : [] }
+    ) { session in
       let node = SQLValue(id)
       // Until the transaction ends, nobody else gives numbers.
       let head = try session.update(

@@ -46,7 +46,11 @@ final class SQLStore: Store {
     }
   }
 
-  func wakes() -> AsyncStream<Void> { database.wakes() }
+  func wakes(_ topic: WakeTopic) -> AsyncStream<Void> {
+    database.dialect == .postgres ? database.wakes(topic) : writes.hub.wakes(topic)
+  }
+
+  var hearsCopies: Bool { database.dialect != .mysql }
 
   func close() async { await database.close() }
 }

@@ -82,10 +82,12 @@ public protocol Store: AccessStore, FactorStore, TeamStore, ApprovalStore, Event
 
   // MARK: Other copies of the API
 
-  /// An element whenever a copy of the API on this database has changed what copies keep in memory (accounts, roles,
-  /// sessions), or may have: PostgreSQL tells within the change's own commit. The other databases cannot, and the stream
-  /// stays silent. Ends with the task that reads it.
-  func wakes() -> AsyncStream<Void>
+  /// An element whenever a copy of the API on this database, this one too, has changed what the topic is about, or may
+  /// have: PostgreSQL tells within the change's own commit. On the other databases only what this copy changes is told.
+  /// Ends with the task that reads it.
+  func wakes(_ topic: WakeTopic) -> AsyncStream<Void>
+  /// Whether nothing that another copy does goes unheard for long: PostgreSQL tells, and an SQLite file is one copy's.
+  var hearsCopies: Bool { get }
   /// Sessions that were ended since then, by whatever copy; the newest 10,000.
   func endedSessions(since: Date) async throws -> Set<UUID>
 
@@ -206,6 +208,14 @@ extension Store {
   public func deleteRuleSet(named name: String) async throws {
     try await deleteRuleSet(named: name, expectedRevision: nil)
   }
+}
+
+/// What copies of the API on one database tell each other about.
+public enum WakeTopic: String, Sendable, CaseIterable {
+  /// What they keep in memory: accounts, roles, clients, sessions.
+  case access
+  /// New events of daemons.
+  case events
 }
 
 /// The connections of a store at one moment.
