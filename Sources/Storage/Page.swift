@@ -25,4 +25,10 @@ public struct Paged<Item: Sendable>: Sendable {
   }
 }
 
+extension Paged {
+  func map<Other>(_ transform: (Item) -> Other) -> Paged<Other> {
+    Paged<Other>(items: items.map(transform), total: total)
+  }
+}
+
 extension Paged: Equatable where Item: Equatable {}

@@ -132,6 +132,8 @@ struct ClientCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "client", abstract: "API clients: programs with keys and scopes of their own.",
     discussion: """
+      What a client may: its scopes, everywhere; its roles in teams (`sluice team member set`) and for single resources \
+      (`sluice resource grant`), for those only.
       A key is shown once, when it is made. Programs send it as `Authorization: Bearer slk_…`; this command takes it \
       from SLUICE_API_KEY instead of signing in.
 
@@ -141,7 +143,7 @@ struct ClientCommand: AsyncParsableCommand {
         sluice client key create monitoring --expires 90d --overlap 1d     # rotation: the others end in a day
         SLUICE_API_KEY=slk_… sluice counters
       """,
-    subcommands: [List.self, Create.self, Update.self, Delete.self, Key.self])
+    subcommands: [List.self, Show.self, Create.self, Update.self, Delete.self, Key.self])
 
   /// The id of a client that is named by its name or id.
   static func id(of name: String, _ api: APIClient) async throws -> String {
@@ -169,6 +171,29 @@ struct ClientCommand: AsyncParsableCommand {
           }
         }
         options.output.write(.array(clients), table.text)
+      }
+    }
+  }
+
+  struct Show: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "What an API client may, and where.")
+    @Argument(help: "The client.")
+    var name: String
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      try await options.withAPI { api in
+        let id = try await ClientCommand.id(of: name, api)
+        let client = try await api.call(.get, APIClient.path("api-clients", id))["data"]
+        var table = Table("WHERE", "MAY", "RULES LIMITED")
+        if !client["scopes"].elements.isEmpty {
+          table.add("everywhere", client["scopes"].cell, GrantOptions.limits(client["limits"]))
+        }
+        for team in client["teams"].elements { table.add("team \(team["team"].cell)", team["role"].cell, "") }
+        for thing in client["resources"].elements {
+          table.add("\(thing["kind"].cell) \(thing["id"].cell)", thing["role"].cell, "")
+        }
+        options.output.write(client, table.text)
       }
     }
   }

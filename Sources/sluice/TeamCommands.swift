@@ -3,14 +3,15 @@ import Foundation
 
 struct TeamCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "team", abstract: "Teams: people who look after rule sets, nodes and attachments together.",
+    commandName: "team", abstract: "Teams: people and programs that look after rule sets, nodes and attachments together.",
     discussion: """
       Roles in a team hold for what it owns: Team Admin (also members and grants), Team Maintainer, Team Viewer, or a
-      custom role of the level team.
+      custom role of the level team. A member is an account, by its email, or an API client, by its name.
 
       EXAMPLES
         sluice team create edge-ops
         sluice team member set edge-ops ops@example.org 'Team Maintainer'
+        sluice team member set edge-ops deploy 'Team Maintainer'          # the API client deploy
         sluice resource give rule-set edge edge-ops
       """,
     subcommands: [List.self, Show.self, Create.self, Update.self, Delete.self, Member.self])
@@ -40,7 +41,7 @@ struct TeamCommand: AsyncParsableCommand {
         let members = try await api.list(APIClient.path("teams", team, "members"))
         let resources = try await api.list(APIClient.path("teams", team, "resources"))
         var people = Table("MEMBER", "NAME", "ROLE")
-        for member in members { people.add(member["email"].cell, member["name"].cell, member["role"].cell) }
+        for member in members { people.add(member["holder"].cell, member["name"].cell, member["role"].cell) }
         var things = Table("OWNS", "NAME", "ID")
         for thing in resources { things.add(thing["kind"].cell, thing["name"].cell, thing["id"].cell) }
         options.output.write(
@@ -111,17 +112,17 @@ struct TeamCommand: AsyncParsableCommand {
       static let configuration = CommandConfiguration(abstract: "Take somebody in, or give him another role.")
       @Argument(help: "The team.")
       var team: String
-      @Argument(help: "The account's email.")
-      var email: String
+      @Argument(help: "The account's email, or the API client's name.")
+      var member: String
       @Argument(help: "Team Admin, Team Maintainer, Team Viewer, or a custom role of the level team.")
       var role: String
       @OptionGroup var options: APIOptions
 
       func run() async throws {
         try await options.withAPI { api in
-          let path = APIClient.path("teams", team, "members", email)
-          let member = try await api.call(.put, path, body: ["role": .string(role)])["data"]
-          options.output.write(member, "\(member["email"].cell) is \(member["role"].cell) of \(Terminal.safe(team))")
+          let path = APIClient.path("teams", team, "members", member)
+          let set = try await api.call(.put, path, body: ["role": .string(role)])["data"]
+          options.output.write(set, "\(set["holder"].cell) is \(set["role"].cell) of \(Terminal.safe(team))")
         }
       }
     }
@@ -130,15 +131,16 @@ struct TeamCommand: AsyncParsableCommand {
       static let configuration = CommandConfiguration(abstract: "Take somebody out.")
       @Argument(help: "The team.")
       var team: String
-      @Argument(help: "The account's email.")
-      var email: String
+      @Argument(help: "The account's email, or the API client's name.")
+      var member: String
       @OptionGroup var options: APIOptions
 
       func run() async throws {
         try await options.withAPI { api in
-          _ = try await api.call(.delete, APIClient.path("teams", team, "members", email))
+          _ = try await api.call(.delete, APIClient.path("teams", team, "members", member))
           options.output.write(
-            ["email": .string(email), "deleted": true], "\(Terminal.safe(email)) is not in \(Terminal.safe(team)) any more")
+            ["holder": .string(member), "deleted": true],
+            "\(Terminal.safe(member)) is not in \(Terminal.safe(team)) any more")
         }
       }
     }
@@ -155,6 +157,7 @@ struct ResourceCommand: AsyncParsableCommand {
         sluice resource show rule-set edge
         sluice resource give rule-set edge edge-ops
         sluice resource grant rule-set edge guest@example.org Viewer
+        sluice resource grant rule-set edge deploy Editor                 # the API client deploy
       """,
     subcommands: [Show.self, Give.self, Grant.self, Revoke.self])
 
@@ -179,7 +182,7 @@ struct ResourceCommand: AsyncParsableCommand {
         let resource = try await api.call(.get, name.path())["data"]
         let grants = try await api.list(name.path("grants"))
         var table = Table("GIVEN TO", "AS")
-        for grant in grants { table.add(grant["email"].cell, grant["role"].cell) }
+        for grant in grants { table.add(grant["holder"].cell, grant["role"].cell) }
         options.output.write(
           ["resource": resource, "grants": .array(grants)],
           "\(resource["kind"].cell) \(resource["name"].cell), team: \(resource["team"].cell)\n\n\(table.text)")
@@ -207,16 +210,16 @@ struct ResourceCommand: AsyncParsableCommand {
   struct Grant: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Give it to somebody by itself.")
     @OptionGroup var name: Name
-    @Argument(help: "The account's email.")
-    var email: String
+    @Argument(help: "The account's email, or the API client's name.")
+    var holder: String
     @Argument(help: "Owner, Editor, Viewer, or a custom role of the level resource.")
     var role: String
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let grant = try await api.call(.put, name.path("grants", email), body: ["role": .string(role)])["data"]
-        options.output.write(grant, "\(grant["email"].cell) is \(grant["role"].cell) of \(Terminal.safe(name.resource))")
+        let grant = try await api.call(.put, name.path("grants", holder), body: ["role": .string(role)])["data"]
+        options.output.write(grant, "\(grant["holder"].cell) is \(grant["role"].cell) of \(Terminal.safe(name.resource))")
       }
     }
   }
@@ -224,16 +227,16 @@ struct ResourceCommand: AsyncParsableCommand {
   struct Revoke: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Take it away from somebody.")
     @OptionGroup var name: Name
-    @Argument(help: "The account's email.")
-    var email: String
+    @Argument(help: "The account's email, or the API client's name.")
+    var holder: String
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        _ = try await api.call(.delete, name.path("grants", email))
+        _ = try await api.call(.delete, name.path("grants", holder))
         options.output.write(
-          ["email": .string(email), "deleted": true],
-          "\(Terminal.safe(email)) has no grant of \(Terminal.safe(name.resource)) any more")
+          ["holder": .string(holder), "deleted": true],
+          "\(Terminal.safe(holder)) has no grant of \(Terminal.safe(name.resource)) any more")
       }
     }
   }

@@ -68,6 +68,18 @@ struct AccessCommandTests {
     #expect(try !second(stack, "rule list core --json").contains("status="))
     #expect(try second(stack, "rule add core one --action count").contains("status=4"))
     #expect(try stack.sluice("team show edge-ops").contains(Self.secondEmail))
+    _ = try stack.sluice("client create deploy")
+    let key = try #require(JSON(try stack.sluice("client key create deploy --json"))["key"].string)
+    #expect(try stack.sluice("team member set edge-ops deploy 'Team Viewer'").contains("deploy is Team Viewer of edge-ops"))
+    #expect(try stack.sluice("resource grant rule-set core deploy Editor").contains("deploy is Editor of core"))
+    let shown = try stack.sluice("client show deploy")
+    #expect(shown.contains("team edge-ops") && shown.contains("Editor"), "\(shown)")
+    #expect(
+      try stack.namespace.run(
+        "HOME=\(stack.folder)/none SLUICE_API_KEY=\(key) \(stack.binaries)/sluice rule add core two --action count"
+      ).contains("added two"))
+    #expect(try stack.sluice("resource revoke rule-set core deploy").contains("deploy has no grant"))
+    #expect(try stack.sluice("team show edge-ops --json").contains(#""client""#))
     _ = try stack.sluice("team member remove edge-ops \(Self.secondEmail)")
     #expect(try second(stack, "rule list edge").contains("status=5"))
     #expect(try stack.sluice("team delete edge-ops").contains("deleted team edge-ops"))

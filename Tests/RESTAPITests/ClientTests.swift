@@ -142,7 +142,7 @@ struct ClientTests {
   }
 
   private static let wrong: [(String, [String])] = [
-    (#"{}"#, ["name", "scopes"]), (#"{"name":"a","scopes":[]}"#, ["scopes"]),
+    (#"{}"#, ["name"]), (#"{"name":"a","scopes":["rules:everything"]}"#, ["scopes[0]"]),
     (#"{"name":"a","scopes":["*:read"],"sources":["anywhere"]}"#, ["sources[0]"]),
     (#"{"name":"a","scopes":["*:read"],"sources":["10.0.0.1/8/8"]}"#, ["sources[0]"]),
     (#"{"name":"a b","scopes":["*:read"]}"#, ["name"]), (#"{"name":"a","scopes":"*:read"}"#, ["scopes"]),

@@ -34,6 +34,15 @@ struct ConditionalTests {
     Subject(
       path: "/rule-sets", made: ["name": "r"], place: { $0["name"]?.string ?? "" },
       change: ["description": "one"], other: ["description": "two"]),
+    Subject(
+      path: "/roles", made: ["name": "r", "scopes": ["rules:read"]], place: { $0["name"]?.string ?? "" },
+      change: ["scopes": ["rules:write"]], other: ["description": "two"]),
+    Subject(
+      path: "/teams", made: ["name": "t"], place: { $0["name"]?.string ?? "" },
+      change: ["description": "one"], other: ["description": "two"]),
+    Subject(
+      path: "/api-clients", made: ["name": "c"], place: { $0["id"]?.string ?? "" },
+      change: ["scopes": ["rules:read"]], other: ["is_active": false]),
   ]
 
   @Test("Of two who edit what both have read, the second gets 412 and loses nothing", arguments: subjects)

@@ -88,7 +88,7 @@ struct EventTests {
       func seen(_ kind: ResourceKind, _ name: String) async throws -> Int64? {
         let user = try await api.makeUser([])
         let thing = try await api.store.resource(kind, name).ref
-        _ = try await api.store.setGrant(of: thing, to: user.email, role: "Viewer", if: { _ in })
+        _ = try await api.store.setGrant(of: thing, to: .user(user.email), role: "Viewer", if: { _ in })
         let token = try await api.token(of: try await api.store.user(id: user.id))
         return try await api.get("/events", token).meta["total"]?.integer
       }

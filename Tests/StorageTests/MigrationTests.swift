@@ -27,6 +27,7 @@ import Testing
         "10 approvals 0e40a9878d01643c405d307a8bbfb45ea4bac8ab5c8343ce2e5131b3fef24b41",
         "11 events fc222a9f6eb9dd0bc38713d59e712c9f0a447c14205e0fb694de29c5afd53893",
         "12 ended sessions fe9b903b2c42e29e4031b0823f98314045cf9e1d8c7a81b47a611839c6c5db20",
+        "13 roles of clients d301a7a188f7962b763a7395f43cc1bb08039b4613ce6fce99df4d0c084a8311",
       ])
   }
 

@@ -21,16 +21,16 @@ import Testing
       #expect(try await store.teams(among: [team.id, UUID()], Page()).total == 1)
       struct No: Error {}
       await #expect(throws: No.self) {
-        try await store.setMember(user.email, ofTeam: "edge-ops", role: "Team Viewer") { _ in throw No() }
+        try await store.setMember(.user(user.email), ofTeam: "edge-ops", role: "Team Viewer") { _ in throw No() }
       }
       #expect(try await store.members(ofTeam: "edge-ops", Page()).total == 0)
-      let member = try await store.setMember(user.email, ofTeam: "edge-ops", role: "Team Viewer") { change in
+      let member = try await store.setMember(.user(user.email), ofTeam: "edge-ops", role: "Team Viewer") { change in
         #expect(change.old == nil && change.new?.name == "Team Viewer")
       }
       #expect(try await store.members(ofTeam: "edge-ops", Page()).items == [member])
       for role in ["Owner", "Admin", "nothing", ""] {
         let error = await storageError {
-          try await store.setMember(user.email, ofTeam: "edge-ops", role: role, if: { _ in })
+          try await store.setMember(.user(user.email), ofTeam: "edge-ops", role: role, if: { _ in })
         }
         guard case .invalid("role", _) = error else {
           Issue.record("\(role): \(String(describing: error))")
@@ -39,7 +39,7 @@ import Testing
       }
       _ = try await store.createRole(
         NewCustomRole(name: "watcher", level: .team, scopes: [ScopeExpression(.countersRead)]))
-      _ = try await store.setMember(user.email, ofTeam: "edge-ops", role: "watcher") { change in
+      _ = try await store.setMember(.user(user.email), ofTeam: "edge-ops", role: "watcher") { change in
         #expect(change.old?.name == "Team Viewer" && change.new?.scopes == [.countersRead])
       }
       #expect(
@@ -64,9 +64,9 @@ import Testing
       #expect(try await store.user(id: user.id).memberships[0].resources == [ResourceRef(.ruleSet, other.id)])
       try await store.deleteRuleSet(named: "other")
       #expect(try await store.resources(ofTeam: "edge-ops", Page()).total == 0, "what is gone belongs to nobody")
-      try await store.removeMember(user.email, ofTeam: "edge-ops", if: { _ in })
+      try await store.removeMember(.user(user.email), ofTeam: "edge-ops", if: { _ in })
       #expect(
-        await storageError { try await store.removeMember(user.email, ofTeam: "edge-ops", if: { _ in }) }
+        await storageError { try await store.removeMember(.user(user.email), ofTeam: "edge-ops", if: { _ in }) }
           == .notFound(kind: "member", key: "a@x.org"))
       try await store.deleteTeam(named: "edge-ops")
       try await store.deleteRole(named: "watcher", if: { _ in })
@@ -84,14 +84,16 @@ import Testing
       #expect(await storageError { try await store.resource(.attachment, "n1/eth0") } != nil)
       #expect(
         await storageError { try await store.resource(.node, "nothing") } == .notFound(kind: "node", key: "nothing"))
-      let grant = try await store.setGrant(of: named.ref, to: user.email, role: "Editor", if: { _ in })
+      let grant = try await store.setGrant(of: named.ref, to: .user(user.email), role: "Editor", if: { _ in })
       #expect(try await store.grants(of: named.ref, Page()).items == [grant])
       #expect(try await store.user(email: user.email)?.resourceGrants == [grant])
-      _ = try await store.setGrant(of: named.ref, to: user.email, role: "Viewer") { #expect($0.old?.name == "Editor") }
+      _ = try await store.setGrant(of: named.ref, to: .user(user.email), role: "Viewer") {
+        #expect($0.old?.name == "Editor")
+      }
       #expect(try await store.grants(of: named.ref, Page()).items.map(\.role.name) == ["Viewer"])
       #expect(
         await storageError {
-          try await store.setGrant(of: ResourceRef(.node, UUID()), to: user.email, role: "Viewer", if: { _ in })
+          try await store.setGrant(of: ResourceRef(.node, UUID()), to: .user(user.email), role: "Viewer", if: { _ in })
         } != nil)
       var filter = AttachmentFilter()
       filter.among = .init(attachments: [], nodes: [node.id])
@@ -103,9 +105,61 @@ import Testing
       #expect(try await store.nodes(among: [node.id], Page()).items.map(\.name) == ["n1"])
       try await store.deleteAttachment(id: attachment.id)
       #expect(try await store.user(id: user.id).resourceGrants.isEmpty)
-      _ = try await store.setGrant(of: ResourceRef(.node, node.id), to: user.email, role: "Owner", if: { _ in })
-      try await store.removeGrant(of: ResourceRef(.node, node.id), to: user.email, if: { _ in })
+      _ = try await store.setGrant(of: ResourceRef(.node, node.id), to: .user(user.email), role: "Owner", if: { _ in })
+      try await store.removeGrant(of: ResourceRef(.node, node.id), to: .user(user.email), if: { _ in })
       #expect(try await store.user(id: user.id).resourceGrants.isEmpty)
+    }
+  }
+
+  @Test("An API client has roles as an account has; they go with it, and its name names nobody else's", arguments: TestBackend.allCases)
+  func clients(_ backend: TestBackend) async throws {
+    try await withStore(backend) { store in
+      let user = try await store.createUser(.sample("a@x.org", []))
+      let client = try await store.createAPIClient(
+        NewAPIClient(name: "deploy", description: "'; --", scopes: [], createdBy: .system))
+      _ = try await store.createTeam(name: "ops", description: "")
+      let edge = try await store.createRuleSet(RuleSet(name: "edge"), description: "", team: "ops", edit)
+      let node = try await store.createNode(NewNode(name: "n1", address: "unix:/a"))
+      let ref = ResourceRef(.node, node.id)
+      let holder = RoleHolder.client("deploy")
+      let member = try await store.setMember(holder, ofTeam: "ops", role: "Team Viewer", if: { #expect($0.old == nil) })
+      #expect(member.id == client.id && member.holder == holder && member.name == "'; --")
+      #expect(try await store.member(holder, ofTeam: "ops") == member)
+      let other = try await store.setMember(.user(user.email), ofTeam: "ops", role: "Team Admin", if: { _ in })
+      #expect(try await store.members(ofTeam: "ops", Page()).items == [other, member])
+      #expect(try await store.members(ofTeam: "ops", Page(limit: 1, offset: 1)).items == [member])
+      let grant = try await store.setGrant(of: ref, to: holder, role: "Editor", if: { _ in })
+      #expect(try await store.grants(of: ref, Page()).items == [grant])
+      #expect(try await store.grant(of: ref, to: holder) == grant)
+      let read = try await store.apiClient(id: client.id)
+      #expect(read.memberships.map(\.resources) == [[ResourceRef(.ruleSet, edge.id)]] && read.resourceGrants == [grant])
+      #expect(try await store.apiClients(Page()).items == [read])
+      #expect(try await store.user(id: user.id).resourceGrants.isEmpty, "the accounts have nothing of it")
+      for holder in [RoleHolder.client("nothing"), .client("a@x.org"), .client("'; --"), .user(try Email("deploy@x.org"))] {
+        let kind = holder.kind == .user ? "user" : "API client"
+        #expect(
+          await storageError { try await store.setMember(holder, ofTeam: "ops", role: "Team Viewer", if: { _ in }) }
+            == .notFound(kind: kind, key: holder.text))
+      }
+      _ = try await store.createRole(
+        NewCustomRole(name: "watcher", level: .resource, scopes: [ScopeExpression(.countersRead)]))
+      _ = try await store.setGrant(of: ref, to: holder, role: "watcher") { #expect($0.old?.name == "Editor") }
+      #expect(
+        await storageError { try await store.deleteRole(named: "watcher", if: { _ in }) }
+          == .inUse(kind: "role", by: "accounts, teams or resources"))
+      try await store.deleteNode(named: "n1")
+      #expect(try await store.apiClient(id: client.id).resourceGrants.isEmpty)
+      try await store.removeMember(holder, ofTeam: "ops", if: { #expect($0.old?.name == "Team Viewer") })
+      #expect(
+        await storageError { try await store.removeMember(holder, ofTeam: "ops", if: { _ in }) }
+          == .notFound(kind: "member", key: "deploy"))
+      _ = try await store.setMember(holder, ofTeam: "ops", role: "Team Maintainer", if: { _ in })
+      let records = try await store.auditLog(AuditFilter(subjectKind: "team"), Page()).items
+      #expect(records.first?["after"] == ["client": "deploy", "role": "Team Maintainer"])
+      try await store.deleteAPIClient(id: client.id, if: { _ in })
+      #expect(try await store.members(ofTeam: "ops", Page()).items == [other])
+      _ = try await store.createAPIClient(NewAPIClient(name: "deploy", scopes: [], createdBy: .system))
+      #expect(try await store.members(ofTeam: "ops", Page()).items == [other], "another of that name is another one")
     }
   }
 }

@@ -131,20 +131,26 @@ extension Permissions.Grant {
 
 extension User {
   var permissions: Permissions {
-    let everywhere = Permissions(roles: roles, customRoles: customRoles).grants
-    let teams = memberships.map { Permissions.Grant($0.role, in: .team($0.teamID)) }
-    let resources = resourceGrants.map { Permissions.Grant($0.role, in: .resource($0.resource)) }
-    return Permissions(
-      everywhere + teams + resources,
-      resources: Dictionary(memberships.map { ($0.teamID, $0.resources) }, uniquingKeysWith: { first, _ in first }))
+    Permissions(
+      everywhere: Permissions(roles: roles, customRoles: customRoles).grants, memberships, resourceGrants)
   }
 }
 
 extension APIClientRecord {
-  var permissions: Permissions { Permissions([.init(scopes: scopes.scopes, limits: limits)]) }
+  var permissions: Permissions {
+    Permissions(everywhere: [.init(scopes: scopes.scopes, limits: limits)], memberships, resourceGrants)
+  }
 }
 
 extension Permissions {
+  init(everywhere: [Grant], _ memberships: [Membership], _ resourceGrants: [ResourceGrant]) {
+    let teams = memberships.map { Grant($0.role, in: .team($0.teamID)) }
+    let resources = resourceGrants.map { Grant($0.role, in: .resource($0.resource)) }
+    self.init(
+      everywhere + teams + resources,
+      resources: Dictionary(memberships.map { ($0.teamID, $0.resources) }, uniquingKeysWith: { first, _ in first }))
+  }
+
   init(roles: Set<Role>, customRoles: [CustomRole]) {
     self.init(roles.sorted().map { Grant(scopes: $0.scopes) } + customRoles.map { Grant($0) })
   }

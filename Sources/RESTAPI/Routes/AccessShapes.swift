@@ -5,12 +5,14 @@ import Rules
 
 /// Shapes that roles and clients share.
 enum AccessShapes {
-  static let scopes = Schema.array(
-    .string(
-      StringShape(bytes: 1...64, pattern: "^([a-z]+|\\*):[a-z]+$") { text in
-        do throws(ScopeExpressionError) { _ = try ScopeExpression(text) } catch { return error.description }
-        return nil
-      }), max: ScopeExpression.countMax, min: 1)
+  static func scopes(min: Int) -> Schema {
+    .array(
+      .string(
+        StringShape(bytes: 1...64, pattern: "^([a-z]+|\\*):[a-z]+$") { text in
+          do throws(ScopeExpressionError) { _ = try ScopeExpression(text) } catch { return error.description }
+          return nil
+        }), max: ScopeExpression.countMax, min: min)
+  }
 
   static let scopesNote = "area:verb; admin ⊃ write ⊃ read, * is every area: rules:admin, *:read"
 
@@ -30,7 +32,8 @@ enum AccessShapes {
       .optional(
         "destinations", .nullable(prefixes(min: 1)), "Only rules whose destinations lie in these; null: any rule"),
       .optional(
-        "actions", .nullable(.array(.words(Action.names), max: Action.names.count, min: 1)), "Only these actions; null: any"),
+        "actions", .nullable(.array(.words(Action.names), max: Action.names.count, min: 1)),
+        "Only these actions; null: any"),
     ]))
 
   static func scopes(_ body: JSONValue) throws -> [ScopeExpression]? {

@@ -4,7 +4,8 @@ import Hummingbird
 import Identity
 import Storage
 
-/// API clients: programs with keys, scopes of their own, and addresses that they may come from.
+/// API clients: programs with keys, scopes of their own, and addresses that they may come from. Roles in teams and for
+/// resources they get where accounts do.
 enum ClientRoutes {
   static let tag = "api clients"
   private static let base = RouteTable.base + "/api-clients"
@@ -25,19 +26,22 @@ enum ClientRoutes {
       .get, base + "/{id}", "getClient", tag: tag, "One API client.", access: .scope(.clientsRead),
       answer: .data(client)
     ) { call, services in
-      .data(json(try await services.store.apiClient(id: try call.identifier("id", of: kind))))
+      let found = try await services.store.apiClient(id: try call.identifier("id", of: kind))
+      return Reply.data(json(found)).tagged(content(found))
     },
     Route(
       .patch, base + "/{id}", "updateClient", tag: tag, "Change an API client, at once for all of its keys.",
       access: .scope(.clientsWrite), body: newClient.partial(named: "ClientPatch"), answer: .data(client),
-      errors: [.conflict, .beyondAuthority], handler: update),
+      errors: [.conflict, .beyondAuthority, .preconditionFailed], handler: update),
     Route(
       .delete, base + "/{id}", "deleteClient", tag: tag, "Delete an API client with its keys.",
       access: .scope(.clientsWrite), answer: .data(.object([.required("deleted", .boolean)])),
-      errors: [.beyondAuthority]
+      errors: [.beyondAuthority, .preconditionFailed]
     ) { call, services in
       let caller = try call.caller().permissions
+      let precondition = try call.precondition(content)
       try await services.store.deleteAPIClient(id: try call.identifier("id", of: kind)) { client in
+        try precondition(client)
         try caller.check(mayGrant: client.permissions)
       }
       services.authenticator.forgetAll()
@@ -70,9 +74,12 @@ enum ClientRoutes {
     "NewClient",
     .object([
       .required("name", Shapes.name), .optional("description", .text(max: 512), default: ""),
-      .required("scopes", AccessShapes.scopes, AccessShapes.scopesNote),
-      .optional("limits", .nullable(AccessShapes.limits), "How far rules:write reaches; null: everywhere"),
-      .optional("sources", AccessShapes.prefixes(min: 0), default: [], "Where requests may come from; empty: from anywhere"),
+      .optional(
+        "scopes", AccessShapes.scopes(min: 0), default: [],
+        "What it may everywhere, beside its roles in teams and for resources. " + AccessShapes.scopesNote),
+      .optional("limits", .nullable(AccessShapes.limits), "How far rules:write of these reaches; null: everywhere"),
+      .optional(
+        "sources", AccessShapes.prefixes(min: 0), default: [], "Where requests may come from; empty: from anywhere"),
       .optional("is_active", .boolean, default: true),
     ]))
 
@@ -108,10 +115,19 @@ enum ClientRoutes {
       .required("is_active", .boolean),
       .required("keys", .array(.named("ClientKey", .object(keyFields)), max: Int.max)),
       .required("created_by", Shapes.author), .required("created_at", .timestamp), .required("updated_at", .timestamp),
-    ]))
+    ] + ScopedRoleShapes.held))
+
+  /// What can be edited, for the entity tag; use of its keys changes nothing of it.
+  @Sendable private static func content(_ client: APIClientRecord) -> JSONValue {
+    [
+      "name": .string(client.name), "description": .string(client.description),
+      "scopes": .strings(client.scopes.map(\.text)), "limits": AccessShapes.json(client.limits),
+      "sources": .strings(client.sources.map(\.description)), "is_active": .bool(client.isActive),
+    ]
+  }
 
   private static func json(_ client: APIClientRecord) -> JSONValue {
-    [
+    let members: [String: JSONValue] = [
       "id": .string(client.id.uuidString.lowercased()), "name": .string(client.name),
       "description": .string(client.description), "scopes": .strings(client.scopes.map(\.text)),
       "grants": .strings(client.scopes.scopes.sorted().map(\.rawValue)), "limits": AccessShapes.json(client.limits),
@@ -122,6 +138,7 @@ enum ClientRoutes {
         "email": .string(client.createdBy.email),
       ], "created_at": .time(client.createdAt), "updated_at": .time(client.updatedAt),
     ]
+    return .object(members.merging(ScopedRoleShapes.json(client.memberships, client.resourceGrants)) { own, _ in own })
   }
 
   private static func json(_ key: APIKeyRecord) -> [String: JSONValue] {
@@ -135,16 +152,16 @@ enum ClientRoutes {
   // MARK: Handlers
 
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
-    guard let scopes = try AccessShapes.scopes(call.body) else { throw Fault("scopes are required") }
     let new = NewAPIClient(
-      name: try call.body.text("name"), description: try call.body.text("description"), scopes: scopes,
+      name: try call.body.text("name"), description: try call.body.text("description"),
+      scopes: try AccessShapes.scopes(call.body) ?? [],
       limits: try AccessShapes.limits(call.body) ?? nil,
       sources: try AccessShapes.prefixes(call.body["sources"]) ?? [],
       isActive: call.body["is_active"]?.bool ?? true, createdBy: try call.author())
     try call.caller().permissions.check(
       mayGrant: Permissions([.init(scopes: new.scopes.scopes, limits: new.limits)]))
     let client = try await services.store.createAPIClient(new)
-    return .created(json(client), at: "\(base)/\(client.id.uuidString.lowercased())")
+    return Reply.created(json(client), at: "\(base)/\(client.id.uuidString.lowercased())").tagged(content(client))
   }
 
   @Sendable private static func update(_ call: Call, _ services: Services) async throws -> Reply {
@@ -154,13 +171,15 @@ enum ClientRoutes {
       sources: try AccessShapes.prefixes(call.body["sources"]), isActive: call.body["is_active"]?.bool)
     let caller = try call.caller().permissions
     let id = try call.identifier("id", of: kind)
+    let precondition = try call.precondition(content)
     let client = try await services.store.updateAPIClient(id: id, change) { old in
+      try precondition(old)
       let scopes = (change.scopes ?? old.scopes).scopes
       try caller.check(mayGrant: old.permissions)
       try caller.check(mayGrant: Permissions([.init(scopes: scopes, limits: change.limits ?? old.limits)]))
     }
     services.authenticator.forgetAll()
-    return .data(json(client))
+    return Reply.data(json(client)).tagged(content(client))
   }
 
   @Sendable private static func createKey(_ call: Call, _ services: Services) async throws -> Reply {

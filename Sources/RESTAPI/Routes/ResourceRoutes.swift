@@ -15,13 +15,16 @@ enum ResourceRoutes {
       .get, base, "getResource", tag: tag,
       "Whose a resource is. kind: rule-set, node or attachment; resource: its name or id, of an attachment the id.",
       access: .scope(.grantsRead), on: subject, answer: .data(resource)
-    ) { call, services in .data(json(try await named(call, services))) },
+    ) { call, services in
+      let found = try await named(call, services)
+      return Reply.data(json(found)).tagged(content(found))
+    },
     Route(
       .put, base + "/team", "setResourceTeam", tag: tag,
       "Give a resource to a team, or to none: to be done by who could be its Team Admin now.",
       access: .scope(.grantsWrite), on: subject,
       body: .named("ResourceTeam", .object([.required("team", .nullable(Shapes.name))])), answer: .data(resource),
-      errors: [.beyondAuthority, .notFound]
+      errors: [.beyondAuthority, .notFound, .preconditionFailed]
     ) { call, services in
       let found = try await named(call, services)
       let team = call.body.present("team")?.string
@@ -33,39 +36,49 @@ enum ResourceRoutes {
         let id = try await services.store.team(named: team).id
         try permissions.check(mayGrant: Permissions([.init(scopes: [.teamsWrite], reach: .team(id))]))
       }
-      let changed = try await services.store.setOwner(of: found.ref, team: team)
+      let changed = try await services.store.setOwner(of: found.ref, team: team, if: try call.precondition(content))
       services.authenticator.forgetAll()
-      return .data(json(changed))
+      return Reply.data(json(changed)).tagged(content(changed))
     },
     Route(
-      .get, base + "/grants", "listGrants", tag: tag, "To whom a resource is given by itself, by address.",
+      .get, base + "/grants", "listGrants", tag: tag,
+      "To whom a resource is given by itself: accounts by their addresses, API clients by their names.",
       access: .scope(.grantsRead), on: subject, answer: .page(grant)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.grants(of: try await named(call, services).ref, page), page, json)
     },
     Route(
-      .put, base + "/grants/{email}", "setGrant", tag: tag,
-      "Make somebody Owner, Editor or Viewer of a resource, or give him a custom role for it. Nobody gives what he "
-        + "doesn't hold for it.",
+      .get, base + "/grants/{holder}", "getGrant", tag: tag, "What somebody is to a resource by himself.",
+      access: .scope(.grantsRead), on: subject, answer: .data(grant)
+    ) { call, services in
+      let ref = try await named(call, services).ref
+      let found = try await services.store.grant(of: ref, to: try call.holder("holder"))
+      return Reply.data(json(found)).tagged(ScopedRoleShapes.content(found.role))
+    },
+    Route(
+      .put, base + "/grants/{holder}", "setGrant", tag: tag,
+      "Make an account (by its address) or an API client (by its name) Owner, Editor or Viewer of a resource, or give it "
+        + "a custom role for it. Nobody gives what he doesn't hold for it.",
       access: .scope(.grantsWrite), on: subject, body: ScopedRoleShapes.assignment(.resource), answer: .data(grant),
-      errors: [.beyondAuthority]
+      errors: [.beyondAuthority, .preconditionFailed]
     ) { call, services in
       let ref = try await named(call, services).ref
       let check = try call.authority(over: .resource(ref))
       let set = try await services.store.setGrant(
-        of: ref, to: try call.email(), role: try call.body.text("role"), if: check)
+        of: ref, to: try call.holder("holder"), role: try call.body.text("role"), if: check)
       services.authenticator.forgetAll()
-      return .data(json(set))
+      return Reply.data(json(set)).tagged(ScopedRoleShapes.content(set.role))
     },
     Route(
-      .delete, base + "/grants/{email}", "removeGrant", tag: tag, "Take a resource away from somebody.",
+      .delete, base + "/grants/{holder}", "removeGrant", tag: tag,
+      "Take a resource away from an account or an API client.",
       access: .scope(.grantsWrite), on: subject, answer: .data(.object([.required("deleted", .boolean)])),
-      errors: [.beyondAuthority]
+      errors: [.beyondAuthority, .preconditionFailed]
     ) { call, services in
       let ref = try await named(call, services).ref
       let check = try call.authority(over: .resource(ref))
-      try await services.store.removeGrant(of: ref, to: try call.email(), if: check)
+      try await services.store.removeGrant(of: ref, to: try call.holder("holder"), if: check)
       services.authenticator.forgetAll()
       return .data(["deleted": true])
     },
@@ -79,10 +92,10 @@ enum ResourceRoutes {
     ]))
 
   private static let grant = Schema.named(
-    "ResourceGrant",
-    .object([
-      .required("user_id", Shapes.uuid), .required("email", .string()), .required("role", .string()),
-    ]))
+    "ResourceGrant", .object(ScopedRoleShapes.holder + [.required("role", .string())]))
+
+  /// What can be edited, for the entity tag.
+  @Sendable private static func content(_ resource: NamedResource) -> JSONValue { ["team": .optional(resource.team)] }
 
   private static func named(_ call: Call, _ services: Services) async throws -> NamedResource {
     try await services.store.resource(try call.resourceKind("kind"), try call.parameter("resource"))
@@ -96,9 +109,8 @@ enum ResourceRoutes {
   }
 
   private static func json(_ grant: ResourceGrant) -> JSONValue {
-    [
-      "user_id": .string(grant.userID.uuidString.lowercased()), "email": .string(grant.email.value),
-      "role": .string(grant.role.name),
-    ]
+    var members = ScopedRoleShapes.json(grant.holder, grant.holderID)
+    members["role"] = .string(grant.role.name)
+    return .object(members)
   }
 }

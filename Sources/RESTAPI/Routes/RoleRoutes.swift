@@ -23,19 +23,23 @@ enum RoleRoutes {
     Route(
       .get, base + "/{role}", "getRole", tag: "roles", "One role.", access: .scope(.rolesRead), answer: .data(role)
     ) { call, services in
-      .data(json(try await services.store.role(named: try call.parameter("role"))))
+      let found = try await services.store.role(named: try call.parameter("role"))
+      return Reply.data(json(found)).tagged(content(found))
     },
     Route(
       .patch, base + "/{role}", "updateRole", tag: "roles", "Change a role, at once for everybody who has it.",
-      access: .scope(.rolesWrite), body: .named("RolePatch", .object(newRole.partial().fields.filter { $0.name != "level" })), answer: .data(role),
-      errors: [.conflict, .beyondAuthority], handler: update),
+      access: .scope(.rolesWrite),
+      body: .named("RolePatch", .object(newRole.partial().fields.filter { $0.name != "level" })), answer: .data(role),
+      errors: [.conflict, .beyondAuthority, .preconditionFailed], handler: update),
     Route(
       .delete, base + "/{role}", "deleteRole", tag: "roles", "Delete a role; not while an account has it.",
       access: .scope(.rolesWrite), answer: .data(.object([.required("deleted", .boolean)])),
-      errors: [.conflict, .beyondAuthority]
+      errors: [.conflict, .beyondAuthority, .preconditionFailed]
     ) { call, services in
       let caller = try call.caller().permissions
+      let precondition = try call.precondition(content)
       try await services.store.deleteRole(named: try call.parameter("role")) { role in
+        try precondition(role)
         try caller.check(mayGrant: Permissions([.init(role)]))
       }
       return .data(["deleted": true])
@@ -49,7 +53,7 @@ enum RoleRoutes {
       .optional(
         "level", .words(RoleLevel.allCases.map(\.rawValue)), default: "global",
         "Given to accounts, to members of teams, or for single resources; stays as it is"),
-      .required("scopes", AccessShapes.scopes, AccessShapes.scopesNote),
+      .required("scopes", AccessShapes.scopes(min: 1), AccessShapes.scopesNote),
       .optional("limits", .nullable(AccessShapes.limits), "How far rules:write reaches; null: everywhere"),
     ]))
 
@@ -64,10 +68,19 @@ enum RoleRoutes {
       .required("updated_at", .timestamp),
     ]))
 
+  /// What can be edited, for the entity tag.
+  @Sendable private static func content(_ role: CustomRole) -> JSONValue {
+    [
+      "name": .string(role.name), "description": .string(role.description),
+      "scopes": .strings(role.scopes.map(\.text)), "limits": AccessShapes.json(role.limits),
+    ]
+  }
+
   private static func json(_ role: CustomRole) -> JSONValue {
     [
       "id": .string(role.id.uuidString.lowercased()), "name": .string(role.name),
-      "description": .string(role.description), "level": .string(role.level.rawValue), "scopes": .strings(role.scopes.map(\.text)),
+      "description": .string(role.description), "level": .string(role.level.rawValue),
+      "scopes": .strings(role.scopes.map(\.text)),
       "grants": .strings(role.scopes.scopes.sorted().map(\.rawValue)), "limits": AccessShapes.json(role.limits),
       "created_at": .time(role.createdAt), "updated_at": .time(role.updatedAt),
     ]
@@ -77,11 +90,12 @@ enum RoleRoutes {
     guard let scopes = try AccessShapes.scopes(call.body) else { throw Fault("scopes are required") }
     let new = NewCustomRole(
       name: try call.body.text("name"), description: try call.body.text("description"),
-      level: call.body["level"]?.string.flatMap(RoleLevel.init) ?? .global, scopes: scopes, limits: try AccessShapes.limits(call.body) ?? nil)
+      level: call.body["level"]?.string.flatMap(RoleLevel.init) ?? .global, scopes: scopes,
+      limits: try AccessShapes.limits(call.body) ?? nil)
     try call.caller().permissions.check(
       mayGrant: Permissions([.init(scopes: new.scopes.scopes, limits: new.limits)]))
     let role = try await services.store.createRole(new)
-    return .created(json(role), at: "\(base)/\(role.name)")
+    return Reply.created(json(role), at: "\(base)/\(role.name)").tagged(content(role))
   }
 
   @Sendable private static func update(_ call: Call, _ services: Services) async throws -> Reply {
@@ -89,12 +103,14 @@ enum RoleRoutes {
       name: call.body["name"]?.string, description: call.body["description"]?.string,
       scopes: try AccessShapes.scopes(call.body), limits: try AccessShapes.limits(call.body))
     let caller = try call.caller().permissions
+    let precondition = try call.precondition(content)
     let role = try await services.store.updateRole(named: try call.parameter("role"), change) { old in
+      try precondition(old)
       let scopes = (change.scopes ?? old.scopes).scopes
       try caller.check(mayGrant: Permissions([.init(old)]))
       try caller.check(mayGrant: Permissions([.init(scopes: scopes, limits: change.limits ?? old.limits)]))
     }
     services.authenticator.forgetAll()
-    return .data(json(role))
+    return Reply.data(json(role)).tagged(content(role))
   }
 }

@@ -4,7 +4,7 @@ import Hummingbird
 import Identity
 import Storage
 
-/// Teams, their members, and what they own.
+/// Teams, their members (accounts and API clients), and what they own.
 enum TeamRoutes {
   private static let base = RouteTable.base + "/teams"
 
@@ -23,59 +23,73 @@ enum TeamRoutes {
     ) { call, services in
       let made = try await services.store.createTeam(
         name: try call.body.text("name"), description: try call.body.text("description"))
-      return .created(json(made), at: "\(base)/\(made.name)")
+      return Reply.created(json(made), at: "\(base)/\(made.name)").tagged(content(made))
     },
     Route(
       .get, base + "/{team}", "getTeam", tag: "teams", "One team.", access: .scope(.teamsRead), on: .team("team"),
       answer: .data(team)
-    ) { call, services in .data(json(try await services.store.team(named: try call.parameter("team")))) },
+    ) { call, services in
+      let found = try await services.store.team(named: try call.parameter("team"))
+      return Reply.data(json(found)).tagged(content(found))
+    },
     Route(
       .patch, base + "/{team}", "updateTeam", tag: "teams", "Change a team's name or description.",
       access: .scope(.teamsWrite), on: .team("team"), body: newTeam.partial(named: "TeamPatch"), answer: .data(team),
-      errors: [.conflict]
+      errors: [.conflict, .preconditionFailed]
     ) { call, services in
       let changed = try await services.store.updateTeam(
         named: try call.parameter("team"), newName: call.body["name"]?.string,
-        description: call.body["description"]?.string)
+        description: call.body["description"]?.string, if: try call.precondition(content))
       services.authenticator.forgetAll()
-      return .data(json(changed))
+      return Reply.data(json(changed)).tagged(content(changed))
     },
     Route(
       .delete, base + "/{team}", "deleteTeam", tag: "teams", "Delete a team; what it owned belongs to no team any more.",
-      access: .scope(.teamsWrite), answer: .data(.object([.required("deleted", .boolean)]))
+      access: .scope(.teamsWrite), answer: .data(.object([.required("deleted", .boolean)])),
+      errors: [.preconditionFailed]
     ) { call, services in
-      try await services.store.deleteTeam(named: try call.parameter("team"))
+      try await services.store.deleteTeam(named: try call.parameter("team"), if: try call.precondition(content))
       services.authenticator.forgetAll()
       return .data(["deleted": true])
     },
     Route(
-      .get, base + "/{team}/members", "listMembers", tag: "teams", "Who is in a team, by address.",
+      .get, base + "/{team}/members", "listMembers", tag: "teams",
+      "Who is in a team: accounts by their addresses, API clients by their names.",
       access: .scope(.teamsRead), on: .team("team"), answer: .page(member)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.members(ofTeam: try call.parameter("team"), page), page, json)
     },
     Route(
-      .put, base + "/{team}/members/{email}", "setMember", tag: "teams",
-      "Take somebody into a team, or give him another role there. Nobody gives what he doesn't hold in the team.",
+      .get, base + "/{team}/members/{member}", "getMember", tag: "teams", "What somebody is in a team.",
+      access: .scope(.teamsRead), on: .team("team"), answer: .data(member)
+    ) { call, services in
+      let found = try await services.store.member(try call.holder("member"), ofTeam: try call.parameter("team"))
+      return Reply.data(json(found)).tagged(ScopedRoleShapes.content(found.role))
+    },
+    Route(
+      .put, base + "/{team}/members/{member}", "setMember", tag: "teams",
+      "Take an account (by its address) or an API client (by its name) into a team, or give another role there. Nobody "
+        + "gives what he doesn't hold in the team.",
       access: .scope(.teamsWrite), on: .team("team"), body: ScopedRoleShapes.assignment(.team), answer: .data(member),
-      errors: [.beyondAuthority]
+      errors: [.beyondAuthority, .preconditionFailed]
     ) { call, services in
       let name = try call.parameter("team")
       let check = try call.authority(over: .team(try await services.store.team(named: name).id))
       let set = try await services.store.setMember(
-        try call.email(), ofTeam: name, role: try call.body.text("role"), if: check)
+        try call.holder("member"), ofTeam: name, role: try call.body.text("role"), if: check)
       services.authenticator.forgetAll()
-      return .data(json(set))
+      return Reply.data(json(set)).tagged(ScopedRoleShapes.content(set.role))
     },
     Route(
-      .delete, base + "/{team}/members/{email}", "removeMember", tag: "teams", "Take somebody out of a team.",
+      .delete, base + "/{team}/members/{member}", "removeMember", tag: "teams",
+      "Take an account or an API client out of a team.",
       access: .scope(.teamsWrite), on: .team("team"), answer: .data(.object([.required("deleted", .boolean)])),
-      errors: [.beyondAuthority]
+      errors: [.beyondAuthority, .preconditionFailed]
     ) { call, services in
       let name = try call.parameter("team")
       let check = try call.authority(over: .team(try await services.store.team(named: name).id))
-      try await services.store.removeMember(try call.email(), ofTeam: name, if: check)
+      try await services.store.removeMember(try call.holder("member"), ofTeam: name, if: check)
       services.authenticator.forgetAll()
       return .data(["deleted": true])
     },
@@ -104,10 +118,15 @@ enum TeamRoutes {
 
   private static let member = Schema.named(
     "TeamMember",
-    .object([
-      .required("user_id", Shapes.uuid), .required("email", .string()), .required("name", .string()),
-      .required("role", .string()),
-    ]))
+    .object(
+      ScopedRoleShapes.holder + [
+        .required("name", .string(), "Of the account; of an API client, its description"), .required("role", .string()),
+      ]))
+
+  /// What can be edited, for the entity tag.
+  @Sendable private static func content(_ team: Team) -> JSONValue {
+    ["name": .string(team.name), "description": .string(team.description)]
+  }
 
   private static func json(_ team: Team) -> JSONValue {
     [
@@ -118,10 +137,10 @@ enum TeamRoutes {
   }
 
   private static func json(_ member: TeamMember) -> JSONValue {
-    [
-      "user_id": .string(member.userID.uuidString.lowercased()), "email": .string(member.email.value),
-      "name": .string(member.name), "role": .string(member.role.name),
-    ]
+    var members = ScopedRoleShapes.json(member.holder, member.id)
+    members["name"] = .string(member.name)
+    members["role"] = .string(member.role.name)
+    return .object(members)
   }
 }
 
@@ -138,19 +157,61 @@ enum ScopedRoleShapes {
           "\(words.joined(separator: ", ")), or a custom role of the level \(level.rawValue)")
       ]))
   }
+
+  /// What can be edited of a role that somebody has, for the entity tag; nil: he has none.
+  static func content(_ role: AssignedRole?) -> JSONValue { ["role": .optional(role?.name)] }
+
+  /// Who has a role.
+  static let holder: [Field] = [
+    .required("kind", .words(RoleHolder.Kind.allCases.map(\.rawValue))), .required("id", Shapes.uuid),
+    .required("holder", .string(), "An account's address, or an API client's name"),
+  ]
+
+  static func json(_ holder: RoleHolder, _ id: UUID) -> [String: JSONValue] {
+    [
+      "kind": .string(holder.kind.rawValue), "id": .string(id.uuidString.lowercased()), "holder": .string(holder.text),
+    ]
+  }
+
+  /// What somebody has in teams and for resources.
+  static let held: [Field] = [
+    .required("teams", .array(.object([.required("team", .string()), .required("role", .string())]), max: Int.max)),
+    .required(
+      "resources",
+      .array(
+        .object([
+          .required("kind", .words(ResourceKind.allCases.map(\.rawValue))), .required("id", Shapes.uuid),
+          .required("role", .string()),
+        ]), max: Int.max), "Given by themselves"),
+  ]
+
+  static func json(_ memberships: [Membership], _ grants: [ResourceGrant]) -> [String: JSONValue] {
+    [
+      "teams": .array(memberships.map { ["team": .string($0.team), "role": .string($0.role.name)] }),
+      "resources": .array(
+        grants.map {
+          [
+            "kind": .string($0.resource.kind.rawValue), "id": .string($0.resource.id.uuidString.lowercased()),
+            "role": .string($0.role.name),
+          ]
+        }),
+    ]
+  }
 }
 
 extension Call {
-  /// The address that the path names; what is none names nobody.
-  func email() throws -> Email {
-    let text = try parameter("email")
-    do throws(EmailError) { return try Email(text) } catch { throw APIError.notFound("user", text) }
+  /// Whom the path names, by an address or an API client's name; what is neither names nobody.
+  func holder(_ parameter: String) throws -> RoleHolder {
+    let text = try self.parameter(parameter)
+    do throws(EmailError) { return try RoleHolder(parsing: text) } catch { throw APIError.notFound("user", text) }
   }
 
-  /// Nobody gives or takes what he doesn't hold there.
+  /// Nobody gives or takes what he doesn't hold there, and only from what `If-Match` names.
   func authority(over reach: Permissions.Reach) throws -> Check<RoleChange> {
     let permissions = try caller().permissions
+    let precondition: Check<RoleChange> = try precondition { ScopedRoleShapes.content($0.old) }
     return { change in
+      try precondition(change)
       let roles = [change.old, change.new].compactMap { $0 }
       try permissions.check(mayGrant: Permissions(roles.map { Permissions.Grant($0, in: reach) }))
     }

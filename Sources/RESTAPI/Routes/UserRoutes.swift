@@ -75,18 +75,10 @@ enum UserRoutes {
       .required("is_active", .boolean), .required("must_change_password", .boolean),
       .required("created_at", .timestamp), .required("updated_at", .timestamp),
       .required("last_sign_in_at", .nullable(.timestamp)), .required("has_second_factor", .boolean),
-      .required("teams", .array(.object([.required("team", .string()), .required("role", .string())]), max: Int.max)),
-      .required(
-        "resources",
-        .array(
-          .object([
-            .required("kind", .words(ResourceKind.allCases.map(\.rawValue))), .required("id", Shapes.uuid),
-            .required("role", .string()),
-          ]), max: Int.max), "Given to the account by themselves"),
-    ]))
+    ] + ScopedRoleShapes.held))
 
   static func json(_ user: User) -> JSONValue {
-    [
+    let members: [String: JSONValue] = [
       "id": .string(user.id.uuidString.lowercased()), "email": .string(user.email.value), "name": .string(user.name),
       "roles": .strings(user.roles.sorted().map(\.rawValue)),
       "custom_roles": .strings(user.customRoles.map(\.name)),
@@ -94,15 +86,8 @@ enum UserRoutes {
       "must_change_password": .bool(user.mustChangePassword), "created_at": .time(user.createdAt),
       "updated_at": .time(user.updatedAt), "last_sign_in_at": .time(user.lastSignInAt),
       "has_second_factor": .bool(user.hasSecondFactor),
-      "teams": .array(user.memberships.map { ["team": .string($0.team), "role": .string($0.role.name)] }),
-      "resources": .array(
-        user.resourceGrants.map {
-          [
-            "kind": .string($0.resource.kind.rawValue), "id": .string($0.resource.id.uuidString.lowercased()),
-            "role": .string($0.role.name),
-          ]
-        }),
     ]
+    return .object(members.merging(ScopedRoleShapes.json(user.memberships, user.resourceGrants)) { own, _ in own })
   }
 
   /// What can be edited, for the entity tag; a sign-in in between changes nothing of it.

@@ -3,15 +3,21 @@ import Identity
 import Packets
 import Rules
 
-/// A program that uses the API: with keys instead of a password, and scopes of its own instead of roles.
+/// A program that uses the API: with keys instead of a password, and with scopes of its own, roles in teams and
+/// resources that are given to it.
 public struct APIClientRecord: Hashable, Sendable, Identifiable {
   public let id: UUID
   /// Unique.
   public var name: String
   public var description: String
+  /// What it may everywhere; empty where its teams and resources are all.
   public var scopes: [ScopeExpression]
-  /// How far its rules:write reaches; nil: everywhere.
+  /// How far the rules:write of these reaches; nil: everywhere.
   public var limits: DelegationLimits?
+  /// In teams, by their names.
+  public var memberships: [Membership] = []
+  /// What is given to it by itself.
+  public var resourceGrants: [ResourceGrant] = []
   /// Where its requests may come from; empty: from anywhere.
   public var sources: [IPPrefix]
   public var isActive: Bool

@@ -2,7 +2,7 @@ import Foundation
 import Identity
 import Rules
 
-/// People who look after rule sets, nodes and attachments together.
+/// People and programs that look after rule sets, nodes and attachments together.
 public struct Team: Hashable, Sendable, Identifiable {
   public let id: UUID
   /// Unique.
@@ -41,10 +41,37 @@ public struct AssignedRole: Hashable, Sendable {
   init(_ role: CustomRole) { self.init(name: role.name, scopes: role.scopes.scopes, limits: role.limits) }
 }
 
-/// Somebody in a team.
+/// Who can have a role in a team or for a resource.
+public enum RoleHolder: Hashable, Sendable {
+  public enum Kind: String, Hashable, Sendable, CaseIterable { case user, client }
+
+  /// An account, by its address.
+  case user(Email)
+  /// An API client, by its name.
+  case client(String)
+
+  /// From an address or a name: an address has an `@`, a client's name has none.
+  public init(parsing text: String) throws(EmailError) {
+    self = text.contains("@") ? .user(try Email(text)) : .client(text)
+  }
+
+  public var kind: Kind { if case .user = self { .user } else { .client } }
+
+  /// The address, or the name.
+  public var text: String {
+    switch self {
+    case .user(let email): email.value
+    case .client(let name): name
+    }
+  }
+}
+
+/// Somebody, or a program, in a team.
 public struct TeamMember: Hashable, Sendable {
-  public var userID: UUID
-  public var email: Email
+  /// Of the account or the API client.
+  public var id: UUID
+  public var holder: RoleHolder
+  /// Of the account; of an API client, its description.
   public var name: String
   public var role: AssignedRole
 }
@@ -58,11 +85,12 @@ public struct Membership: Hashable, Sendable {
   public var resources: Set<ResourceRef>
 }
 
-/// A resource that is given to somebody by itself.
+/// A resource that is given to somebody, or to a program, by itself.
 public struct ResourceGrant: Hashable, Sendable {
   public var resource: ResourceRef
-  public var userID: UUID
-  public var email: Email
+  /// Of the account or the API client.
+  public var holderID: UUID
+  public var holder: RoleHolder
   public var role: AssignedRole
 }
 

@@ -174,5 +174,6 @@ enum Schema {
     Migration(
       number: 12, name: "ended sessions",
       statements: ["CREATE INDEX refresh_tokens_by_revocation ON refresh_tokens (revoked_at)"]),
+    TeamSchema.clientMigration(number: 13),
   ]
 }

@@ -49,4 +49,35 @@ enum TeamSchema {
         "ALTER TABLE roles ADD COLUMN level TEXT NOT NULL DEFAULT 'global'",
       ])
   }
+
+  /// The same roles, of API clients.
+  static func clientMigration(number: Int) -> Migration {
+    Migration(
+      number: number, name: "roles of clients",
+      statements: [
+        """
+        CREATE TABLE team_clients (
+          team_id TEXT NOT NULL REFERENCES teams (id) ON DELETE CASCADE,
+          client_id TEXT NOT NULL REFERENCES api_clients (id) ON DELETE CASCADE,
+          role TEXT,
+          role_id TEXT REFERENCES roles (id),
+          PRIMARY KEY (team_id, client_id),
+          CHECK ((role IS NULL) <> (role_id IS NULL)))
+        """,
+        "CREATE INDEX team_clients_by_client ON team_clients (client_id)",
+        "CREATE INDEX team_clients_by_role ON team_clients (role_id)",
+        """
+        CREATE TABLE client_grants (
+          kind TEXT NOT NULL,
+          resource_id TEXT NOT NULL,
+          client_id TEXT NOT NULL REFERENCES api_clients (id) ON DELETE CASCADE,
+          role TEXT,
+          role_id TEXT REFERENCES roles (id),
+          PRIMARY KEY (kind, resource_id, client_id),
+          CHECK ((role IS NULL) <> (role_id IS NULL)))
+        """,
+        "CREATE INDEX client_grants_by_client ON client_grants (client_id)",
+        "CREATE INDEX client_grants_by_role ON client_grants (role_id)",
+      ])
+  }
 }

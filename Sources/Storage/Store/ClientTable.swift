@@ -25,16 +25,15 @@ enum ClientTable {
       expiresAt: try row.dateOrNil(), lastUsedAt: try row.dateOrNil(), lastUsedFrom: try row.text())
   }
 
-  static func keys(of id: UUID, _ session: any SQLSession) throws(StorageError) -> [APIKeyRecord] {
+  fileprivate static func keys(of id: UUID, _ session: any SQLSession) throws(StorageError) -> [APIKeyRecord] {
     try session.all(
       "SELECT \(keyColumns) FROM api_keys WHERE client_id = $1 ORDER BY created_at, id", [SQLValue(id)], readKey)
   }
 
   static func find(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> APIClientRecord {
     let client = try session.first("SELECT \(columns) FROM api_clients WHERE id = $1", [SQLValue(id)], read)
-    guard var client else { throw .notFound(kind: "API client", key: SQLValue(id).plainText) }
-    client.keys = try keys(of: id, session)
-    return client
+    guard let client else { throw .notFound(kind: "API client", key: SQLValue(id).plainText) }
+    return try client.complete(session)
   }
 
   /// Until the transaction ends, nobody else changes the client or its keys.
@@ -45,6 +44,16 @@ enum ClientTable {
 }
 
 extension APIClientRecord {
+  /// As it is, once the row is read.
+  fileprivate func complete(_ session: any SQLSession) throws(StorageError) -> APIClientRecord {
+    var copy = self
+    copy.keys = try ClientTable.keys(of: id, session)
+    let scoped = try ScopedRoles(of: .client(name), id, session)
+    copy.memberships = scoped.memberships
+    copy.resourceGrants = scoped.grants
+    return copy
+  }
+
   /// Keys by their visible part.
   var audited: AuditedState {
     AuditedState(
@@ -85,9 +94,7 @@ extension SQLStore {
     try await database.read { session in
       var clients = try session.page(
         select: ClientTable.columns, from: "api_clients", order: "name", page, ClientTable.read)
-      for index in clients.items.indices {
-        clients.items[index].keys = try ClientTable.keys(of: clients.items[index].id, session)
-      }
+      clients.items = try clients.items.map { try $0.complete(session) }
       return clients
     }
   }

@@ -33,7 +33,7 @@ enum ResourceTable {
 
   /// Call where a resource is deleted: whoever gets its name later does not get its holders.
   static func forget(_ ref: ResourceRef, _ session: any SQLSession) throws(StorageError) {
-    for table in ["resource_owners", "resource_grants"] {
+    for table in ["resource_owners"] + RoleHolder.Kind.allCases.map(\.grantTable) {
       try session.execute(
         "DELETE FROM \(table) WHERE kind = $1 AND resource_id = $2", [.text(ref.kind.rawValue), SQLValue(ref.id)])
     }
@@ -73,51 +73,6 @@ extension Conditions {
   }
 }
 
-// MARK: A user's teams and resources
-
-extension User {
-  /// What his teams and the resources that were given to him add.
-  func withScopedRoles(_ session: any SQLSession) throws(StorageError) -> User {
-    let key = [SQLValue(id)]
-    let count = try session.count(
-      """
-      SELECT (SELECT COUNT(*) FROM team_members WHERE user_id = $1)
-        + (SELECT COUNT(*) FROM resource_grants WHERE user_id = $1)
-      """, key)
-    guard count > 0 else { return self }
-    var copy = self
-    let teamRoles = try TeamTable.customRoles(.team, session)
-    copy.memberships = try session.all(
-      """
-      SELECT t.id, t.name, m.role, m.role_id FROM team_members m JOIN teams t ON t.id = m.team_id
-        WHERE m.user_id = $1 ORDER BY t.name
-      """, key
-    ) { row throws(StorageError) in
-      Membership(
-        teamID: try row.uuid(), team: try row.text(), role: try TeamTable.readRole(&row, at: .team, teamRoles),
-        resources: [])
-    }
-    let owned = try session.all(
-      """
-      SELECT team_id, kind, resource_id FROM resource_owners
-        WHERE team_id IN (SELECT team_id FROM team_members WHERE user_id = $1)
-      """, key
-    ) { row throws(StorageError) in (try row.uuid(), ResourceRef(try row.choice(), try row.uuid())) }
-    for index in copy.memberships.indices {
-      copy.memberships[index].resources = Set(owned.filter { $0.0 == copy.memberships[index].teamID }.map(\.1))
-    }
-    let resourceRoles = try TeamTable.customRoles(.resource, session)
-    copy.resourceGrants = try session.all(
-      "SELECT kind, resource_id, role, role_id FROM resource_grants WHERE user_id = $1 ORDER BY kind, resource_id", key
-    ) { row throws(StorageError) in
-      ResourceGrant(
-        resource: ResourceRef(try row.choice(), try row.uuid()), userID: id, email: email,
-        role: try TeamTable.readRole(&row, at: .resource, resourceRoles))
-    }
-    return copy
-  }
-}
-
 // MARK: Resources
 
 extension SQLStore {
@@ -146,10 +101,13 @@ extension SQLStore {
     }
   }
 
-  func setOwner(of resource: ResourceRef, team: String?) async throws -> NamedResource {
+  func setOwner(
+    of resource: ResourceRef, team: String?, if check: @escaping Check<NamedResource>
+  ) async throws -> NamedResource {
     try await change { session, trail in
       let teamID = try team.map { name throws(StorageError) in try TeamTable.lock(name, session).id }
       let old = try ResourceTable.find(resource, session)
+      try check(old)
       try ResourceTable.setOwner(of: resource, teamID: teamID, session)
       let new = try ResourceTable.find(resource, session)
       if old != new {
@@ -161,65 +119,39 @@ extension SQLStore {
     }
   }
 
-  private static func grant(
-    of ref: ResourceRef, to userID: UUID, _ session: any SQLSession
-  ) throws(StorageError) -> AssignedRole? {
-    let custom = try TeamTable.customRoles(.resource, session)
-    return try session.first(
-      "SELECT role, role_id FROM resource_grants WHERE kind = $1 AND resource_id = $2 AND user_id = $3",
-      [.text(ref.kind.rawValue), SQLValue(ref.id), SQLValue(userID)]
-    ) { row throws(StorageError) in try TeamTable.readRole(&row, at: .resource, custom) }
-  }
-
   func grants(of resource: ResourceRef, _ page: Page) async throws -> Paged<ResourceGrant> {
     try await database.read { session in
-      var conditions = Conditions()
-      conditions.add("g.kind = $?", .text(resource.kind.rawValue))
-      conditions.add("g.resource_id = $?", SQLValue(resource.id))
-      let custom = try TeamTable.customRoles(.resource, session)
-      return try session.page(
-        select: "u.id, u.email, g.role, g.role_id", from: "resource_grants g JOIN users u ON u.id = g.user_id",
-        conditions, order: "u.email", page
-      ) { row throws(StorageError) in
-        ResourceGrant(
-          resource: resource, userID: try row.uuid(), email: try row.email(),
-          role: try TeamTable.readRole(&row, at: .resource, custom))
-      }
+      try HeldRoleTable.page(at: .resource(resource), session, page).map { ResourceGrant($0, of: resource) }
+    }
+  }
+
+  func grant(of resource: ResourceRef, to holder: RoleHolder) async throws -> ResourceGrant {
+    try await database.read { session in
+      ResourceGrant(try HeldRoleTable.find(holder, at: .resource(resource), session), of: resource)
     }
   }
 
   func setGrant(
-    of resource: ResourceRef, to email: Email, role: String, if check: @escaping Check<RoleChange>
+    of resource: ResourceRef, to holder: RoleHolder, role: String, if check: @escaping Check<RoleChange>
   ) async throws -> ResourceGrant {
     try await change { session, trail in
       _ = try ResourceTable.find(resource, session)
-      let user = try TeamTable.user(email, session)
-      _ = try UserTable.lock(user.id, session)
-      let (role, columns) = try TeamTable.role(named: role, at: .resource, session)
-      let change = RoleChange(old: try Self.grant(of: resource, to: user.id, session), new: role)
-      try check(change)
-      let key: [SQLValue] = [.text(resource.kind.rawValue), SQLValue(resource.id), SQLValue(user.id)]
-      try session.execute(
-        "DELETE FROM resource_grants WHERE kind = $1 AND resource_id = $2 AND user_id = $3", key)
-      try session.execute(
-        "INSERT INTO resource_grants (kind, resource_id, user_id, role, role_id) VALUES ($1, $2, $3, $4, $5)",
-        key + columns)
-      trail.add(change.event(resource.subject, of: email))
-      return ResourceGrant(resource: resource, userID: user.id, email: email, role: role)
+      let (held, change) = try HeldRoleTable.set(holder, role, at: .resource(resource), session, if: check)
+      trail.add(change.event(resource.subject, of: holder))
+      return ResourceGrant(held, of: resource)
     }
   }
 
-  func removeGrant(of resource: ResourceRef, to email: Email, if check: @escaping Check<RoleChange>) async throws {
+  func removeGrant(of resource: ResourceRef, to holder: RoleHolder, if check: @escaping Check<RoleChange>) async throws {
     try await change { session, trail in
-      let user = try TeamTable.user(email, session)
-      guard try UserTable.lock(user.id, session) != nil, let role = try Self.grant(of: resource, to: user.id, session)
-      else { throw StorageError.notFound(kind: "grant", key: email.value) }
-      let change = RoleChange(old: role, new: nil)
-      try check(change)
-      try session.execute(
-        "DELETE FROM resource_grants WHERE kind = $1 AND resource_id = $2 AND user_id = $3",
-        [.text(resource.kind.rawValue), SQLValue(resource.id), SQLValue(user.id)])
-      trail.add(change.event(resource.subject, of: email))
+      let change = try HeldRoleTable.remove(holder, at: .resource(resource), session, if: check)
+      trail.add(change.event(resource.subject, of: holder))
     }
+  }
+}
+
+extension ResourceGrant {
+  fileprivate init(_ held: HeldRole, of resource: ResourceRef) {
+    self.init(resource: resource, holderID: held.holderID, holder: held.holder, role: held.role)
   }
 }

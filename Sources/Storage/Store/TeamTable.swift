@@ -59,29 +59,11 @@ enum TeamTable {
     }
     return (AssignedRole(custom), [.null, SQLValue(custom.id)])
   }
-
-  static func user(_ email: Email, _ session: any SQLSession) throws(StorageError) -> (id: UUID, name: String) {
-    let found = try session.first("SELECT id, name FROM users WHERE email = $1", [.text(email.value)]) {
-      row throws(StorageError) in (try row.uuid(), try row.text())
-    }
-    guard let found else { throw .notFound(kind: "user", key: email.value) }
-    return found
-  }
 }
 
 extension Team {
   var audited: AuditedState {
     AuditedState(id, ["name": .string(name), "description": .string(description)])
-  }
-}
-
-extension RoleChange {
-  /// In the audit log, under the thing it is about.
-  func event(_ subject: AuditSubject, of email: Email) -> AuditEvent {
-    func state(_ role: AssignedRole?) -> JSONValue {
-      role.map { ["user": .string(email.value), "role": .string($0.name)] } ?? .null
-    }
-    return AuditEvent(subject: subject, before: state(old), after: state(new))
   }
 }
 
@@ -112,10 +94,13 @@ extension SQLStore {
     }
   }
 
-  func updateTeam(named name: String, newName: String?, description: String?) async throws -> Team {
+  func updateTeam(
+    named name: String, newName: String?, description: String?, if check: @escaping Check<Team>
+  ) async throws -> Team {
     let at = timestamp
     return try await change { session, trail in
       let old = try TeamTable.lock(name, session)
+      try check(old)
       let new = newName ?? name
       try session.execute(
         "UPDATE teams SET name = $2, description = $3, updated_at = $4 WHERE id = $1",
@@ -126,9 +111,10 @@ extension SQLStore {
     }
   }
 
-  func deleteTeam(named name: String) async throws {
+  func deleteTeam(named name: String, if check: @escaping Check<Team>) async throws {
     try await change { session, trail in
       let old = try TeamTable.lock(name, session)
+      try check(old)
       try session.execute("DELETE FROM teams WHERE id = $1", [SQLValue(old.id)])
       trail.deleted("team", old.audited)
     }
@@ -138,62 +124,40 @@ extension SQLStore {
 // MARK: Members
 
 extension SQLStore {
-  private static func member(
-    _ userID: UUID, of team: UUID, _ session: any SQLSession
-  ) throws(StorageError) -> AssignedRole? {
-    let custom = try TeamTable.customRoles(.team, session)
-    return try session.first(
-      "SELECT role, role_id FROM team_members WHERE team_id = $1 AND user_id = $2",
-      [SQLValue(team), SQLValue(userID)]
-    ) { row throws(StorageError) in try TeamTable.readRole(&row, at: .team, custom) }
-  }
-
   func members(ofTeam name: String, _ page: Page) async throws -> Paged<TeamMember> {
     try await database.read { session in
-      var conditions = Conditions()
-      conditions.add("m.team_id = $?", SQLValue(try TeamTable.find(name, session).id))
-      let custom = try TeamTable.customRoles(.team, session)
-      return try session.page(
-        select: "u.id, u.email, u.name, m.role, m.role_id", from: "team_members m JOIN users u ON u.id = m.user_id",
-        conditions, order: "u.email", page
-      ) { row throws(StorageError) in
-        TeamMember(
-          userID: try row.uuid(), email: try row.email(), name: try row.text(),
-          role: try TeamTable.readRole(&row, at: .team, custom))
-      }
+      try HeldRoleTable.page(at: .team(try TeamTable.find(name, session).id), session, page).map { TeamMember($0) }
+    }
+  }
+
+  func member(_ holder: RoleHolder, ofTeam name: String) async throws -> TeamMember {
+    try await database.read { session in
+      TeamMember(try HeldRoleTable.find(holder, at: .team(try TeamTable.find(name, session).id), session))
     }
   }
 
   func setMember(
-    _ email: Email, ofTeam name: String, role: String, if check: @escaping Check<RoleChange>
+    _ holder: RoleHolder, ofTeam name: String, role: String, if check: @escaping Check<RoleChange>
   ) async throws -> TeamMember {
     try await change { session, trail in
       let team = try TeamTable.lock(name, session)
-      let user = try TeamTable.user(email, session)
-      let (role, columns) = try TeamTable.role(named: role, at: .team, session)
-      let change = RoleChange(old: try Self.member(user.id, of: team.id, session), new: role)
-      try check(change)
-      let key = [SQLValue(team.id), SQLValue(user.id)]
-      try session.execute("DELETE FROM team_members WHERE team_id = $1 AND user_id = $2", key)
-      try session.execute(
-        "INSERT INTO team_members (team_id, user_id, role, role_id) VALUES ($1, $2, $3, $4)", key + columns)
-      trail.add(change.event(AuditSubject(kind: "team", id: SQLValue(team.id).plainText), of: email))
-      return TeamMember(userID: user.id, email: email, name: user.name, role: role)
+      let (held, change) = try HeldRoleTable.set(holder, role, at: .team(team.id), session, if: check)
+      trail.add(change.event(AuditSubject(kind: "team", id: SQLValue(team.id).plainText), of: holder))
+      return TeamMember(held)
     }
   }
 
-  func removeMember(_ email: Email, ofTeam name: String, if check: @escaping Check<RoleChange>) async throws {
+  func removeMember(_ holder: RoleHolder, ofTeam name: String, if check: @escaping Check<RoleChange>) async throws {
     try await change { session, trail in
       let team = try TeamTable.lock(name, session)
-      let user = try TeamTable.user(email, session)
-      guard let role = try Self.member(user.id, of: team.id, session) else {
-        throw StorageError.notFound(kind: "member", key: email.value)
-      }
-      let change = RoleChange(old: role, new: nil)
-      try check(change)
-      try session.execute(
-        "DELETE FROM team_members WHERE team_id = $1 AND user_id = $2", [SQLValue(team.id), SQLValue(user.id)])
-      trail.add(change.event(AuditSubject(kind: "team", id: SQLValue(team.id).plainText), of: email))
+      let change = try HeldRoleTable.remove(holder, at: .team(team.id), session, if: check)
+      trail.add(change.event(AuditSubject(kind: "team", id: SQLValue(team.id).plainText), of: holder))
     }
+  }
+}
+
+extension TeamMember {
+  fileprivate init(_ held: HeldRole) {
+    self.init(id: held.holderID, holder: held.holder, name: held.name, role: held.role)
   }
 }

@@ -79,7 +79,10 @@ extension User {
   fileprivate func withCustomRoles(_ session: any SQLSession) throws(StorageError) -> User {
     var copy = self
     copy.customRoles = try RoleTable.roles(ofUser: id, session)
-    return try copy.withScopedRoles(session)
+    let scoped = try ScopedRoles(of: .user(email), id, session)
+    copy.memberships = scoped.memberships
+    copy.resourceGrants = scoped.grants
+    return copy
   }
 
   fileprivate var isActiveAdmin: Bool { isActive && roles.contains(.admin) }
