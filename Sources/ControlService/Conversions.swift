@@ -75,6 +75,7 @@ extension Sluice_Control_V1_QueueState {
     framesPool = report.framesPool
     framesFill = report.framesFill
     framesInFlight = report.framesInFlight
+    framesLent = report.framesLent
     receivedPackets = report.received.packets
     receivedBytes = report.received.bytes
     rxDropped = report.rxDropped

@@ -293,6 +293,9 @@ public nonisolated struct Sluice_Control_V1_QueueState: Sendable {
 
   public var rxFillRingEmptyDescs: UInt64 = 0
 
+  /// captures write packets to their files from these
+  public var framesLent: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -1205,7 +1208,7 @@ nonisolated extension Sluice_Control_V1_AttachOptions: SwiftProtobuf.Message, Sw
 
 nonisolated extension Sluice_Control_V1_QueueState: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".QueueState"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}queue\0\u{3}zero_copy\0\u{1}cpu\0\u{3}numa_node\0\u{3}huge_pages\0\u{3}frames_total\0\u{3}frames_pool\0\u{3}frames_fill\0\u{3}frames_in_flight\0\u{3}received_packets\0\u{3}received_bytes\0\u{3}rx_dropped\0\u{3}rx_invalid_descs\0\u{3}rx_ring_full\0\u{3}rx_fill_ring_empty_descs\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}queue\0\u{3}zero_copy\0\u{1}cpu\0\u{3}numa_node\0\u{3}huge_pages\0\u{3}frames_total\0\u{3}frames_pool\0\u{3}frames_fill\0\u{3}frames_in_flight\0\u{3}received_packets\0\u{3}received_bytes\0\u{3}rx_dropped\0\u{3}rx_invalid_descs\0\u{3}rx_ring_full\0\u{3}rx_fill_ring_empty_descs\0\u{3}frames_lent\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1228,6 +1231,7 @@ nonisolated extension Sluice_Control_V1_QueueState: SwiftProtobuf.Message, Swift
       case 13: try { try decoder.decodeSingularUInt64Field(value: &self.rxInvalidDescs) }()
       case 14: try { try decoder.decodeSingularUInt64Field(value: &self.rxRingFull) }()
       case 15: try { try decoder.decodeSingularUInt64Field(value: &self.rxFillRingEmptyDescs) }()
+      case 16: try { try decoder.decodeSingularUInt64Field(value: &self.framesLent) }()
       default: break
       }
     }
@@ -1279,6 +1283,9 @@ nonisolated extension Sluice_Control_V1_QueueState: SwiftProtobuf.Message, Swift
     if self.rxFillRingEmptyDescs != 0 {
       try visitor.visitSingularUInt64Field(value: self.rxFillRingEmptyDescs, fieldNumber: 15)
     }
+    if self.framesLent != 0 {
+      try visitor.visitSingularUInt64Field(value: self.framesLent, fieldNumber: 16)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1298,6 +1305,7 @@ nonisolated extension Sluice_Control_V1_QueueState: SwiftProtobuf.Message, Swift
     if lhs.rxInvalidDescs != rhs.rxInvalidDescs {return false}
     if lhs.rxRingFull != rhs.rxRingFull {return false}
     if lhs.rxFillRingEmptyDescs != rhs.rxFillRingEmptyDescs {return false}
+    if lhs.framesLent != rhs.framesLent {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -78,7 +78,7 @@ extension Sluice_Control_V1_QueueState {
     [
       "queue": .count(queue), "zero_copy": .bool(zeroCopy), "cpu": .count(cpu), "numa_node": .count(numaNode),
       "huge_pages": .bool(hugePages), "frames_total": .count(framesTotal), "frames_pool": .count(framesPool),
-      "frames_fill": .count(framesFill), "frames_in_flight": .count(framesInFlight),
+      "frames_fill": .count(framesFill), "frames_in_flight": .count(framesInFlight), "frames_lent": .count(framesLent),
       "received_packets": .count(receivedPackets), "received_bytes": .count(receivedBytes),
       "rx_dropped": .count(rxDropped), "rx_invalid_descs": .count(rxInvalidDescs), "rx_ring_full": .count(rxRingFull),
       "rx_fill_ring_empty_descs": .count(rxFillRingEmptyDescs),

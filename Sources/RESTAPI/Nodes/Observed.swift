@@ -39,7 +39,7 @@ extension Sluice_Control_V1_QueueState {
       .required("queue", .count), .required("zero_copy", .boolean), .required("cpu", .integer(-1...Int64.max)),
       .required("numa_node", .integer(-1...Int64.max)), .required("huge_pages", .boolean),
       .required("frames_total", .count), .required("frames_pool", .count), .required("frames_fill", .count),
-      .required("frames_in_flight", .count), .required("received_packets", .count),
+      .required("frames_in_flight", .count), .required("frames_lent", .count), .required("received_packets", .count),
       .required("received_bytes", .count), .required("rx_dropped", .count), .required("rx_invalid_descs", .count),
       .required("rx_ring_full", .count), .required("rx_fill_ring_empty_descs", .count),
     ]))
