@@ -6,19 +6,28 @@ public enum SelfTest {
   /// Frames made from the rules: for each rule packets in the corners of what it matches and just outside of each edge,
   /// of another protocol and another family, and a later fragment; before them a fixed set of malformed and non-IP
   /// frames. Always the same for the same rules, no frame twice, at most `limit`; where that is too few for all, every
-  /// rule gets its first ones before any gets its last. `ruleSet` must be valid.
-  public static func packets(for ruleSet: RuleSet, limit: Int = 512) -> [[UInt8]] {
+  /// rule gets its first ones before any gets its last, and of more rules than `limit` that many get some, from the first
+  /// to the last at equal distances. `ruleSet` must be valid.
+  ///
+  /// - Parameter limit: As a rule so many that the reference, which asks rule by rule, is done in some tens of
+  ///   milliseconds: 512, and 128 for the largest rule sets.
+  public static func packets(for ruleSet: RuleSet, limit: Int? = nil) -> [[UInt8]] {
+    let limit = limit ?? min(512, max(128, 2_000_000 / max(1, ruleSet.allRules.count)))
     var frames: [[UInt8]] = []
     var seen: Set<[UInt8]> = []
     func add(_ frame: [UInt8]) {
       if frames.count < limit, seen.insert(frame).inserted { frames.append(frame) }
     }
     fixedFrames.forEach(add)
+    if frames.count >= limit { return frames }
     var round = 0
     // Of large sets a few elements, which the rules that name them get their packets from.
     var sample = ruleSet
     for index in sample.sets.indices { sample.sets[index].thinOut(to: Limits.elementsPerFieldMax) }
-    var lists = sample.flattened.map { Probe.all(for: $0.matches.narrowed) }
+    let rules = sample.flattened
+    let room = limit - frames.count
+    let chosen = rules.count <= room ? Array(rules.indices) : (0..<room).map { $0 * rules.count / room }
+    var lists = chosen.map { Probe.all(for: rules[$0].matches.narrowed) }
     while frames.count < limit, !lists.isEmpty {
       for probes in lists where frames.count < limit { add(probes[round].frame) }
       round += 1

@@ -60,7 +60,10 @@ public enum ReferenceClassifier {
       depth += 1
       defer { depth -= 1 }
       if depth > Limits.chainDepthMax + 1 { return .left }
-      for rule in rules where rule.isEnabled && rule.match.matches(packet, at: arrival, sets: ruleSet.sets) {
+      // By index: a loop's variable would be a copy of each rule.
+      for index in rules.indices
+      where rules[index].isEnabled && rules[index].match.matches(packet, at: arrival, sets: ruleSet.sets) {
+        let rule = rules[index]
         switch rule.action {
         case .count: counted.append(rule.name)
         case .jump(let chain):
@@ -94,6 +97,7 @@ extension Match {
   /// Whether the packet shows what every condition asks for. For packets that aren't malformed.
   ///
   /// - Parameter sets: of the rule set, for the names of sets in the match.
+  @_effects(readonly)  // else whoever asks a rule in an array copies the rule first, which takes longer than the answer
   public func matches(_ packet: ParsedPacket, at arrival: Arrival = Arrival(), sets: [NamedSet] = []) -> Bool {
     func isIn(_ name: String, _ address: IPAddress) -> Bool {
       sets.contains { $0.name == name && $0.contains(address) }
@@ -103,9 +107,6 @@ extension Match {
     return interfaces.matches(arrival.interface) { $0 == $1 }
       && sourceMACs.matches(packet.sourceMAC) { $0.contains($1) }
       && destinationMACs.matches(packet.destinationMAC) { $0.contains($1) }
-      && numbers.allSatisfy { field, condition in
-        condition.matches(field.value(of: packet, queue: arrival.queue)) { $0.contains($1) }
-      }
       && sources.matches(packet.source, isInSet: isIn) { $0.contains($1) }
       && destinations.matches(packet.destination, isInSet: isIn) { $0.contains($1) }
       && protocols.matches(packet.protocol) { $0 == $1 }
@@ -114,6 +115,9 @@ extension Match {
       && tcpFlags.matches(packet.tcpFlags) { $0.contains($1) }
       && fragments.matches(isIP ? packet.fragment : nil) { $0.contains($1) }
       && (hasOptions == nil || hasOptions == packet.hasOptions)
+      && numbers.allSatisfy { field, condition in
+        condition.matches(field.value(of: packet, queue: arrival.queue)) { $0.contains($1) }
+      }
   }
 }
 

@@ -57,6 +57,22 @@ struct SelfTestTests {
     #expect(Set(packets.map(\.family)).isSuperset(of: [.ipv4, .ipv6]))
   }
 
+  @Test("Of more rules than packets, some from the first to the last have theirs")
+  func spread() throws {
+    let count = 3000
+    let rules = (0..<count).map { "rule r\($0): ip saddr 10.0.\($0 >> 8).\($0 & 255) udp dport 53 drop" }
+    let set = try set(rules.joined(separator: "\n"))
+    for limit in [50, nil] {
+      let packets = SelfTest.packets(for: set, limit: limit)
+      let deciding = packets.compactMap {
+        ReferenceClassifier.decide($0, by: set).ruleName.flatMap { Int($0.dropFirst()) }
+      }
+      #expect(deciding.count >= 30 && packets.count <= (limit ?? 512))
+      for part in 0..<10 { #expect(deciding.contains { $0 * 10 / count == part }, "limit \(limit ?? 0), part \(part)") }
+    }
+    #expect(SelfTest.packets(for: set).count == 512)
+  }
+
   @Test("Under a limit every rule still has its first packets")
   func fairness() throws {
     let set = try set((0..<200).map { "rule r\($0): tcp dport \($0 * 100 + 1) drop" }.joined(separator: "\n"))
