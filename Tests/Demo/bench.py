@@ -1,13 +1,14 @@
 """What a daemon with an attached interface costs while nothing happens, and the time from the HTTP request that applies a
-rule to the first packet decided by it: bench.py BIN [ROUNDS].
+rule to the first packet decided by it: bench.py BIN [ROUNDS [RULES]].
 
 Packets flow all the while. Each round adds a capture rule and applies it; the kernel program's own timestamp of the first
 packet that the rule caught, in the capture file, is the end of the measurement. 100,000 packets a second: 10 microseconds
-of resolution.
+of resolution. RULES are in the rule set all the time, before the one that comes and goes.
 """
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import statistics
@@ -18,6 +19,7 @@ import time
 
 BIN = os.path.realpath(sys.argv[1])
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 100
+RULES = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 NAME = f"sluice-bench-{os.getpid()}"
 PASSWORD = "bench-password-of-this-run"
 
@@ -87,12 +89,20 @@ def idle_share(process):
     return (cpu_seconds(process) - before) / (time.monotonic() - start)
 
 
+def other_rule(index):
+    """One of many, of which none takes the measured packets."""
+    chance = random.Random(index)
+    prefix = f"10.{chance.randrange(256)}.{chance.randrange(256)}.0/{chance.choice((24, 26, 28))}"
+    return {"name": f"other-{index}", "match": {"sources": [prefix], "protocols": ["tcp"],
+                                                "destination_ports": [str(chance.randrange(65536))]}, "action": "drop"}
+
+
 def measure(api, folder, start, programs):
     api.token = api.call("POST", "/auth/login", {"email": "admin@localhost.local", "password": "admin123"})["access_token"]
     api.token = api.call("POST", "/auth/change-password",
                          {"current_password": "admin123", "new_password": PASSWORD})["access_token"]
     base = {"name": "base", "match": {"protocols": ["udp"], "destination_ports": ["1"]}, "action": "capture"}
-    api.call("POST", "/rule-sets", {"name": "bench", "rules": [base]})
+    api.call("POST", "/rule-sets", {"name": "bench", "rules": [base] + [other_rule(index) for index in range(1, RULES)]})
     api.call("POST", "/attachments", {"interface": "lan0", "rule_set": "bench"})
     idle = {"sluiced": round(idle_share(programs[0]), 5), "sluice_api": round(idle_share(programs[1]), 5)}
     capture = api.call("POST", "/captures", {"interface": "lan0", "path": "bench.pcapng", "snap_length": 64})
@@ -105,7 +115,7 @@ def measure(api, folder, start, programs):
                  {"name": name, "match": {"protocols": ["udp"], "destination_ports": ["9"]}, "action": "capture"})
         requested[name] = time.clock_gettime_ns(time.CLOCK_REALTIME)
         api.call("POST", "/rule-sets/bench/apply")
-        time.sleep(0.05)  # the sender may be without a CPU for a while
+        time.sleep(0.15)  # the sender may be without a CPU for a while
         api.call("DELETE", f"/rule-sets/bench/rules/{name}")
         api.call("POST", "/rule-sets/bench/apply")
     programs.pop().send_signal(signal.SIGINT)
@@ -120,7 +130,7 @@ def measure(api, folder, start, programs):
     if len(times) < ROUNDS:
         raise SystemExit(f"bench: {ROUNDS - len(times)} rules caught no packet")
     p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
-    print(json.dumps({"idle_cpu_share_of_a_core": idle, "rounds": ROUNDS, "request_to_first_packet_ms": {
+    print(json.dumps({"idle_cpu_share_of_a_core": idle, "rounds": ROUNDS, "rules": RULES, "request_to_first_packet_ms": {
         "median": round(statistics.median(times), 2), "p99": round(p99, 2), "minimum": round(times[0], 2)}}, indent=2))
 
 
@@ -129,14 +139,15 @@ def main():
     os.mkdir(f"{folder}/bpf")
     try:
         run(f"mount -t bpf bpf {folder}/bpf; ip netns add {NAME}")
-        status = subprocess.run(["ip", "netns", "exec", NAME, sys.executable, __file__, BIN, str(ROUNDS), folder]).returncode
+        status = subprocess.run(["ip", "netns", "exec", NAME, sys.executable, __file__, BIN, str(ROUNDS), str(RULES),
+                                 folder]).returncode
     finally:
         subprocess.run(["bash", "-c", f"ip netns pids {NAME} | xargs -r kill -9; ip netns del {NAME}; umount -l {folder}/bpf"])
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(status)
 
 
-if len(sys.argv) > 3:
-    inside(sys.argv[3])
+if len(sys.argv) > 4:
+    inside(sys.argv[4])
 else:
     main()
