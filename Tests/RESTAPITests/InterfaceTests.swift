@@ -256,6 +256,27 @@ struct InterfaceTests {
     #expect(document["paths"]?["/api/v1/old"]?["get"]?["deprecated"] == true)
   }
 
+  @Test("A request that takes over a second is counted under its route, and logged as slow; others are not")
+  func slow() async throws {
+    try await TestAPI.with { api in
+      func route(_ name: String, _ time: Duration) -> Route {
+        Route(.get, "/api/v1/\(name)", name, tag: "t", "It waits.", access: .open, answer: .document) { _, _ in
+          try await Task.sleep(for: time)
+          return .data(.null)
+        }
+      }
+      let late = Duration.milliseconds(APILimits.slowRequestMilliseconds + 50)
+      let table = RouteTable(routes: [route("late", late), route("early", .zero)])
+      try await Application(router: table.router(services: api.services)).test(.router) { client in
+        for name in ["late", "early"] {
+          try await client.execute(uri: "/api/v1/\(name)", method: .get) { #expect($0.status == .ok) }
+        }
+      }
+      let counted = try await api.get("/metrics").text.split(separator: "\n").filter { $0.contains("slow_requests_total{") }
+      #expect(counted.contains { $0.contains("/late") && $0.hasSuffix(" 1") } && !counted.contains { $0.contains("/early") })
+    }
+  }
+
   @Test("A deprecated route's headers reach the caller")
   func deprecatedAnswer() async throws {
     try await TestAPI.with { api in
