@@ -35,9 +35,11 @@ public enum ResourceRole: String, Hashable, Sendable, CaseIterable {
   }
 }
 
-/// What can belong to a team, and be given to somebody by itself. The raw value is the API's word.
+/// What can be given to somebody by itself, and belong to a team. The raw value is the API's word.
 public enum ResourceKind: String, Hashable, Sendable, Codable, CaseIterable {
   case ruleSet = "rule_set"
+  /// A named set of a rule set: its elements. A team has it with the rule set.
+  case set
   case node
   case attachment
 }

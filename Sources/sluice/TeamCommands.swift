@@ -149,22 +149,24 @@ struct TeamCommand: AsyncParsableCommand {
 
 struct ResourceCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "resource", abstract: "Whose a rule set, node or attachment is, and to whom it is given by itself.",
+    commandName: "resource", abstract: "Whose a rule set, node or attachment is; to whom these or a set are given.",
     discussion: """
-      A resource is named by its kind (rule-set, node, attachment) and its name; an attachment by its id.
+      A resource is named by its kind (rule-set, set, node, attachment) and its name: of a set RULE-SET:SET, of an
+      attachment its id. Who has a set may change its elements, and nothing else of the rule set.
 
       EXAMPLES
         sluice resource show rule-set edge
         sluice resource give rule-set edge edge-ops
         sluice resource grant rule-set edge guest@example.org Viewer
         sluice resource grant rule-set edge deploy Editor                 # the API client deploy
+        sluice resource grant set edge:blocked soc@example.org Editor
       """,
     subcommands: [Show.self, Give.self, Grant.self, Revoke.self])
 
   struct Name: ParsableArguments {
-    @Argument(help: "rule-set, node or attachment.")
+    @Argument(help: "rule-set, set, node or attachment.")
     var kind: String
-    @Argument(help: "Its name; of an attachment its id.")
+    @Argument(help: "Its name, of a set RULE-SET:SET; of an attachment its id.")
     var resource: String
 
     func path(_ more: String...) -> String {

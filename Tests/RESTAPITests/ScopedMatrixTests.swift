@@ -48,7 +48,7 @@ struct ScopedMatrixTests {
     func path(_ operation: Operation) -> String {
       let values: [String: String] = [
         "team": team, "kind": "rule-set", "resource": ruleSet, "member": "nobody@example.org",
-        "holder": "nobody@example.org", "revision": "1",
+        "holder": "nobody@example.org", "revision": "1", "set": "blocked",
         "rule": "none", "wire": "none", "key": UUID().uuidString,
         "id": (operation.resource == "capture" ? capture : attachment).uuidString,
         "name": operation.resource == "node" ? node : ruleSet,
@@ -72,8 +72,10 @@ struct ScopedMatrixTests {
 
   private func things(_ name: String, _ api: TestAPI) async throws -> Things {
     let team = try await api.store.createTeam(name: "team-\(name)", description: "")
+    var content = RuleSet(name: "set-\(name)")
+    content.sets = ["blocked", "other"].map { NamedSet(name: $0, kind: .ipv4) }
     let ruleSet = try await api.store.createRuleSet(
-      RuleSet(name: "set-\(name)"), description: "", team: team.name, RuleSetEdit(author: .system))
+      content, description: "", team: team.name, RuleSetEdit(author: .system))
     let node = try await api.store.createNode(NewNode(name: "node-\(name)", address: "unix:\(api.socketPath)"))
     let attachment = try await api.store.createAttachment(NewAttachment(node: node.name, interface: "eth0"))
     let capture = try await api.store.createCapture(
@@ -121,7 +123,8 @@ struct ScopedMatrixTests {
     let (who, token) = ("\(role), \(caller.holder.kind)", caller.token)
     for operation in try await operations(api) {
       // What is destroyed on the way is needed by the others.
-      guard !["deleteRuleSet", "deleteNode", "deleteAttachment", "setResourceTeam"].contains(operation.id),
+      guard
+        !["deleteRuleSet", "deleteNode", "deleteAttachment", "setResourceTeam", "deleteSet"].contains(operation.id),
         // The wires of the daemon of these tests are no real ones.
         operation.id != "listWires"
       else { continue }
@@ -188,199 +191,72 @@ struct ScopedMatrixTests {
   }
 }
 
-/// Somebody without any right yet.
-private struct Caller: Sendable {
-  let holder: RoleHolder
-  let token: String
-}
-
-extension TestAPI {
-  fileprivate func caller(_ kind: RoleHolder.Kind) async throws -> Caller {
-    switch kind {
-    case .user:
-      let user = try await makeUser([])
-      return Caller(holder: .user(user.email), token: try await token(of: user))
-    case .client:
-      let name = "c-\(UUID().uuidString.lowercased())"
-      let client = try await store.createAPIClient(NewAPIClient(name: name, scopes: [], createdBy: .system))
-      let key = APIKey()
-      _ = try await store.addAPIKey(
-        NewAPIKey(prefix: key.prefix, digest: key.digest), toClient: client.id, if: { _ in })
-      return Caller(holder: .client(name), token: key.text)
-    }
-  }
-}
-
-@Suite("Teams and resources")
-struct TeamRouteTests {
-  private func member(_ api: TestAPI, _ team: String, _ role: String) async throws -> (user: User, token: String) {
-    let user = try await api.makeUser([])
-    _ = try await api.store.setMember(.user(user.email), ofTeam: team, role: role, if: { _ in })
-    return (user, try await api.token(of: user))
-  }
-
-  @Test("A team works on its own rule sets, and nobody gives what he doesn't hold", arguments: TestBackend.allCases)
-  func life(_ backend: TestBackend) async throws {
-    try await TestAPI.with(backend) { api in
+extension ScopedMatrixTests {
+  @Test(
+    "Each role of one set: its elements and grants, nothing else of the rule set, until it or the set is taken away",
+    arguments: TestBackend.allCases, resourceRoles.keys.sorted())
+  func set(_ backend: TestBackend, _ role: String) async throws {
+    try await TestAPI.with(backend, .live) { api in
+      let (mine, theirs) = (try await things("a", api), try await things("b", api))
+      let held = try #require(Self.resourceRoles[role])
       let admin = try await api.token()
-      #expect(try await api.post("/teams", admin, ["name": "ops"]).status == 201)
-      #expect(try await api.post("/teams", admin, ["name": "ops"]).code == "conflict")
-      _ = try await api.post("/teams", admin, ["name": "others"])
-      let lead = try await member(api, "ops", "Team Admin")
-      let hand = try await member(api, "ops", "Team Maintainer")
-      let guest = try await api.makeUser([])
-      func set(_ team: String, _ who: User, _ role: String, _ token: String) async throws -> Answer {
-        try await api.send(.put, "/teams/\(team)/members/\(who.email.value)", token, ["role": .string(role)])
-      }
-      #expect(try await api.post("/rule-sets", hand.token, ["name": "nobodys"]).code == "missing_scope")
-      #expect(try await api.post("/rule-sets", hand.token, ["name": "edge", "team": "others"]).code == "not_found")
-      #expect(try await api.post("/rule-sets", hand.token, ["name": "edge", "team": "ops"]).status == 201)
-      let rule: JSONValue = ["name": "one", "action": "drop", "match": [:]]
-      #expect(try await api.post("/rule-sets/edge/rules", hand.token, rule).status == 201)
-      #expect(try await set("ops", guest, "Team Viewer", hand.token).code == "missing_scope")
-      #expect(try await set("ops", guest, "Team Viewer", lead.token).status == 200)
-      #expect(try await set("others", guest, "Team Viewer", lead.token).code == "not_found")
-      _ = try await api.post(
-        "/roles", admin, ["name": "auditing", "level": "team", "scopes": ["audit:read"]])
-      #expect(try await set("ops", guest, "auditing", lead.token).code == "beyond_authority")
-      #expect(try await set("ops", guest, "auditing", admin).status == 200)
-      #expect(try await set("ops", guest, "Team Viewer", lead.token).code == "beyond_authority", "nor takes it")
-      #expect(try await api.send(.delete, "/teams/ops/members/\(guest.email.value)", admin).status == 200)
-      let me = try await api.get("/auth/me", lead.token).data
-      #expect(me["teams"]?.array?.first?["role"] == "Team Admin")
-
-      let grants = "/resources/rule-set/edge/grants/\(guest.email.value)"
-      let guestToken = try await api.token(of: guest)
-      #expect(try await api.get("/rule-sets/edge", guestToken).code == "missing_scope")
-      #expect(try await api.send(.put, grants, hand.token, ["role": "Viewer"]).code == "missing_scope")
-      #expect(try await api.send(.put, grants, lead.token, ["role": "Editor"]).status == 200)
-      #expect(try await api.send(.put, "/rule-sets/edge/rules", guestToken, ["rules": []]).status == 200)
-      #expect(try await api.send(.delete, grants, lead.token).status == 200)
-      #expect(try await api.get("/rule-sets/edge", guestToken).code == "missing_scope")
-      for role in ["Team Admin", "Admin", "nothing"] {
-        #expect(try await api.send(.put, grants, lead.token, ["role": .string(role)]).code == "validation_failed")
-      }
-      let away = try await api.send(.put, "/resources/rule-set/edge/team", lead.token, ["team": "others"])
-      #expect(away.code == "beyond_authority", "not into a team that isn't his")
-      #expect(try await api.send(.put, "/resources/rule-set/edge/team", admin, ["team": "others"]).status == 200)
-      #expect(try await api.get("/rule-sets/edge", hand.token).code == "not_found", "it shows at once")
-      for path in ["/resources/rule_set/edge", "/resources/nothing/edge", "/resources/node/edge"] {
-        #expect(try await api.get(path, admin).code == "not_found")
-      }
-    }
-  }
-
-  @Test("An account that may less somewhere cannot take over one that may more there")
-  func takeover() async throws {
-    try await TestAPI.with { api in
-      _ = try await api.store.createTeam(name: "ops", description: "")
-      let lead = try await member(api, "ops", "Team Admin")
-      _ = try await api.store.createRole(NewCustomRole(name: "desk", scopes: [ScopeExpression("users:admin")]))
-      let desk = try await api.token(
-        of: try await api.store.createUser(
-          NewUser(email: Email("desk@example.org"), name: "", passwordHash: "$none", roles: [], customRoles: ["desk"])))
-      let path = "/users/\(lead.user.id)"
-      let password: JSONValue = ["password": "a fine new password"]
-      #expect(try await api.send(.patch, path, desk, password).code == "beyond_authority")
-      #expect(try await api.post(path + "/password-reset", desk, [:]).code == "beyond_authority")
-    }
-  }
-
-  @Test("Limits of a custom role hold in the team only")
-  func limits() async throws {
-    try await TestAPI.with { api in
-      let admin = try await api.token()
-      for name in ["ops", "more"] {
-        _ = try await api.post("/teams", admin, ["name": .string(name)])
-        _ = try await api.post("/rule-sets", admin, ["name": .string("set-\(name)"), "team": .string(name)])
-      }
-      _ = try await api.post(
-        "/roles", admin,
-        [
-          "name": "narrow", "level": "team", "scopes": ["rules:write"],
-          "limits": ["destinations": ["198.51.100.0/24"], "actions": ["drop"]],
-        ])
       for kind in RoleHolder.Kind.allCases {
         let caller = try await api.caller(kind)
-        _ = try await api.store.setMember(caller.holder, ofTeam: "ops", role: "narrow", if: { _ in })
-        _ = try await api.store.setMember(caller.holder, ofTeam: "more", role: "Team Maintainer", if: { _ in })
-        func add(_ destination: String, to set: String, _ action: String = "drop") async throws -> Answer {
-          let match: JSONValue = ["destinations": [.string(destination)]]
-          return try await api.post(
-            "/rule-sets/\(set)/rules", caller.token,
-            ["name": .string("r-\(kind)"), "action": .string(action), "match": match])
+        let grant = "/resources/set/\(mine.ruleSet):blocked/grants/\(caller.holder.text)"
+        #expect(try await api.send(.put, grant, admin, ["role": .string(role)]).status == 200)
+        for operation in try await operations(api) where operation.id != "listWires" {
+          let isHeld = held.contains(operation.scope) && ["set", "any"].contains(operation.resource)
+          let own = try await send(operation, mine, api, caller.token, isHeld: isHeld)
+          let isAsExpected =
+            isHeld
+            ? own.status < 300 || own.code == "validation_failed" : ["missing_scope", "not_found"].contains(own.code)
+          #expect(isAsExpected, "\(role) \(operation.id): \(own.text.prefix(300))")
+          guard operation.resource == "set" else { continue }
+          let foreign = try await send(operation, theirs, api, caller.token, isHeld: false)
+          #expect(["missing_scope", "not_found"].contains(foreign.code), "\(role) \(operation.id) elsewhere")
         }
-        #expect(try await add("192.0.2.1", to: "set-ops").code == "outside_delegation", "\(kind)")
-        #expect(try await add("198.51.100.1", to: "set-ops", "count").code == "outside_delegation", "\(kind)")
-        #expect(try await add("198.51.100.1", to: "set-ops").status == 201, "\(kind)")
-        #expect(try await add("192.0.2.1", to: "set-more").status == 201, "\(kind)")
+        let (path, other) = ("/rule-sets/\(mine.ruleSet)/sets/blocked", "/rule-sets/\(mine.ruleSet)/sets/other")
+        let body: JSONValue = ["elements": [.string("192.0.2.\(kind == .user ? 1 : 2)")]]
+        let added = try await api.post(path + "/elements", caller.token, body)
+        #expect(role == "Viewer" ? added.code == "missing_scope" : added.data["changed"] == 1, "\(added.text)")
+        #expect(try await api.get(path + "/elements", caller.token).status == 200)
+        #expect(try await api.get(other, caller.token).code == "not_found")
+        let guest = try await api.makeUser([])
+        let passed = try await api.send(
+          .put, "/resources/set/\(mine.ruleSet):blocked/grants/\(guest.email.value)", caller.token, ["role": "Editor"])
+        #expect(role == "Owner" ? passed.status == 200 : passed.code == "missing_scope", "\(role): \(passed.text)")
+        #expect(try await api.send(.delete, grant, admin).status == 200)
+        #expect(try await api.get(path, caller.token).code == "missing_scope", "at once")
+        #expect(try await api.send(.put, grant, admin, ["role": .string(role)]).status == 200)
+        #expect(try await api.send(.delete, path, admin).status == 200)
+        #expect(try await api.send(.put, grant, admin, ["role": .string(role)]).code == "not_found")
+        let again: JSONValue = ["name": "blocked", "type": "ipv4_addr"]
+        #expect(try await api.post("/rule-sets/\(mine.ruleSet)/sets", admin, again).status == 201)
+        api.services.authenticator.forgetAll()
+        #expect(try await api.get(path, caller.token).code == "missing_scope", "the same name is another set")
       }
     }
   }
 
-  @Test("An API client works for a team by its role there, nothing else, until that is taken away", arguments: TestBackend.allCases)
-  func clients(_ backend: TestBackend) async throws {
-    try await TestAPI.with(backend) { api in
-      let admin = try await api.token()
-      for name in ["ops", "others"] { _ = try await api.post("/teams", admin, ["name": .string(name)]) }
-      for name in ["ops", "others"] {
-        _ = try await api.post("/rule-sets", admin, ["name": .string("set-\(name)"), "team": .string(name)])
+  @Test("A set is given by whoever holds as much for its rule set; never to a team by itself")
+  func givingSets() async throws {
+    try await TestAPI.with { api in
+      let mine = try await things("a", api)
+      let owner = try await api.caller(.user)
+      let guest = try await api.makeUser([])
+      let ref = try #require(mine.refs.first)
+      _ = try await api.store.setGrant(of: ref, to: owner.holder, role: "Owner", if: { _ in })
+      let path = "/resources/set/\(mine.ruleSet):blocked"
+      #expect(try await api.get(path, owner.token).data["name"]?.string == "\(mine.ruleSet):blocked")
+      let grant = path + "/grants/\(guest.email.value)"
+      #expect(try await api.send(.put, grant, owner.token, ["role": "Owner"]).status == 200)
+      let away = try await api.send(.put, path + "/team", try await api.token(), ["team": .string(mine.team)])
+      #expect(away.code == "validation_failed" && away.problemPaths == ["team"], "\(away.text)")
+      for name in ["blocked", "\(mine.ruleSet):none", "\(mine.ruleSet):blocked:x", ":", "none:blocked"] {
+        #expect(try await api.get("/resources/set/\(name)", try await api.token()).code == "not_found", "\(name)")
       }
-      let lead = try await member(api, "ops", "Team Admin")
-      let made = try await api.post("/api-clients", admin, ["name": "deploy"])
-      #expect(made.status == 201 && made.data["scopes"] == [] && made.data["teams"] == [], "\(made.text)")
-      let id = try #require(made.data["id"]?.string)
-      let key = try #require(try await api.post("/api-clients/\(id)/keys", admin, [:]).data["key"]?.string)
-      #expect(try await api.get("/rule-sets/set-ops", key).code == "missing_scope")
-
-      let path = "/teams/ops/members/deploy"
-      #expect(try await api.get(path, lead.token).code == "not_found")
-      let set = try await api.send(.put, path, lead.token, ["role": "Team Maintainer"])
-      #expect(set.data["kind"] == "client" && set.data["holder"] == "deploy" && set.data["id"]?.string == id)
-      let tag = try #require(set.headers[.eTag])
-      #expect(try await api.get(path, lead.token).headers[.eTag] == tag)
-      #expect(try await api.get("/rule-sets/set-ops", key).status == 200, "at once")
-      #expect(try await api.get("/rule-sets/set-others", key).code == "not_found")
-      let rule: JSONValue = ["name": "one", "action": "drop", "match": [:]]
-      let added = try await api.post("/rule-sets/set-ops/rules", key, rule)
-      #expect(added.status == 201)
-      #expect(try await api.get("/rule-sets/set-ops", key).data["author"]?["email"] == "client:deploy")
-      #expect(try await api.send(.put, "/teams/ops/members/deploy", key, ["role": "Team Admin"]).code == "missing_scope")
-
-      let old = try await api.send(.put, path, lead.token, ["role": "Team Viewer"], ifMatch: "\"\(UUID())\"")
-      #expect(old.status == 412)
-      #expect(try await api.send(.put, path, lead.token, ["role": "Team Viewer"], ifMatch: tag).status == 200)
-      #expect(try await api.send(.delete, path, lead.token, ifMatch: tag).status == 412)
-      #expect(try await api.post("/rule-sets/set-ops/rules", key, rule).code == "missing_scope", "it may only read now")
-
-      let grant = "/resources/rule-set/set-others/grants/deploy"
-      #expect(try await api.send(.put, grant, lead.token, ["role": "Editor"]).code == "not_found", "not his to give")
-      #expect(try await api.send(.put, grant, admin, ["role": "Editor"]).status == 200)
-      #expect(try await api.post("/rule-sets/set-others/rules", key, rule).status == 201)
-      #expect(try await api.get("/api-clients/\(id)", admin).data["resources"]?.array?.first?["role"] == "Editor")
-      let listed = try await api.get("/resources/rule-set/set-others/grants", admin).items
-      #expect(listed.map { $0["holder"] } == ["deploy"])
-
-      // Whoever could make a key of it would be it: he must hold all of what it has.
-      let desk = try await api.token([.maintainer])
-      _ = try await api.store.createRole(NewCustomRole(name: "keys", scopes: [ScopeExpression("clients:admin")]))
-      let keeper = try await api.token(
-        of: try await api.store.createUser(
-          NewUser(email: Email("k@example.org"), name: "", passwordHash: "$none", roles: [], customRoles: ["keys"])))
-      #expect(try await api.post("/api-clients/\(id)/keys", desk, [:]).code == "missing_scope")
-      #expect(try await api.post("/api-clients/\(id)/keys", keeper, [:]).code == "beyond_authority")
-
-      #expect(try await api.send(.delete, grant, admin).status == 200)
-      #expect(try await api.send(.delete, path, lead.token).status == 200)
-      for name in ["set-ops", "set-others"] {
-        #expect(try await api.get("/rule-sets/\(name)", key).code == "missing_scope", "at once")
-      }
-      let changes = try await api.store.auditLog(AuditFilter(operation: "setMember", outcome: .succeeded), Page()).items
-      #expect(changes.contains { $0["after"] == ["client": "deploy", "role": "Team Maintainer"] })
-      for holder in ["nothing", "a@b@c", "nobody@example.org", "'%20OR%201=1--"] {
-        let answer = try await api.send(.put, "/teams/ops/members/\(holder)", admin, ["role": "Team Viewer"])
-        #expect(answer.code == "not_found", "\(holder): \(answer.text)")
-      }
+      let records = try await api.store.auditLog(AuditFilter(subjectKind: "set"), Page()).items
+      #expect(records.contains { $0["subject"]?["id"]?.string == "\(mine.ruleSet):blocked" })
     }
   }
 }

@@ -10,6 +10,8 @@ public enum RouteSubject: Hashable, Sendable {
   /// Nothing in particular: whoever holds the scope for something may. A list shows what he may see, and nothing else.
   case anything
   case ruleSet(String)
+  /// One of its sets: whoever holds the scope for the rule set, or for the set, may.
+  case set(ruleSet: String, set: String)
   case node(String)
   /// Of a node, some interfaces: whoever holds the scope for the node, or for an attachment there, may.
   case interfacesOfNode(String)
@@ -37,6 +39,7 @@ public enum RouteSubject: Hashable, Sendable {
     case .everything: nil
     case .anything: "any"
     case .ruleSet: ResourceKind.ruleSet.rawValue
+    case .set: ResourceKind.set.rawValue
     case .node, .interfacesOfNode, .interfaceInBody: ResourceKind.node.rawValue
     case .attachment: ResourceKind.attachment.rawValue
     case .capture: "capture"
@@ -92,6 +95,12 @@ struct Authorizer: Sendable {
     }
   }
 
+  /// For what it is about in the first place, once more.
+  func require(_ scope: Scope, again call: Call) throws {
+    let permissions = try call.caller().permissions
+    guard permissions.grants(scope) || permissions.grants(scope, on: call.things) else { throw Self.missing(scope) }
+  }
+
   private static func require(
     _ scope: Scope, on things: [Permissions.Reach], of subject: RouteSubject, _ call: Call, _ permissions: Permissions
   ) throws {
@@ -107,6 +116,10 @@ struct Authorizer: Sendable {
     switch subject {
     case .everything, .anything, .teamInBody: return []
     case .ruleSet: return try await reaches(of: store.resource(.ruleSet, name))
+    case .set(let ruleSet, let set):
+      let parent = try await store.resource(.ruleSet, try call.parameter(ruleSet))
+      let ref = ResourceRef(set: try call.parameter(set), ofRuleSet: parent.ref.id)
+      return [.resource(ref)] + (try await reaches(of: parent))
     case .node: return try await reaches(of: store.resource(.node, name))
     case .attachment: return try await reaches(of: store.resource(.attachment, name))
     case .interfacesOfNode: return try await interfaces(ofNode: name, named: nil)
@@ -149,6 +162,7 @@ extension RouteSubject {
     case .ruleSet(let name), .node(let name), .interfacesOfNode(let name), .attachment(let name), .capture(let name),
       .team(let name), .resource(_, let name):
       try call.parameter(name)
+    case .set(let ruleSet, let set): "\(try call.parameter(ruleSet)):\(try call.parameter(set))"
     case .teamInBody(let member): try call.body.text(member)
     case .interfaceInBody: try call.body.text("node")
     }

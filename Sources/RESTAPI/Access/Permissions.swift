@@ -93,10 +93,12 @@ public struct Permissions: Sendable, Hashable {
   }
 
   /// What the other ones grant and these don't; empty if whoever has these may give the others away.
-  func missing(from other: Permissions) -> [Scope] {
-    let missing = other.grants.flatMap { theirs in
+  func missing(from other: Permissions) -> [Scope] { missing(from: other.grants) { reaches($0, $1.reach) } }
+
+  private func missing(from others: [Grant], _ reaches: (_ mine: Grant, _ theirs: Grant) -> Bool) -> [Scope] {
+    let missing = others.flatMap { theirs in
       theirs.scopes.filter { scope in
-        !grants.contains { $0.covers(scope, limits: theirs.limits) && reaches($0, theirs.reach) }
+        !grants.contains { $0.covers(scope, limits: theirs.limits) && reaches($0, theirs) }
       }
     }
     return Set(missing).sorted()
@@ -108,8 +110,15 @@ public struct Permissions: Sendable, Hashable {
 
   /// Throws ``ErrorCode/beyondAuthority`` unless everything in the other ones is in these too: nobody gives what he
   /// doesn't hold, and nobody changes an account that may more than he.
-  func check(mayGrant other: Permissions) throws {
-    let missing = missing(from: other)
+  func check(mayGrant other: Permissions) throws { try Self.check(missing(from: other)) }
+
+  /// The same, of roles for a thing that is one of these, or part of it.
+  func check(mayGrant roles: [AssignedRole], on things: [Reach]) throws {
+    let grants = roles.map { Grant(scopes: $0.scopes, limits: $0.limits) }
+    try Self.check(missing(from: grants) { mine, _ in reaches(mine, things) })
+  }
+
+  private static func check(_ missing: [Scope]) throws {
     guard missing.isEmpty else {
       throw APIError(
         .beyondAuthority,

@@ -13,7 +13,8 @@ enum ResourceRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "getResource", tag: tag,
-      "Whose a resource is. kind: rule-set, node or attachment; resource: its name or id, of an attachment the id.",
+      "Whose a resource is. kind: rule-set, set, node or attachment; resource: its name or id, of an "
+        + "attachment the id, of a set rule-set:set.",
       access: .scope(.grantsRead), on: subject, answer: .data(resource)
     ) { call, services in
       let found = try await named(call, services)
@@ -27,6 +28,9 @@ enum ResourceRoutes {
       errors: [.beyondAuthority, .notFound, .preconditionFailed]
     ) { call, services in
       let found = try await named(call, services)
+      guard found.ref.kind != .set else {
+        throw APIError.validation("team", "part_of_rule_set", "a set belongs to its rule set: give that to a team")
+      }
       let team = call.body.present("team")?.string
       let permissions = try call.caller().permissions
       // Its members get what their roles in the team say, up to everything that a Team Admin may.
@@ -63,10 +67,10 @@ enum ResourceRoutes {
       access: .scope(.grantsWrite), on: subject, body: ScopedRoleShapes.assignment(.resource), answer: .data(grant),
       errors: [.beyondAuthority, .preconditionFailed]
     ) { call, services in
-      let ref = try await named(call, services).ref
-      let check = try call.authority(over: .resource(ref))
+      let found = try await named(call, services)
+      let check = try call.authority(over: found)
       let set = try await services.store.setGrant(
-        of: ref, to: try call.holder("holder"), role: try call.body.text("role"), if: check)
+        of: found, to: try call.holder("holder"), role: try call.body.text("role"), if: check)
       services.authenticator.forgetAll()
       return Reply.data(json(set)).tagged(ScopedRoleShapes.content(set.role))
     },
@@ -76,9 +80,9 @@ enum ResourceRoutes {
       access: .scope(.grantsWrite), on: subject, answer: .data(.object([.required("deleted", .boolean)])),
       errors: [.beyondAuthority, .preconditionFailed]
     ) { call, services in
-      let ref = try await named(call, services).ref
-      let check = try call.authority(over: .resource(ref))
-      try await services.store.removeGrant(of: ref, to: try call.holder("holder"), if: check)
+      let found = try await named(call, services)
+      let check = try call.authority(over: found)
+      try await services.store.removeGrant(of: found, to: try call.holder("holder"), if: check)
       services.authenticator.forgetAll()
       return .data(["deleted": true])
     },
@@ -88,7 +92,8 @@ enum ResourceRoutes {
     "Resource",
     .object([
       .required("kind", .words(ResourceKind.allCases.map(\.rawValue))), .required("id", Shapes.uuid),
-      .required("name", .string(), "Of an attachment node/interface"), .required("team", .nullable(.string())),
+      .required("name", .string(), "Of an attachment node/interface, of a set rule-set:set"),
+      .required("team", .nullable(.string())),
     ]))
 
   private static let grant = Schema.named(

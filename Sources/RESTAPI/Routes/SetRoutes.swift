@@ -8,6 +8,7 @@ enum SetRoutes {
   private static let base = RuleSetRoutes.base + "/{name}/sets"
   private static let editErrors: [ErrorCode] = [.conflict, .staleRevision]
   private static let liveErrors = editErrors + NodeRoutes.daemonErrors
+  private static let own = RouteSubject.set(ruleSet: "name", set: "set")
 
   static let all: [Route] = [
     Route(
@@ -19,12 +20,11 @@ enum SetRoutes {
     },
     Route(
       .post, base, "createSet", tag: "sets", "Add a set.", access: .scope(.rulesWrite), on: .ruleSet("name"),
-      query: [RuleSetRoutes.reason], body: RuleShapes.set, bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .created(RuleShapes.setSummary),
-      errors: editErrors, handler: create),
+      query: [RuleSetRoutes.reason], body: RuleShapes.set, bodyBytesMax: APILimits.ruleSetBodyBytesMax,
+      answer: .created(RuleShapes.setSummary), errors: editErrors, handler: create),
     Route(
       .get, base + "/{set}", "getSet", tag: "sets", "One set, without its elements.", access: .scope(.rulesRead),
-      on: .ruleSet("name"),
-      answer: .data(RuleShapes.setSummary)
+      on: own, answer: .data(RuleShapes.setSummary)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       return Reply.data(try stored.content.set(named: try call.parameter("set")).summary).at(revision: stored.revision)
@@ -42,7 +42,7 @@ enum SetRoutes {
     },
     Route(
       .get, base + "/{set}/elements", "listElements", tag: "sets", "The elements of a set, in order of their numbers.",
-      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(.string())
+      access: .scope(.rulesRead), on: own, answer: .page(.string())
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       let set = try stored.content.set(named: try call.parameter("set"))
@@ -55,7 +55,7 @@ enum SetRoutes {
     Route(
       .post, base + "/{set}/elements", "addElements", tag: "sets",
       "Add elements. What is there already stays; where nothing is new, no revision is made.",
-      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason, apply], body: elements,
+      access: .scope(.rulesWrite), on: own, query: [RuleSetRoutes.reason, apply], body: elements,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
       try await change(call, services) { set, elements in
@@ -66,7 +66,7 @@ enum SetRoutes {
     },
     Route(
       .put, base + "/{set}/elements", "replaceElements", tag: "sets", "Replace all elements.",
-      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason, apply], body: elements,
+      access: .scope(.rulesWrite), on: own, query: [RuleSetRoutes.reason, apply], body: elements,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
       try await change(call, services) { set, elements in
@@ -80,7 +80,7 @@ enum SetRoutes {
     Route(
       .post, base + "/{set}/elements/remove", "removeElements", tag: "sets",
       "Remove elements, each as it stands in the set. What isn't there is no fault.", access: .scope(.rulesWrite),
-      on: .ruleSet("name"),
+      on: own,
       query: [RuleSetRoutes.reason, apply], body: elements, bodyBytesMax: APILimits.ruleSetBodyBytesMax,
       answer: .data(changed), errors: liveErrors
     ) { call, services in
@@ -125,7 +125,7 @@ enum SetRoutes {
   ) async throws -> Reply {
     let name = try call.parameter("set")
     let isApplied = call.query["apply"]?.bool == true
-    if isApplied { try await services.authorizer.require(.rulesApply, .ruleSet, try call.parameter("name"), call) }
+    if isApplied { try services.authorizer.require(.rulesApply, again: call) }
     let kind = try await services.store.ruleSet(named: try call.parameter("name")).content.set(named: name).kind
     // Read here, outside of the transaction.
     let elements = try NamedSet(name: name, kind: kind).elements(checked: call.body, path: "")

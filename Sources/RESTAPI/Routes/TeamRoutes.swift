@@ -207,13 +207,19 @@ extension Call {
   }
 
   /// Nobody gives or takes what he doesn't hold there, and only from what `If-Match` names.
-  func authority(over reach: Permissions.Reach) throws -> Check<RoleChange> {
+  ///
+  /// - Parameter things: what the role is for, and what that is part of.
+  func authority(over things: Permissions.Reach...) throws -> Check<RoleChange> {
     let permissions = try caller().permissions
     let precondition: Check<RoleChange> = try precondition { ScopedRoleShapes.content($0.old) }
     return { change in
       try precondition(change)
-      let roles = [change.old, change.new].compactMap { $0 }
-      try permissions.check(mayGrant: Permissions(roles.map { Permissions.Grant($0, in: reach) }))
+      try permissions.check(mayGrant: [change.old, change.new].compactMap { $0 }, on: things)
     }
+  }
+
+  func authority(over resource: NamedResource) throws -> Check<RoleChange> {
+    guard let parent = resource.parent else { return try authority(over: .resource(resource.ref)) }
+    return try authority(over: .resource(resource.ref), .resource(parent))
   }
 }

@@ -1,3 +1,4 @@
+import Crypto
 import Foundation
 import Identity
 import Rules
@@ -94,11 +95,24 @@ public struct ResourceGrant: Hashable, Sendable {
   public var role: AssignedRole
 }
 
-/// A resource with its name; an attachment's is `node/interface`.
+extension ResourceRef {
+  /// A named set, which has no row of its own: the same name in the same rule set is the same set.
+  public init(set name: String, ofRuleSet id: UUID) {
+    let b = Array(SHA256.hash(data: Array("\(SQLValue(id).plainText)/\(name)".utf8)))
+    // RFC 9562, version 8: made of something of one's own.
+    let (version, variant) = (b[6] & 0x0f | 0x80, b[8] & 0x3f | 0x80)
+    let uuid: uuid_t = (
+      b[0], b[1], b[2], b[3], b[4], b[5], version, b[7], variant, b[9], b[10], b[11], b[12], b[13], b[14], b[15]
+    )
+    self.init(.set, UUID(uuid: uuid))
+  }
+}
+
+/// A resource with its name; an attachment's is `node/interface`, a set's `rule set:set`.
 public struct NamedResource: Hashable, Sendable {
   public var ref: ResourceRef
   public var name: String
-  /// What it is part of: of an attachment, its node.
+  /// What it is part of: of an attachment, its node; of a set, its rule set.
   public var parent: ResourceRef?
   /// Of the team that owns it; nil: none.
   public var team: String?

@@ -59,6 +59,31 @@ extension ResourceRef {
   fileprivate var subject: AuditSubject { AuditSubject(kind: kind.rawValue, id: SQLValue(id).plainText) }
 }
 
+extension NamedResource {
+  /// A set's name says more than what stands for it.
+  fileprivate var subject: AuditSubject {
+    ref.kind == .set ? AuditSubject(kind: ref.kind.rawValue, id: name) : ref.subject
+  }
+}
+
+extension ResourceTable {
+  /// `rule set:set`.
+  ///
+  /// - Parameter isLocked: until the transaction ends, nobody removes it.
+  static func set(
+    _ text: String, isLocked: Bool = false, _ session: any SQLSession
+  ) throws(StorageError) -> NamedResource {
+    let missing = StorageError.notFound(kind: ResourceKind.set.noun, key: text)
+    let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+    guard parts.count == 2 else { throw missing }
+    let head = isLocked ? try RuleSetTable.lock(parts[0], session) : try RuleSetTable.find(parts[0], session)
+    let content = try RuleSetTable.revision(head.revision, of: head.id, session).content
+    guard content.sets.contains(where: { $0.name == parts[1] }) else { throw missing }
+    return NamedResource(
+      ref: ResourceRef(set: parts[1], ofRuleSet: head.id), name: text, parent: ResourceRef(.ruleSet, head.id), team: nil)
+  }
+}
+
 extension RowReader {
   mutating func email() throws(StorageError) -> Email {
     let text = try text()
@@ -78,6 +103,7 @@ extension Conditions {
 extension SQLStore {
   func resource(_ kind: ResourceKind, _ text: String) async throws -> NamedResource {
     try await database.read { session in
+      if kind == .set { return try ResourceTable.set(text, session) }
       // A name may look like an id: what has the name goes first.
       var found: NamedResource?
       if kind != .attachment {
@@ -132,19 +158,25 @@ extension SQLStore {
   }
 
   func setGrant(
-    of resource: ResourceRef, to holder: RoleHolder, role: String, if check: @escaping Check<RoleChange>
+    of resource: NamedResource, to holder: RoleHolder, role: String, if check: @escaping Check<RoleChange>
   ) async throws -> ResourceGrant {
     try await change { session, trail in
-      _ = try ResourceTable.find(resource, session)
-      let (held, change) = try HeldRoleTable.set(holder, role, at: .resource(resource), session, if: check)
+      let ref = resource.ref
+      let found =
+        ref.kind == .set
+        ? try ResourceTable.set(resource.name, isLocked: true, session) : try ResourceTable.find(ref, session)
+      guard found.ref == ref else { throw StorageError.notFound(kind: ref.kind.noun, key: resource.name) }
+      let (held, change) = try HeldRoleTable.set(holder, role, at: .resource(ref), session, if: check)
       trail.add(change.event(resource.subject, of: holder))
-      return ResourceGrant(held, of: resource)
+      return ResourceGrant(held, of: ref)
     }
   }
 
-  func removeGrant(of resource: ResourceRef, to holder: RoleHolder, if check: @escaping Check<RoleChange>) async throws {
+  func removeGrant(
+    of resource: NamedResource, to holder: RoleHolder, if check: @escaping Check<RoleChange>
+  ) async throws {
     try await change { session, trail in
-      let change = try HeldRoleTable.remove(holder, at: .resource(resource), session, if: check)
+      let change = try HeldRoleTable.remove(holder, at: .resource(resource.ref), session, if: check)
       trail.add(change.event(resource.subject, of: holder))
     }
   }

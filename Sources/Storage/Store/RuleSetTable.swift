@@ -227,6 +227,8 @@ extension SQLStore {
         "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",
         [SQLValue(head.id), SQLValue(revision: next), .text(draft.content.name)])
       let new = try RuleSetTable.insert(draft, number: next, of: head, edit, at: at, session)
+      let gone = Set(oldDraft.content.sets.map(\.name)).subtracting(draft.content.sets.map(\.name))
+      for set in gone.sorted() { try ResourceTable.forget(ResourceRef(set: set, ofRuleSet: head.id), session) }
       trail.changed(
         "rule_set", from: try old.ruleSet.audited(digest: old.digest, besides: new.ruleSet),
         to: try new.ruleSet.audited(digest: new.digest, besides: old.ruleSet))
@@ -247,6 +249,9 @@ extension SQLStore {
         try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "rule set", by: "attachments") }
       try ResourceTable.forget(ResourceRef(.ruleSet, head.id), session)
+      for set in old.ruleSet.content.sets {
+        try ResourceTable.forget(ResourceRef(set: set.name, ofRuleSet: head.id), session)
+      }
       trail.deleted("rule_set", try old.ruleSet.audited(digest: old.digest))
     }
   }

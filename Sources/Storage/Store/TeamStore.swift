@@ -32,11 +32,11 @@ public protocol TeamStore: Sendable {
 
   // MARK: Resources
 
-  /// By its name or id; an attachment by its id only.
+  /// By its name or id; an attachment by its id only, a set by its name only, `rule set:set`.
   func resource(_ kind: ResourceKind, _ text: String) async throws -> NamedResource
   /// By kind and name.
   func resources(ofTeam name: String, _ page: Page) async throws -> Paged<NamedResource>
-  /// Gives a resource to a team, or to none.
+  /// Gives a resource to a team, or to none; not a set.
   func setOwner(
     of resource: ResourceRef, team: String?, if check: @escaping Check<NamedResource>
   ) async throws -> NamedResource
@@ -44,9 +44,11 @@ public protocol TeamStore: Sendable {
   func grants(of resource: ResourceRef, _ page: Page) async throws -> Paged<ResourceGrant>
   func grant(of resource: ResourceRef, to holder: RoleHolder) async throws -> ResourceGrant
   func setGrant(
-    of resource: ResourceRef, to holder: RoleHolder, role: String, if check: @escaping Check<RoleChange>
+    of resource: NamedResource, to holder: RoleHolder, role: String, if check: @escaping Check<RoleChange>
   ) async throws -> ResourceGrant
-  func removeGrant(of resource: ResourceRef, to holder: RoleHolder, if check: @escaping Check<RoleChange>) async throws
+  func removeGrant(
+    of resource: NamedResource, to holder: RoleHolder, if check: @escaping Check<RoleChange>
+  ) async throws
 }
 
 /// Changes whatever is there.
@@ -54,5 +56,15 @@ extension TeamStore {
   public func deleteTeam(named name: String) async throws { try await deleteTeam(named: name, if: { _ in }) }
   public func setOwner(of resource: ResourceRef, team: String?) async throws -> NamedResource {
     try await setOwner(of: resource, team: team, if: { _ in })
+  }
+  public func setGrant(
+    of ref: ResourceRef, to holder: RoleHolder, role: String, if check: @escaping Check<RoleChange>
+  ) async throws -> ResourceGrant {
+    try await setGrant(of: try await resource(ref.kind, ref.id.uuidString), to: holder, role: role, if: check)
+  }
+  public func removeGrant(
+    of ref: ResourceRef, to holder: RoleHolder, if check: @escaping Check<RoleChange>
+  ) async throws {
+    try await removeGrant(of: try await resource(ref.kind, ref.id.uuidString), to: holder, if: check)
   }
 }
