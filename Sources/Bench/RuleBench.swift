@@ -72,11 +72,22 @@ public struct RuleBench {
     slots = OwnProgram.slots(of: ruleSet)
   }
 
-  public func run() throws -> Report {
+  /// A generation of the rule set, and the median of the milliseconds that making it took.
+  typealias Built = (generation: CompiledGeneration, milliseconds: Double)
+
+  func build() throws -> Built {
     let (generation, build) = try timed(rounds: plan.rounds) {
       try compile(ruleSet, slots: { slots[$0] ?? 0 }, interfaceIndex: { _ in 1 }, generation: 1, captureFallback: .pass)
     }
     progress("built in \(build) ms")
+    return (generation, build)
+  }
+
+  public func run() throws -> Report { try run(on: try build()) }
+
+  /// - Parameter built: By ``build()``, of the same rule set.
+  func run(on built: Built) throws -> Report {
+    let generation = built.generation
     let frames = try trace(generation)
     progress("made \(frames.count) packets")
     let probe = try probe(generation, frames)
@@ -91,7 +102,7 @@ public struct RuleBench {
     _ = try probe.run(period: probe.sampleCount, count: probe.sampleCount)
     let (verdicts, differing) = try compare(probe, frames, by: updates.ruleSet)
     return Report(
-      rules: generation.ruleNames.count, entries: generation.entryCount, buildMilliseconds: build,
+      rules: generation.ruleNames.count, entries: generation.entryCount, buildMilliseconds: built.milliseconds,
       generationBytes: generation.words.count * 8, stepsMax: generation.stepsMax, stepsLimit: Int(SLUICE_STEPS_MAX),
       trace: plan.trace.rawValue, seed: plan.seed, packets: frames.count, nanosecondsPerPacket: net.median,
       nanosecondsPerPacketLeast: net.first ?? 0, loopNanoseconds: loop.median,

@@ -6,13 +6,21 @@ import Rules
 public enum RuleSample: String, CaseIterable, Sendable {
   /// Many networks of sources, few of destinations, mostly exact destination ports.
   case accessList = "access-list"
-  /// Half of the addresses are any, and ranges of ports on both sides.
+  /// Half of the addresses are any, few of both sides at once, and a few ranges of ports on both sides.
   case firewall
   /// As the first, with IPv6.
   case accessListIPv6 = "access-list-v6"
 
   private static let services: [UInt16] = [
     22, 25, 53, 80, 110, 123, 135, 139, 143, 161, 389, 443, 445, 993, 1433, 1521, 3306, 3389, 8080,
+  ]
+
+  /// As in rule sets that people have written, the same few ranges again and again.
+  private static let portRanges: [PortRange] = [
+    PortRange(low: 1024, high: .max), PortRange(low: 20, high: 21), PortRange(low: 137, high: 139),
+    PortRange(low: 161, high: 162), PortRange(low: 1024, high: 4999), PortRange(low: 5900, high: 5910),
+    PortRange(low: 6000, high: 6063), PortRange(low: 6881, high: 6999), PortRange(low: 8000, high: 8099),
+    PortRange(low: 27_000, high: 27_050), PortRange(low: 33_434, high: 33_534), PortRange(low: 49_152, high: .max),
   ]
 
   /// - Parameter count: 1 ... ``Rules/Limits/rulesMax``.
@@ -41,13 +49,13 @@ public enum RuleSample: String, CaseIterable, Sendable {
       return IPPrefix(IPAddress(family: .ipv4, value: UInt128(value)), length: length)
     }
     func ports() -> Condition<PortRange> {
-      if chance(20) { return [PortRange(low: 1024, high: .max)] }
-      let low = number(UInt16(1)...60_000)
-      return [PortRange(low: low, high: low + number(1...2000))]
+      [chance(20) ? RuleSample.portRanges[0] : RuleSample.portRanges.randomElement(using: &random) ?? PortRange(80)]
     }
     let isFirewall = self == .firewall
     if !chance(isFirewall ? 50 : 10) { match.sources = [prefix(networks: 4096, [16, 20, 24, 24, 28, 30, 32, 32])] }
-    if !chance(isFirewall ? 40 : 2) { match.destinations = [prefix(networks: 64, [24, 27, 28, 30, 32, 32, 32])] }
+    // Rules of any address to any other are few: there are only so many services.
+    let isAnywhere = isFirewall ? chance(match.sources.isEmpty ? 2 : 60) : chance(2)
+    if !isAnywhere { match.destinations = [prefix(networks: 64, [24, 27, 28, 30, 32, 32, 32])] }
     if chance(isFirewall ? 90 : 95) {
       match.protocols = [chance(75) ? .tcp : .udp]
       if chance(isFirewall ? 25 : 2) { match.sourcePorts = ports() }

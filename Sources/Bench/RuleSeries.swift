@@ -32,11 +32,16 @@ public struct RuleSeries: Codable, Hashable, Sendable {
     for kind in RuleSample.allCases {
       for count in counts {
         let ruleSet = kind.ruleSet(count: count)
-        func report(_ trace: RuleTraceKind) throws -> RuleBench.Report {
-          progress("\(kind.rawValue), \(count) rules, \(trace.rawValue)")
+        func bench(_ trace: RuleTraceKind) -> RuleBench {
           let plan = RuleBench.Plan(
             trace: trace, seed: seed, rounds: rounds, verdicts: nil, hasUpdates: trace == .uniform)
-          return try RuleBench(ruleSet, plan, progress: { _ in }).run()
+          return RuleBench(ruleSet, plan, progress: { _ in })
+        }
+        progress("\(kind.rawValue), \(count) rules, build")
+        let built = try bench(.uniform).build()
+        func report(_ trace: RuleTraceKind) throws -> RuleBench.Report {
+          progress("\(kind.rawValue), \(count) rules, \(trace.rawValue)")
+          return try bench(trace).run(on: built)
         }
         let reports = [try report(.uniform), try report(.zipf), try report(.worst)]
         rows.append(
