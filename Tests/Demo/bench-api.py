@@ -23,7 +23,9 @@ import time
 PASSWORD = "bench-password-of-this-run"
 RULE_SETS = 64
 MARKER = "bench-api"
+# Requests a second and the 95th percentile in milliseconds, for those that are the first choice.
 WANTED = {"read": (10_000, 10.0), "write": (1_000, 50.0)}
+WANTED_OF = {"SQLite", "PostgreSQL"}
 
 # wrk counts what is not 2xx or 3xx as an error of status; sockets have their own.
 SCRIPT = """
@@ -227,9 +229,10 @@ def table(results, options):
     for database, loads in results.items():
         for kind, row in loads.items():
             rate, latency = WANTED[kind.split("-")[0]]
+            wanted = f"≥ {rate:,}/s, p95 ≤ {latency:.0f} ms" if database in WANTED_OF else ""
             lines.append(
                 f"| {database} | `{LOADS[kind][0]}` | {row['per_second']:,.0f} | {row['p50']:.1f} ms | {row['p95']:.1f} ms "
-                f"| {row['p99']:.1f} ms | {row['errors']} | ≥ {rate:,}/s, p95 ≤ {latency:.0f} ms |")
+                f"| {row['p99']:.1f} ms | {row['errors']} | {wanted} |")
     lines += ["", f"{os.cpu_count()} CPUs for the API, the database and wrk together; {options.connections} connections, "
               f"medians of {options.rounds} rounds of {options.seconds} s."]
     return "\n".join(lines)
@@ -278,7 +281,8 @@ def main():
         with open(options.markdown, "w") as file:
             file.write(before + begin + "\n" + text + "\n" + end + rest.split(end)[1])
     misses = [f"{database} {kind}" for database, loads in results.items() for kind, row in loads.items()
-              if row["errors"] or row["per_second"] < WANTED[kind.split("-")[0]][0] or row["p95"] > WANTED[kind.split("-")[0]][1]]
+              if row["errors"] or database in WANTED_OF and (
+                  row["per_second"] < WANTED[kind.split("-")[0]][0] or row["p95"] > WANTED[kind.split("-")[0]][1])]
     if misses:
         print("bench-api: short of what is wanted: " + ", ".join(misses), file=sys.stderr)
 
