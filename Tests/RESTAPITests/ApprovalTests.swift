@@ -55,7 +55,12 @@ struct ApprovalTests {
       #expect(try await api.send(.patch, "/attachments/\(id)", author, ["rule_set": "edge"]).code == "conflict")
       let maintainer = try await api.token([.maintainer])
       #expect(try await api.send(.put, "/rule-sets/edge/approval", maintainer, ["is_required": false]).code == "missing_scope")
-      #expect(try await api.send(.put, "/rule-sets/edge/approval", author, ["is_required": false]).status == 200)
+      let tag = try #require(try await api.get("/rule-sets/edge/approval", author).headers[.eTag])
+      let wrong = try await api.send(
+        .put, "/rule-sets/edge/approval", author, ["is_required": false], ifMatch: "\"\(UUID())\"")
+      #expect(wrong.status == 412)
+      let off = try await api.send(.put, "/rule-sets/edge/approval", author, ["is_required": false], ifMatch: tag)
+      #expect(off.status == 200 && off.headers[.eTag] != tag)
       #expect(try await apply().status == 200)
       let log = try await api.get("/audit-log?limit=100", author).text
       #expect(log.contains("approveRevision") && log.contains("\"rejected\"") && log.contains("requires_approval"))

@@ -14,16 +14,18 @@ enum ApprovalRoutes {
     Route(
       .get, base + "/approval", "getApproval", tag: tag, "Whether revisions must be approved, and what was decided.",
       access: .scope(.rulesRead), on: .ruleSet("name"), answer: .data(approval)
-    ) { call, services in .data(try await json(try call.parameter("name"), services)) },
+    ) { call, services in try await shown(try call.parameter("name"), services) },
     Route(
       .put, base + "/approval", "setApproval", tag: tag,
       "Require, or no longer, that somebody else approves a revision before it is applied.",
       access: .scope(.grantsWrite), on: .ruleSet("name"),
-      body: .named("ApprovalPolicy", .object([.required("is_required", .boolean)])), answer: .data(approval)
+      body: .named("ApprovalPolicy", .object([.required("is_required", .boolean)])), answer: .data(approval),
+      errors: [.preconditionFailed]
     ) { call, services in
       let name = try call.parameter("name")
-      try await services.store.setRequiresApproval(call.body["is_required"]?.bool ?? true, ruleSet: name)
-      return .data(try await json(name, services))
+      try await services.store.setRequiresApproval(
+        call.body["is_required"]?.bool ?? true, ruleSet: name, if: try call.precondition(content))
+      return try await shown(name, services)
     },
     Route(
       .post, base + "/revisions/{revision}/approve", "approveRevision", tag: tag,
@@ -56,11 +58,13 @@ enum ApprovalRoutes {
       .required("is_required", .boolean), .required("decisions", .array(decision, max: Int.max), "The newest 100"),
     ]))
 
-  private static func json(_ name: String, _ services: Services) async throws -> JSONValue {
-    [
-      "is_required": .bool(try await services.store.requiresApproval(ruleSet: name)),
-      "decisions": .array(try await services.store.decisions(ruleSet: name, Page(limit: 100)).items.map(json)),
-    ]
+  /// What can be edited, for the entity tag.
+  @Sendable private static func content(_ isRequired: Bool) -> JSONValue { ["is_required": .bool(isRequired)] }
+
+  private static func shown(_ name: String, _ services: Services) async throws -> Reply {
+    let isRequired = try await services.store.requiresApproval(ruleSet: name)
+    let decisions = try await services.store.decisions(ruleSet: name, Page(limit: 100)).items.map(json)
+    return Reply.data(["is_required": .bool(isRequired), "decisions": .array(decisions)]).tagged(content(isRequired))
   }
 
   private static func json(_ decision: RevisionDecision) -> JSONValue {

@@ -13,7 +13,8 @@ public struct RevisionDecision: Hashable, Sendable {
 public protocol ApprovalStore: Sendable {
   /// Whether revisions of the rule set must be approved before they are applied.
   func requiresApproval(ruleSet name: String) async throws -> Bool
-  func setRequiresApproval(_ isRequired: Bool, ruleSet name: String) async throws
+  /// - Parameter check: looks at whether they must now.
+  func setRequiresApproval(_ isRequired: Bool, ruleSet name: String, if check: @escaping Check<Bool>) async throws
   /// Newest revision first; one decision each, the last one.
   func decisions(ruleSet name: String, _ page: Page) async throws -> Paged<RevisionDecision>
   /// Nil where nobody has decided.

@@ -22,9 +22,11 @@ extension SQLStore {
     }
   }
 
-  func setRequiresApproval(_ isRequired: Bool, ruleSet name: String) async throws {
+  func setRequiresApproval(_ isRequired: Bool, ruleSet name: String, if check: @escaping Check<Bool>) async throws {
     try await change { session, trail in
       let head = try RuleSetTable.lock(name, session)
+      try check(
+        try session.count("SELECT requires_approval FROM rule_sets WHERE id = $1", [SQLValue(head.id)]) == 1)
       let count = try session.execute(
         "UPDATE rule_sets SET requires_approval = $2 WHERE id = $1 AND requires_approval <> $2",
         [SQLValue(head.id), SQLValue(isRequired)])
