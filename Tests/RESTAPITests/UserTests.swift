@@ -22,9 +22,15 @@ struct UserTests {
       let id = try #require(made.data["id"]?.string)
       #expect(made.headers[.location] == "/api/v1/users/\(id)")
       #expect(try await api.get("/users/\(id)", admin).data == made.data)
+      for count in 1...2 {
+        let wrong: JSONValue = ["email": "vera@example.org", "password": "a wrong password"]
+        #expect(try await api.post("/auth/login", nil, wrong).status == 401)
+        #expect(try await api.get("/users/\(id)", admin).data["failed_sign_ins"]?.integer == Int64(count))
+      }
       let login = try await api.post(
         "/auth/login", nil, ["email": "vera@example.org", "password": "a fine password"])
       #expect(login.status == 200)
+      #expect(try await api.get("/users/\(id)", admin).data["failed_sign_ins"] == 0)
       let changed = try await api.send(
         .patch, "/users/\(id)", admin, ["name": "Vera V.", "roles": ["Maintainer", "Viewer"]])
       #expect(changed.data["name"] == "Vera V." && changed.data["roles"] == ["Maintainer", "Viewer"])

@@ -74,7 +74,9 @@ enum UserRoutes {
       .required("scopes", .array(.words(Scope.allCases.map(\.rawValue)), max: Int.max)),
       .required("is_active", .boolean), .required("must_change_password", .boolean),
       .required("created_at", .timestamp), .required("updated_at", .timestamp),
-      .required("last_sign_in_at", .nullable(.timestamp)), .required("has_second_factor", .boolean),
+      .required("last_sign_in_at", .nullable(.timestamp)),
+      .required("failed_sign_ins", .count, "Since the last one that succeeded"),
+      .required("has_second_factor", .boolean),
     ] + ScopedRoleShapes.held))
 
   static func json(_ user: User) -> JSONValue {
@@ -85,7 +87,7 @@ enum UserRoutes {
       "scopes": .strings(user.permissions.scopes.sorted().map(\.rawValue)), "is_active": .bool(user.isActive),
       "must_change_password": .bool(user.mustChangePassword), "created_at": .time(user.createdAt),
       "updated_at": .time(user.updatedAt), "last_sign_in_at": .time(user.lastSignInAt),
-      "has_second_factor": .bool(user.hasSecondFactor),
+      "failed_sign_ins": .count(user.failedSignInCount), "has_second_factor": .bool(user.hasSecondFactor),
     ]
     return .object(members.merging(ScopedRoleShapes.json(user.memberships, user.resourceGrants)) { own, _ in own })
   }

@@ -7,6 +7,8 @@ enum UserTable {
   static let columns =
     "id, email, name, password_hash, is_active, must_change_password, created_at, updated_at, last_sign_in_at, "
     + "(SELECT COUNT(*) FROM second_factors f WHERE f.user_id = users.id AND f.confirmed_at IS NOT NULL), "
+    + "(SELECT COUNT(*) FROM sign_ins i WHERE i.email = users.email AND i.succeeded = 0 "
+    + "AND i.happened_at > COALESCE(users.last_sign_in_at, 0)), "
     + Role.allCases.map {
       "(SELECT COUNT(*) FROM user_roles r WHERE r.user_id = users.id AND r.role = '\($0.rawValue)')"
     }.joined(separator: ", ")
@@ -19,6 +21,7 @@ enum UserTable {
       id: id, email: email, name: try row.text(), passwordHash: try row.text(), roles: [], isActive: try row.flag(),
       mustChangePassword: try row.flag(), createdAt: try row.date(), updatedAt: try row.date(),
       lastSignInAt: try row.dateOrNil(), hasSecondFactor: try row.flag())
+    user.failedSignInCount = Int(try row.integer())
     for role in Role.allCases where try row.flag() { user.roles.insert(role) }
     return user
   }
