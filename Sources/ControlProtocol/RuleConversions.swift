@@ -163,11 +163,11 @@ extension Rule {
     self.init(
       name: message.name, match: try Match(message.match, path: "\(path).match"),
       action: try Rules.Action(message, path: path), comment: message.comment, isEnabled: !message.disabled,
-      tags: message.tags, owner: message.owner, expiry: try RuleExpiry(message, path: path))
+      tags: message.tags, owner: message.owner, expiry: try Expiry(message, path: path))
   }
 }
 
-extension RuleExpiry {
+extension Expiry {
   /// Of a rule's message, whose `path` it is; nil where it says nothing.
   init?(_ message: Sluice_Control_V1_Rule, path: String) throws(FieldError) {
     guard message.hasExpiresAtUnixMillis else {
@@ -298,11 +298,11 @@ extension NamedSet {
         path: "\(path).elements", reason: "has \(message.elements.count) and may have \(Limits.setElementsMax)")
     }
     self.init(name: message.name, kind: kind, comment: message.comment)
-    var elements: [SetElement] = []
+    var elements: [SetMember] = []
     elements.reserveCapacity(message.elements.count)
     for (index, text) in message.elements.enumerated() {
       do throws(ValueTextError) {
-        elements.append(try SetElement(parsing: text, for: kind))
+        elements.append(try SetMember(parsing: text, for: kind))
       } catch {
         throw FieldError(path: "\(path).elements[\(index)]", reason: error.description)
       }

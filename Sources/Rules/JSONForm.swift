@@ -127,7 +127,7 @@ extension Rule {
     let expiresAt = try fields.decodeIfPresent(String.self, forKey: .expiresAt)
     let ttlSeconds = try fields.decodeIfPresent(Int64.self, forKey: .ttlSeconds)
     do throws(ValueTextError) {
-      expiry = try RuleExpiry(expiresAt: expiresAt, ttlSeconds: ttlSeconds)
+      expiry = try Expiry(expiresAt: expiresAt, ttlSeconds: ttlSeconds)
     } catch {
       throw DecodingError.dataCorruptedError(forKey: .expiresAt, in: fields, debugDescription: error.description)
     }

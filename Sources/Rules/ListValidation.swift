@@ -117,6 +117,9 @@ extension RuleSet {
       if let first = places.updateValue(index, forKey: set.name) {
         issues.add(.duplicateName, "\(path).name", "\(set.name) is the name of sets[\(first)] too")
       }
+      if let bad = set.expiries.firstIndex(where: { $0?.fault != nil }), let reason = set.expiries[bad]?.fault {
+        issues.add(.invalidExpiry, "\(path).elements[\(bad)]", reason)
+      }
     }
   }
 

@@ -63,11 +63,11 @@ public struct Rule: Hashable, Sendable, Codable {
   /// Whom to ask about the rule: free text, at most 63 bytes of UTF-8 without control characters; empty: nobody is named.
   public var owner: String
   /// When the rule ends; nil: never.
-  public var expiry: RuleExpiry?
+  public var expiry: Expiry?
 
   public init(
     name: String, match: Match = .init(), action: Action, comment: String = "", isEnabled: Bool = true,
-    tags: [String] = [], owner: String = "", expiry: RuleExpiry? = nil
+    tags: [String] = [], owner: String = "", expiry: Expiry? = nil
   ) {
     self.name = name
     self.match = match

@@ -31,6 +31,8 @@ public struct NamedSet: Hashable, Sendable {
   private var lengthCounts: [Int] = []
   /// Of sets of ports: by the first port, the wider first.
   public private(set) var ports: [PortRange]
+  /// When they end, one by one; empty where none does: 16 bytes for each element of a set in which one does.
+  private(set) var expiries: [Expiry?] = []
 
   /// Prefixes of the other family may not be among `prefixes`.
   public init(name: String, family: IPFamily, comment: String = "", prefixes: [IPPrefix] = []) {
@@ -38,8 +40,8 @@ public struct NamedSet: Hashable, Sendable {
     self.name = name
     self.comment = comment
     kind = family == .ipv4 ? .ipv4 : .ipv6
-    self.prefixes = prefixes.inOrder
-    ports = []
+    (self.prefixes, ports) = ([], [])
+    self.prefixes = merged(([], []), IPPrefix.inOrder(prefixes, []), IPPrefix.areInOrder).elements
     countLengths()
   }
 
@@ -47,8 +49,8 @@ public struct NamedSet: Hashable, Sendable {
     self.name = name
     self.comment = comment
     kind = .ports
-    prefixes = []
-    self.ports = ports.inOrder
+    (prefixes, self.ports) = ([], [])
+    self.ports = merged(([], []), PortRange.inOrder(ports, []), PortRange.areInOrder).elements
   }
 
   private mutating func countLengths() {
@@ -99,75 +101,30 @@ public struct NamedSet: Hashable, Sendable {
     let step = (count + most - 1) / most
     prefixes = stride(from: 0, to: prefixes.count, by: step).map { prefixes[$0] }
     ports = stride(from: 0, to: ports.count, by: step).map { ports[$0] }
+    expiries = stride(from: 0, to: expiries.count, by: step).map { expiries[$0] }
     if kind != .ports { countLengths() }
+    dropNoExpiries()
   }
 
   public func contains(_ port: UInt16) -> Bool { ports.contains { $0.contains(port) } }
 
-  /// The elements of a part of the set as texts, as matches have them.
+  /// All of them, in order.
+  public var elements: [SetElement] { prefixes.map(SetElement.prefix) + ports.map(SetElement.ports) }
+
+  /// A part of them, in order, with their ends.
+  public func members(_ range: Range<Int>) -> [SetMember] {
+    let elements = kind == .ports ? ports[range].map(SetElement.ports) : prefixes[range].map(SetElement.prefix)
+    if expiries.isEmpty { return elements.map { SetMember($0) } }
+    return zip(elements, expiries[range]).map { SetMember($0, $1) }
+  }
+
+  /// A part of them as ``SetMember/text``.
   public func texts(_ range: Range<Int>) -> [String] {
-    kind == .ports ? ports[range].map(\.description) : prefixes[range].map(\.description)
+    guard expiries.isEmpty else { return members(range).map(\.text) }
+    return kind == .ports ? ports[range].map(\.description) : prefixes[range].map(\.description)
   }
 
   public var texts: [String] { texts(0..<count) }
-
-  /// All of them, in order.
-  public var elements: [SetElement] { prefixes.map(SetElement.prefix) + ports.map(SetElement.ports) }
-}
-
-/// An element in a text: one of a set, or one to put in or to take out.
-public enum SetElement: Hashable, Sendable {
-  case prefix(IPPrefix)
-  case ports(PortRange)
-
-  public init(parsing text: String, for kind: NamedSet.Kind) throws(ValueTextError) {
-    guard kind != .ports else {
-      self = .ports(try PortRange(parsing: text))
-      return
-    }
-    let prefix = try IPPrefix(parsing: text)
-    guard (prefix.family == .ipv4) == (kind == .ipv4) else {
-      throw ValueTextError(
-        expected: "an element of a set of \(kind.rawValue)", text: text, reason: "it is \(prefix.family)",
-        suggestion: "it into a set of its own family; a match may name both")
-    }
-    self = .prefix(prefix)
-  }
-}
-
-extension SetElement {
-  /// A prefix, or ports.
-  public init(parsing text: String) throws(ValueTextError) {
-    let isPrefix = text.utf8.contains { $0 == 0x2e || $0 == 0x3a }  // dots and colons are in no range of ports
-    self = isPrefix ? .prefix(try IPPrefix(parsing: text)) : .ports(try PortRange(parsing: text))
-  }
-
-  /// As matches have it.
-  public var text: String {
-    switch self {
-    case .prefix(let prefix): prefix.description
-    case .ports(let range): range.description
-    }
-  }
-
-  public func fits(_ kind: NamedSet.Kind) -> Bool {
-    switch self {
-    case .prefix(let prefix): kind == (prefix.family == .ipv4 ? .ipv4 : .ipv6)
-    case .ports: kind == .ports
-    }
-  }
-}
-
-extension RuleSet {
-  /// Puts elements into a set that is there and takes others out, first those that go.
-  ///
-  /// - Parameter revision: 0: as before.
-  public mutating func change(_ set: String, inserted: [SetElement], removed: [SetElement], revision: UInt64) {
-    guard let index = sets.firstIndex(where: { $0.name == set }) else { return }
-    if !removed.isEmpty { sets[index].remove(removed) }
-    if !inserted.isEmpty { sets[index].insert(inserted) }
-    if revision != 0 { self.revision = revision }
-  }
 }
 
 extension NamedSet {
@@ -180,24 +137,51 @@ extension NamedSet {
     }
   }
 
-  /// Elements must be of the set's kind; those that are there already change nothing.
+  /// Elements that never end. See ``insert(_:)-[SetMember]``.
+  @discardableResult
+  public mutating func insert(_ elements: [SetElement]) -> Int { insert(elements.map { SetMember($0) }) }
+
+  /// Elements must be of the set's kind; one that is there already ends when it is said here, or never. Of one that is said
+  /// twice the last counts.
   ///
   /// - Returns: How many are new.
   @discardableResult
-  public mutating func insert(_ elements: [SetElement]) -> Int {
+  public mutating func insert(_ members: [SetMember]) -> Int {
     let before = count
-    let new = elements.compactMap { if case .prefix(let prefix) = $0 { prefix } else { nil } }
-    if new.count <= NamedSet.fewMax {
-      for prefix in new where place(of: prefix) == nil {
-        prefixes.insert(prefix, at: firstPlace(notBefore: prefix))
-        lengthCounts[prefix.length] += 1
-      }
+    let isTimed = !expiries.isEmpty || members.contains { $0.expiry != nil }
+    if isTimed, expiries.isEmpty { expiries = Array(repeating: nil, count: before) }
+    if kind != .ports, members.count <= NamedSet.fewMax {
+      for member in members { insertOne(member, isTimed: isTimed) }
     } else {
-      prefixes = prefixes.merging(new)
-      countLengths()
+      let ends = isTimed ? members.map(\.expiry) : []
+      if kind == .ports {
+        let new = members.compactMap { if case .ports(let ports) = $0.element { ports } else { nil } }
+        (ports, expiries) = merged((ports, expiries), PortRange.inOrder(new, ends), PortRange.areInOrder)
+      } else {
+        let new = members.compactMap { if case .prefix(let prefix) = $0.element { prefix } else { nil } }
+        (prefixes, expiries) = merged((prefixes, expiries), IPPrefix.inOrder(new, ends), IPPrefix.areInOrder)
+        countLengths()
+      }
     }
-    ports = ports.merging(elements.compactMap { if case .ports(let ports) = $0 { ports } else { nil } })
+    dropNoExpiries()
     return count - before
+  }
+
+  private mutating func insertOne(_ member: SetMember, isTimed: Bool) {
+    guard case .prefix(let prefix) = member.element else { return }
+    let index = firstPlace(notBefore: prefix)
+    if index < prefixes.count, prefixes[index] == prefix {
+      if isTimed { expiries[index] = member.expiry }
+      return
+    }
+    prefixes.insert(prefix, at: index)
+    lengthCounts[prefix.length] += 1
+    if isTimed { expiries.insert(member.expiry, at: index) }
+  }
+
+  /// Equal sets are equal values.
+  private mutating func dropNoExpiries() {
+    if !expiries.isEmpty, expiries.allSatisfy({ $0 == nil }) { expiries = [] }
   }
 
   /// Takes out those that are there just so; a prefix inside of another one isn't the other one.
@@ -211,15 +195,96 @@ extension NamedSet {
         guard let index = place(of: prefix) else { continue }
         prefixes.remove(at: index)
         lengthCounts[prefix.length] -= 1
+        if !expiries.isEmpty { expiries.remove(at: index) }
       }
-      return before - count
+      dropNoExpiries()
+    } else {
+      let gone = Set(elements)
+      keep(kind == .ports ? ports.map { !gone.contains(.ports($0)) } : prefixes.map { !gone.contains(.prefix($0)) })
     }
-    let gone = Set(elements)
-    prefixes.removeAll { gone.contains(.prefix($0)) }
-    if kind != .ports { countLengths() }
-    ports.removeAll { gone.contains(.ports($0)) }
     return before - count
   }
+
+  private mutating func keep(_ stays: [Bool]) {
+    prefixes = prefixes.keeping(stays)
+    ports = ports.keeping(stays)
+    expiries = expiries.keeping(stays)
+    if kind != .ports { countLengths() }
+    dropNoExpiries()
+  }
+
+  /// Those that have ended by a moment, in order.
+  public func ended(atUnixMilliseconds now: Int64) -> [SetElement] {
+    expiries.indices.filter { expiries[$0]?.hasEnded(atUnixMilliseconds: now) ?? false }
+      .map { kind == .ports ? .ports(ports[$0]) : .prefix(prefixes[$0]) }
+  }
+
+  /// Takes them out.
+  ///
+  /// - Returns: How many there were.
+  @discardableResult
+  public mutating func removeEnded(atUnixMilliseconds now: Int64) -> Int {
+    let stays = expiries.map { !($0?.hasEnded(atUnixMilliseconds: now) ?? false) }
+    let before = count
+    if stays.contains(false) { keep(stays) }
+    return before - count
+  }
+
+  /// As ``RuleSet/fixExpiry(atUnixMilliseconds:)``.
+  mutating func fixExpiry(atUnixMilliseconds now: Int64) {
+    for index in expiries.indices { expiries[index] = expiries[index]?.fixed(atUnixMilliseconds: now) }
+  }
+
+  /// When the next element ends, in milliseconds since 1970, and how many will; nil: none.
+  public var nextEnd: (unixMilliseconds: Int64, count: Int)? {
+    var count = 0
+    var next = Int64.max
+    for case .at(let moment)? in expiries {
+      count += 1
+      next = min(next, moment)
+    }
+    return count == 0 ? nil : (next, count)
+  }
+
+  /// When an element that is there ends; nil: never, or it isn't there.
+  public func expiry(of element: SetElement) -> Expiry? {
+    if expiries.isEmpty { return nil }
+    let index =
+      switch element {
+      case .prefix(let prefix): place(of: prefix)
+      case .ports(let range): ports.firstIndex(of: range)
+      }
+    return index.flatMap { expiries[$0] }
+  }
+
+  /// What makes this set of an older one of its kind: elements that are new or have another end, and those that are gone.
+  /// Takes as long as both are.
+  public func difference(from old: NamedSet) -> (inserted: [SetMember], removed: [SetElement]) {
+    precondition(kind == old.kind, "sets of one kind")
+    var (inserted, removed): ([SetMember], [SetElement]) = ([], [])
+    func compare<Element: Equatable>(
+      _ new: [Element], _ former: [Element], _ precedes: (Element, Element) -> Bool, _ wrap: (Element) -> SetElement
+    ) {
+      var (i, j) = (0, 0)
+      while i < new.count || j < former.count {
+        if j == former.count || (i < new.count && precedes(new[i], former[j])) {
+          inserted.append(SetMember(wrap(new[i]), expiry(at: i)))
+          i += 1
+        } else if i == new.count || precedes(former[j], new[i]) {
+          removed.append(wrap(former[j]))
+          j += 1
+        } else {
+          if expiry(at: i) != old.expiry(at: j) { inserted.append(SetMember(wrap(new[i]), expiry(at: i))) }
+          (i, j) = (i + 1, j + 1)
+        }
+      }
+    }
+    compare(prefixes, old.prefixes, IPPrefix.areInOrder, SetElement.prefix)
+    compare(ports, old.ports, PortRange.areInOrder, SetElement.ports)
+    return (inserted, removed)
+  }
+
+  private func expiry(at index: Int) -> Expiry? { expiries.isEmpty ? nil : expiries[index] }
 
   public func contains(_ element: SetElement) -> Bool {
     switch element {
@@ -238,52 +303,74 @@ extension NamedSet {
   }
 }
 
-extension [IPPrefix] {
-  fileprivate var inOrder: [IPPrefix] { [].merging(self) }
-
-  /// This, in order and without duplicates, and others.
-  fileprivate func merging(_ others: [IPPrefix]) -> [IPPrefix] {
-    if others.isEmpty { return self }
-    let keys = others.map { (value: $0.address.value, length: $0.length) }
-    let order = keys.indices.sorted { (keys[$0].value, keys[$0].length) < (keys[$1].value, keys[$1].length) }
-    return merged(self, order.map { others[$0] }) { $0.precedes($1) }
-  }
-}
+/// Elements and, one by one, their ends, if any has one.
+private typealias Timed<Element> = (elements: [Element], expiries: [Expiry?])
 
 extension IPPrefix {
+  fileprivate static func areInOrder(_ left: IPPrefix, _ right: IPPrefix) -> Bool { left.precedes(right) }
+
   fileprivate func precedes(_ other: IPPrefix) -> Bool {
     (address.value, length) < (other.address.value, other.length)
   }
-}
 
-extension [PortRange] {
-  fileprivate var inOrder: [PortRange] { [].merging(self) }
-
-  fileprivate func merging(_ others: [PortRange]) -> [PortRange] {
-    func precedes(_ left: PortRange, _ right: PortRange) -> Bool {
-      left.low == right.low ? left.high > right.high : left.low < right.low
-    }
-    return others.isEmpty ? self : merged(self, others.sorted(by: precedes), precedes)
+  /// Equal ones stay as they stand to each other.
+  fileprivate static func inOrder(_ prefixes: [IPPrefix], _ expiries: [Expiry?]) -> Timed<IPPrefix> {
+    let keys = prefixes.map { (value: $0.address.value, length: $0.length) }
+    let order = keys.indices.sorted { (keys[$0].value, keys[$0].length, $0) < (keys[$1].value, keys[$1].length, $1) }
+    return (order.map { prefixes[$0] }, expiries.isEmpty ? [] : order.map { expiries[$0] })
   }
 }
 
-/// Two lists in order as one, each element once.
+extension PortRange {
+  fileprivate static func areInOrder(_ left: PortRange, _ right: PortRange) -> Bool {
+    left.low == right.low ? left.high > right.high : left.low < right.low
+  }
+
+  fileprivate static func inOrder(_ ranges: [PortRange], _ expiries: [Expiry?]) -> Timed<PortRange> {
+    let order = ranges.indices.sorted { areInOrder(ranges[$0], ranges[$1]) || (ranges[$0] == ranges[$1] && $0 < $1) }
+    return (order.map { ranges[$0] }, expiries.isEmpty ? [] : order.map { expiries[$0] })
+  }
+}
+
+/// Two lists in order as one, each element once, with the end that it has on the right or last.
 private func merged<Element: Equatable>(
-  _ left: [Element], _ right: [Element], _ precedes: (Element, Element) -> Bool
-) -> [Element] {
-  var result: [Element] = []
-  result.reserveCapacity(left.count + right.count)
+  _ left: Timed<Element>, _ right: Timed<Element>, _ precedes: (Element, Element) -> Bool
+) -> Timed<Element> {
+  let isTimed = !left.expiries.isEmpty || !right.expiries.isEmpty
+  var result: Timed<Element> = ([], [])
+  result.elements.reserveCapacity(left.elements.count + right.elements.count)
+  if isTimed { result.expiries.reserveCapacity(left.elements.count + right.elements.count) }
+  func add(_ side: Timed<Element>, _ index: Int) {
+    let expiry = side.expiries.isEmpty ? nil : side.expiries[index]
+    if result.elements.last == side.elements[index] {
+      if isTimed { result.expiries[result.expiries.count - 1] = expiry }
+      return
+    }
+    result.elements.append(side.elements[index])
+    if isTimed { result.expiries.append(expiry) }
+  }
   var (i, j) = (0, 0)
-  while i < left.count || j < right.count {
-    let next: Element
-    if j == right.count || (i < left.count && !precedes(right[j], left[i])) {
-      next = left[i]
+  while i < left.elements.count || j < right.elements.count {
+    if j == right.elements.count
+      || (i < left.elements.count && !precedes(right.elements[j], left.elements[i]))
+    {
+      add(left, i)
       i += 1
     } else {
-      next = right[j]
+      add(right, j)
       j += 1
     }
-    if result.last != next { result.append(next) }
   }
   return result
+}
+
+extension Array {
+  /// Those of which it says so; empty: it is empty.
+  fileprivate func keeping(_ stays: [Bool]) -> [Element] {
+    if isEmpty { return [] }
+    var result: [Element] = []
+    result.reserveCapacity(count)
+    for index in indices where stays[index] { result.append(self[index]) }
+    return result
+  }
 }

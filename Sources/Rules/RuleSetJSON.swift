@@ -87,12 +87,12 @@ extension NamedSet: Codable {
       comment: try fields.decodeIfPresent(String.self, forKey: .comment) ?? "")
     guard fields.contains(.elements), try !fields.decodeNil(forKey: .elements) else { return }
     var list = try fields.nestedUnkeyedContainer(forKey: .elements)
-    var elements: [SetElement] = []
+    var elements: [SetMember] = []
     while !list.isAtEnd {
       try checkCount(elements.count, Limits.setElementsMax, "the sets of a rule set have at most", "elements", list)
       let text = try list.decode(String.self)
       do throws(ValueTextError) {
-        elements.append(try SetElement(parsing: text, for: kind))
+        elements.append(try SetMember(parsing: text, for: kind))
       } catch {
         throw DecodingError.dataCorruptedError(in: list, debugDescription: error.description)
       }

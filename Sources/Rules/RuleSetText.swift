@@ -38,7 +38,7 @@ import Packets
 ///
 ///     set blocked {  # the list of the day
 ///       type ipv4_addr
-///       elements 192.0.2.0/24, 198.51.100.7
+///       elements 192.0.2.0/24, 198.51.100.7, 203.0.113.9 timeout 12h
 ///     }
 ///     chain services {
 ///       rule ssh: tcp saddr != @blocked dport 22 pass
@@ -46,6 +46,7 @@ import Packets
 ///     }
 ///     rule inbound: ip daddr 203.0.113.0/24 jump services
 ///
+/// An element may end: behind it `timeout 12h`, from when it is accepted, or `expires` and a moment.
 /// A set's type is `ipv4_addr`, `ipv6_addr` or `inet_service`; `@blocked` stands in lists of addresses or ports. `jump CHAIN`
 /// asks the chain's rules and, where none of them decides or one says `return`, those behind the jump. `goto CHAIN` asks them
 /// instead of those behind it. Chains may lead to others, at most 16 deep and never back.
@@ -54,12 +55,14 @@ import Packets
 /// `revision N`, `default` and `malformed` aren't.
 public enum RuleSetText {
   /// Reads a rule set. What it says may still be invalid: see ``RuleSet/validate()``. Time and memory are linear in
-  /// the text, which has at most ``Limits/textByteCountMax`` bytes.
-  public static func parse(_ text: String) throws(RuleTextError) -> RuleSet {
-    guard text.utf8.count <= Limits.textByteCountMax else {
+  /// the text, which has at most `byteCountMax` bytes.
+  public static func parse(
+    _ text: String, byteCountMax: Int = Limits.textByteCountMax
+  ) throws(RuleTextError) -> RuleSet {
+    guard text.utf8.count <= byteCountMax else {
       throw RuleTextError(
         line: 1, bytes: [], offset: 0,
-        message: "the text has \(text.utf8.count) bytes; at most \(Limits.textByteCountMax) are read")
+        message: "the text has \(text.utf8.count) bytes; at most \(byteCountMax) are read")
     }
     let bytes = Array(text.utf8)
     var reader = RuleSetTextReader()
@@ -108,11 +111,12 @@ public enum RuleSetText {
     return text
   }
 
-  /// A set with its elements, eight in a line.
+  /// A set with its elements, eight in a line, or two where they may end.
   private static func print(_ set: NamedSet) -> String {
     var text = "set \(set.name) {\(set.comment.isEmpty ? "" : "  # \(set.comment)")\n  type \(set.kind.rawValue)\n"
-    for start in stride(from: 0, to: set.count, by: 8) {
-      let part = set.texts(start..<min(start + 8, set.count)).joined(separator: ", ")
+    let perLine = set.expiries.isEmpty ? 8 : 2
+    for start in stride(from: 0, to: set.count, by: perLine) {
+      let part = set.texts(start..<min(start + perLine, set.count)).joined(separator: ", ")
       text += "  elements \(part)\n"
     }
     return text + "}\n"

@@ -109,22 +109,24 @@ extension RuleSetTextReader {
 }
 
 /// Reads what stands in the braces of a set: `type ipv4_addr`, and `elements` with a list that may go on, behind a comma or
-/// in braces of its own, on the next lines. Semicolons may stand between them, and `=` before the list.
+/// in braces of its own, on the next lines. Behind an element may stand when it ends. Semicolons may stand between them, and `=` before the list.
 struct SetReader {
-  private enum State {
+  private enum State: Hashable {
     case word, type
     /// Before the first element.
     case list
     case element
     /// Behind an element.
     case separator
+    /// Behind the word that says that it ends.
+    case end(SetMember.EndWord)
   }
 
   let name: String
   let line: Int
   var comment = ""
   private var kind: NamedSet.Kind?
-  private var elements: [SetElement] = []
+  private var elements: [SetMember] = []
   private var state = State.word
   private var isInBraces = false
   private var room: Int
@@ -178,7 +180,7 @@ struct SetReader {
     case "{" where state == .list && !isInBraces:
       isInBraces = true
       return false
-    case "}" where isInBraces && state != .type && state != .word:
+    case "}" where isInBraces && [.list, .element, .separator].contains(state):
       isInBraces = false
       state = .word
       return false
@@ -189,6 +191,10 @@ struct SetReader {
     case "{", "}", ";", "=":
       throw line.failure(at: offset, "here comes no \(text)")
     default: break
+    }
+    if state == .separator, let word = SetMember.EndWord(rawValue: text), elements.last?.expiry == nil {
+      state = .end(word)
+      return false
     }
     if state == .separator, !isInBraces { state = .word }
     switch state {
@@ -201,6 +207,7 @@ struct SetReader {
       state = next
     case .type: try readKind(text, at: offset, line)
     case .list, .element: try readElement(text, at: offset, line)
+    case .end(let word): try readEnd(word, text, at: offset, line)
     case .separator: throw line.failure(at: offset, "between elements come commas", suggestion: ", \(text)")
     }
     return false
@@ -226,11 +233,26 @@ struct SetReader {
       throw line.failure(at: offset, "the sets of a rule set have at most \(Limits.setElementsMax) elements")
     }
     do throws(ValueTextError) {
-      elements.append(try SetElement(parsing: text, for: kind))
+      elements.append(SetMember(try SetElement(parsing: text, for: kind)))
     } catch {
-      throw line.failure(at: offset, "\"\(error.text)\" is not \(error.expected): \(error.reason)", suggestion: error.suggestion)
+      throw Self.failure(error, at: offset, line)
     }
     state = .separator
+  }
+
+  private mutating func readEnd(
+    _ word: SetMember.EndWord, _ text: String, at offset: Int, _ line: RuleLineLexer
+  ) throws(RuleTextError) {
+    do throws(ValueTextError) {
+      elements[elements.count - 1].expiry = try word.expiry(text)
+    } catch {
+      throw Self.failure(error, at: offset, line)
+    }
+    state = .separator
+  }
+
+  private static func failure(_ error: ValueTextError, at offset: Int, _ line: RuleLineLexer) -> RuleTextError {
+    line.failure(at: offset, "\"\(error.text)\" is not \(error.expected): \(error.reason)", suggestion: error.suggestion)
   }
 
   private func finish(_ line: RuleLineLexer, at offset: Int) throws(RuleTextError) -> NamedSet {

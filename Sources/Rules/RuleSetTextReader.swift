@@ -186,7 +186,7 @@ struct RuleSetTextReader {
       rule.owner = owner.text
     case "expires":
       let word = try word(&line, "a moment or a time")
-      do throws(ValueTextError) { rule.expiry = try RuleExpiry(parsing: word.text) } catch {
+      do throws(ValueTextError) { rule.expiry = try Expiry(parsing: word.text) } catch {
         throw line.failure(
           at: word.offset, "\"\(excerpt(word))\" is not \(error.expected): \(error.reason)", suggestion: error.suggestion)
       }

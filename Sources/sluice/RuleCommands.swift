@@ -90,8 +90,8 @@ struct RuleCommand: AsyncParsableCommand {
       if let text { return try parse(text) }
       guard let name else { throw .usage("a rule needs a name: sluice rule add \(ruleSet) NAME …") }
       guard let action else { throw .usage("a rule needs --action: \(Action.names.joined(separator: ", "))") }
-      let expiry = try expires.map { (text) throws(CommandError) -> RuleExpiry in
-        do throws(ValueTextError) { return try RuleExpiry(parsing: text) } catch {
+      let expiry = try expires.map { (text) throws(CommandError) -> Expiry in
+        do throws(ValueTextError) { return try Expiry(parsing: text) } catch {
           throw .usage("--expires: \(error)")
         }
       }

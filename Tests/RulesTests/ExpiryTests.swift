@@ -8,16 +8,16 @@ import Testing
 struct ExpiryTests {
   private static let moment: Int64 = 1_795_275_527_000
 
-  private func rule(_ name: String, _ expiry: RuleExpiry?) -> Rule { Rule(name: name, action: .drop, expiry: expiry) }
+  private func rule(_ name: String, _ expiry: Expiry?) -> Rule { Rule(name: name, action: .drop, expiry: expiry) }
 
   @Test(
     "The text form says a moment or a time, and is what is read back",
     arguments: [
-      ("2026-11-21T15:38:47Z", RuleExpiry.at(unixMilliseconds: moment)),
+      ("2026-11-21T15:38:47Z", Expiry.at(unixMilliseconds: moment)),
       ("2026-11-21T16:38:47.000+01:00", .at(unixMilliseconds: moment)), ("90s", .after(seconds: 90)),
       ("90m", .after(seconds: 5400)), ("12h", .after(seconds: 43_200)), ("7d", .after(seconds: 604_800)),
     ])
-  func text(_ text: String, _ expiry: RuleExpiry) throws {
+  func text(_ text: String, _ expiry: Expiry) throws {
     let read = try RuleSetText.parseRule("r: udp dport 53 tag a owner b expires \(text) drop  # why")
     #expect(read.expiry == expiry && read.comment == "why" && read.tags == ["a"])
     #expect(try RuleSetText.parseRule(RuleSetText.print(read)) == read)
@@ -53,10 +53,10 @@ struct ExpiryTests {
   }
 
   @Test("Values that no reader lets in are found by the validation", arguments: [
-    RuleExpiry.after(seconds: 0), .after(seconds: .max), .after(seconds: .min), .at(unixMilliseconds: .max),
+    Expiry.after(seconds: 0), .after(seconds: .max), .after(seconds: .min), .at(unixMilliseconds: .max),
     .at(unixMilliseconds: .min),
   ])
-  func validation(_ expiry: RuleExpiry) {
+  func validation(_ expiry: Expiry) {
     var ruleSet = RuleSet(name: "s", rules: [rule("a", expiry)])
     #expect(ruleSet.validate().map(\.code) == [.invalidExpiry])
     ruleSet.fixExpiry(atUnixMilliseconds: Self.moment)
@@ -87,7 +87,7 @@ struct ExpiryTests {
       chains: [Chain(name: "x", rules: [rule("d", .at(unixMilliseconds: 9)), rule("e", nil)])])
     #expect(ruleSet.nextExpiry?.unixMilliseconds == 9 && ruleSet.nextExpiry?.ruleCount == 3)
     #expect(ruleSet.expiring(atUnixMilliseconds: 8).left == ruleSet)
-    let (left, expired) = ruleSet.expiring(atUnixMilliseconds: 10)
+    let (left, expired, _) = ruleSet.expiring(atUnixMilliseconds: 10)
     #expect(left.allRules.map(\.name) == ["b", "c", "e"] && expired.map(\.name) == ["a", "d"] && left.revision == 3)
     #expect(left.expiring(atUnixMilliseconds: .max).left.nextExpiry == nil)
   }

@@ -64,7 +64,7 @@ enum RuleShapes {
     ]
   }
 
-  private static let expiresAt = Schema.string(
+  static let expiresAt = Schema.string(
     StringShape(bytes: 1...64, format: "date-time") { text in
       RFC3339.unixMilliseconds(parsing: text) == nil ? "is no moment of RFC 3339: write 2026-01-31T12:00:00Z" : nil
     })
@@ -102,9 +102,9 @@ extension Rule {
     } catch {
       throw APIError.validation(path.isEmpty ? "action" : "\(path).action", "invalid", error.description)
     }
-    let expiry: RuleExpiry?
+    let expiry: Expiry?
     do throws(ValueTextError) {
-      expiry = try RuleExpiry(
+      expiry = try Expiry(
         expiresAt: value.present("expires_at")?.string, ttlSeconds: value.present("ttl_seconds")?.integer)
     } catch {
       throw APIError.validation(path.isEmpty ? "ttl_seconds" : "\(path).ttl_seconds", "contradiction", error.description)

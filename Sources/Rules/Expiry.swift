@@ -1,11 +1,11 @@
 import JSONValues
 import Packets
 
-/// When a rule ends.
-public enum RuleExpiry: Hashable, Sendable {
+/// When a rule, or an element of a set, ends.
+public enum Expiry: Hashable, Sendable {
   /// Milliseconds since 1970, UTC; in the years 0 to 9999.
   case at(unixMilliseconds: Int64)
-  /// So long after it was accepted, 1 to ``Limits/ttlSecondsMax``: whoever accepts the rule makes a moment of it, with
+  /// So long after it was accepted, 1 to ``Limits/ttlSecondsMax``: whoever accepts the rule set makes a moment of it, with
   /// ``RuleSet/fixExpiry(atUnixMilliseconds:)``.
   case after(seconds: Int64)
 
@@ -17,7 +17,7 @@ public enum RuleExpiry: Hashable, Sendable {
     }
     func refuse(_ reason: String) -> ValueTextError {
       ValueTextError(
-        expected: "a rule's end", text: text, reason: reason,
+        expected: "an end", text: text, reason: reason,
         suggestion: "2026-11-21T15:38:47Z, or 90m from when it is accepted")
     }
     let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
@@ -29,7 +29,7 @@ public enum RuleExpiry: Hashable, Sendable {
       throw refuse("before \(last) stands a whole number")
     }
     let (seconds, isTooMuch) = number.multipliedReportingOverflow(by: unit)
-    let expiry = RuleExpiry.after(seconds: isTooMuch ? .max : seconds)
+    let expiry = Expiry.after(seconds: isTooMuch ? .max : seconds)
     if let fault = expiry.fault { throw refuse(fault) }
     self = expiry
   }
@@ -40,7 +40,7 @@ public enum RuleExpiry: Hashable, Sendable {
     case (nil, nil): return nil
     case (let text?, let seconds?):
       throw ValueTextError(
-        expected: "a rule's end", text: "\(text), \(seconds)", reason: "a rule has expires_at or ttl_seconds, not both")
+        expected: "an end", text: "\(text), \(seconds)", reason: "there is expires_at or ttl_seconds, not both")
     case (let text?, nil):
       guard let moment = RFC3339.unixMilliseconds(parsing: text) else {
         throw ValueTextError(
@@ -66,21 +66,37 @@ public enum RuleExpiry: Hashable, Sendable {
   /// Nil: as it should be.
   var fault: String? {
     switch self {
-    case .at(let moment) where !RFC3339.range.contains(moment): "a rule's end lies in the years 0 to 9999"
+    case .at(let moment) where !RFC3339.range.contains(moment): "an end lies in the years 0 to 9999"
     case .after(let seconds) where !(1...Int64(Limits.ttlSecondsMax)).contains(seconds):
-      "a rule lives 1 to \(Limits.ttlSecondsMax) seconds"
+      "a time to live is 1 to \(Limits.ttlSecondsMax) seconds"
     case .at, .after: nil
     }
   }
 }
 
-extension Rule {
-  /// Milliseconds since 1970; nil: never, or not fixed yet.
-  public var expiresAtUnixMilliseconds: Int64? {
-    if case .at(let moment) = expiry { moment } else { nil }
+extension Expiry {
+  /// A time to live that begins now as a moment; what isn't valid stays as it is.
+  public func fixed(atUnixMilliseconds now: Int64) -> Expiry {
+    guard fault == nil, case .after(let seconds) = self else { return self }
+    return .at(unixMilliseconds: min(now + seconds * 1000, RFC3339.range.upperBound))
   }
 
-  public func hasExpired(atUnixMilliseconds now: Int64) -> Bool { expiresAtUnixMilliseconds.map { $0 <= now } ?? false }
+  /// Milliseconds since 1970; nil: not fixed yet.
+  public var unixMilliseconds: Int64? {
+    if case .at(let moment) = self { moment } else { nil }
+  }
+
+  /// What ends at a moment isn't there at it.
+  func hasEnded(atUnixMilliseconds now: Int64) -> Bool {
+    if case .at(let moment) = self { moment <= now } else { false }
+  }
+}
+
+extension Rule {
+  /// Milliseconds since 1970; nil: never, or not fixed yet.
+  public var expiresAtUnixMilliseconds: Int64? { expiry?.unixMilliseconds }
+
+  public func hasExpired(atUnixMilliseconds now: Int64) -> Bool { expiry?.hasEnded(atUnixMilliseconds: now) ?? false }
 }
 
 extension RuleSet {
@@ -88,25 +104,26 @@ extension RuleSet {
   /// rule set, once.
   public mutating func fixExpiry(atUnixMilliseconds now: Int64) {
     func fix(_ rules: inout [Rule]) {
-      for index in rules.indices {
-        guard let expiry = rules[index].expiry, expiry.fault == nil, case .after(let seconds) = expiry else { continue }
-        rules[index].expiry = .at(unixMilliseconds: min(now + seconds * 1000, RFC3339.range.upperBound))
-      }
+      for index in rules.indices { rules[index].expiry = rules[index].expiry?.fixed(atUnixMilliseconds: now) }
     }
     fix(&rules)
     for index in chains.indices { fix(&chains[index].rules) }
+    for index in sets.indices { sets[index].fixExpiry(atUnixMilliseconds: now) }
   }
 
-  /// What is left at a moment, and the rules, also of chains, that have expired by then.
-  public func expiring(atUnixMilliseconds now: Int64) -> (left: RuleSet, expired: [Rule]) {
+  /// What is left at a moment; the rules, also of chains, that have expired by then; how many elements of sets have.
+  public func expiring(atUnixMilliseconds now: Int64) -> (left: RuleSet, expired: [Rule], elementCount: Int) {
     let expired = allRules.filter { $0.hasExpired(atUnixMilliseconds: now) }
-    if expired.isEmpty { return (self, []) }
     var left = self
-    left.rules.removeAll { $0.hasExpired(atUnixMilliseconds: now) }
-    for index in left.chains.indices {
-      left.chains[index].rules.removeAll { $0.hasExpired(atUnixMilliseconds: now) }
+    if !expired.isEmpty {
+      left.rules.removeAll { $0.hasExpired(atUnixMilliseconds: now) }
+      for index in left.chains.indices {
+        left.chains[index].rules.removeAll { $0.hasExpired(atUnixMilliseconds: now) }
+      }
     }
-    return (left, expired)
+    var elementCount = 0
+    for index in left.sets.indices { elementCount += left.sets[index].removeEnded(atUnixMilliseconds: now) }
+    return (left, expired, elementCount)
   }
 
   /// When the next of its rules ends, in milliseconds since 1970, and how many will; nil: none.
@@ -121,5 +138,12 @@ extension RuleSet {
       }
     }
     return count == 0 ? nil : (next, count)
+  }
+
+  /// The same of the elements of its sets.
+  public var nextElementEnd: (unixMilliseconds: Int64, elementCount: Int)? {
+    let ends = sets.compactMap(\.nextEnd)
+    guard let next = ends.map(\.unixMilliseconds).min() else { return nil }
+    return (next, ends.reduce(0) { $0 + $1.count })
   }
 }
