@@ -101,7 +101,8 @@ let package = Package(
     .target(
       name: "Control",
       dependencies: [
-        "Packets", "Rules", "RuleCompiler", "XDPPrograms", "XSK", "DataPlane", "Flows", "LinuxSystem", "CSluiceABI", logging,
+        "Packets", "Rules", "RuleCompiler", "XDPPrograms", "XSK", "DataPlane", "Flows", "LinuxSystem", "CSluiceABI", crypto,
+        logging,
       ]),
     .target(
       name: "ControlProtocol", dependencies: ["JSONValues", "Packets", "Rules", grpcCore, grpcProtobuf, protobuf],

@@ -23,6 +23,7 @@ extension Attachment {
   ///
   /// - Returns: False where there is no room: the rule set must be compiled anew, and nothing has changed.
   func changeTables(_ set: String, inserted: [SetElement], removed: [SetElement]) -> Bool {
+    if inserted.isEmpty && removed.isEmpty { return true }
     guard var editor = setEditor else { return false }
     setEditor = nil  // so that what follows changes it where it is
     defer { setEditor = editor }

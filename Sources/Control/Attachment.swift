@@ -23,6 +23,10 @@ final class Attachment {
   var expiryClock = ExpiryClock()
   /// Rules of what was applied last that have ended.
   var expiredRuleCount = 0
+  /// Elements of its sets that have.
+  var endedElements = EndedElements()
+  /// Elements that end are left alone until then.
+  var elementsRestUntil = ContinuousClock.now
 
   /// Attaches, deciding by `first` from the first packet on unless the pins of an earlier daemon still decide.
   init(
@@ -80,8 +84,13 @@ final class Attachment {
   }
 
   /// After ``changeTables(_:inserted:removed:)``: the rule set has the same elements.
-  func change(_ set: String, inserted: [SetElement], removed: [SetElement], revision: UInt64) {
+  func change(_ set: String, inserted: [SetMember], removed: [SetElement], revision: UInt64) {
     live.change(set, inserted: inserted, removed: removed, revision: revision)
+  }
+
+  /// After those that had ended were taken out of the tables.
+  func removeEnded(of sets: [String], atUnixMilliseconds now: Int64) {
+    live.removeEnded(of: sets, atUnixMilliseconds: now)
   }
 
   var state: DaemonState.Attachment { state(with: live) }
@@ -94,7 +103,10 @@ final class Attachment {
   }
 
   var report: AttachmentReport {
-    AttachmentReport(
+    let rules = live.nextExpiry
+    let elements = ruleSet?.nextElementEnd
+    let next = [rules?.unixMilliseconds, elements?.unixMilliseconds].compactMap(\.self).min()
+    return AttachmentReport(
       interface: interface, options: options, isNative: program.isNative, fallbackReason: program.fallbackReason,
       isInDispatcher: program.isInDispatcher, programIdentifier: program.programIdentifier, generation: generation,
       ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, queues: queues?.reports ?? [], warnings: warnings,
@@ -104,9 +116,9 @@ final class Attachment {
           confirmByNanoseconds: $0.deadlineNanoseconds, previousRuleSet: $0.previous?.name,
           previousRevision: $0.previous?.revision ?? 0)
       },
-      expiringRules: live.nextExpiry?.ruleCount ?? 0,
-      nextExpiryNanoseconds: live.nextExpiry.map { UInt64(clamping: $0.unixMilliseconds) &* 1_000_000 } ?? 0,
-      expiredRules: expiredRuleCount)
+      expiringRules: rules?.ruleCount ?? 0, expiringElements: elements?.elementCount ?? 0,
+      nextExpiryNanoseconds: next.map { UInt64(clamping: $0) &* 1_000_000 } ?? 0,
+      expiredRules: expiredRuleCount, endedElements: endedElements.count)
   }
 
   /// Of packets that followed the interface's path; zeros where they can't be read.

@@ -22,16 +22,21 @@ extension Controller {
       var accepted = ruleSet
       let now = ExpiryClock.wall
       accepted.fixExpiry(atUnixMilliseconds: now)
-      let (left, expired) = accepted.expiring(atUnixMilliseconds: now)
+      let (left, expired, endedCount) = accepted.expiring(atUnixMilliseconds: now)
       var outcome = try carryOut(left, names, dryRun: dryRun, confirmWithin: seconds)
       if !expired.isEmpty {
         outcome.warnings.append(
           "\(expired.count) of its rules had ended before, and are not applied: \(Controller.names(of: expired))")
       }
+      if endedCount > 0 {
+        outcome.warnings.append("\(endedCount) elements of its sets had ended before, and are not applied")
+      }
       if !dryRun {
         for attachment in names.compactMap({ attachments[$0] }) {
           attachment.expiryClock = ExpiryClock(wallMilliseconds: now)
           attachment.expiredRuleCount = expired.count
+          tellEndedElements(of: attachment, isLast: true)
+          attachment.endedElements.begin(with: endedCount)
         }
         watchExpiry()
       }

@@ -2,7 +2,7 @@ import LinuxSystem
 import Logging
 import Rules
 
-/// What time it is for the rules of one attachment.
+/// What time it is for the rules of one attachment and for the elements of its sets.
 ///
 /// The wall clock decides, and beside it a clock that nobody sets, from when the rules were applied: whichever is ahead. So a
 /// wall clock that is set forward ends rules at their moment, and one that is set back makes none live longer than it
@@ -34,7 +34,7 @@ struct ExpiryClock: Hashable, Sendable {
   }
 }
 
-/// Rules that end are taken out of what is live by the daemon alone: neither API nor database is asked. The moments are in
+/// Rules and elements of sets that end are taken out of what is live by the daemon alone: neither API nor database is asked. The moments are in
 /// the state file with the rules, so a daemon that wasn't there leaves out at its start what ended meanwhile.
 extension Controller {
   /// Called after every change of what is live.
@@ -43,46 +43,65 @@ extension Controller {
   private func watchExpiry(after retry: Duration?) {
     expiryWatch?.cancel()
     expiryWatch = nil
-    let pauses = attachments.values.compactMap { attachment in
-      attachment.live.nextExpiry.map { attachment.expiryClock.pause(until: $0.unixMilliseconds) }
-    }
-    guard !isShuttingDown, let next = pauses.min() else { return }
+    guard !isShuttingDown, let next = attachments.values.compactMap(pause(of:)).min() else { return }
     let pause = max(next, retry ?? .zero)
     expiryWatch = Task { [weak self] in
       do { try await Task.sleep(for: pause, tolerance: .zero, clock: .continuous) } catch { return }
-      await self?.endExpiredRules()
+      await self?.endExpired()
     }
   }
 
-  private func endExpiredRules() {
+  /// Nil: nothing of it ends.
+  private func pause(of attachment: Attachment) -> Duration? {
+    let rules = attachment.live.nextExpiry.map { attachment.expiryClock.pause(until: $0.unixMilliseconds) }
+    let elements = attachment.live.elementEnd.map {
+      max(attachment.expiryClock.pause(until: $0), ContinuousClock.now.duration(to: attachment.elementsRestUntil))
+    }
+    return [rules, elements].compactMap(\.self).min()
+  }
+
+  private func endExpired() {
     guard !isShuttingDown else { return }
     var retry: Duration?
     for attachment in attachments.values.sorted(by: { $0.interface < $1.interface }) {
-      let now = attachment.expiryClock.now()
-      guard let next = attachment.live.nextExpiry, next.unixMilliseconds <= now, let ruleSet = attachment.ruleSet
-      else { continue }
       do throws(ControlError) {
-        try endRules(of: ruleSet, on: attachment, atUnixMilliseconds: now)
+        try endExpired(on: attachment)
       } catch {
         logger.critical(
-          "could not take out rules that have ended; trying again",
+          "could not take out rules or elements that have ended; trying again",
           metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
         retry = .seconds(1)
       }
+      tellEndedElements(of: attachment)
     }
     watchExpiry(after: retry)
   }
 
-  /// Live first: unlike an apply it needs nothing on the disk, since the next daemon leaves out the same rules by the clock.
-  private func endRules(
-    of ruleSet: RuleSet, on attachment: Attachment, atUnixMilliseconds now: Int64
-  ) throws(ControlError) {
-    let (left, expired) = ruleSet.expiring(atUnixMilliseconds: now)
+  private func endExpired(on attachment: Attachment) throws(ControlError) {
+    let start = ContinuousClock.now
+    let now = attachment.expiryClock.now()
+    if let next = attachment.live.nextExpiry, next.unixMilliseconds <= now {
+      return try endRules(on: attachment, atUnixMilliseconds: now)
+    }
+    guard let end = attachment.live.elementEnd, end <= now, attachment.elementsRestUntil <= start else { return }
+    if try !endElements(on: attachment, atUnixMilliseconds: now) { try endRules(on: attachment, atUnixMilliseconds: now) }
+    // Where they end one after the other, this takes a twentieth of the time.
+    let taken = start.duration(to: .now)
+    attachment.elementsRestUntil = .now + min(taken * 20, .seconds(1))
+  }
+
+  /// By a new generation. Live first: unlike an apply it needs nothing on the disk, since the next daemon leaves out the
+  /// same rules by the clock.
+  private func endRules(on attachment: Attachment, atUnixMilliseconds now: Int64) throws(ControlError) {
+    guard let ruleSet = attachment.ruleSet else { return }
+    let (left, expired, _) = ruleSet.expiring(atUnixMilliseconds: now)
+    let elements = attachment.live.endedElements(atUnixMilliseconds: now)
     let next = try PreparedGeneration(
       left, interface: attachment.interface, generation: attachment.generation + 1, previous: attachment.slots,
       options: attachment.options, interfaceIndices: try interfaceIndices())
     try publish([(attachment, next)])
     report(expired, of: ruleSet, on: attachment)
+    for (set, ended) in elements { count(ended.count, endedIn: set, of: attachment) }
     saveWithoutExpired()
   }
 
@@ -91,7 +110,7 @@ extension Controller {
     do throws(ControlError) {
       try save()
     } catch {
-      logger.warning("rules that have ended stay in the state file for now", metadata: ["error": "\(error)"])
+      logger.warning("what has ended stays in the state file for now", metadata: ["error": "\(error)"])
     }
   }
 

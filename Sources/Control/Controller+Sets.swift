@@ -9,7 +9,8 @@ import XDPPrograms
 public struct SetChange: Hashable, Sendable {
   public var ruleSet: String
   public var set: String
-  public var inserted: [SetElement]
+  /// Times to live begin when the change is made. One that is there already ends when it is said here, or never.
+  public var inserted: [SetMember]
   public var removed: [SetElement]
   /// What the interfaces must run for the change to be made; 0: any revision.
   public var fromRevision: UInt64
@@ -17,7 +18,7 @@ public struct SetChange: Hashable, Sendable {
   public var toRevision: UInt64
 
   public init(
-    ruleSet: String, set: String, inserted: [SetElement] = [], removed: [SetElement] = [], fromRevision: UInt64 = 0,
+    ruleSet: String, set: String, inserted: [SetMember] = [], removed: [SetElement] = [], fromRevision: UInt64 = 0,
     toRevision: UInt64 = 0
   ) {
     self.ruleSet = ruleSet
@@ -30,6 +31,14 @@ public struct SetChange: Hashable, Sendable {
 
   /// Elements that one change has at most; more of them are a new rule set.
   public static let elementCountMax = 10_000
+
+  /// Those that come and have ended go instead.
+  fileprivate mutating func removeEnded(atUnixMilliseconds now: Int64) {
+    let ended = inserted.filter { $0.hasEnded(atUnixMilliseconds: now) }
+    if ended.isEmpty { return }
+    inserted.removeAll { $0.hasEnded(atUnixMilliseconds: now) }
+    removed += ended.map(\.element)
+  }
 }
 
 /// What a change of a set came to on one interface.
@@ -58,6 +67,12 @@ extension Controller {
         .invalidArgument, "a change has 1 to \(SetChange.elementCountMax) elements (set_change_elements_max), not \(count); "
           + "apply a revision that has more")
     }
+    let now = ExpiryClock.wall
+    var change = change
+    for index in change.inserted.indices {
+      change.inserted[index].expiry = change.inserted[index].expiry?.fixed(atUnixMilliseconds: now)
+    }
+    change.removeEnded(atUnixMilliseconds: now)
     let targets = try targets(of: change, names)
     for attachment in targets { try check(change, attachment) }
     var reports: [SetChangeReport] = []
@@ -94,7 +109,7 @@ extension Controller {
         .failedPrecondition, "\(attachment.interface) runs revision \(ruleSet.revision) of \(ruleSet.name), and the change is "
           + "one of revision \(change.fromRevision): apply the newest")
     }
-    for element in change.inserted + change.removed where !element.fits(set.kind) {
+    for element in change.inserted.map(\.element) + change.removed where !element.fits(set.kind) {
       throw ControlError(.invalidArgument, "\(element.text) is no element of \(change.set), whose type is \(set.kind.rawValue)")
     }
     let total = ruleSet.sets.reduce(0) { $0 + $1.count }
@@ -106,10 +121,8 @@ extension Controller {
 
   private func make(_ change: SetChange, _ attachment: Attachment) throws(ControlError) -> SetChangeReport {
     let start = ContinuousClock.now
-    let removed = change.removed.filter { attachment.live.contains($0, in: change.set) }
-    let gone = Set(removed)
-    let inserted = change.inserted.filter { gone.contains($0) || !attachment.live.contains($0, in: change.set) }
-    var isInPlace = attachment.canChange(change.set)
+    let (new, inserted, removed) = attachment.live.effect(of: change)
+    var isInPlace = (new.isEmpty && removed.isEmpty) || attachment.canChange(change.set)
     if isInPlace {
       // On the disk before it is live.
       let length = try journal.append([
@@ -118,10 +131,11 @@ extension Controller {
           revision: change.toRevision == 0 ? attachment.ruleSet?.revision ?? 0 : change.toRevision, set: change.set,
           inserted: inserted.map(\.text), removed: removed.map(\.text))
       ])
-      isInPlace = attachment.changeTables(change.set, inserted: inserted, removed: removed)
+      isInPlace = attachment.changeTables(change.set, inserted: new, removed: removed)
       if isInPlace {
         attachment.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)
         if length > SetJournal.byteCountMax { try save() }
+        watchExpiry()
       }
     }
     if !isInPlace { try compileAnew(change, inserted, removed, attachment) }
@@ -138,7 +152,7 @@ extension Controller {
   }
 
   private func compileAnew(
-    _ change: SetChange, _ inserted: [SetElement], _ removed: [SetElement], _ attachment: Attachment
+    _ change: SetChange, _ inserted: [SetMember], _ removed: [SetElement], _ attachment: Attachment
   ) throws(ControlError) {
     guard var ruleSet = attachment.ruleSet else { return }
     ruleSet.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)

@@ -160,6 +160,8 @@ extension Controller {
     trialDeadlines[name] = nil
     attachment.expiryClock = ExpiryClock(wallMilliseconds: now)
     attachment.expiredRuleCount = previous?.expired.count ?? 0
+    tellEndedElements(of: attachment, isLast: true)
+    attachment.endedElements.begin(with: previous?.elementCount ?? 0)
     watchExpiry()
     counted.rolledBack += 1
     report(.rolledBack, attachment, "\(why): back to \(trial.previous.map(Self.title) ?? "no rules")")

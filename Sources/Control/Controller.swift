@@ -74,7 +74,8 @@ public actor Controller {
   /// stays in the state, so that a missing interface comes back with its filters.
   public func restore() throws(ControlError) {
     var state = try store.load()
-    state.apply(try journal.load())
+    let journaled = try journal.load()
+    state.apply(journaled)
     for saved in state.attachments {
       do throws(ControlError) {
         try restore(saved)
@@ -91,13 +92,16 @@ public actor Controller {
     }
     restoreWires(state.wires)
     resumeTrials(state.attachments)
-    if counted.rulesExpired > 0 { saveWithoutExpired() }
+    if let damage = journaled.damage { keepDamaged(damage) }
+    // Also where nothing is to follow something that is none.
+    if journaled.isTorn || counted.rulesExpired > 0 || counted.elementsEnded > 0 { saveWithoutExpired() }
     watchExpiry()
   }
 
   private func restore(_ saved: DaemonState.Attachment) throws(ControlError) {
     // What ended while nobody looked is not made live again.
-    let left = saved.ruleSet?.expiring(atUnixMilliseconds: ExpiryClock.wall)
+    let now = ExpiryClock.wall
+    let left = saved.ruleSet?.expiring(atUnixMilliseconds: now)
     let attachment = try makeAttachment(
       saved.interface, saved.options, ruleSet: left?.left, slots: saved.slots, generation: saved.generation,
       attachedAtNanoseconds: saved.attachedAtNanoseconds)
@@ -116,7 +120,13 @@ public actor Controller {
         "generation": "\(attachment.generation)", "adopted": "\(attachment.program.wasAdopted)",
       ])
     events.publish(.attached, interface: saved.interface, "restored")
-    if let ruleSet = saved.ruleSet, let left { report(left.expired, of: ruleSet, on: attachment) }
+    if let ruleSet = saved.ruleSet, let left {
+      report(left.expired, of: ruleSet, on: attachment)
+      for set in ruleSet.sets {
+        count(set.ended(atUnixMilliseconds: now).count, endedIn: set.name, of: attachment)
+      }
+      tellEndedElements(of: attachment)
+    }
   }
 
   // MARK: Attach and detach

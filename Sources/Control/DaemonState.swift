@@ -54,7 +54,8 @@ struct InTextForm: Hashable, Sendable, Codable {
     if value.decodeNil() {
       wrappedValue = nil
     } else if let text = try? value.decode(String.self) {
-      wrappedValue = try RuleSetText.parse(text)
+      // With the ends of its elements it may be longer than what anybody may send.
+      wrappedValue = try RuleSetText.parse(text, byteCountMax: .max)
     } else {
       wrappedValue = try value.decode(RuleSet.self)
     }

@@ -9,6 +9,8 @@ public struct ControlEvent: Hashable, Sendable {
     case rolledBack = "rolled_back"
     /// Rules reached their moment and are no longer live.
     case ruleExpired = "rule_expired"
+    /// Elements of sets did; one event for all of ten seconds.
+    case elementExpired = "element_expired"
     /// The program is no longer on an interface that it was attached to.
     case attachLost = "attach_lost"
     case captureStarted = "capture_started"

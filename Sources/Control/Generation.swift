@@ -18,6 +18,8 @@ struct PreparedGeneration: Sendable {
   let options: AttachmentOptions
   /// Of its rules; nil: none ends.
   let nextExpiry: (unixMilliseconds: Int64, ruleCount: Int)?
+  /// Not later than the next of its elements ends, in milliseconds since 1970; nil: none does.
+  private(set) var elementEnd: Int64?
 
   /// - Parameters:
   ///   - interface: What it is for.
@@ -40,6 +42,7 @@ struct PreparedGeneration: Sendable {
     self.interface = interface
     self.options = options
     nextExpiry = ruleSet.nextExpiry
+    elementEnd = ruleSet.nextElementEnd?.unixMilliseconds
     slots = table
     freshSlots = fresh
     redirectTargets = Set(
@@ -53,16 +56,48 @@ struct PreparedGeneration: Sendable {
   /// Nil: it has no large sets.
   func makeSetEditor() -> SetEditor? { SetEditor(compiled, of: ruleSet) }
 
-  /// Whether the element stands in the set just so.
-  func contains(_ element: SetElement, in set: String) -> Bool {
-    ruleSet.sets.first { $0.name == set }?.contains(element) ?? false
+  /// What of a change does something: elements that are new, those and such with another end, and elements that are there.
+  func effect(of change: SetChange) -> (new: [SetElement], inserted: [SetMember], removed: [SetElement]) {
+    guard let set = ruleSet.sets.first(where: { $0.name == change.set }) else { return ([], [], []) }
+    let removed = change.removed.filter { set.contains($0) }
+    let gone = Set(removed)
+    func isNew(_ element: SetElement) -> Bool { gone.contains(element) || !set.contains(element) }
+    let inserted = change.inserted.filter { isNew($0.element) || set.expiry(of: $0.element) != $0.expiry }
+    return (inserted.map(\.element).filter(isNew), inserted, removed)
   }
+
+  /// Whether an enabled rule names the set.
+  func isNamed(_ set: String) -> Bool {
+    ruleSet.allRules.contains { rule in
+      rule.isEnabled
+        && (rule.match.sources.sets.contains(set) || rule.match.destinations.sets.contains(set)
+          || rule.match.sourcePorts.sets.contains(set) || rule.match.destinationPorts.sets.contains(set))
+    }
+  }
+
+  /// Elements that have ended by a moment, of sets in which there are some.
+  func endedElements(atUnixMilliseconds now: Int64) -> [(set: String, elements: [SetElement])] {
+    ruleSet.sets.map { ($0.name, $0.ended(atUnixMilliseconds: now)) }.filter { !$0.elements.isEmpty }
+  }
+
+  /// Not later than a rule or an element ends, in milliseconds since 1970; nil: none does.
+  var due: Int64? { [nextExpiry?.unixMilliseconds, elementEnd].compactMap(\.self).min() }
 
   /// What was changed in the live tables is so in the rule set, too.
   ///
   /// - Parameter revision: 0: as before.
-  mutating func change(_ set: String, inserted: [SetElement], removed: [SetElement], revision: UInt64) {
+  mutating func change(_ set: String, inserted: [SetMember], removed: [SetElement], revision: UInt64) {
     applied?.change(set, inserted: inserted, removed: removed, revision: revision)
+    // Which is the next of all takes a look at each: that is for when one is due.
+    for member in inserted {
+      if let end = member.expiry?.unixMilliseconds { elementEnd = min(end, elementEnd ?? .max) }
+    }
+  }
+
+  /// Elements that have ended are no longer in the rule set. What is live is changed by others.
+  mutating func removeEnded(of sets: [String], atUnixMilliseconds now: Int64) {
+    for set in sets { applied?.removeEnded(of: set, atUnixMilliseconds: now) }
+    elementEnd = ruleSet.nextElementEnd?.unixMilliseconds
   }
 
   /// Takes over what was changed in the live tables.

@@ -22,10 +22,14 @@ public struct AttachmentReport: Hashable, Sendable {
   public var trial: TrialReport?
   /// Rules of what is live that will end.
   public var expiringRules: Int
-  /// CLOCK_REALTIME of the next of them; 0: none.
+  /// Elements of its sets that will.
+  public var expiringElements: Int
+  /// CLOCK_REALTIME of the next of both; 0: none.
   public var nextExpiryNanoseconds: UInt64
   /// Rules of what was applied last that have ended.
   public var expiredRules: Int
+  /// Elements of its sets that have.
+  public var endedElements: UInt64
 }
 
 /// Until when a rule set must be confirmed, and what comes back otherwise.
@@ -150,6 +154,8 @@ public struct ControlStatistics: Hashable, Sendable {
   public var rolledBack: UInt64 = 0
   /// Rules taken out of what is live when their time had come.
   public var rulesExpired: UInt64 = 0
+  /// Elements of sets taken out of what is live when their time had come.
+  public var elementsEnded: UInt64 = 0
   public var lastApplySeconds: Double = 0
   public var attachmentsLost: UInt64 = 0
   /// User paths that failed, so that the kernel took over.

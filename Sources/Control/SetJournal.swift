@@ -1,9 +1,12 @@
+import Crypto
 import FoundationEssentials
 import LinuxSystem
 import Rules
 
-/// Changes of sets since the state file was written: a line of JSON each. So a change of one element needn't write a
-/// million.
+/// Changes of sets since the state file was written, a line each. So a change of one element needn't write a million.
+///
+/// A line is 16 hexadecimal digits, a blank and an entry as JSON, whose SHA-256 begins with them. Lines of JSON alone, of
+/// daemons before, are read, too.
 struct SetJournal: Sendable {
   static let fileName = "sets.journal"
   /// Beyond it the state file is written anew.
@@ -18,8 +21,23 @@ struct SetJournal: Sendable {
     /// What the rule set is from then on.
     var revision: UInt64
     var set: String
-    var inserted: [String]
-    var removed: [String]
+    /// With their ends.
+    var inserted: [String] = []
+    var removed: [String] = []
+    /// Elements that had ended by this moment went, in milliseconds since 1970.
+    var endedAt: Int64?
+  }
+
+  /// What was read.
+  struct Content: Hashable, Sendable {
+    /// In their order; whatever of it was whole.
+    var entries: [Entry] = []
+    /// How many entries stand before the first that could not be read; nil: all could.
+    var firstLost: Int?
+    /// What could not be read, for people; nil: nothing. What comes behind the last line feed was never said to be kept.
+    var damage: String?
+    /// Whether the next entry would stand behind something that is none.
+    var isTorn = false
   }
 
   let path: String
@@ -32,7 +50,10 @@ struct SetJournal: Sendable {
     do {
       let encoder = JSONEncoder()
       encoder.outputFormatting = [.sortedKeys]
-      for entry in entries { bytes += Array(try encoder.encode(entry)) + [0x0a] }
+      for entry in entries {
+        let text = Array(try encoder.encode(entry))
+        bytes += Array(Self.checksum(text[...]).utf8) + [0x20] + text + [0x0a]
+      }
     } catch {
       throw ControlError(.internal, "encode a change of sets: \(error)")
     }
@@ -52,37 +73,94 @@ struct SetJournal: Sendable {
     }
   }
 
-  /// In their order. A last line that has no end was never said to be kept.
-  func load() throws(ControlError) -> [Entry] {
+  /// Whatever is in the file: a damaged line is left out, and those around it count.
+  func load() throws(ControlError) -> Content {
     let bytes: [UInt8]
     do throws(SystemError) {
       bytes = try SmallFile.read(path, byteCountMax: 2 * SetJournal.byteCountMax)
     } catch {
-      if error.codeName == "ENOENT" { return [] }
+      if error.codeName == "ENOENT" { return Content() }
       throw ControlError(error)
     }
-    let end = bytes.lastIndex(of: 0x0a) ?? bytes.startIndex
-    do {
-      return try bytes[..<end].split(separator: 0x0a).map { try JSONDecoder().decode(Entry.self, from: Data($0)) }
-    } catch {
-      throw ControlError(
-        .failedPrecondition,
-        "\(path) cannot be read as changes of sets (\(error)); move it away to start with the sets as they were applied")
+    var content = Content()
+    var damaged: [Int] = []
+    let lines = bytes.split(separator: 0x0a, omittingEmptySubsequences: false)
+    for (index, line) in lines.dropLast().enumerated() {
+      if let entry = Self.entry(line) {
+        content.entries.append(entry)
+      } else {
+        content.firstLost = content.firstLost ?? content.entries.count
+        damaged.append(index + 1)
+      }
     }
+    content.isTorn = !damaged.isEmpty || lines.last?.isEmpty == false
+    if let first = damaged.first {
+      content.damage = "\(path): \(damaged.count) of \(lines.count - 1) lines are damaged, the first is line \(first)"
+    }
+    return content
+  }
+
+  private static let checksumByteCount = 8
+
+  private static func checksum(_ text: ArraySlice<UInt8>) -> String {
+    SHA256.hash(data: text).prefix(checksumByteCount).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+
+  /// Nil: it isn't what was written.
+  private static func entry(_ line: ArraySlice<UInt8>) -> Entry? {
+    var text = line
+    if line.first != 0x7b {
+      let digits = line.prefix(2 * checksumByteCount)
+      text = line.dropFirst(digits.count + 1)
+      guard line.dropFirst(digits.count).first == 0x20, digits.elementsEqual(checksum(text).utf8) else { return nil }
+    }
+    return try? JSONDecoder().decode(Entry.self, from: Data(text))
   }
 }
 
 extension DaemonState {
-  /// Makes the changes that were made since it was written.
-  mutating func apply(_ entries: [SetJournal.Entry]) {
-    for entry in entries {
-      let index = attachments.firstIndex {
+  /// Makes the changes that were made since it was written. Behind one that was lost the revision stays as it was, so that
+  /// whoever compares it sees that something is missing.
+  mutating func apply(_ content: SetJournal.Content) {
+    var changes: [Place: ElementChanges] = [:]
+    for (index, entry) in content.entries.enumerated() {
+      let attachment = attachments.firstIndex {
         $0.interface == entry.interface && $0.generation == entry.generation && $0.ruleSet?.name == entry.ruleSet
       }
-      guard let index else { continue }
-      func elements(_ texts: [String]) -> [SetElement] { texts.compactMap { try? SetElement(parsing: $0) } }
-      attachments[index].ruleSet?.change(
-        entry.set, inserted: elements(entry.inserted), removed: elements(entry.removed), revision: entry.revision)
+      guard let attachment else { continue }
+      changes[Place(attachment: attachment, set: entry.set), default: ElementChanges()].add(entry)
+      if index < content.firstLost ?? .max { attachments[attachment].ruleSet?.revision = entry.revision }
     }
+    // All changes of a set together: one by one each takes as long as the set is.
+    for (place, change) in changes { change.make(in: place.set, of: &attachments[place.attachment].ruleSet) }
+  }
+
+  private struct Place: Hashable {
+    var attachment: Int
+    var set: String
+  }
+}
+
+/// What became of the elements of a set in the end.
+private struct ElementChanges {
+  /// Nil: it went.
+  private var members: [SetElement: SetMember?] = [:]
+  private var endedAt = Int64.min
+
+  mutating func add(_ entry: SetJournal.Entry) {
+    for text in entry.removed {
+      if let element = try? SetElement(parsing: text) { members.updateValue(nil, forKey: element) }
+    }
+    for text in entry.inserted {
+      if let member = try? SetMember(parsing: text) { members.updateValue(member, forKey: member.element) }
+    }
+    endedAt = max(endedAt, entry.endedAt ?? .min)
+  }
+
+  /// Elements come before their end, never behind it: so those that have ended can go last.
+  func make(in set: String, of ruleSet: inout RuleSet?) {
+    ruleSet?.change(
+      set, inserted: members.values.compactMap(\.self), removed: members.filter { $0.value == nil }.map(\.key), revision: 0)
+    ruleSet?.removeEnded(of: set, atUnixMilliseconds: endedAt)
   }
 }

@@ -108,6 +108,8 @@ extension Sluice_Control_V1_Attachment {
     expiringRules = UInt32(clamping: report.expiringRules)
     nextExpiryUnixNanos = report.nextExpiryNanoseconds
     expiredRules = UInt32(clamping: report.expiredRules)
+    expiringElements = UInt32(clamping: report.expiringElements)
+    expiredElements = report.endedElements
   }
 }
 

@@ -89,7 +89,14 @@ public enum MetricsCollector {
       }
     }
     exposition.family(
-      "sluice_attachment_next_expiry_timestamp_seconds", .gauge, help: "When the next of them ends; 0: none will."
+      "sluice_attachment_expiring_elements", .gauge, help: "Elements of live sets that will end."
+    ) { family in
+      for attachment in attachments {
+        family.sample(["interface": attachment.interface], UInt64(attachment.expiringElements))
+      }
+    }
+    exposition.family(
+      "sluice_attachment_next_expiry_timestamp_seconds", .gauge, help: "When the next of both ends; 0: none will."
     ) { family in
       for attachment in attachments {
         family.sample(["interface": attachment.interface], Double(attachment.nextExpiryNanoseconds) / 1e9)
@@ -142,6 +149,9 @@ public enum MetricsCollector {
     exposition.family("sluice_rules_expired_total", .counter, help: "Rules taken out of what is live at their end.") {
       $0.sample(statistics.rulesExpired)
     }
+    exposition.family(
+      "sluice_set_elements_expired_total", .counter, help: "Elements of sets taken out of what is live at their end."
+    ) { $0.sample(statistics.elementsEnded) }
     exposition.family(
       "sluice_apply_last_duration_seconds", .gauge, help: "From the compilation to the end of the swap, last time."
     ) { $0.sample(statistics.lastApplySeconds) }

@@ -20,18 +20,18 @@ extension SetChange {
         path: "inserted", reason: "and removed have more than \(SetChange.elementCountMax) elements (set_change_elements_max)")
     }
     self.init(
-      ruleSet: request.ruleSet, set: request.set, inserted: try elements(request.inserted, "inserted"),
-      removed: try elements(request.removed, "removed"), fromRevision: request.fromRevision,
+      ruleSet: request.ruleSet, set: request.set, inserted: try members(request.inserted, "inserted"),
+      removed: try members(request.removed, "removed").map(\.element), fromRevision: request.fromRevision,
       toRevision: request.toRevision)
   }
 }
 
 /// Prefixes or ports; whether they fit the set is the controller's to tell.
-private func elements(_ texts: [String], _ field: String) throws(FieldError) -> [SetElement] {
-  var result: [SetElement] = []
+private func members(_ texts: [String], _ field: String) throws(FieldError) -> [SetMember] {
+  var result: [SetMember] = []
   for (index, text) in texts.enumerated() {
     do {
-      result.append(try SetElement(parsing: text))
+      result.append(try SetMember(parsing: text))
     } catch {
       throw FieldError(path: "\(field)[\(index)]", reason: "\(error)")
     }

@@ -390,7 +390,7 @@ public nonisolated struct Sluice_Control_V1_Attachment: @unchecked Sendable {
     set {_uniqueStorage()._previousRevision = newValue}
   }
 
-  /// Rules of the rule set that will end, and when the next one does; 0: none.
+  /// Rules of the rule set that will end, and when the next rule or element does; 0: none.
   public var expiringRules: UInt32 {
     get {_storage._expiringRules}
     set {_uniqueStorage()._expiringRules = newValue}
@@ -405,6 +405,17 @@ public nonisolated struct Sluice_Control_V1_Attachment: @unchecked Sendable {
   public var expiredRules: UInt32 {
     get {_storage._expiredRules}
     set {_uniqueStorage()._expiredRules = newValue}
+  }
+
+  /// The same of elements of its sets.
+  public var expiringElements: UInt32 {
+    get {_storage._expiringElements}
+    set {_uniqueStorage()._expiringElements = newValue}
+  }
+
+  public var expiredElements: UInt64 {
+    get {_storage._expiredElements}
+    set {_uniqueStorage()._expiredElements = newValue}
   }
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -820,7 +831,7 @@ public nonisolated struct Sluice_Control_V1_StreamEventsRequest: Sendable {
   // methods supported on all messages.
 
   /// Empty: all kinds. "attached", "detached", "attach_lost", "applied", "refused", "confirmed", "rolled_back",
-  /// "rule_expired", "capture_started", "capture_finished", "wire_created", "wire_deleted", "wire_path_changed", "shutdown".
+  /// "rule_expired", "element_expired", "capture_started", "capture_finished", "wire_created", "wire_deleted", "wire_path_changed", "shutdown".
   public var kinds: [String] = []
 
   /// First of all what the daemon still has (event_ring_max) behind this event of `epoch`; all of it where the epoch is
@@ -1313,7 +1324,7 @@ nonisolated extension Sluice_Control_V1_QueueState: SwiftProtobuf.Message, Swift
 
 nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Attachment"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}options\0\u{1}mode\0\u{3}fallback_reason\0\u{1}dispatcher\0\u{3}program_id\0\u{1}generation\0\u{3}rule_set\0\u{1}revision\0\u{1}queues\0\u{1}warnings\0\u{3}attached_at_unix_nanos\0\u{3}confirm_by_unix_nanos\0\u{3}previous_rule_set\0\u{3}previous_revision\0\u{3}expiring_rules\0\u{3}next_expiry_unix_nanos\0\u{3}expired_rules\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}options\0\u{1}mode\0\u{3}fallback_reason\0\u{1}dispatcher\0\u{3}program_id\0\u{1}generation\0\u{3}rule_set\0\u{1}revision\0\u{1}queues\0\u{1}warnings\0\u{3}attached_at_unix_nanos\0\u{3}confirm_by_unix_nanos\0\u{3}previous_rule_set\0\u{3}previous_revision\0\u{3}expiring_rules\0\u{3}next_expiry_unix_nanos\0\u{3}expired_rules\0\u{3}expiring_elements\0\u{3}expired_elements\0")
 
   fileprivate class _StorageClass {
     var _interface: String = String()
@@ -1334,6 +1345,8 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
     var _expiringRules: UInt32 = 0
     var _nextExpiryUnixNanos: UInt64 = 0
     var _expiredRules: UInt32 = 0
+    var _expiringElements: UInt32 = 0
+    var _expiredElements: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -1362,6 +1375,8 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
       _expiringRules = source._expiringRules
       _nextExpiryUnixNanos = source._nextExpiryUnixNanos
       _expiredRules = source._expiredRules
+      _expiringElements = source._expiringElements
+      _expiredElements = source._expiredElements
     }
   }
 
@@ -1398,6 +1413,8 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
         case 16: try { try decoder.decodeSingularUInt32Field(value: &_storage._expiringRules) }()
         case 17: try { try decoder.decodeSingularUInt64Field(value: &_storage._nextExpiryUnixNanos) }()
         case 18: try { try decoder.decodeSingularUInt32Field(value: &_storage._expiredRules) }()
+        case 19: try { try decoder.decodeSingularUInt32Field(value: &_storage._expiringElements) }()
+        case 20: try { try decoder.decodeSingularUInt64Field(value: &_storage._expiredElements) }()
         default: break
         }
       }
@@ -1464,6 +1481,12 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
       if _storage._expiredRules != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._expiredRules, fieldNumber: 18)
       }
+      if _storage._expiringElements != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._expiringElements, fieldNumber: 19)
+      }
+      if _storage._expiredElements != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._expiredElements, fieldNumber: 20)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -1491,6 +1514,8 @@ nonisolated extension Sluice_Control_V1_Attachment: SwiftProtobuf.Message, Swift
         if _storage._expiringRules != rhs_storage._expiringRules {return false}
         if _storage._nextExpiryUnixNanos != rhs_storage._nextExpiryUnixNanos {return false}
         if _storage._expiredRules != rhs_storage._expiredRules {return false}
+        if _storage._expiringElements != rhs_storage._expiringElements {return false}
+        if _storage._expiredElements != rhs_storage._expiredElements {return false}
         return true
       }
       if !storagesAreEqual {return false}

@@ -261,7 +261,8 @@ public nonisolated struct Sluice_Control_V1_NamedSet: Sendable {
 
   public var comment: String = String()
 
-  /// As in a match.
+  /// As in a match, and behind it when it ends: "192.0.2.1 expires 2026-11-21T15:38:47Z", or "192.0.2.1 timeout 12h" (s, m,
+  /// h, d) from when the daemon accepts the rule set. The daemon takes it out by itself.
   public var elements: [String] = []
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()

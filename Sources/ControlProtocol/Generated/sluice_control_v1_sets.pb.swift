@@ -34,7 +34,8 @@ public nonisolated struct Sluice_Control_V1_ChangeSetRequest: Sendable {
   /// Where the rule set is applied; empty: wherever it is.
   public var interfaces: [String] = []
 
-  /// As in a match; 1 to 10,000 of both. Those that go do so first.
+  /// As in a match; 1 to 10,000 of both. Those that go do so first. Behind one that comes may stand when it ends: see
+  /// NamedSet. One that is there already ends when it is said here, or never.
   public var inserted: [String] = []
 
   public var removed: [String] = []

@@ -98,6 +98,7 @@ extension Sluice_Control_V1_Attachment {
       "previous_rule_set": previousRuleSet.isEmpty ? .null : .string(previousRuleSet),
       "previous_revision": .count(previousRevision), "expiring_rules": .count(expiringRules),
       "next_expiry": .time(unixNanoseconds: nextExpiryUnixNanos), "expired_rules": .count(expiredRules),
+      "expiring_elements": .count(expiringElements), "expired_elements": .count(expiredElements),
     ]
   }
 }

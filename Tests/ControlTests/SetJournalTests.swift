@@ -1,0 +1,161 @@
+import Foundation
+import Rules
+import TestSupport
+import Testing
+
+@testable import Control
+
+@Suite("The journal of sets")
+struct SetJournalTests {
+  private let folder: String
+  private let journal: SetJournal
+
+  init() throws {
+    folder = NSTemporaryDirectory() + "sluice-journal-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    journal = SetJournal(directory: folder)
+  }
+
+  private func entry(_ revision: UInt64, _ inserted: [String], _ removed: [String] = [], endedAt: Int64? = nil) -> SetJournal.Entry {
+    .init(
+      interface: "eth0", generation: 7, ruleSet: "edge", revision: revision, set: "bad", inserted: inserted, removed: removed,
+      endedAt: endedAt)
+  }
+
+  private var sample: [SetJournal.Entry] {
+    [
+      entry(2, ["192.0.2.1", "192.0.2.2 expires 2999-01-01T00:00:00.000Z"]), entry(3, [], ["192.0.2.1"]),
+      entry(4, ["198.51.100.0/24"], ["192.0.2.2"]),
+    ]
+  }
+
+  private var state: DaemonState {
+    DaemonState(attachments: [
+      .init(
+        interface: "eth0", options: AttachmentOptions(),
+        ruleSet: RuleSet(name: "edge", revision: 1, sets: [NamedSet(name: "bad", family: .ipv4)]), slots: SlotTable(),
+        generation: 7, attachedAtNanoseconds: 1)
+    ])
+  }
+
+  private func applied(_ content: SetJournal.Content) -> RuleSet? {
+    var state = state
+    state.apply(content)
+    return state.attachments[0].ruleSet
+  }
+
+  @Test("What was appended is what is loaded; other generations, interfaces and rule sets are let alone")
+  func roundTrip() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    #expect(try journal.load() == SetJournal.Content())
+    _ = try journal.append([sample[0]])
+    let length = try journal.append(Array(sample[1...]))
+    #expect(try Data(contentsOf: URL(fileURLWithPath: journal.path)).count == length)
+    let content = try journal.load()
+    #expect(content == SetJournal.Content(entries: sample))
+    let ruleSet = try #require(applied(content))
+    #expect(ruleSet.revision == 4 && ruleSet.sets[0].texts == ["198.51.100.0/24"])
+    for change: (inout SetJournal.Entry) -> Void in [
+      { $0.generation = 6 }, { $0.interface = "eth1" }, { $0.ruleSet = "core" },
+    ] {
+      let others = sample.map { entry in
+        var entry = entry
+        change(&entry)
+        return entry
+      }
+      #expect(applied(.init(entries: others)) == state.attachments[0].ruleSet)
+    }
+    try journal.empty()
+    #expect(try journal.load() == SetJournal.Content())
+  }
+
+  @Test("Cut at any byte, everything before the line that is torn counts, and the next entry isn't lost behind it")
+  func torn() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    _ = try journal.append(sample)
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: journal.path))
+    for count in 0..<bytes.count {
+      try bytes.prefix(count).write(to: URL(fileURLWithPath: journal.path))
+      let content = try journal.load()
+      let whole = bytes.prefix(count).count { $0 == 0x0a }
+      #expect(content.entries == Array(sample.prefix(whole)), "\(count) bytes")
+      #expect(content.damage == nil && content.firstLost == nil)
+      #expect(content.isTorn == (count > 0 && bytes[count - 1] != 0x0a), "\(count) bytes")
+    }
+  }
+
+  @Test("Any byte flipped: that line is left out and said, all others count, and the revision stays before it")
+  func flipped() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    _ = try journal.append(sample)
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: journal.path))
+    let ends: [Int] = bytes.indices.filter { bytes[$0] == 0x0a }
+    for index in bytes.indices {
+      for mask: UInt8 in [0x01, 0x80, 0xff] {
+        var damaged = bytes
+        damaged[index] ^= mask
+        try damaged.write(to: URL(fileURLWithPath: journal.path))
+        let content = try journal.load()
+        let line = ends.firstIndex { $0 >= index } ?? 0
+        var left = sample
+        left.remove(at: line)
+        // Without its end a line is one with the next, or the torn last one; a new end makes two of one.
+        if ends.contains(index), line + 1 < sample.count { left.remove(at: line) }
+        #expect(content.entries == left, "byte \(index)")
+        #expect(content.isTorn, "byte \(index)")
+        let isLastEnd = index == bytes.count - 1
+        #expect((content.damage == nil) == isLastEnd, "byte \(index): \(content.damage ?? "")")
+        guard !isLastEnd else { continue }
+        #expect(content.damage?.contains("line \(line + 1)") == true, "byte \(index): \(content.damage ?? "")")
+        #expect(applied(content)?.revision == UInt64(line + 1), "byte \(index): \(content)")
+      }
+    }
+  }
+
+  @Test(
+    "Whatever is in the file, the daemon starts",
+    arguments: ["\n", "\n\n\n", "{}\n", "null\n", "x", "0123456789abcdef {}\n", String(repeating: "[", count: 100_000) + "\n"])
+  func hostile(_ text: String) throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try text.write(toFile: journal.path, atomically: true, encoding: .utf8)
+    let content = try journal.load()
+    #expect(content.entries.isEmpty && content.isTorn)
+  }
+
+  @Test("Lines of the daemons before, without a checksum, are read")
+  func former() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let line = #"{"generation":7,"inserted":["192.0.2.1"],"interface":"eth0","removed":[],"revision":2,"ruleSet":"edge","set":"bad"}"#
+    try (line + "\n").write(toFile: journal.path, atomically: true, encoding: .utf8)
+    #expect(try journal.load() == SetJournal.Content(entries: [entry(2, ["192.0.2.1"])]))
+  }
+
+  @Test("All changes at once come to what they come to one after the other")
+  func together() throws {
+    var random = SeededGenerator(announcing: "SetJournalTests.together")
+    func text() -> String { "10.0.0.\(Int.random(in: 0..<40, using: &random))" }
+    for _ in 0..<50 {
+      var now: Int64 = 0
+      var entries: [SetJournal.Entry] = []
+      var expected = NamedSet(name: "bad", family: .ipv4)
+      for revision in 2..<UInt64(40) {
+        now += Int64.random(in: 1...100, using: &random)
+        if random.chance(20) {
+          entries.append(entry(revision, [], endedAt: now))
+          expected.removeEnded(atUnixMilliseconds: now)
+          continue
+        }
+        let removed = try (0..<Int.random(in: 0..<4, using: &random)).map { _ in try SetElement(parsing: text()) }
+        let inserted = try (0..<Int.random(in: 0..<6, using: &random)).map { _ in
+          SetMember(
+            try SetElement(parsing: text()),
+            random.chance(50) ? nil : .at(unixMilliseconds: now + Int64.random(in: 1...500, using: &random)))
+        }
+        entries.append(entry(revision, inserted.map(\.text), removed.map(\.text)))
+        expected.remove(removed)
+        expected.insert(inserted)
+      }
+      #expect(applied(.init(entries: entries))?.sets == [expected])
+    }
+  }
+}
