@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Packets
 import Rules
 
 /// The sets of a rule set.
@@ -7,6 +8,7 @@ struct SetCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "set", abstract: "The sets of a rule set: prefixes or ports that its rules name, as @NAME.",
     discussion: """
+      An element may end: the daemons take it out by themselves, also without the API. Adding it once more renews it.
       A change takes effect when the rule set is applied; with --apply at once, wherever the revision before it is applied: large \
       sets are changed in the live tables, and nothing is compiled.
 
@@ -14,6 +16,8 @@ struct SetCommand: AsyncParsableCommand {
         sluice set create edge blocked --type ipv4_addr 192.0.2.0/24 198.51.100.7
         sluice rule add edge no-blocked --source @blocked --action drop --at 0
         sluice set add edge blocked 203.0.113.9 --apply
+        sluice set add edge blocked 203.0.113.9 203.0.113.10 --ttl 12h --apply
+        sluice set add edge blocked '203.0.113.9 timeout 12h' '198.51.100.7 expires 2026-11-21T15:38:47Z'
         sluice set replace edge blocked --file today.txt
         sluice apply edge
       """,
@@ -24,11 +28,15 @@ struct SetCommand: AsyncParsableCommand {
   struct Elements: ParsableArguments {
     @Argument(help: "Prefixes or ports: 192.0.2.0/24, 2001:db8::1, 8000-8080.")
     var elements: [String] = []
-    @Option(help: "More of them, one in a line or with blanks or commas between; # begins a comment; - is standard input.")
+    @Option(
+      help: """
+        More of them, one in a line or with blanks or commas between; behind one may stand its end: timeout 12h, or expires \
+        and a moment; # begins a comment; - is standard input.
+        """)
     var file: String?
 
     func all() throws(CommandError) -> [String] {
-      guard let file else { return elements }
+      guard let file else { return Self.withEnds(elements) }
       let data: Data
       do {
         data = file == "-"
@@ -39,7 +47,23 @@ struct SetCommand: AsyncParsableCommand {
       guard data.count <= Limits.textByteCountMax else {
         throw .usage("\(file) has \(data.count) bytes; at most \(Limits.textByteCountMax) are read")
       }
-      return elements + Self.words(data)
+      return Self.withEnds(elements + Self.words(data))
+    }
+
+    /// A word that says when an element ends, and the next one, belong to the element before them.
+    static func withEnds(_ words: [String]) -> [String] {
+      var result: [String] = []
+      var isOpen = false
+      for word in words {
+        let isEnd = word == "timeout" || word == "expires"
+        if (isEnd || isOpen), let last = result.indices.last {
+          result[last] += " \(word)"
+          isOpen = isEnd
+        } else {
+          result.append(word)
+        }
+      }
+      return result
     }
 
     static func words(_ data: some Sequence<UInt8>) -> [String] {
@@ -60,6 +84,26 @@ struct SetCommand: AsyncParsableCommand {
     }
   }
 
+  /// When elements end.
+  struct End: ParsableArguments {
+    @Option(
+      name: [.customLong("ttl"), .customLong("expires")],
+      help: "When they end that don't say it: a time from now like 90s, 30m, 12h or 7d, or a moment like 2026-11-21T15:38:47Z.")
+    var end: String?
+
+    func fields() throws(CommandError) -> [String: JSON] {
+      guard let end else { return [:] }
+      do throws(ValueTextError) {
+        switch try Expiry(parsing: end) {
+        case .at: return ["expires_at": .string(end)]
+        case .after(let seconds): return ["ttl_seconds": .integer(seconds)]
+        }
+      } catch {
+        throw .usage("--ttl: \(error)")
+      }
+    }
+  }
+
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "The sets, without their elements.")
     @Argument(help: "The rule set.")
@@ -69,9 +113,11 @@ struct SetCommand: AsyncParsableCommand {
     func run() async throws {
       try await options.withAPI { api in
         let sets = try await api.list(APIClient.path("rule-sets", ruleSet, "sets"))
-        var table = Table("SET", "TYPE", ">ELEMENTS", "COMMENT")
+        var table = Table("SET", "TYPE", ">ELEMENTS", ">ENDING", "NEXT", "COMMENT")
         for set in sets {
-          table.add(set["name"].cell, set["type"].cell, set["element_count"].cell, set["comment"].cell)
+          table.add(
+            set["name"].cell, set["type"].cell, set["element_count"].cell, set["expiring_count"].cell, set["next_expiry"].cell,
+            set["comment"].cell)
         }
         options.output.write(.array(sets), table.text)
       }
@@ -89,13 +135,15 @@ struct SetCommand: AsyncParsableCommand {
     @Option(help: "A note, at most 256 bytes.")
     var comment: String?
     @OptionGroup var elements: Elements
+    @OptionGroup var end: End
     @OptionGroup var options: APIOptions
 
     func run() async throws {
-      let body: JSON = [
+      let members: [String: JSON] = [
         "name": .string(name), "type": .string(type), "comment": .string(comment ?? ""),
         "elements": .strings(try elements.all()),
       ]
+      let body = JSON.object(members.merging(try end.fields()) { $1 })
       try await options.withAPI { api in
         let set = try await api.call(.post, APIClient.path("rule-sets", ruleSet, "sets"), body: body)["data"]
         options.output.write(set, "made @\(set["name"].cell) with \(set["element_count"].cell) elements")
@@ -122,8 +170,9 @@ struct SetCommand: AsyncParsableCommand {
   struct Add: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Add elements.")
     @OptionGroup var change: Change
+    @OptionGroup var end: End
 
-    func run() async throws { try await change.run(.post, "elements", "added") }
+    func run() async throws { try await change.run(.post, "elements", "added", try end.fields()) }
   }
 
   struct Remove: AsyncParsableCommand {
@@ -136,8 +185,9 @@ struct SetCommand: AsyncParsableCommand {
   struct Replace: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Replace all elements: what isn't named goes.")
     @OptionGroup var change: Change
+    @OptionGroup var end: End
 
-    func run() async throws { try await change.run(.put, "elements", "changed") }
+    func run() async throws { try await change.run(.put, "elements", "changed", try end.fields()) }
   }
 
   struct Change: ParsableArguments {
@@ -150,8 +200,10 @@ struct SetCommand: AsyncParsableCommand {
     var apply = false
     @OptionGroup var options: APIOptions
 
-    func run(_ method: APIClient.Method, _ path: String, _ verb: String) async throws {
-      let body: JSON = ["elements": .strings(try elements.all())]
+    func run(
+      _ method: APIClient.Method, _ path: String, _ verb: String, _ end: [String: JSON] = [:]
+    ) async throws {
+      let body = JSON.object(end.merging(["elements": .strings(try elements.all())]) { $1 })
       try await options.withAPI { api in
         let place = APIClient.path("rule-sets", ruleSet, "sets", name) + "/" + path
         let answer = try await api.call(method, place, query: apply ? [("apply", "true")] : [], body: body)["data"]

@@ -17,8 +17,10 @@ extension Sluice_Control_V1_Attachment {
       .required("previous_rule_set", .nullable(.string()), "What comes back otherwise"),
       .required("previous_revision", .count),
       .required("expiring_rules", .count, "Rules of it that will end"),
-      .required("next_expiry", .nullable(.timestamp), "When the next of them does"),
+      .required("next_expiry", .nullable(.timestamp), "When the next of them, or of the elements of its sets, does"),
       .required("expired_rules", .count, "Rules of it that have ended and decide nothing any more"),
+      .required("expiring_elements", .count, "Elements of its sets that will end"),
+      .required("expired_elements", .count, "Elements of its sets that have ended and are no longer in them"),
     ]))
 }
 

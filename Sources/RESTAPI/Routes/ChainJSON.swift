@@ -22,24 +22,40 @@ extension RuleShapes {
 
   private static let kinds = NamedSet.Kind.allCases.map(\.rawValue)
   /// Checked with the set, whose type says what they must be.
-  static let element = Schema.string(StringShape(bytes: 1...64, format: "ip-prefix or port-range"))
+  static let element = Schema.string(StringShape(bytes: 1...128, format: "ip-prefix or port-range, and its end"))
 
   static let set = Schema.named(
     "NewSet",
     .strictObject([
       .required("name", Shapes.name), .required("type", .words(kinds)),
       .optional("comment", .text(max: Limits.commentByteCountMax), default: ""),
-      .optional("elements", .array(element, max: Limits.setElementsMax), default: [], "Prefixes or ports"),
-    ]))
+      .optional("elements", .array(element, max: Limits.setElementsMax), default: [],
+        "Prefixes or ports; behind one may stand when it ends: 192.0.2.1 timeout 12h, or expires and a moment"),
+    ] + endFields))
 
   private static let setFields: [Field] = [
     .required("name", .string()), .required("type", .words(kinds)), .required("comment", .string()),
   ]
 
+  /// When the elements of a body end, beside them.
+  static let endFields: [Field] = [
+    .optional("expires_at", .nullable(expiresAt), "When those end that don't say it themselves"),
+    .optional(
+      "ttl_seconds", .nullable(.integer(1...Int64(Limits.ttlSecondsMax))),
+      "Instead of expires_at: so long from when they are accepted"),
+  ]
+
   /// A set in an answer.
   static let wholeSet = Schema.named(
     "Set", .object(setFields + [.required("elements", .array(.string(), max: Int.max))]))
-  static let setSummary = Schema.named("SetSummary", .object(setFields + [.required("element_count", .count)]))
+  static let setSummary = Schema.named(
+    "SetSummary",
+    .object(
+      setFields + [
+        .required("element_count", .count, "Without those that have ended"),
+        .required("expiring_count", .count, "Elements that will end"),
+        .required("next_expiry", .nullable(.timestamp), "When the next of them does"),
+      ]))
 }
 
 extension Chain {
@@ -65,16 +81,25 @@ extension NamedSet {
   init(checked value: JSONValue, path: String) throws {
     guard let kind = Kind(rawValue: try value.text("type")) else { throw Fault("an unchecked type of set") }
     self.init(name: try value.text("name"), kind: kind, comment: value["comment"]?.string ?? "")
-    insert(try elements(checked: value, path: path))
+    insert(try members(checked: value, path: path))
   }
 
-  /// The elements of a body, of this set's kind.
-  func elements(checked value: JSONValue, path: String) throws -> [SetElement] {
+  /// The elements of a body, of this set's kind, that end when they say or else when the body does.
+  func members(checked value: JSONValue, path: String) throws -> [SetMember] {
     var problems: [Problem] = []
-    var elements: [SetElement] = []
+    var elements: [SetMember] = []
+    let end: Expiry?
+    do throws(ValueTextError) {
+      end = try Expiry(
+        expiresAt: value.present("expires_at")?.string, ttlSeconds: value.present("ttl_seconds")?.integer)
+    } catch {
+      throw APIError.validation(path.isEmpty ? "ttl_seconds" : "\(path).ttl_seconds", "contradiction", error.description)
+    }
     for (index, text) in value.texts("elements").enumerated() where problems.count < Limits.issuesMax {
       do throws(ValueTextError) {
-        elements.append(try SetElement(parsing: text, for: kind))
+        var member = try SetMember(parsing: text, for: kind)
+        member.expiry = member.expiry ?? end
+        elements.append(member)
       } catch {
         let place = path.isEmpty ? "elements[\(index)]" : "\(path).elements[\(index)]"
         problems.append(Problem(path: place, code: "invalid", message: error.description))
@@ -84,10 +109,20 @@ extension NamedSet {
     return elements
   }
 
-  private var members: [String: JSONValue] {
+  private var fields: [String: JSONValue] {
     ["name": .string(name), "type": .string(kind.rawValue), "comment": .string(comment)]
   }
 
-  var summary: JSONValue { .object(members.merging(["element_count": .count(count)]) { _, new in new }) }
-  var json: JSONValue { .object(members.merging(["elements": .strings(texts)]) { _, new in new }) }
+  /// What has ended is not counted: the daemons have it no more.
+  var summary: JSONValue {
+    var left = self
+    left.removeEnded(atUnixMilliseconds: .now)
+    let next = left.nextEnd
+    return .object(
+      fields.merging([
+        "element_count": .count(left.count), "expiring_count": .count(next?.count ?? 0),
+        "next_expiry": next.map { .string(RFC3339.text(unixMilliseconds: $0.unixMilliseconds)) } ?? .null,
+      ]) { _, new in new })
+  }
+  var json: JSONValue { .object(fields.merging(["elements": .strings(texts)]) { _, new in new }) }
 }

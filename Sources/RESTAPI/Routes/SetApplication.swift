@@ -7,7 +7,7 @@ import Synchronization
 enum SetApplication {
   /// What came and what went. Written in the transaction that makes the revision.
   final class Change: Sendable {
-    let elements = Mutex<(inserted: Set<SetElement>, removed: Set<SetElement>)>(([], []))
+    let elements = Mutex<(inserted: [SetMember], removed: [SetElement])>(([], []))
   }
 
   static let results = Schema.array(

@@ -41,11 +41,12 @@ enum SetRoutes {
       return Reply.data(["deleted": true]).at(revision: stored.revision)
     },
     Route(
-      .get, base + "/{set}/elements", "listElements", tag: "sets", "The elements of a set, in order of their numbers.",
+      .get, base + "/{set}/elements", "listElements", tag: "sets", "The elements of a set, in order of their numbers, without those that have ended.",
       access: .scope(.rulesRead), on: own, answer: .page(.string())
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
-      let set = try stored.content.set(named: try call.parameter("set"))
+      var set = try stored.content.set(named: try call.parameter("set"))
+      set.removeEnded(atUnixMilliseconds: .now)
       let page = call.page
       let first = min(page.offset, set.count)
       let part = set.texts(first..<min(first + page.limit, set.count)).map { JSONValue.string($0) }
@@ -54,27 +55,21 @@ enum SetRoutes {
     },
     Route(
       .post, base + "/{set}/elements", "addElements", tag: "sets",
-      "Add elements. What is there already stays; where nothing is new, no revision is made.",
+      "Add elements. What is there already stays, and ends when it is said here, or never; where nothing is new, no revision "
+        + "is made.",
       access: .scope(.rulesWrite), on: own, query: [RuleSetRoutes.reason, apply], body: elements,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
-      try await change(call, services) { set, elements in
-        let new = elements.filter { !set.contains($0) }
-        set.insert(new)
-        return (Set(new), [])
-      }
+      try await change(call, services) { set, members in set.insert(members) }
     },
     Route(
       .put, base + "/{set}/elements", "replaceElements", tag: "sets", "Replace all elements.",
       access: .scope(.rulesWrite), on: own, query: [RuleSetRoutes.reason, apply], body: elements,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
-      try await change(call, services) { set, elements in
-        let before = Set(set.elements)
+      try await change(call, services) { set, members in
         set = NamedSet(name: set.name, kind: set.kind, comment: set.comment)
-        set.insert(elements)
-        let after = Set(elements)
-        return (after.subtracting(before), before.subtracting(after))
+        set.insert(members)
       }
     },
     Route(
@@ -84,16 +79,18 @@ enum SetRoutes {
       query: [RuleSetRoutes.reason, apply], body: elements, bodyBytesMax: APILimits.ruleSetBodyBytesMax,
       answer: .data(changed), errors: liveErrors
     ) { call, services in
-      try await change(call, services) { set, elements in
-        let gone = elements.filter { set.contains($0) }
-        set.remove(gone)
-        return ([], Set(gone))
-      }
+      try await change(call, services) { set, members in set.remove(members.map(\.element)) }
     },
   ]
 
   private static let elements = Schema.named(
-    "SetElements", .strictObject([.required("elements", .array(RuleShapes.element, max: Limits.setElementsMax))]))
+    "SetElements",
+    .strictObject(
+      [
+        .required(
+          "elements", .array(RuleShapes.element, max: Limits.setElementsMax),
+          "192.0.2.0/24, 2001:db8::1, 8000-8080; 192.0.2.1 timeout 12h; 192.0.2.1 expires 2026-11-21T15:38:47Z")
+      ] + RuleShapes.endFields))
   private static let changed = Schema.named(
     "ChangedSet",
     .object([
@@ -118,22 +115,28 @@ enum SetRoutes {
       .at(revision: stored.revision)
   }
 
-  /// - Parameter body: makes the change and says which elements came and which went.
   private static func change(
-    _ call: Call, _ services: Services,
-    _ body: @escaping @Sendable (inout NamedSet, [SetElement]) -> (inserted: Set<SetElement>, removed: Set<SetElement>)
+    _ call: Call, _ services: Services, _ body: @escaping @Sendable (inout NamedSet, [SetMember]) -> Void
   ) async throws -> Reply {
     let name = try call.parameter("set")
     let isApplied = call.query["apply"]?.bool == true
     if isApplied { try services.authorizer.require(.rulesApply, again: call) }
     let kind = try await services.store.ruleSet(named: try call.parameter("name")).content.set(named: name).kind
     // Read here, outside of the transaction.
-    let elements = try NamedSet(name: name, kind: kind).elements(checked: call.body, path: "")
+    let now = Int64.now
+    let members = try NamedSet(name: name, kind: kind).members(checked: call.body, path: "").fixed(atUnixMilliseconds: now)
     let change = SetApplication.Change()
     let stored = try await services.store.edit(call) { content in
       let index = try content.index(ofSet: name)
       guard content.sets[index].kind == kind else { throw APIError(.conflict, "the set \(name) has another type now") }
-      change.elements.withLock { $0 = body(&content.sets[index], elements) }
+      // What has ended goes with the next change, as it went in the daemons by itself.
+      var old = content.sets[index]
+      old.removeEnded(atUnixMilliseconds: now)
+      var new = old
+      body(&new, members)
+      let made = new.difference(from: old)
+      if !made.inserted.isEmpty || !made.removed.isEmpty { content.sets[index] = new }
+      change.elements.withLock { $0 = made }
     }
     let (inserted, removed) = change.elements.withLock { $0 }
     var data: [String: JSONValue] = [
