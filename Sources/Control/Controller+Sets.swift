@@ -29,8 +29,16 @@ public struct SetChange: Hashable, Sendable {
     self.toRevision = toRevision
   }
 
-  /// Elements that one change has at most; more of them are a new rule set.
-  public static let elementCountMax = 10_000
+  /// Elements of one call; a change of more comes in parts.
+  public static let callElementCountMax = 10_000
+  /// Of a change in the live tables, element by element; more of them are compiled anew, in less time.
+  static let inPlaceElementCountMax = 100_000
+
+  /// What comes with a later part.
+  public mutating func add(_ part: SetChange) {
+    inserted += part.inserted
+    removed += part.removed
+  }
 
   /// Those that come and have ended go instead.
   fileprivate mutating func removeEnded(atUnixMilliseconds now: Int64) {
@@ -61,11 +69,8 @@ extension Controller {
   /// - Parameter names: Where the rule set is applied; empty: wherever it is.
   public func change(_ change: SetChange, on names: [String]) throws(ControlError) -> [SetChangeReport] {
     try checkRunning()
-    let count = change.inserted.count + change.removed.count
-    guard (1...SetChange.elementCountMax).contains(count) else {
-      throw ControlError(
-        .invalidArgument, "a change has 1 to \(SetChange.elementCountMax) elements (set_change_elements_max), not \(count); "
-          + "apply a revision that has more")
+    guard !change.inserted.isEmpty || !change.removed.isEmpty else {
+      throw ControlError(.invalidArgument, "a change has at least one element that comes or goes")
     }
     let now = ExpiryClock.wall
     var change = change
@@ -122,7 +127,8 @@ extension Controller {
   private func make(_ change: SetChange, _ attachment: Attachment) throws(ControlError) -> SetChangeReport {
     let start = ContinuousClock.now
     let (new, inserted, removed) = attachment.live.effect(of: change)
-    var isInPlace = (new.isEmpty && removed.isEmpty) || attachment.canChange(change.set)
+    var isInPlace = (new.isEmpty && removed.isEmpty)
+      || (new.count + removed.count <= SetChange.inPlaceElementCountMax && attachment.canChange(change.set))
     if isInPlace {
       // On the disk before it is live.
       let length = try journal.append([

@@ -10,7 +10,7 @@ extension Controller {
     "event_streams_max": UInt64(EventBus.subscribersMax),
     "event_ring_max": UInt64(EventBus.ringMax),
     "wires_max": UInt64(WireOptions.wiresMax),
-    "set_change_elements_max": UInt64(SetChange.elementCountMax),
+    "set_change_elements_max": UInt64(SetChange.callElementCountMax),
     "queues_max": UInt64(SLUICE_QUEUES_MAX),
     "vlan_tags_max": UInt64(SLUICE_VLAN_TAGS_MAX),
     "ipv6_extensions_max": UInt64(SLUICE_IPV6_EXTENSIONS_MAX),

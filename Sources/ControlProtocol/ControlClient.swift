@@ -82,11 +82,27 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
   ) async throws(ControlError) -> Sluice_Control_V1_ChangeSetResponse {
     let request = Sluice_Control_V1_ChangeSetRequest.with {
       ($0.set, $0.ruleSet, $0.interfaces) = (set, ruleSet, interfaces)
-      ($0.inserted, $0.removed) = (inserted, removed)
       ($0.fromRevision, $0.toRevision) = (fromRevision, toRevision)
     }
-    return try await call(timeout: changeTimeout) { try await rpc.changeSet(request, options: $0) }
+    guard inserted.count + removed.count > Self.changeElementCountMax else {
+      let whole = request.part(inserted[...], removed[...])
+      return try await call(timeout: changeTimeout) { try await rpc.changeSet(whole, options: $0) }
+    }
+    return try await call(timeout: changeTimeout * 4) { options in
+      try await rpc.changeSetInParts(options: options) { writer in
+        // Those that go in the first parts, and those that come behind them.
+        for start in stride(from: 0, to: removed.count, by: Self.changeElementCountMax) {
+          try await writer.write(request.part([], removed.part(from: start, Self.changeElementCountMax)))
+        }
+        for start in stride(from: 0, to: inserted.count, by: Self.changeElementCountMax) {
+          try await writer.write(request.part(inserted.part(from: start, Self.changeElementCountMax), []))
+        }
+      }
+    }
   }
+
+  /// Elements of one message; more of them are sent in parts.
+  private static var changeElementCountMax: Int { 10_000 }
 
   /// What was applied with `confirmWithinSeconds` stands from now on.
   public func confirm(_ interfaces: [String]) async throws(ControlError) {
@@ -193,5 +209,18 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
         for try await event in response.messages { try await body(event) }
       }
     }
+  }
+}
+
+extension [String] {
+  fileprivate func part(from start: Int, _ most: Int) -> ArraySlice<String> { self[start..<Swift.min(start + most, count)] }
+}
+
+extension Sluice_Control_V1_ChangeSetRequest {
+  /// The same with these elements.
+  fileprivate func part(_ inserted: ArraySlice<String>, _ removed: ArraySlice<String>) -> Self {
+    var part = self
+    (part.inserted, part.removed) = (Array(inserted), Array(removed))
+    return part
   }
 }

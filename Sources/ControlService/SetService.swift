@@ -13,11 +13,33 @@ extension ControlServiceHandler {
   }
 }
 
+extension ControlServiceHandler {
+  func changeSetInParts(
+    request: RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Error>, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    var whole: (change: SetChange, interfaces: [String])?
+    for try await part in request {
+      let change = try SetChange(part)
+      guard whole?.change.add(change) != nil else {
+        whole = (change, part.interfaces)
+        continue
+      }
+      guard let sum = whole?.change, sum.inserted.count <= Limits.setElementsMax, sum.removed.count <= Limits.setElementsMax
+      else {
+        throw FieldError(path: "inserted", reason: "or removed has more than \(Limits.setElementsMax) elements (set_elements_max)")
+      }
+    }
+    guard let whole else { throw FieldError(path: "set", reason: "is missing: no part came") }
+    let reports = try await answering { try await controller.change(whole.change, on: whole.interfaces) }
+    return .with { $0.results = reports.map(Sluice_Control_V1_ChangeSetResponse.Result.init) }
+  }
+}
+
 extension SetChange {
   init(_ request: Sluice_Control_V1_ChangeSetRequest) throws {
-    guard request.inserted.count + request.removed.count <= SetChange.elementCountMax else {
+    guard request.inserted.count + request.removed.count <= SetChange.callElementCountMax else {
       throw FieldError(
-        path: "inserted", reason: "and removed have more than \(SetChange.elementCountMax) elements (set_change_elements_max)")
+        path: "inserted", reason: "and removed have more than \(SetChange.callElementCountMax) elements (set_change_elements_max)")
     }
     self.init(
       ruleSet: request.ruleSet, set: request.set, inserted: try members(request.inserted, "inserted"),

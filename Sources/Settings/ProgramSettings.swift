@@ -178,6 +178,8 @@ public struct HTTPSettings: Hashable, Sendable {
   public var ratePerToken: Int
   public var limitsCostlyRoutes: Bool
   public var requiresIfMatch: Bool
+  /// Of an imported file of elements, at most.
+  public var importMebibytes: Int
 
   init(_ reader: inout SettingsReader) {
     let certificate = reader.optionalPath(.tlsCertificate)
@@ -210,6 +212,7 @@ public struct HTTPSettings: Hashable, Sendable {
     ratePerToken = reader.integer(.ratePerToken, 0...1_000_000)
     limitsCostlyRoutes = reader.bool(.rateOfCostlyRoutes)
     requiresIfMatch = reader.bool(.requireIfMatch)
+    importMebibytes = reader.integer(.importMebibytes, 1...4096)
   }
 }
 

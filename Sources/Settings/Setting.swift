@@ -101,6 +101,9 @@ extension Setting {
   static let requireIfMatch = Setting(
     "api.require_if_match", "HTTP_REQUIRE_IF_MATCH", "false", for: [.api],
     "Whether changes must carry If-Match, so that nobody overwrites what he has not read.")
+  static let importMebibytes = Setting(
+    "api.import_mebibytes", "HTTP_IMPORT_MEBIBYTES", "256", for: [.api],
+    "Largest file of set elements that is imported, 1 to 4096. Other bodies: 64 with rules, else 1.")
   public static let tokenKeysDirectory = Setting(
     "api.token_keys", "SLUICE_TOKEN_KEYS", "/var/lib/sluice-api/keys", for: [.api],
     "Folder of the keys that sign access tokens. Made at the first start; sluice-api keys rotates them.")
@@ -167,7 +170,7 @@ extension Setting {
     socket, socketGroup, grpcEnabled, grpcPort, stateDirectory, captureDirectory, bpffs, workerWait, workerBatch,
     workerRingEntries, metricsHost, metricsPort,
     httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
-    ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch,
+    ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch, importMebibytes,
     tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, secondFactorRoles,
     databaseType, databasePath, databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseTLS,
     databaseTLSAuthority, databaseTLSCertificate, databaseTLSKey, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,

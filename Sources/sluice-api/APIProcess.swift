@@ -109,7 +109,8 @@ struct APIProcess {
     return InterfaceSettings(
       requiresIfMatch: http.requiresIfMatch, corsOrigins: Set(http.corsOrigins), trustedHosts: Set(http.trustedHosts),
       addressRate: rate(http.ratePerAddress), tokenRate: rate(http.ratePerToken),
-      routeRates: http.limitsCostlyRoutes ? InterfaceSettings.costlyRoutes : [:], isTLS: http.tls != nil)
+      routeRates: http.limitsCostlyRoutes ? InterfaceSettings.costlyRoutes : [:], isTLS: http.tls != nil,
+      importBytesMax: http.importMebibytes << 20)
   }
 
   private func addCertificateMetric(_ certificates: TLSCertificates, to registry: PrometheusRegistry) {

@@ -70,13 +70,7 @@ struct APIClient {
     _ method: Method, _ path: String, query: [(String, String)] = [], headers: [(String, String)] = [],
     body content: JSON? = nil, _ body: (ByteBufferView) throws -> Void
   ) async throws {
-    // The session is checked, and renewed where it has to be, by a small call.
-    if key == nil { _ = try await call(.get, "/auth/me") }
-    guard let token = try key ?? store.credentials(for: base)?.accessToken else { throw notSignedIn }
-    var request = HTTPClientRequest(url: url(path, query))
-    request.method = .RAW(value: method.rawValue)
-    request.headers.add(name: "User-Agent", value: "sluice")
-    request.headers.add(name: "Authorization", value: "Bearer \(token)")
+    var request = try await authorized(method, path, query)
     for (name, value) in headers { request.headers.add(name: name, value: value) }
     if let content {
       request.headers.add(name: "Content-Type", value: "application/json")
@@ -94,6 +88,18 @@ struct APIClient {
         httpStatus: Int(response.status.code), body: JSON.parse(answer.readableBytesView) ?? .null, apiURL: base)
     }
     for try await piece in response.body { try body(piece.readableBytesView) }
+  }
+
+  /// A request whose body can't be sent twice.
+  func authorized(_ method: Method, _ path: String, _ query: [(String, String)]) async throws -> HTTPClientRequest {
+    // The session is checked, and renewed where it has to be, by a small call.
+    if key == nil { _ = try await call(.get, "/auth/me") }
+    guard let token = try key ?? store.credentials(for: base)?.accessToken else { throw notSignedIn }
+    var request = HTTPClientRequest(url: url(path, query))
+    request.method = .RAW(value: method.rawValue)
+    request.headers.add(name: "User-Agent", value: "sluice")
+    request.headers.add(name: "Authorization", value: "Bearer \(token)")
+    return request
   }
 
   /// All pages of a list.
@@ -220,7 +226,7 @@ struct APIClient {
     }
   }
 
-  private static func reason(_ error: any Error) -> String {
+  static func reason(_ error: any Error) -> String {
     if let error = error as? HTTPClientError {
       if [.connectTimeout, .deadlineExceeded, .readTimeout].contains(error) { return "no answer in time" }
       if error == .remoteConnectionClosed { return "it closed the connection" }

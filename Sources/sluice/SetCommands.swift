@@ -19,9 +19,10 @@ struct SetCommand: AsyncParsableCommand {
         sluice set add edge blocked 203.0.113.9 203.0.113.10 --ttl 12h --apply
         sluice set add edge blocked '203.0.113.9 timeout 12h' '198.51.100.7 expires 2026-11-21T15:38:47Z'
         sluice set replace edge blocked --file today.txt
+        sluice set import edge blocked million.txt --apply
         sluice apply edge
       """,
-    subcommands: [List.self, Create.self, Show.self, Add.self, Remove.self, Replace.self, Delete.self],
+    subcommands: [List.self, Create.self, Show.self, Add.self, Remove.self, Replace.self, Import.self, Export.self, Delete.self],
     aliases: ["sets"])
 
   /// Elements on the command line or in a file.

@@ -230,6 +230,12 @@ extension SmallDaemon {
     .init()
   }
 
+  func changeSetInParts(
+    request: RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Error>, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    .init()
+  }
+
   func confirm(
     request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ConfirmResponse {

@@ -97,6 +97,19 @@ struct ControlClientTests {
     }
   }
 
+  @Test("A change of a set of more elements than one message has goes in parts, each with at most so many")
+  func parts() async throws {
+    try await withClient { client in
+      let elements = (0..<25_000).map { "10.0.\($0 / 250).\($0 % 250)" }
+      let answer = try await client.changeSet("bad", of: "edge", inserted: elements, removed: ["192.0.2.1"])
+      #expect(answer.results.map(\.changed) == [4] && answer.results.map(\.elements) == [25_001])
+      let few = await #expect(throws: ControlError.self) {
+        try await client.changeSet("bad", of: "edge", inserted: Array(elements.prefix(9999)), removed: ["192.0.2.1"])
+      }
+      #expect(few?.message.contains("applied nowhere") == true)
+    }
+  }
+
   @Test("A refusal keeps the daemon's code and words; its UNAVAILABLE is not taken for a missing socket")
   func refusals() async throws {
     try await withClient { client in
@@ -207,6 +220,17 @@ extension EchoDaemon {
     request: Sluice_Control_V1_ChangeSetRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ChangeSetResponse {
     throw RPCError(code: .notFound, message: "the rule set \(request.ruleSet) is applied nowhere")
+  }
+
+  func changeSetInParts(
+    request: RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Error>, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    var (changed, total): (UInt32, UInt32) = (0, 0)
+    for try await part in request {
+      changed += 1
+      total += UInt32(part.inserted.count + part.removed.count)
+    }
+    return .with { [changed, total] in $0.results = [.with { ($0.changed, $0.elements) = (changed, total) }] }
   }
 
   func confirm(

@@ -48,6 +48,11 @@ struct AccessCommandTests {
     let wrong = try stack.sluice("set add edge blocked 2001:db8::1 2>&1 || echo status=$?")
     #expect(wrong.contains("status=2"), "\(wrong)")
     _ = try stack.sluice("rule remove edge no-blocked")
+    #expect(try stack.sluice("set add edge blocked 192.0.2.7 --ttl 12h").contains("added 1; @blocked has 3"))
+    #expect(try stack.sluice("set add edge blocked 192.0.2.8 timeout 90s 192.0.2.9").contains("added 2; @blocked has 5"))
+    #expect(JSON(try stack.sluice("set list edge --json"))[0]["expiring_count"].int == 2)
+    #expect(try stack.sluice("set show edge blocked").contains("192.0.2.8 expires 2"))
+    #expect(try stack.sluice("set add edge blocked 192.0.2.7 --ttl soon 2>&1 || echo status=$?").contains("status=2"))
     #expect(try stack.sluice("set delete edge blocked").contains("deleted @blocked"))
   }
 

@@ -54,4 +54,43 @@ struct SetTests {
     try stack.send(100, ports: [9])
     #expect(try dropped(stack) == 200)
   }
+
+  @Test("A file of lines becomes the set and is live in one step, in the live tables or compiled anew; and is given back")
+  func imported() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    let set = #"{"name":"bad","type":"ipv4_addr","elements":["198.51.100.0/24"]}"#
+    let rule = #"{"name":"blocked","action":"drop","match":{"sources":["@bad"]}}"#
+    #expect(try stack.post("/rule-sets", #"{"name":"edge","sets":[\#(set)],"rules":[\#(rule)]}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    let file = "\(stack.folder)/list.txt"
+    func write(_ more: [String]) throws {
+      let hosts = (0..<12_000).map { "198.18.\($0 / 250).\($0 % 250)" } + more
+      try hosts.joined(separator: "\n").write(toFile: file, atomically: true, encoding: .utf8)
+    }
+    func bring() throws -> JSON {
+      JSON(try stack.sluice("set import edge bad \(file) --apply --json"))
+    }
+    try write([])
+    let first = try bring()
+    #expect(first["changed"].int == 12_001 && first["applied"][0]["in_place"].bool == false, "the set was small")
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 0)
+    try write(["192.0.2.1"])
+    let second = try bring()
+    #expect(second["changed"].int == 1 && second["applied"][0]["in_place"].bool == true)
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 100)
+    #expect(try stack.get("/attachments").body["data"][0]["in_sync"].bool == true)
+    let exported = try stack.sluice("set export edge bad")
+    #expect(exported.hasPrefix("192.0.2.1\n198.18.0.0\n") && exported.split(separator: "\n").count == 12_001)
+    let said = try stack.sluice("set import edge bad - --apply 2>&1 < \(file)")
+    #expect(said.contains("changed 0; @bad has 12001"), "\(said)")
+    let wrong = try stack.sluice("set import edge bad - 2>&1 <<<'192.0.2.1 x' || echo status=$?")
+    #expect(wrong.contains("line 1") && wrong.contains("status=2"), "\(wrong)")
+    #expect(try dropped(stack) == 100)
+  }
 }

@@ -266,6 +266,21 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
 }
 
 extension FakeDaemon {
+  func changeSetInParts(
+    request: RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Error>, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ChangeSetResponse {
+    var whole = Sluice_Control_V1_ChangeSetRequest()
+    var counts: [Int] = []
+    for try await part in request {
+      let (inserted, removed) = (whole.inserted + part.inserted, whole.removed + part.removed)
+      if counts.isEmpty { whole = part }
+      (whole.inserted, whole.removed) = (inserted, removed)
+      counts.append(part.inserted.count + part.removed.count)
+    }
+    change { [counts] in $0.calls.append("parts \(counts)") }
+    return try await changeSet(request: whole, context: context)
+  }
+
   func changeSet(
     request: Sluice_Control_V1_ChangeSetRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ChangeSetResponse {

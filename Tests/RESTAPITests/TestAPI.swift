@@ -185,6 +185,7 @@ enum Contract {
       case .document, .text: (nil, 200)
       }
     #expect(answer.status == status, "\(route.operation)")
+    if route.alsoGivesLines, answer.headers[.contentType] == LineBody.contentType { return }
     guard let schema else { return }
     #expect(answer.json["status"] == "success")
     let checked = schema.check(answer.data)

@@ -106,6 +106,19 @@ public enum Sluice_Control_V1_Control: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ChangeSetInParts" metadata.
+        public enum ChangeSetInParts: Sendable {
+            /// Request type for "ChangeSetInParts".
+            public typealias Input = Sluice_Control_V1_ChangeSetRequest
+            /// Response type for "ChangeSetInParts".
+            public typealias Output = Sluice_Control_V1_ChangeSetResponse
+            /// Descriptor for "ChangeSetInParts".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "ChangeSetInParts",
+                type: .clientStreaming
+            )
+        }
         /// Namespace for "Confirm" metadata.
         public enum Confirm: Sendable {
             /// Request type for "Confirm".
@@ -283,6 +296,7 @@ public enum Sluice_Control_V1_Control: Sendable {
             Detach.descriptor,
             Apply.descriptor,
             ChangeSet.descriptor,
+            ChangeSetInParts.descriptor,
             Confirm.descriptor,
             Withdraw.descriptor,
             GetRuleSet.descriptor,
@@ -427,6 +441,25 @@ extension Sluice_Control_V1_Control {
         ///     to an internal error.
         /// - Returns: A streaming response of `Sluice_Control_V1_ChangeSetResponse` messages.
         func changeSet(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse>
+
+        /// Handle the "ChangeSetInParts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The same in parts, each as large as one of ChangeSet, up to set_elements_max that come and as many that go. What the first
+        /// > says beside its elements is for all; nothing changes before the last one.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_ChangeSetResponse` messages.
+        func changeSetInParts(
             request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse>
@@ -773,6 +806,25 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>
 
+        /// Handle the "ChangeSetInParts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The same in parts, each as large as one of ChangeSet, up to set_elements_max that come and as many that go. What the first
+        /// > says beside its elements is for all; nothing changes before the last one.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_ChangeSetResponse` message.
+        func changeSetInParts(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>
+
         /// Handle the "Confirm" method.
         ///
         /// > Source IDL Documentation:
@@ -1113,6 +1165,25 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> Sluice_Control_V1_ChangeSetResponse
 
+        /// Handle the "ChangeSetInParts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The same in parts, each as large as one of ChangeSet, up to set_elements_max that come and as many that go. What the first
+        /// > says beside its elements is for all; nothing changes before the last one.
+        ///
+        /// - Parameters:
+        ///   - request: A stream of `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_ChangeSetResponse` to respond with.
+        func changeSetInParts(
+            request: GRPCCore.RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Swift.Error>,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_ChangeSetResponse
+
         /// Handle the "Confirm" method.
         ///
         /// > Source IDL Documentation:
@@ -1412,6 +1483,17 @@ extension Sluice_Control_V1_Control.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.ChangeSetInParts.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ChangeSetRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ChangeSetResponse>(),
+            handler: { request, context in
+                try await self.changeSetInParts(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Sluice_Control_V1_Control.Method.Confirm.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ConfirmRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ConfirmResponse>(),
@@ -1621,6 +1703,17 @@ extension Sluice_Control_V1_Control.ServiceProtocol {
     ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse> {
         let response = try await self.changeSet(
             request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func changeSetInParts(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse> {
+        let response = try await self.changeSetInParts(
+            request: request,
             context: context
         )
         return GRPCCore.StreamingServerResponse(single: response)
@@ -1845,6 +1938,19 @@ extension Sluice_Control_V1_Control.SimpleServiceProtocol {
         return GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>(
             message: try await self.changeSet(
                 request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func changeSetInParts(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>(
+            message: try await self.changeSetInParts(
+                request: request.messages,
                 context: context
             ),
             metadata: [:]
@@ -2171,6 +2277,30 @@ extension Sluice_Control_V1_Control {
         /// - Returns: The result of `handleResponse`.
         func changeSet<Result>(
             request: GRPCCore.ClientRequest<Sluice_Control_V1_ChangeSetRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ChangeSetRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ChangeSetResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ChangeSetInParts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The same in parts, each as large as one of ChangeSet, up to set_elements_max that come and as many that go. What the first
+        /// > says beside its elements is for all; nothing changes before the last one.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request producing `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ChangeSetResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func changeSetInParts<Result>(
+            request: GRPCCore.StreamingClientRequest<Sluice_Control_V1_ChangeSetRequest>,
             serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ChangeSetRequest>,
             deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ChangeSetResponse>,
             options: GRPCCore.CallOptions,
@@ -2681,6 +2811,41 @@ extension Sluice_Control_V1_Control {
             try await self.client.unary(
                 request: request,
                 descriptor: Sluice_Control_V1_Control.Method.ChangeSet.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ChangeSetInParts" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > The same in parts, each as large as one of ChangeSet, up to set_elements_max that come and as many that go. What the first
+        /// > says beside its elements is for all; nothing changes before the last one.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request producing `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ChangeSetRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ChangeSetResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func changeSetInParts<Result>(
+            request: GRPCCore.StreamingClientRequest<Sluice_Control_V1_ChangeSetRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ChangeSetRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ChangeSetResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.clientStreaming(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.ChangeSetInParts.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -3296,6 +3461,36 @@ extension Sluice_Control_V1_Control.ClientProtocol {
         )
     }
 
+    /// Call the "ChangeSetInParts" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The same in parts, each as large as one of ChangeSet, up to set_elements_max that come and as many that go. What the first
+    /// > says beside its elements is for all; nothing changes before the last one.
+    ///
+    /// - Parameters:
+    ///   - request: A streaming request producing `Sluice_Control_V1_ChangeSetRequest` messages.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func changeSetInParts<Result>(
+        request: GRPCCore.StreamingClientRequest<Sluice_Control_V1_ChangeSetRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.changeSetInParts(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ChangeSetRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ChangeSetResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "Confirm" method.
     ///
     /// > Source IDL Documentation:
@@ -3856,6 +4051,41 @@ extension Sluice_Control_V1_Control.ClientProtocol {
             metadata: metadata
         )
         return try await self.changeSet(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ChangeSetInParts" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > The same in parts, each as large as one of ChangeSet, up to set_elements_max that come and as many that go. What the first
+    /// > says beside its elements is for all; nothing changes before the last one.
+    ///
+    /// - Parameters:
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - producer: A closure producing request messages to send to the server. Returning
+    ///       from the closure closes the request stream.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func changeSetInParts<Result>(
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        requestProducer producer: @Sendable @escaping (GRPCCore.RPCWriter<Sluice_Control_V1_ChangeSetRequest>) async throws -> Void,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.StreamingClientRequest<Sluice_Control_V1_ChangeSetRequest>(
+            metadata: metadata,
+            producer: producer
+        )
+        return try await self.changeSetInParts(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -36,7 +36,8 @@ struct Endpoint: Sendable {
     call = checked
     // Before the body is read, where the path says what it is about.
     if !route.subject.isInBody { try await authorize(&checked) }
-    checked.body = try await checkedBody(request, &warnings)
+    if route.alsoTakesLines { checked.lines = try LineBody(request, bytesMax: services.settings.interface.importBytesMax) }
+    if checked.lines == nil { checked.body = try await checkedBody(request, &warnings) }
     call = checked
     if route.subject.isInBody { try await authorize(&checked) }
     var reply = try await Idempotency(store: services.store).once(checked, route) { [checked] in

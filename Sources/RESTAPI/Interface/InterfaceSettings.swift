@@ -14,10 +14,15 @@ public struct InterfaceSettings: Sendable {
   public var routeRates: [String: Rate]
   /// Whether the server itself speaks TLS.
   public var isTLS: Bool
+  /// Bytes of a body of lines, as sets are imported, at most.
+  public var importBytesMax: Int
+
+  public static let importBytesMaxDefault = 256 << 20
 
   public init(
     requiresIfMatch: Bool = false, corsOrigins: Set<String> = [], trustedHosts: Set<String> = [],
-    addressRate: Rate? = nil, tokenRate: Rate? = nil, routeRates: [String: Rate] = [:], isTLS: Bool = false
+    addressRate: Rate? = nil, tokenRate: Rate? = nil, routeRates: [String: Rate] = [:], isTLS: Bool = false,
+    importBytesMax: Int = importBytesMaxDefault
   ) {
     self.requiresIfMatch = requiresIfMatch
     self.corsOrigins = corsOrigins
@@ -26,6 +31,7 @@ public struct InterfaceSettings: Sendable {
     self.tokenRate = tokenRate
     self.routeRates = routeRates
     self.isTLS = isTLS
+    self.importBytesMax = importBytesMax
   }
 
   /// Routes that hash a password, compile rules or start a thread, by operation.

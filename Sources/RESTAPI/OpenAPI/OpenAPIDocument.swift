@@ -60,10 +60,11 @@ enum OpenAPIDocument {
     if route.deprecation != nil { members["deprecated"] = true }
     if !parameters.isEmpty { members["parameters"] = .array(parameters) }
     if let body = route.body {
-      members["requestBody"] = [
-        "required": .bool(!route.bodyIsOptional),
-        "content": ["application/json": ["schema": body.openAPI(components: &components)]],
-      ]
+      var content: [String: JSONValue] = ["application/json": ["schema": body.openAPI(components: &components)]]
+      if route.alsoTakesLines {
+        content[LineBody.contentType] = ["schema": ["type": "string", "description": "An element in a line, # begins a comment"]]
+      }
+      members["requestBody"] = ["required": .bool(!route.bodyIsOptional), "content": .object(content)]
     }
     switch route.access {
     case .open: members["security"] = []
@@ -112,8 +113,10 @@ enum OpenAPIDocument {
     case .created(let schema): responses["201"] = success(schema.openAPI(components: &components))
     case .page(let schema):
       var listed = success(["type": "array", "items": schema.openAPI(components: &components)])
-      if route.alsoStreams, case .object(var members) = listed, case .object(var content) = members["content"] {
-        content[EventRoutes.streamType] = ["schema": ["type": "string"]]
+      let also = [(route.alsoStreams, EventRoutes.streamType), (route.alsoGivesLines, LineBody.contentType)]
+      for (_, type) in also.filter(\.0) {
+        guard case .object(var members) = listed, case .object(var content) = members["content"] else { continue }
+        content[type] = ["schema": ["type": "string"]]
         members["content"] = .object(content)
         listed = .object(members)
       }

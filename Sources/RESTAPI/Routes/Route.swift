@@ -48,6 +48,10 @@ public struct Route: Sendable {
   public var answer: Answer
   /// Whether `Accept: text/event-stream` gets what a page lists as server-sent events, from `Last-Event-ID` on.
   public var alsoStreams: Bool
+  /// Whether a body of `text/plain` is given to the handler as ``Call/lines``, instead of one that the schema has checked.
+  public var alsoTakesLines = false
+  /// Whether `Accept: text/plain` gets a whole list, an element in a line.
+  public var alsoGivesLines = false
   /// Failures of this route beyond those that its access, body and parameters bring.
   public var errors: [ErrorCode]
   /// Nil: here to stay.
@@ -150,6 +154,22 @@ public struct Route: Sendable {
   }
 }
 
+extension Route {
+  /// The same, with such a body, too.
+  func takingLines() -> Route {
+    var route = self
+    route.alsoTakesLines = true
+    return route
+  }
+
+  /// The same, with such an answer, too.
+  func givingLines() -> Route {
+    var route = self
+    route.alsoGivesLines = true
+    return route
+  }
+}
+
 /// One checked request on its way to a handler.
 public struct Call: Sendable {
   /// Nil on open routes.
@@ -165,6 +185,8 @@ public struct Call: Sendable {
   let target: String
   /// Nil where no rules can hurt it.
   let connection: @Sendable () -> OwnConnection?
+  /// Not read yet; nil: the body is a checked one.
+  var lines: LineBody?
   /// What it is about, where the caller's roles are for parts of what there is; set before the handler runs.
   var things: [Permissions.Reach] = []
 

@@ -1,5 +1,6 @@
 import ControlProtocol
 import Hummingbird
+import NIOCore
 import Rules
 import Storage
 
@@ -41,18 +42,21 @@ enum SetRoutes {
       return Reply.data(["deleted": true]).at(revision: stored.revision)
     },
     Route(
-      .get, base + "/{set}/elements", "listElements", tag: "sets", "The elements of a set, in order of their numbers, without those that have ended.",
+      .get, base + "/{set}/elements", "listElements", tag: "sets",
+      "The elements of a set, in order of their numbers, without those that have ended. As text/plain all of them, one in a "
+        + "line.",
       access: .scope(.rulesRead), on: own, answer: .page(.string())
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       var set = try stored.content.set(named: try call.parameter("set"))
       set.removeEnded(atUnixMilliseconds: .now)
+      if wantsLines(call) { return Reply(lines(of: set)).at(revision: stored.revision) }
       let page = call.page
       let first = min(page.offset, set.count)
       let part = set.texts(first..<min(first + page.limit, set.count)).map { JSONValue.string($0) }
       return Reply(.page(part, PageInfo(limit: page.limit, offset: page.offset, total: set.count)))
         .at(revision: stored.revision)
-    },
+    }.givingLines(),
     Route(
       .post, base + "/{set}/elements", "addElements", tag: "sets",
       "Add elements. What is there already stays, and ends when it is said here, or never; where nothing is new, no revision "
@@ -63,7 +67,8 @@ enum SetRoutes {
       try await change(call, services) { set, members in set.insert(members) }
     },
     Route(
-      .put, base + "/{set}/elements", "replaceElements", tag: "sets", "Replace all elements.",
+      .put, base + "/{set}/elements", "replaceElements", tag: "sets",
+      "Replace all elements; those of a text/plain body are read line by line, while it comes.",
       access: .scope(.rulesWrite), on: own, query: [RuleSetRoutes.reason, apply], body: elements,
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
@@ -71,7 +76,7 @@ enum SetRoutes {
         set = NamedSet(name: set.name, kind: set.kind, comment: set.comment)
         set.insert(members)
       }
-    },
+    }.takingLines(),
     Route(
       .post, base + "/{set}/elements/remove", "removeElements", tag: "sets",
       "Remove elements, each as it stands in the set. What isn't there is no fault.", access: .scope(.rulesWrite),
@@ -101,6 +106,22 @@ enum SetRoutes {
     "apply", .boolean, default: false,
     "Also change it in what the attachments run, which must be the revision before; needs rules:apply")
 
+  /// Rather than a page.
+  private static func wantsLines(_ call: Call) -> Bool {
+    call.headers[.accept]?.lowercased().split(separator: ",").first?.hasPrefix(LineBody.contentType) ?? false
+  }
+
+  private static let elementsPerPiece = 4096
+
+  private static func lines(of set: NamedSet) -> Reply.Content {
+    .bytes(contentType: LineBody.contentType) { writer in
+      for start in stride(from: 0, to: set.count, by: elementsPerPiece) {
+        let part = set.texts(start..<min(start + elementsPerPiece, set.count)).joined(separator: "\n")
+        try await writer.write(ByteBuffer(string: part + "\n"))
+      }
+    }
+  }
+
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
     let set = try NamedSet(checked: call.body, path: "")
     let stored = try await services.store.edit(call) { content in
@@ -124,7 +145,11 @@ enum SetRoutes {
     let kind = try await services.store.ruleSet(named: try call.parameter("name")).content.set(named: name).kind
     // Read here, outside of the transaction.
     let now = Int64.now
-    let members = try NamedSet(name: name, kind: kind).members(checked: call.body, path: "").fixed(atUnixMilliseconds: now)
+    let read =
+      if let lines = call.lines { try await lines.members(of: kind) } else {
+        try NamedSet(name: name, kind: kind).members(checked: call.body, path: "")
+      }
+    let members = read.fixed(atUnixMilliseconds: now)
     let change = SetApplication.Change()
     let stored = try await services.store.edit(call) { content in
       let index = try content.index(ofSet: name)

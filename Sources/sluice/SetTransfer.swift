@@ -1,0 +1,149 @@
+import ArgumentParser
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import Synchronization
+
+extension SetCommand {
+  struct Import: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Replace all elements by those of a file, as large as it may be: one revision.",
+      discussion: """
+        One element in a line, or some with commas between; behind one may stand when it ends; # begins a comment. The file \
+        is sent while it is read, and a line that is wrong is named by its number: nothing has changed then. What there is \
+        already isn't sent to the daemons again.
+
+        EXAMPLES
+          sluice set import edge blocked today.txt --apply
+          zcat today.gz | sluice set import edge blocked - --apply
+        """)
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @Argument(help: "The set.")
+    var name: String
+    @Argument(help: "The file; - is standard input.")
+    var file: String
+    @Flag(help: "Change what is live, too.")
+    var apply = false
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      let source = try PieceReader(file)
+      let progress = TransferProgress(of: source.byteCount, options.output)
+      try await options.withAPI { api in
+        let answer = try await api.upload(
+          .put, APIClient.path("rule-sets", ruleSet, "sets", name, "elements"), query: apply ? [("apply", "true")] : [],
+          contentType: "text/plain", pieces: source, progress)["data"]
+        options.output.write(
+          answer, Terminal.safe("changed \(answer["changed"].cell); @\(name) has \(answer["element_count"].cell)"))
+        if !apply { options.output.note("it takes effect with: sluice apply \(ruleSet)") }
+      }
+    }
+  }
+
+  struct Export: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "All elements of a set on standard output, one in a line, as `set import` reads them.")
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @Argument(help: "The set.")
+    var name: String
+    @OptionGroup var options: APIOptions
+
+    func run() async throws {
+      // Whoever reads may go: then it is over.
+      signal(SIGPIPE, SIG_DFL)
+      try await options.withAPI { api in
+        try await api.download(
+          .get, APIClient.path("rule-sets", ruleSet, "sets", name, "elements"), headers: [("Accept", "text/plain")]
+        ) { piece in try FileHandle.standardOutput.write(contentsOf: Data(piece)) }
+      }
+    }
+  }
+}
+
+/// A file in pieces, read as they are asked for. It is read once.
+struct PieceReader: AsyncSequence, Sendable {
+  typealias Element = ByteBuffer
+  static let pieceByteCount = 256 << 10
+
+  private let handle: FileHandle
+  /// Nil: not known, as of a pipe.
+  let byteCount: Int?
+
+  /// - Parameter path: `-`: standard input.
+  init(_ path: String) throws(CommandError) {
+    guard path != "-" else {
+      (handle, byteCount) = (.standardInput, nil)
+      return
+    }
+    do {
+      handle = try FileHandle(forReadingFrom: URL(filePath: path))
+    } catch {
+      throw .usage("cannot read \(path): \(error.localizedDescription)")
+    }
+    let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+    byteCount = attributes?[.type] as? FileAttributeType == .typeRegular ? (attributes?[.size] as? NSNumber)?.intValue : nil
+  }
+
+  func makeAsyncIterator() -> Iterator { Iterator(handle: handle) }
+
+  struct Iterator: AsyncIteratorProtocol {
+    let handle: FileHandle
+
+    mutating func next() async throws -> ByteBuffer? {
+      guard let piece = try handle.read(upToCount: pieceByteCount), !piece.isEmpty else { return nil }
+      return ByteBuffer(bytes: piece)
+    }
+  }
+}
+
+/// Says on standard error how far a transfer is, twice a second at most; nothing where JSON is wanted.
+final class TransferProgress: Sendable {
+  private let total: Int?
+  private let output: Output
+  private let state = Mutex((byteCount: 0, told: ContinuousClock.now))
+
+  init(of total: Int?, _ output: Output) { (self.total, self.output) = (total, output) }
+
+  func add(_ byteCount: Int) {
+    let text = state.withLock { state -> String? in
+      state.byteCount += byteCount
+      guard state.told.duration(to: .now) >= .milliseconds(500) || state.byteCount == total else { return nil }
+      state.told = .now
+      let sent = Quantity.short(Double(state.byteCount))
+      return total.map { "sent \(sent) of \(Quantity.short(Double($0))) bytes" } ?? "sent \(sent) bytes"
+    }
+    if let text { output.note(text) }
+  }
+}
+
+extension APIClient {
+  /// Sends a body in pieces, for as long as it takes, and gives the answer's envelope.
+  func upload(
+    _ method: Method, _ path: String, query: [(String, String)], contentType: String, pieces: PieceReader,
+    _ progress: TransferProgress
+  ) async throws -> JSON {
+    var request = try await authorized(method, path, query)
+    request.headers.add(name: "Content-Type", value: contentType)
+    let counted = pieces.map { piece in
+      progress.add(piece.readableBytes)
+      return piece
+    }
+    request.body = .stream(counted, length: pieces.byteCount.map { .known(Int64($0)) } ?? .unknown)
+    let answer: (status: Int, body: JSON)
+    do {
+      let response = try await http.execute(request, timeout: .seconds(Self.uploadSecondsMax))
+      let bytes = try await response.body.collect(upTo: Self.answerByteCountMax)
+      answer = (Int(response.status.code), JSON.parse(bytes.readableBytesView) ?? .null)
+    } catch {
+      throw CommandError(.unavailable, "api_unavailable", "the API at \(base) did not take it: \(Self.reason(error))")
+    }
+    guard (200..<300).contains(answer.status) else {
+      throw CommandError(httpStatus: answer.status, body: answer.body, apiURL: base)
+    }
+    return answer.body
+  }
+
+  private static var uploadSecondsMax: Int64 { 660 }
+}
