@@ -19,7 +19,8 @@ enum IfMatch: Hashable {
   case oneOf([String])
 
   static let tagsMax = 16
-  static let pattern = "^\"[!#-~]{1,128}\"$"
+  /// Of one tag. No commas: no tag of ours has one, and they part tags here.
+  static let pattern = "^\"[!#-+.-~-]{1,128}\"$"
 
   init(_ header: String?) throws(APIError) {
     guard let header, header != "*" else {
