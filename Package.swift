@@ -97,7 +97,7 @@ let package = Package(
     .target(name: "Logs", dependencies: [logging]),
     .target(name: "JSONValues"),
     .target(name: "Audit", dependencies: ["JSONValues", crypto]),
-    .target(name: "Settings", dependencies: [configuration]),
+    .target(name: "Settings", dependencies: ["Packets", configuration]),
     .target(
       name: "Control",
       dependencies: [
@@ -125,9 +125,9 @@ let package = Package(
     .target(
       name: "RESTAPI",
       dependencies: [
-        "Audit", "Identity", "Storage", "Packets", "Rules", "ControlProtocol", "Telemetry", "CZlib", hummingbird,
-        hummingbirdCore, hummingbirdTLS, hummingbirdHTTP2, httpTypes, grpcCore, grpcTransport, nioCore, nioPosix, nioSSL,
-        crypto, logging, metrics, lifecycle,
+        "Audit", "Identity", "Storage", "Packets", "Rules", "LinuxSystem", "ControlProtocol", "Telemetry", "CZlib",
+        hummingbird, hummingbirdCore, hummingbirdTLS, hummingbirdHTTP2, httpTypes, httpClient, grpcCore, grpcTransport,
+        nioCore, nioPosix, nioSSL, crypto, logging, metrics, lifecycle,
       ]),
 
     // Executables: wiring only.

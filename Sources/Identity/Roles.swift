@@ -24,6 +24,8 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
   case teamsWrite = "teams:write"
   case grantsRead = "grants:read"
   case grantsWrite = "grants:write"
+  case webhooksRead = "webhooks:read"
+  case webhooksWrite = "webhooks:write"
 
   /// What holding this scope grants besides itself: who may write may read.
   public var implied: Set<Scope> {
@@ -37,8 +39,9 @@ public enum Scope: String, Hashable, Sendable, Codable, CaseIterable, Comparable
     case .clientsWrite: [.clientsRead]
     case .teamsWrite: [.teamsRead]
     case .grantsWrite: [.grantsRead]
+    case .webhooksWrite: [.webhooksRead]
     case .usersRead, .nodesRead, .interfacesRead, .attachmentsRead, .rulesRead, .countersRead, .capturesRead,
-      .eventsRead, .auditRead, .rolesRead, .clientsRead, .teamsRead, .grantsRead:
+      .eventsRead, .auditRead, .rolesRead, .clientsRead, .teamsRead, .grantsRead, .webhooksRead:
       []
     }
   }

@@ -14,6 +14,7 @@ public struct Services: Sendable {
     public var breakGlass: Email?
     /// Names of the roles whose holders must have a second factor.
     public var secondFactorRoles: Set<String>
+    public var webhooks = WebhookSender.Settings()
 
     public init(
       version: String, refreshLifetime: Duration = .seconds(14 * 86_400), interface: InterfaceSettings = .init(),
@@ -37,12 +38,14 @@ public struct Services: Sendable {
   let authorizer: Authorizer
   let breakGlass: BreakGlass
   let secondFactorPolicy: SecondFactorPolicy
-  /// Encrypts the secrets of second factors.
+  /// Encrypts the secrets of second factors and of webhooks.
   let sealer: SecretSealer
   /// To be run as a service, so that connections are closed at the end.
   public let nodes: NodeClients
   /// To be run as a service, after which no stream of events goes on.
   public let events: EventFeed
+  /// To be run as a service.
+  public let webhooks: WebhookSender
   let metrics: APIMetrics
   let registry: PrometheusRegistry
   let logger: Logger
@@ -69,6 +72,8 @@ public struct Services: Sendable {
     authorizer = Authorizer(store: store)
     nodes = NodeClients(metrics: metrics)
     events = EventFeed(store: store, nodes: nodes, metrics: metrics, logger: logger)
+    webhooks = WebhookSender(
+      store: store, sealer: sealer, metrics: metrics, logger: logger, settings: settings.webhooks)
     self.metrics = metrics
     self.registry = registry
     self.logger = logger
@@ -77,5 +82,6 @@ public struct Services: Sendable {
     APIMetrics.addPoolMetrics(of: store, to: registry)
     APIMetrics.addLockMetrics(of: throttle, to: registry)
     APIMetrics.addStreamMetrics(of: events, to: registry)
+    APIMetrics.addWebhookMetrics(of: webhooks, to: registry)
   }
 }

@@ -1,3 +1,5 @@
+import Packets
+
 /// A text that no message, dump or interpolation shows.
 public struct Secret: Hashable, Sendable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
   private let value: String
@@ -243,6 +245,10 @@ public struct APISettings: Hashable, Sendable {
   public var breakGlassEmail: String?
   /// Names of roles.
   public var secondFactorRoles: [String]
+  /// That webhooks may go to, although they are not public.
+  public var webhookPrivateTargets: [IPPrefix]
+  /// A PEM file; nil: whom the system trusts.
+  public var webhookAuthority: String?
   public var database: DatabaseSettings
   /// Tries after the first, at the start.
   public var databaseMaxRetries: Int
@@ -274,6 +280,11 @@ public struct APISettings: Hashable, Sendable {
       let isName = (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
       return isName ? text : nil
     }
+    let targets = reader.list(.webhookPrivateTargets, "is not a list of prefixes such as 10.1.0.0/16 with commas between") {
+      IPPrefix($0)?.description
+    }
+    webhookPrivateTargets = targets.compactMap { IPPrefix($0) }
+    webhookAuthority = reader.optionalPath(.webhookAuthority)
     // Both are read, so that a mistake doesn't hide until the day the type is changed.
     let path = reader.path(.databasePath)
     let server = DatabaseServerSettings(&reader)

@@ -122,6 +122,12 @@ extension Setting {
   static let secondFactorRoles = Setting(
     "api.second_factor_roles", "SLUICE_SECOND_FACTOR_ROLES", "", for: [.api],
     "Roles, built-in or custom, with commas, whose holders must set up a second factor before anything else.")
+  public static let webhookPrivateTargets = Setting(
+    "api.webhook_private_targets", "SLUICE_WEBHOOK_PRIVATE_TARGETS", "", for: [.api],
+    "Prefixes of this machine or its network that webhooks may go to, without TLS too, with commas. Not set: public https.")
+  public static let webhookAuthority = Setting(
+    "api.webhook_ca", "SLUICE_WEBHOOK_CA", "", for: [.api],
+    "Certificates in PEM of those who vouch for the targets of webhooks. Not set: whom the system trusts.")
   static let databaseType = Setting(
     "database.type", "DB_TYPE", "sqlite", for: [.api], "sqlite, postgresql, or mysql, which is MariaDB 10.6 or later.")
   static let databasePath = Setting(
@@ -172,6 +178,7 @@ extension Setting {
     httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
     ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch, importMebibytes,
     tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, secondFactorRoles,
+    webhookPrivateTargets, webhookAuthority,
     databaseType, databasePath, databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseTLS,
     databaseTLSAuthority, databaseTLSCertificate, databaseTLSKey, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,
     logOutput, logSyslog, releaseMode,

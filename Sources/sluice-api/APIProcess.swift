@@ -48,6 +48,7 @@ struct APIProcess {
     if let certificates { addCertificateMetric(certificates, to: registry) }
 
     let breakGlass = try breakGlassEmail()
+    let webhooks = try webhookSettings()
     let keys = TokenKeys(settings)
     let tokens = try await AccessTokens(
       keys: try keys.load(lifetime: AccessTokens.Settings().lifetimeWithLeeway, logger: logger))
@@ -58,11 +59,13 @@ struct APIProcess {
       try await seed(store, hasher, logger)
       try await refuseToExposeTheSeededPassword(store)
       let passwords = PasswordWorker()
+      var serviceSettings = RESTAPI.Services.Settings(
+        version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass,
+        secondFactorRoles: Set(settings.secondFactorRoles))
+      serviceSettings.webhooks = webhooks
       let services = RESTAPI.Services(
         store: store, tokens: tokens, hasher: hasher, passwords: passwords, sealer: sealer, registry: registry,
-        logger: Logger(label: "api"),
-        settings: .init(version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass,
-          secondFactorRoles: Set(settings.secondFactorRoles)))
+        logger: Logger(label: "api"), settings: serviceSettings)
       let reloader = Reloader(certificates: certificates, keys: keys, tokens: tokens, sealer: sealer, logger: logger)
       try await serve(services, store, certificates, reloader, logger)
       try await passwords.shutdown()
@@ -78,6 +81,13 @@ struct APIProcess {
     guard let text = settings.breakGlassEmail else { return nil }
     do throws(EmailError) { return try Email(text) } catch {
       throw StartError("SLUICE_BREAK_GLASS_EMAIL (api.break_glass_email): \(error)")
+    }
+  }
+
+  private func webhookSettings() throws -> WebhookSender.Settings {
+    let networks = WebhookNetworks(allowed: settings.webhookPrivateTargets)
+    do { return try WebhookSender.Settings(networks: networks, authorityFile: settings.webhookAuthority) } catch {
+      throw StartError("SLUICE_WEBHOOK_CA (api.webhook_ca): cannot be read as certificates in PEM: \(error)")
     }
   }
 
@@ -142,6 +152,7 @@ struct APIProcess {
         .init(service: services.nodes), .init(service: housekeeping(store, logger)),
         .init(service: ReplicaWatch(services)),
         .init(service: reloader), .init(service: application), .init(service: services.events),
+        .init(service: services.webhooks),
       ], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger)
     group.maximumGracefulShutdownDuration = Self.drainMax
     let outcome: Result<Void, any Error>

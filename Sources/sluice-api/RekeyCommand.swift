@@ -71,10 +71,15 @@ struct RekeyCommand: AsyncParsableCommand {
     }
     try tell(ring, report.counts, changed: report.changed)
     guard report.unreadable.isEmpty else {
-      let some = report.unreadable.prefix(10).map { $0.uuidString.lowercased() }.joined(separator: ", ")
+      let some = report.unreadable.prefix(10).map { secret in
+        let id = secret.ownerID.uuidString.lowercased()
+        return switch secret.kind {
+        case .secondFactor: "of the account \(id) (reset its second factor)"
+        case .webhook: "of the webhook \(id) (give it a new secret)"
+        }
+      }
       Self.say(
-        "sluice-api: no key opens \(report.unreadable.count) secrets, of the accounts \(some): "
-          + "reset their second factors")
+        "sluice-api: no key opens \(report.unreadable.count) secrets: \(some.joined(separator: ", "))")
       throw ExitCode(2)
     }
   }

@@ -29,7 +29,8 @@ struct Sluice: AsyncParsableCommand {
       Status.self, Interfaces.self, Attach.self, Detach.self,
       RuleSetCommand.self, RuleCommand.self, SetCommand.self, RulesCommand.self, Apply.self, Confirm.self,
       Withdraw.self,
-      Counters.self, Events.self, CaptureCommand.self, WireCommand.self, FlowsCommand.self, Generate.self, BenchCommand.self,
+      Counters.self, Events.self, WebhookCommand.self, CaptureCommand.self, WireCommand.self, FlowsCommand.self,
+      Generate.self, BenchCommand.self,
     ])
 }
 

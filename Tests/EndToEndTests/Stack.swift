@@ -67,14 +67,15 @@ final class Stack {
     try? FileManager.default.removeItem(atPath: "\(folder)/sluiced.log")
   }
 
-  func startAPI(_ environment: [String: String] = [:], waits: Bool = true) throws {
+  /// `prefix`: as of ``startDaemon(prefix:)``.
+  func startAPI(_ environment: [String: String] = [:], prefix: [String] = [], waits: Bool = true) throws {
     var variables = [
       "HTTP_PORT": "8080", "SLUICE_SOCKET": socket, "DB_PATH": "\(folder)/api/sluice.db",
       "SLUICE_TOKEN_KEYS": "\(folder)/api/keys",
     ]
     variables.merge(environment) { $1 }
     let settings = variables.map { "\($0)=\($1)" }
-    let process = try start(["env"] + settings + ["\(binaries)/sluice-api", "-v"], log: "sluice-api.log")
+    let process = try start(prefix + ["env"] + settings + ["\(binaries)/sluice-api", "-v"], log: "sluice-api.log")
     api = process
     guard waits else { return }
     try wait("sluice-api is ready") {
@@ -97,7 +98,8 @@ final class Stack {
         + arguments.split(separator: " ").map(String.init), log: log)
   }
 
-  private func start(_ command: [String], log: String) throws -> Process {
+  /// A program inside, left running; what it says goes into a file of the folder. To be terminated by the caller.
+  func start(_ command: [String], log: String) throws -> Process {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = ["ip", "netns", "exec", namespace.name] + command

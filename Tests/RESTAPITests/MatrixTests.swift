@@ -24,7 +24,8 @@ struct MatrixTests {
     "counters:read": [.admin, .maintainer, .viewer], "captures:read": [.admin, .maintainer, .viewer],
     "events:read": [.admin, .maintainer, .viewer],
     "captures:write": [.admin, .maintainer], "teams:read": [.admin], "teams:write": [.admin],
-    "grants:read": [.admin], "grants:write": [.admin], "rules:approve": [.admin],
+    "webhooks:read": [.admin], "webhooks:write": [.admin], "grants:read": [.admin], "grants:write": [.admin],
+    "rules:approve": [.admin],
   ]
   /// Whoever adds an operation for everybody, or for every account, adds it here and thinks twice.
   private static let open: Set<String> = [

@@ -7,9 +7,11 @@ import Testing
 
 @testable import RESTAPI
 
-/// `sluice-api rekey`, the program, on a database with many second factors.
+/// `sluice-api rekey`, the program, on a database with many second factors and webhooks.
 @Suite struct RekeyTests {
-  private static let count = 400
+  private static let factorCount = 400
+  private static let webhookCount = Webhook.countMax
+  private static let count = factorCount + webhookCount
 
   private func text(_ directory: String) throws -> String {
     try String(contentsOfFile: "\(directory)/state/keys/data.key", encoding: .utf8)
@@ -23,18 +25,28 @@ import Testing
       logger: Logger(label: "t") { _ in SwiftLogNoOpLogHandler() })
   }
 
-  /// Accounts with a factor; what each secret is.
+  /// Accounts with a factor, and webhooks; what each secret is, by whose it is.
   private func fill(_ directory: String) async throws -> [UUID: [UInt8]] {
     let sealer = SecretSealer(try ring(directory))
     let store = try await store(directory)
     var secrets: [UUID: [UInt8]] = [:]
-    for index in 0..<Self.count {
+    for index in 0..<Self.factorCount {
       let user = try await store.createUser(
         NewUser(email: Email("u\(index)@example.org"), name: "U", passwordHash: "$argon2id$x", roles: [.viewer]))
       let secret = SecureRandom.bytes(count: 20)
       try await store.beginSecondFactor(
         userID: user.id, sealedSecret: sealer.seal(secret, for: SecondFactors.purpose(user.id)))
       secrets[user.id] = secret
+    }
+    for index in 0..<Self.webhookCount {
+      let id = UUID()
+      let secret = SecureRandom.bytes(count: 20)
+      _ = try await store.createWebhook(
+        NewWebhook(
+          id: id, name: "w\(index)", url: "https://hooks.example.org/",
+          sealedSecret: sealer.seal(secret, for: Webhook.sealingPurpose(of: id)), kinds: [], isActive: true,
+          createdBy: .system))
+      secrets[id] = secret
     }
     await store.close()
     return secrets
@@ -44,9 +56,13 @@ import Testing
   private func check(_ directory: String, _ secrets: [UUID: [UInt8]]) async throws -> [String: Int] {
     let store = try await store(directory)
     let sealer = SecretSealer(try ring(directory))
-    for (userID, secret) in secrets {
-      let factor = try #require(try await store.secondFactor(userID: userID))
-      #expect(try sealer.open(factor.sealedSecret, for: SecondFactors.purpose(userID)) == secret)
+    for webhook in try await store.webhooks(Page(limit: Page.limitMax)).items {
+      #expect(
+        try sealer.open(webhook.sealedSecret, for: Webhook.sealingPurpose(of: webhook.id)) == secrets[webhook.id])
+    }
+    for (id, secret) in secrets {
+      guard let factor = try await store.secondFactor(userID: id) else { continue }
+      #expect(try sealer.open(factor.sealedSecret, for: SecondFactors.purpose(id)) == secret)
     }
     let counts = try await SecretRekey.counts(store)
     await store.close()

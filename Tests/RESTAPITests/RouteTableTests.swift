@@ -76,6 +76,11 @@ struct RouteTableTests {
         if route.honoursIfMatch { headers.append("If-Match") }
         #expect(parameters == route.pathParameters + route.query.map(\.name) + headers)
         #expect((operation["requestBody"] != nil) == (route.body != nil))
+        if let example = route.example {
+          #expect(operation["requestBody"]?["content"]?["application/json"]?["example"] == example)
+          let checked = try #require(route.body).check(example)
+          #expect(checked.problems == [] && checked.warnings == [], "\(route.operation)")
+        }
         let statuses = Set((operation["responses"]?.object ?? [:]).keys)
         #expect(statuses.isSuperset(of: route.allErrors.map { String($0.status.code) }))
       }

@@ -48,7 +48,8 @@ struct TestAPI: Sendable {
   /// Runs `body` with an API whose daemon answers.
   static func with(
     _ backend: TestBackend = .sqlite, _ setup: TestingSetup = .router, on made: TestDatabase? = nil,
-    interface: InterfaceSettings = .init(), secondFactorRoles: Set<String> = [], _ body: @escaping @Sendable (TestAPI) async throws -> Void
+    interface: InterfaceSettings = .init(), secondFactorRoles: Set<String> = [], webhooks: WebhookSender.Settings = .init(),
+    _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
     let daemon = FakeDaemon()
     let directory = try TestDatabase.directory()
@@ -57,6 +58,7 @@ struct TestAPI: Sendable {
     try await daemon.serve(at: socketPath) {
       var settings = Services.Settings(version: "9.9.9", interface: interface, breakGlass: try Email(Self.breakGlassEmail))
       settings.secondFactorRoles = secondFactorRoles
+      settings.webhooks = webhooks
       try await run(made ?? backend.make(), setup, settings, daemon, socketPath, body)
     }
   }

@@ -117,6 +117,8 @@ struct SettingsTests {
       ("HTTP_CORS_ORIGINS", "*", "origins"), ("HTTP_CORS_ORIGINS", "https://a/b", "origins"),
       ("HTTP_CORS_ORIGINS", "null", "origins"), ("HTTP_RATE_PER_TOKEN", "-1", "number"),
       ("HTTP_RATE_PER_ADDRESS", "1000001", "number"),
+      ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "10.1.0.1/16", "prefixes"), ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "lan", "prefixes"),
+      ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "10.0.0.0/8,,::1", "prefixes"), ("SLUICE_WEBHOOK_CA", "ca.pem", "absolute"),
       ("DB_TYPE", "oracle", "sqlite, postgresql, mysql"), ("DB_PORT", "0", "1 to"), ("DB_PORT", "3306x", "1 to"),
       ("DB_TLS", "maybe", "verify"), ("DB_TLS_CA", "ca.pem", "absolute"), ("DB_TLS_KEY", "/k.pem", "go together"), ("DB_POOL_SIZE", "0", "256"),
       ("DB_MAX_RETRIES", "1001", "1000"), ("DB_RETRY_DELAY", "fast", "500ms"), ("DB_RETRY_DELAY", "nan", "500ms"),
@@ -132,6 +134,14 @@ struct SettingsTests {
     #expect(faults.first?.value?.prefix(4) == value.replacing("\n", with: "?").prefix(4))
     #expect(faults.first?.reason.contains(mention) == true, "\(faults)")
     #expect(faults.first?.description.contains("\n") == false)
+  }
+
+  @Test("Prefixes that webhooks may go to are read as such; without the setting there are none")
+  func webhookTargets() throws {
+    #expect(try APISettings.load(environment: [:], file: shippedFile).webhookPrivateTargets.isEmpty)
+    let environment = ["SLUICE_WEBHOOK_PRIVATE_TARGETS": "10.1.0.0/16, ::1,192.0.2.7"]
+    let targets = try APISettings.load(environment: environment, file: shippedFile).webhookPrivateTargets
+    #expect(targets.map(\.description) == ["10.1.0.0/16", "::1", "192.0.2.7"])
   }
 
   @Test("gRPC over TCP is refused with the reason, by the daemon alone")

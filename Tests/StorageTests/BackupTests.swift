@@ -30,6 +30,8 @@ import Testing
       _ = try await store.updateRuleSet(named: "s\(n)", editor) { $0.content.rules[0].comment = "edited" }
     }
     _ = try await store.createAttachment(NewAttachment(node: "local", interface: "eth0", ruleSet: "s0"))
+    let webhook = try await store.createWebhook(.sample("pager"))
+    try await store.recordTest(.sample(.delivered), ofWebhook: webhook.id)
     #expect(try await store.removeAuditLog(before: Date(timeIntervalSinceNow: 1)) != nil)
     try await store.setSetting("last", to: "one")
   }

@@ -28,6 +28,7 @@ import Testing
         "11 events fc222a9f6eb9dd0bc38713d59e712c9f0a447c14205e0fb694de29c5afd53893",
         "12 ended sessions fe9b903b2c42e29e4031b0823f98314045cf9e1d8c7a81b47a611839c6c5db20",
         "13 roles of clients d301a7a188f7962b763a7395f43cc1bb08039b4613ce6fce99df4d0c084a8311",
+        "14 webhooks 8e759e367020edfe43d8b15752f9d9f63a1b272a47d38caff9855b1cc1a1ffc8",
       ])
   }
 

@@ -89,6 +89,22 @@ extension NewUser {
   }
 }
 
+extension NewWebhook {
+  static func sample(_ name: String, kinds: [String] = []) -> NewWebhook {
+    NewWebhook(
+      id: UUID(), name: name, url: "https://hooks.example.org/\(name)", sealedSecret: "sealed \(name)", kinds: kinds,
+      isActive: true, createdBy: Author(userID: nil, email: "editor@example.org"))
+  }
+}
+
+extension WebhookDelivery {
+  static func sample(_ result: Result, eventID: UInt64 = 0) -> WebhookDelivery {
+    WebhookDelivery(
+      eventID: eventID, eventKind: "applied", attempt: 1, result: result, status: result == .delivered ? 204 : nil,
+      error: result == .delivered ? "" : "connection refused", milliseconds: 3, at: Date(unixMilliseconds: 1000))
+  }
+}
+
 extension RuleSet {
   static func sample(_ name: String, rules: [String] = []) -> RuleSet {
     RuleSet(name: name, defaultAction: .drop, rules: rules.map { Rule(name: $0, action: .drop) })

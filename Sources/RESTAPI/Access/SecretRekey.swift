@@ -13,8 +13,29 @@ public enum SecretRekey {
     public var changed = 0
     /// By the id of the key that they are sealed with, afterwards.
     public var counts: [String: Int] = [:]
-    /// Whose secrets no key of the ring opens: they are left as they are.
-    public var unreadable: [UUID] = []
+    /// That no key of the ring opens: they are left as they are.
+    public var unreadable: [SealedSecret] = []
+  }
+
+  /// What each was sealed for.
+  private static func purpose(of secret: SealedSecret) -> String {
+    switch secret.kind {
+    case .secondFactor: SecondFactors.purpose(secret.ownerID)
+    case .webhook: Webhook.sealingPurpose(of: secret.ownerID)
+    }
+  }
+
+  /// All of them, batch by batch.
+  private static func walk(_ store: any Store, _ body: ([SealedSecret]) async throws -> Void) async throws {
+    for kind in SealedSecret.Kind.allCases {
+      var last: UUID?
+      while true {
+        let secrets = try await store.sealedSecrets(kind, after: last, limit: batch)
+        try await body(secrets)
+        guard secrets.count == batch, let final = secrets.last else { break }
+        last = final.ownerID
+      }
+    }
   }
 
   /// Each secret by itself, only if nobody has changed it meanwhile: whenever this ends, every secret is sealed with the
@@ -25,21 +46,17 @@ public enum SecretRekey {
     _ store: any Store, _ sealer: SecretSealer, to keyID: String, progress: (Int) -> Void = { _ in }
   ) async throws -> Report {
     var report = Report()
-    var last: UUID?
-    while true {
-      let rows = try await store.sealedSecrets(after: last, limit: batch)
-      for (userID, sealed) in rows where SecretSealer.keyID(of: sealed) != keyID {
+    try await walk(store) { secrets in
+      for secret in secrets where SecretSealer.keyID(of: secret.text) != keyID {
         do throws(SecretSealer.Failure) {
-          let purpose = SecondFactors.purpose(userID)
-          let secret = try sealer.open(sealed, for: purpose)
-          guard let anew = try? sealer.seal(secret, for: purpose) else { throw .damaged }
+          let purpose = purpose(of: secret)
+          let plain = try sealer.open(secret.text, for: purpose)
+          guard let anew = try? sealer.seal(plain, for: purpose) else { throw .damaged }
           // Who was faster has sealed with the newest key himself.
-          if (try? await store.replaceSealedSecret(userID: userID, sealed, with: anew)) == true { report.changed += 1 }
-        } catch { report.unreadable.append(userID) }
+          if (try? await store.replace(secret, with: anew)) == true { report.changed += 1 }
+        } catch { report.unreadable.append(secret) }
       }
-      progress(report.changed)
-      guard rows.count == batch, let final = rows.last else { break }
-      last = final.userID
+      if !secrets.isEmpty { progress(report.changed) }
     }
     report.counts = try await counts(store)
     if report.changed > 0 {
@@ -54,12 +71,9 @@ public enum SecretRekey {
   /// Secrets by the id of their key; no sealed text counts under `?`.
   public static func counts(_ store: any Store) async throws -> [String: Int] {
     var counts: [String: Int] = [:]
-    var last: UUID?
-    while true {
-      let rows = try await store.sealedSecrets(after: last, limit: batch)
-      for row in rows { counts[SecretSealer.keyID(of: row.sealed) ?? "?", default: 0] += 1 }
-      guard rows.count == batch, let final = rows.last else { return counts }
-      last = final.userID
+    try await walk(store) { secrets in
+      for secret in secrets { counts[SecretSealer.keyID(of: secret.text) ?? "?", default: 0] += 1 }
     }
+    return counts
   }
 }

@@ -24,6 +24,7 @@ public final class APIMetrics: Sendable {
     var nodeCalls: [String: Counter] = [:]
     var rateLimited: [String: Counter] = [:]
     var slowRequests: [String: Counter] = [:]
+    var webhookDeliveries: [String: Counter] = [:]
   }
 
   private let factory: PrometheusRegistry
@@ -33,6 +34,7 @@ public final class APIMetrics: Sendable {
   private let logins: Counter
   private let eventsStored: Counter
   private let breakGlass: Counter
+  private let webhookCircuitsOpened: Counter
 
   /// - Parameter registry: where the series live, behind `/metrics`.
   public init(registry: PrometheusRegistry) {
@@ -42,6 +44,8 @@ public final class APIMetrics: Sendable {
     inFlight = Meter(label: "sluice_api_requests_in_flight", dimensions: [], factory: factory)
     passwordsRefused = Counter(label: "sluice_api_password_queue_refused_total", dimensions: [], factory: factory)
     breakGlass = Counter(label: "sluice_api_break_glass_total", dimensions: [], factory: factory)
+    webhookCircuitsOpened = Counter(
+      label: "sluice_api_webhook_circuits_opened_total", dimensions: [], factory: factory)
     logins = Counter(label: "sluice_api_logins_total", dimensions: [], factory: factory)
     eventsStored = Counter(label: "sluice_api_events_stored_total", dimensions: [], factory: factory)
   }
@@ -58,6 +62,9 @@ public final class APIMetrics: Sendable {
     registry.describe("sluice_api_lock_outs_total", help: "Waits that failed sign-ins brought, by what has to wait.")
     registry.describe("sluice_api_rate_limited_total", help: "Requests sent away for their number, by limit.")
     registry.describe("sluice_api_slow_requests_total", help: "Requests that took longer than a second, by route.")
+    registry.describe("sluice_api_webhook_deliveries_total", help: "Attempts to tell a webhook of an event, by result.")
+    registry.describe(
+      "sluice_api_webhook_circuits_opened_total", help: "Times that a webhook failed too often and was left alone.")
     registry.describe("sluice_api_events_stored_total", help: "Events of daemons that this process has stored.")
     registry.describe("sluice_api_node_calls_total", help: "Calls to daemons, by result.")
   }
@@ -155,6 +162,28 @@ public final class APIMetrics: Sendable {
   /// - Parameter kind: "address", "token" or "route".
   func rateLimited(_ kind: String) {
     counter(\.rateLimited, "sluice_api_rate_limited_total", "limit", kind).increment()
+  }
+
+  /// - Parameter result: as the webhook's log has it.
+  func webhookDelivery(_ result: String) {
+    counter(\.webhookDeliveries, "sluice_api_webhook_deliveries_total", "result", result).increment()
+  }
+
+  func webhookCircuitOpened() { webhookCircuitsOpened.increment() }
+
+  /// As all copies of the API see them, a few seconds late.
+  static func addWebhookMetrics(of sender: WebhookSender, to registry: PrometheusRegistry) {
+    registry.addCollector { exposition in
+      let states = sender.states
+      exposition.family("sluice_api_webhooks", .gauge, help: "Active webhooks, by the state of their circuit.") { family in
+        for circuit in WebhookCircuit.allCases {
+          family.sample([("circuit", circuit.rawValue)], UInt64(states.count { $0.circuit == circuit }))
+        }
+      }
+      exposition.family(
+        "sluice_api_webhook_backlog_events", .gauge, help: "Stored events that the webhook that is furthest behind has not seen."
+      ) { $0.sample(states.map(\.backlog).max() ?? 0) }
+    }
   }
 
   func slowRequest(route: String) {

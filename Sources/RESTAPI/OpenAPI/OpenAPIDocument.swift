@@ -60,7 +60,9 @@ enum OpenAPIDocument {
     if route.deprecation != nil { members["deprecated"] = true }
     if !parameters.isEmpty { members["parameters"] = .array(parameters) }
     if let body = route.body {
-      var content: [String: JSONValue] = ["application/json": ["schema": body.openAPI(components: &components)]]
+      var json: [String: JSONValue] = ["schema": body.openAPI(components: &components)]
+      if let example = route.example { json["example"] = example }
+      var content: [String: JSONValue] = ["application/json": .object(json)]
       if route.alsoTakesLines {
         content[LineBody.contentType] = ["schema": ["type": "string", "description": "An element in a line, # begins a comment"]]
       }

@@ -44,10 +44,11 @@ enum EventRoutes {
       .required("sequence", .count, "The daemon's own number, since its start"),
     ]))
 
-  static func json(_ event: NodeEvent) -> JSONValue {
-    let told = event.event
-    return [
-      "id": .count(event.id), "type": .string(told.kind), "node": .string(event.node),
+  static func json(_ event: NodeEvent) -> JSONValue { json(event.event, id: event.id, node: event.node) }
+
+  static func json(_ told: NewNodeEvent, id: UInt64, node: String) -> JSONValue {
+    [
+      "id": .count(id), "type": .string(told.kind), "node": .string(node),
       "interface": told.interface.isEmpty ? .null : .string(told.interface),
       "rule_set": told.fields["rule_set"].map { $0.isEmpty ? .null : .string($0) } ?? .null,
       "message": .string(told.message), "fields": .object(told.fields.mapValues(JSONValue.string)),

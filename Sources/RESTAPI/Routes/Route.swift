@@ -43,6 +43,8 @@ public struct Route: Sendable {
   /// Nil: the route takes no body.
   public var body: Schema?
   public var bodyIsOptional: Bool
+  /// A body as somebody would send it, for the OpenAPI document; nil: made from the shape by whoever reads it.
+  public var example: JSONValue?
   /// Bytes of the body at most.
   public var bodyBytesMax: Int
   public var answer: Answer
@@ -60,8 +62,9 @@ public struct Route: Sendable {
 
   public init(
     _ method: HTTPRequest.Method, _ path: String, _ operation: String, tag: String, _ summary: String, access: Access,
-    on subject: RouteSubject = .everything, query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false, bodyBytesMax: Int = APILimits.bodyBytesMax,
-    answer: Answer, alsoStreams: Bool = false, errors: [ErrorCode] = [], deprecation: Deprecation? = nil, handler: @escaping Handler
+    on subject: RouteSubject = .everything, query: [Field] = [], body: Schema? = nil, bodyIsOptional: Bool = false,
+    example: JSONValue? = nil, bodyBytesMax: Int = APILimits.bodyBytesMax, answer: Answer, alsoStreams: Bool = false,
+    errors: [ErrorCode] = [], deprecation: Deprecation? = nil, handler: @escaping Handler
   ) {
     self.method = method
     self.path = path
@@ -73,6 +76,7 @@ public struct Route: Sendable {
     self.query = if case .page = answer { query + Self.paging } else { query }
     self.body = body
     self.bodyIsOptional = bodyIsOptional
+    self.example = example
     self.bodyBytesMax = bodyBytesMax
     self.answer = answer
     self.alsoStreams = alsoStreams
@@ -110,7 +114,7 @@ public struct Route: Sendable {
   public var takesIdempotencyKey: Bool {
     // A key is shown once: its answer is not kept.
     guard method == .post, access != .open, tag != "auth", operation != "createClientKey",
-      operation != "createPasswordReset"
+      operation != "createPasswordReset", operation != "createWebhook", operation != "replaceWebhookSecret"
     else { return false }
     switch answer {
     case .data, .created: return true

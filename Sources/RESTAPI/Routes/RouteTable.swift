@@ -22,7 +22,7 @@ public struct RouteTable: Sendable {
       + ChainRoutes.all + AnalysisRoutes.all + ApplyRoutes.all
       + TrialRoutes.all
       + RevisionRoutes.all + ApprovalRoutes.all + CaptureRoutes.all + WireRoutes.all + EventRoutes.all
-      + AuditRoutes.all)
+      + WebhookRoutes.all + AuditRoutes.all)
 
   /// The prefix of everything but the probes.
   static let base = "/api/v1"

@@ -175,5 +175,6 @@ enum Schema {
       number: 12, name: "ended sessions",
       statements: ["CREATE INDEX refresh_tokens_by_revocation ON refresh_tokens (revoked_at)"]),
     TeamSchema.clientMigration(number: 13),
+    WebhookSchema.migration(number: 14),
   ]
 }

@@ -36,11 +36,6 @@ public protocol FactorStore: Sendable {
   /// Takes the factor away with its recovery codes, and ends the account's sessions but for the one.
   func removeSecondFactor(userID: UUID, keepingSession: UUID?, if check: @escaping Check<User>) async throws
 
-  /// Accounts with a second factor behind this one (nil: from the first), in a fixed order, with what is sealed.
-  func sealedSecrets(after userID: UUID?, limit: Int) async throws -> [(userID: UUID, sealed: String)]
-  /// The same secret, sealed anew. False where it is no longer as it was: nothing is written.
-  func replaceSealedSecret(userID: UUID, _ old: String, with new: String) async throws -> Bool
-
   // MARK: Password resets
 
   /// In place of an earlier one of the account. A new password, however it came, ends it.

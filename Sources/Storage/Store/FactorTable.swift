@@ -27,23 +27,6 @@ extension SQLStore {
     }
   }
 
-  func sealedSecrets(after userID: UUID?, limit: Int) async throws -> [(userID: UUID, sealed: String)] {
-    try await database.read { session in
-      try session.all(
-        "SELECT user_id, secret FROM second_factors WHERE user_id > $1 ORDER BY user_id LIMIT $2",
-        [.text(userID.map { SQLValue($0).plainText } ?? ""), SQLValue(limit)]
-      ) { row throws(StorageError) in (userID: try row.uuid(), sealed: try row.text()) }
-    }
-  }
-
-  func replaceSealedSecret(userID: UUID, _ old: String, with new: String) async throws -> Bool {
-    try await bookkeep("the secret is as before; that all were sealed anew is recorded") { session in
-      try session.execute(
-        "UPDATE second_factors SET secret = $3 WHERE user_id = $1 AND secret = $2",
-        [SQLValue(userID), .text(old), .text(new)]) > 0
-    }
-  }
-
   func beginSecondFactor(userID: UUID, sealedSecret: String) async throws {
     let at = timestamp
     try await change { session, trail in

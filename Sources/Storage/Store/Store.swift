@@ -8,7 +8,9 @@ import Rules
 ///
 /// Each call is one transaction: it happened or it didn't. Everything throws ``StorageError`` (and what a caller's
 /// closure throws). Nothing blocks the caller's thread. Safe from any task.
-public protocol Store: AccessStore, FactorStore, TeamStore, ApprovalStore, EventStore {
+public protocol Store:
+  AccessStore, FactorStore, TeamStore, ApprovalStore, EventStore, WebhookStore, SealedSecretStore
+{
   // MARK: Health
 
   /// Succeeds if the database answers within the time; `StorageError.unavailable` if not.

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Walks the served OpenAPI document with schemathesis, every check on, signed in as an account of each role in turn, for
-# SECONDS_EACH seconds a role: run.sh BIN SCRATCH. A daemon with a pair of interfaces, in a network namespace of its own,
-# answers for the node. The virtual environment is kept in SCRATCH between runs.
+# SECONDS_EACH seconds a role: run.sh BIN SCRATCH. A daemon with a pair of interfaces answers for the node. All three are in
+# a network namespace of their own: the webhooks that are made at random reach nobody. The virtual environment is kept in
+# SCRATCH between runs.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bin=$(realpath "$1")
@@ -41,6 +42,7 @@ ip netns add "$namespace"
 ip -n "$namespace" link add lan0 type veth peer name lan1
 ip -n "$namespace" link set lan0 up
 ip -n "$namespace" link set lan1 up
+ip -n "$namespace" link set lo up
 mkdir "$folder/bpf"
 mount -t bpf bpf "$folder/bpf"
 echo 'release_mode: true' >"$folder/sluice.yaml"
@@ -67,15 +69,16 @@ start() {
   # The limits by number are off: they are there to stop exactly this.
   HTTP_PORT=0 DB_PATH=$folder/api/sluice.db SLUICE_TOKEN_KEYS=$folder/api/keys SLUICE_LOG=console \
     HTTP_RATE_PER_ADDRESS=0 HTTP_RATE_PER_TOKEN=0 HTTP_RATE_OF_COSTLY_ROUTES=false \
-    "$bin/sluice-api" 2>"$folder/api.log" &
+    ip netns exec "$namespace" "$bin/sluice-api" 2>"$folder/api.log" &
   pids+=($!)
   ready "$folder/api.log"
-  url=http://127.0.0.1:$(sed -n 's/.* ready .*address=[^:]*:\([0-9]*\).*/\1/p' "$folder/api.log")
+  url=http://127.0.0.1:$(sed -n 's/.* ready .*address=[^ ]*:\([0-9]*\).*/\1/p' "$folder/api.log")
 }
 
 # post PATH BODY [TOKEN]: `data` of the answer.
 post() {
-  curl -sf -m 20 "$url/api/v1$1" -H 'Content-Type: application/json' -d "$2" ${3:+-H "Authorization: Bearer $3"} | jq .data
+  ip netns exec "$namespace" curl -sf -m 20 "$url/api/v1$1" -H 'Content-Type: application/json' -d "$2" \
+    ${3:+-H "Authorization: Bearer $3"} | jq .data
 }
 
 sign_in() {
@@ -92,7 +95,8 @@ sign_in() {
 
 failed=0
 start
-roles=$(curl -sf "$url/api/v1/openapi.json" | jq -r '.components.schemas.NewUser.properties.roles.items.enum[]')
+roles=$(ip netns exec "$namespace" curl -sf "$url/api/v1/openapi.json" |
+  jq -r '.components.schemas.NewUser.properties.roles.items.enum[]')
 [ -n "$roles" ]
 stop
 while read -r role; do
@@ -101,7 +105,8 @@ while read -r role; do
   echo "== $role"
   (
     cd "$folder"
-    "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run "$url/api/v1/openapi.json" --url "$url" \
+    ip netns exec "$namespace" "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" \
+      run "$url/api/v1/openapi.json" --url "$url" \
       --header "Authorization: Bearer $token" --checks all --phases examples,coverage,fuzzing,stateful \
       --max-time "$seconds" --max-examples 20 --seed "$seed" --generation-database none --no-color --warnings off </dev/null
   ) || failed=1
