@@ -42,7 +42,7 @@ public struct APIKey: Sendable, Hashable {
 
   /// SHA-256 over the whole, lower-case hexadecimal: what is stored. No salt: the secret is 256 random bits.
   public var digest: String {
-    SHA256.hash(data: Array(prefix.utf8) + secret).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    SHA256.hash(data: Array(prefix.utf8) + secret).hexadecimal
   }
 
   /// In a time that does not depend on where they differ.

@@ -21,7 +21,7 @@ public struct StoredKey: Sendable, Redacted {
 
   /// A random key with a random id.
   public static func random(_ algorithm: SigningAlgorithm, createdAt: Date, activeFrom: Date) -> StoredKey {
-    let id = SecureRandom.bytes(count: 8).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    let id = SecureRandom.bytes(count: 8).hexadecimal
     return StoredKey(id: id, key: .random(algorithm), createdAt: createdAt, activeFrom: activeFrom)
   }
 

@@ -22,7 +22,7 @@ public struct RefreshToken: Sendable, Hashable {
 
   /// SHA-256, lower-case hexadecimal: what is stored. No salt: the token itself is 256 random bits.
   public var digest: String {
-    SHA256.hash(data: bytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    SHA256.hash(data: bytes).hexadecimal
   }
 
   public static func == (a: RefreshToken, b: RefreshToken) -> Bool { constantTimeEquals(a.bytes, b.bytes) }

@@ -14,7 +14,7 @@ public struct SealingKey: Sendable, Hashable, Redacted {
     guard bytes.count == Self.byteCount else { throw .keyByteCount(bytes.count) }
     self.bytes = bytes
     self.activeFrom = activeFrom
-    id = hexadecimal(SHA256.hash(data: Array("sluice sealing key".utf8) + bytes).prefix(4))
+    id = SHA256.hash(data: Array("sluice sealing key".utf8) + bytes).prefix(4).hexadecimal
   }
 
   /// A new key.

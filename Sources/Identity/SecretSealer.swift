@@ -103,7 +103,7 @@ public struct SignInChallenge: Sendable, Hashable {
   }
 
   private static func mark(_ passwordHash: String) -> String {
-    hexadecimal(SHA256.hash(data: Array(passwordHash.utf8)).prefix(16))
+    SHA256.hash(data: Array(passwordHash.utf8)).prefix(16).hexadecimal
   }
 }
 
@@ -127,7 +127,7 @@ public struct ResetToken: Sendable, Hashable {
   public var text: String { Self.marker + Base64URL.encode(secret) }
 
   /// SHA-256, lower-case hexadecimal: what is stored. No salt: the token itself is 256 random bits.
-  public var digest: String { hexadecimal(SHA256.hash(data: secret)) }
+  public var digest: String { SHA256.hash(data: secret).hexadecimal }
 }
 
 extension ResetToken: Redacted {}

@@ -137,12 +137,7 @@ public struct RecoveryCode: Sendable, Hashable {
   }
 
   /// SHA-256, lower-case hexadecimal: what is stored. No salt: the code itself is 80 random bits.
-  public var digest: String { hexadecimal(SHA256.hash(data: Array(characters.utf8))) }
+  public var digest: String { SHA256.hash(data: Array(characters.utf8)).hexadecimal }
 }
 
 extension RecoveryCode: Redacted {}
-
-/// Lower-case hexadecimal.
-func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
-  bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-}

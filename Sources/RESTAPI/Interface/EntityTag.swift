@@ -2,12 +2,12 @@ import ControlProtocol
 import Crypto
 import Foundation
 import HTTPTypes
+import Identity
 
 /// `ETag` of what has no revision number: a digest of its content, so that equal content has equal tags.
 enum EntityTag {
   static func of(_ content: JSONValue) -> String {
-    let digest = SHA256.hash(data: content.bytes()).prefix(16)
-    return "\"" + digest.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined() + "\""
+    "\"\(SHA256.hash(data: content.bytes()).prefix(16).hexadecimal)\""
   }
 }
 

@@ -171,7 +171,7 @@ enum WebhookRoutes {
   // MARK: Handlers
 
   private static func makeSecret() -> String {
-    "whsec_" + SecureRandom.bytes(count: 32).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    "whsec_" + SecureRandom.bytes(count: 32).hexadecimal
   }
 
   private static func sealed(_ secret: String, of id: UUID, _ services: Services) throws -> String {

@@ -54,7 +54,7 @@ struct WebhookLine: Sendable {
   /// Of an answer that is read, so that the connection can be used again; what it says is nobody's business.
   private static let answerBytesMax = 64 << 10
   private static let drainMax = Duration.seconds(2)
-  private static let errorCharactersMax = 256
+  static let errorCharactersMax = 256
 
   private let url: String
   private let secret: [UInt8]
@@ -165,7 +165,6 @@ struct WebhookLine: Sendable {
   static func signature(of body: [UInt8], secret: [UInt8], unixSeconds: Int64) -> String {
     let code = HMAC<SHA256>.authenticationCode(
       for: Data("\(unixSeconds).".utf8) + Data(body), using: SymmetricKey(data: secret))
-    let digits = code.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-    return "t=\(unixSeconds),v1=\(digits)"
+    return "t=\(unixSeconds),v1=\(code.hexadecimal)"
   }
 }

@@ -187,7 +187,7 @@ public final class WebhookSender: Service {
 
   /// Of an attempt that did not come as far as a connection.
   private static func unsent(_ error: any Error) -> WebhookLine.Outcome {
-    WebhookLine.Outcome(error: String("\(error)".prefix(256)))
+    WebhookLine.Outcome(error: String("\(error)".prefix(WebhookLine.errorCharactersMax)))
   }
 
   private func progress(

@@ -1,6 +1,7 @@
 import Crypto
 import Foundation
 import Glibc
+import Identity
 import JSONValues
 
 /// Lines of JSON on their way to a file that appears whole, under its name, or not at all; mode 0600.
@@ -111,11 +112,6 @@ struct BackupReader {
       buffer += chunk
     }
   }
-}
-
-extension Sequence<UInt8> {
-  /// Two digits each, lower case.
-  var hexadecimal: String { map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined() }
 }
 
 extension String {

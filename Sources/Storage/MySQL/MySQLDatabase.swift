@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Identity
 
 /// MariaDB.
 typealias MySQLDatabase = ConnectionPool<MySQLConnection>

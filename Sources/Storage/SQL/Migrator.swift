@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Identity
 
 /// One step of the schema, for every kind of database. Immutable once released.
 struct Migration: Sendable {
@@ -27,8 +28,7 @@ struct Migration: Sendable {
   /// statements from the same ones: what it says in its own way is not in the sum.
   var checksum: String {
     let all = statements + (own[.sqlite] ?? []) + (own[.postgres] ?? [])
-    return SHA256.hash(data: Data(all.joined(separator: ";\n").utf8))
-      .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+    return SHA256.hash(data: Data(all.joined(separator: ";\n").utf8)).hexadecimal
   }
 }
 
