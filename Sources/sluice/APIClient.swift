@@ -95,10 +95,14 @@ struct APIClient {
     // The session is checked, and renewed where it has to be, by a small call.
     if key == nil { _ = try await call(.get, "/auth/me") }
     guard let token = try key ?? store.credentials(for: base)?.accessToken else { throw notSignedIn }
-    var request = HTTPClientRequest(url: url(path, query))
+    return request(method, url(path, query), token: token)
+  }
+
+  private func request(_ method: Method, _ url: String, token: String?) -> HTTPClientRequest {
+    var request = HTTPClientRequest(url: url)
     request.method = .RAW(value: method.rawValue)
     request.headers.add(name: "User-Agent", value: "sluice")
-    request.headers.add(name: "Authorization", value: "Bearer \(token)")
+    if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
     return request
   }
 
@@ -183,13 +187,10 @@ struct APIClient {
     key: String? = nil
   ) async throws -> JSON {
     let url = url(path, query)
-    var request = HTTPClientRequest(url: url)
-    request.method = .RAW(value: method.rawValue)
+    var request = request(method, url, token: token)
     request.headers.add(name: "Accept", value: "application/json")
     request.headers.add(name: "Accept-Encoding", value: "gzip")
     if let key { request.headers.add(name: "Idempotency-Key", value: key) }
-    request.headers.add(name: "User-Agent", value: "sluice")
-    if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
     if let body {
       request.headers.add(name: "Content-Type", value: "application/json")
       request.body = .bytes(ByteBuffer(string: body.text(pretty: false)))

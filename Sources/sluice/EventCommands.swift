@@ -35,7 +35,7 @@ struct Events: AsyncParsableCommand {
     guard (0...10_000).contains(limit) else { throw ValidationError("--limit: 0 to 10000") }
   }
 
-  private var types: [String] { type.flatMap { $0.split(separator: ",").map(String.init) } }
+  private var types: [String] { type.commaSeparated }
 
   func run() async throws {
     let output = options.output

@@ -136,3 +136,8 @@ struct TargetOptions: ParsableArguments {
     }
   }
 }
+
+extension [String] {
+  /// The words of options that may be given often, each with a list.
+  var commaSeparated: [String] { flatMap { $0.split(separator: ",").map(String.init) } }
+}

@@ -99,7 +99,7 @@ struct RuleCommand: AsyncParsableCommand {
         "name": .string(name), "match": match.json, "action": .string(action), "redirect_to": .optional(redirectTo),
         "chain": .optional(chain),
         "comment": .string(comment ?? ""), "enabled": .bool(!disabled),
-        "tags": .strings(tag.flatMap { $0.split(separator: ",").map(String.init) }), "owner": .string(owner ?? ""),
+        "tags": .strings(tag.commaSeparated), "owner": .string(owner ?? ""),
       ]
       var rule = try RuleFile(text: JSON.array([value]).text(), source: "the rule", name: "x", isPart: true).ruleSet.rules[0]
       rule.expiry = expiry

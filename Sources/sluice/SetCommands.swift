@@ -105,6 +105,23 @@ struct SetCommand: AsyncParsableCommand {
     }
   }
 
+  /// One set.
+  struct Target: ParsableArguments {
+    @Argument(help: "The rule set.")
+    var ruleSet: String
+    @Argument(help: "The set.")
+    var name: String
+
+    var path: String { APIClient.path("rule-sets", ruleSet, "sets", name) }
+
+    /// What came of a change of its elements.
+    func tell(_ answer: JSON, _ verb: String, isApplied: Bool, _ output: Output) {
+      output.write(
+        answer, Terminal.safe("\(verb) \(answer["changed"].cell); @\(name) has \(answer["element_count"].cell)"))
+      if !isApplied { output.note("it takes effect with: sluice apply \(ruleSet)") }
+    }
+  }
+
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "The sets, without their elements.")
     @Argument(help: "The rule set.")
@@ -154,15 +171,12 @@ struct SetCommand: AsyncParsableCommand {
 
   struct Show: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "The elements of a set, one in a line.")
-    @Argument(help: "The rule set.")
-    var ruleSet: String
-    @Argument(help: "The set.")
-    var name: String
+    @OptionGroup var target: Target
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let elements = try await api.list(APIClient.path("rule-sets", ruleSet, "sets", name, "elements"))
+        let elements = try await api.list(target.path + "/elements")
         options.output.write(.array(elements), elements.map(\.cell).joined(separator: "\n"))
       }
     }
@@ -192,10 +206,7 @@ struct SetCommand: AsyncParsableCommand {
   }
 
   struct Change: ParsableArguments {
-    @Argument(help: "The rule set.")
-    var ruleSet: String
-    @Argument(help: "The set.")
-    var name: String
+    @OptionGroup var target: Target
     @OptionGroup var elements: Elements
     @Flag(help: "Change what is live, too.")
     var apply = false
@@ -206,27 +217,22 @@ struct SetCommand: AsyncParsableCommand {
     ) async throws {
       let body = JSON.object(end.merging(["elements": .strings(try elements.all())]) { $1 })
       try await options.withAPI { api in
-        let place = APIClient.path("rule-sets", ruleSet, "sets", name) + "/" + path
-        let answer = try await api.call(method, place, query: apply ? [("apply", "true")] : [], body: body)["data"]
-        options.output.write(
-          answer, Terminal.safe("\(verb) \(answer["changed"].cell); @\(name) has \(answer["element_count"].cell)"))
-        if !apply { options.output.note("it takes effect with: sluice apply \(ruleSet)") }
+        let query = apply ? [("apply", "true")] : []
+        let answer = try await api.call(method, "\(target.path)/\(path)", query: query, body: body)["data"]
+        target.tell(answer, verb, isApplied: apply, options.output)
       }
     }
   }
 
   struct Delete: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Delete a set that no rule names.")
-    @Argument(help: "The rule set.")
-    var ruleSet: String
-    @Argument(help: "The set.")
-    var name: String
+    @OptionGroup var target: Target
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        _ = try await api.call(.delete, APIClient.path("rule-sets", ruleSet, "sets", name))
-        options.output.write(["name": .string(name), "deleted": true], Terminal.safe("deleted @\(name)"))
+        _ = try await api.call(.delete, target.path)
+        options.output.write(["name": .string(target.name), "deleted": true], Terminal.safe("deleted @\(target.name)"))
       }
     }
   }

@@ -17,10 +17,7 @@ extension SetCommand {
           sluice set import edge blocked today.txt --apply
           zcat today.gz | sluice set import edge blocked - --apply
         """)
-    @Argument(help: "The rule set.")
-    var ruleSet: String
-    @Argument(help: "The set.")
-    var name: String
+    @OptionGroup var target: Target
     @Argument(help: "The file; - is standard input.")
     var file: String
     @Flag(help: "Change what is live, too.")
@@ -32,11 +29,9 @@ extension SetCommand {
       let progress = TransferProgress(of: source.byteCount, options.output)
       try await options.withAPI { api in
         let answer = try await api.upload(
-          .put, APIClient.path("rule-sets", ruleSet, "sets", name, "elements"), query: apply ? [("apply", "true")] : [],
+          .put, target.path + "/elements", query: apply ? [("apply", "true")] : [],
           contentType: "text/plain", pieces: source, progress)["data"]
-        options.output.write(
-          answer, Terminal.safe("changed \(answer["changed"].cell); @\(name) has \(answer["element_count"].cell)"))
-        if !apply { options.output.note("it takes effect with: sluice apply \(ruleSet)") }
+        target.tell(answer, "changed", isApplied: apply, options.output)
       }
     }
   }
@@ -44,10 +39,7 @@ extension SetCommand {
   struct Export: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "All elements of a set on standard output, one in a line, as `set import` reads them.")
-    @Argument(help: "The rule set.")
-    var ruleSet: String
-    @Argument(help: "The set.")
-    var name: String
+    @OptionGroup var target: Target
     @OptionGroup var options: APIOptions
 
     func run() async throws {
@@ -55,7 +47,7 @@ extension SetCommand {
       signal(SIGPIPE, SIG_DFL)
       try await options.withAPI { api in
         try await api.download(
-          .get, APIClient.path("rule-sets", ruleSet, "sets", name, "elements"), headers: [("Accept", "text/plain")]
+          .get, target.path + "/elements", headers: [("Accept", "text/plain")]
         ) { piece in try FileHandle.standardOutput.write(contentsOf: Data(piece)) }
       }
     }

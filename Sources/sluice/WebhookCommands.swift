@@ -239,8 +239,3 @@ struct WebhookCommand: AsyncParsableCommand {
     }
   }
 }
-
-extension [String] {
-  /// The words of options that may be given often, each with a list.
-  fileprivate var commaSeparated: [String] { flatMap { $0.split(separator: ",").map(String.init) } }
-}
