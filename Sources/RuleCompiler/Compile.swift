@@ -143,8 +143,11 @@ private func compile(
   }
   var compiled = try CompiledGeneration(
     header: header, forest: forest, sets: large.sets, entryCount: entryCount, ruleNames: rules.map(\.rule.name))
-  // A rule may stand in many places, and others resume behind it: one change is many there.
-  compiled.isEditable = false
+  // A rule of a chain may stand in many places, and others resume behind it: one change is many there. Large sets are
+  // edited themselves, in the same room.
+  if !ruleSet.chains.isEmpty || !large.sets.isEmpty || rules.contains(where: { $0.resumesAt != nil }) {
+    compiled.isEditable = false
+  }
   return compiled
 }
 

@@ -21,8 +21,14 @@ public struct CompiledGeneration: Hashable, Sendable {
   public internal(set) var isEditable: Bool
 
   /// Takes over what was changed since it was put into the tables.
-  public mutating func refresh(from memory: some TableMemory) {
+  ///
+  /// - Parameter editor: What changed rules there: no other will, since names and priorities are no longer as they were compiled.
+  public mutating func refresh(from memory: some TableMemory, changedBy editor: GenerationEditor? = nil) {
     let first = Int(SLUICE_TABLES_HEADER_BYTES) / 8
+    if let editor {
+      words += repeatElement(0, count: max(0, editor.wordEnd - first - words.count))
+      isEditable = false
+    }
     for index in words.indices { words[index] = memory.word(first + index) }
   }
 

@@ -3,39 +3,61 @@ import CSluiceABI
 /// Of a slot and of a label: what a walk compares.
 private let priorityMask: UInt64 = 0xffff << 48
 
-/// Where an entry goes in a tree, or is.
+/// Where the entries of a rule go in the trees, or are.
 private struct Way {
-  /// Word indices of the slots of leaves, empty ones among them.
-  var leaves: [Int] = []
-  /// Of the cuts on the way.
+  /// A leaf of an entry.
+  struct Place {
+    /// Word index of the leaf's slot; also of an empty one.
+    let leaf: Int
+    /// Which of the entries.
+    let entry: Int
+  }
+
+  var places: [Place] = []
+  /// Word indices of the slots of the cuts on the way, and of those that have no residual yet and get one.
   var cuts: [Int] = []
-  /// Of those that have no residual yet, and get one.
   var residuals: [Int] = []
   var looked = 0
+
+  /// The leaves, each once, with what concerns it.
+  mutating func forEachLeaf<Failure: Error>(_ body: (_ leaf: Int, _ entries: [Int]) throws(Failure) -> Void) throws(Failure) {
+    places.sort { ($0.leaf, $0.entry) < ($1.leaf, $1.entry) }
+    var start = 0
+    while start < places.count {
+      var end = start + 1
+      while end < places.count, places[end].leaf == places[start].leaf { end += 1 }
+      try body(places[start].leaf, places[start..<end].map(\.entry))
+      start = end
+    }
+  }
 }
 
 /// One entry, to be found in a tree.
-private struct Sought {
-  let layout: KeyLayout
-  let columns: RuleColumns
+struct SoughtEntry {
+  /// Of `enum sluice_tree`.
+  fileprivate let tree: Int
+  fileprivate let layout: KeyLayout
+  fileprivate let columns: RuleColumns
   /// Of no link record: entries that ask for one aren't edited in place.
-  let long: [UInt64]
-  let short: [UInt64]?
-  let label: UInt64
+  private let long: [UInt64]
+  fileprivate let short: [UInt64]?
+  fileprivate let label: UInt64
 
-  init(_ entry: CutRule, _ layout: KeyLayout) throws(GenerationEditor.Refusal) {
+  init(_ entry: CutRule, _ tree: Int) throws(GenerationEditor.Refusal) {
+    let layout: KeyLayout = tree == Int(SLUICE_TREE_IPV6.rawValue) ? .ipv6 : .ipv4
     let linked = entry.ternaries[layout.link].mask | entry.ternaries[layout.link + 1].mask | entry.ternaries[layout.sets].mask
     guard linked == 0 else { throw .needsMore }
+    self.tree = tree
     self.layout = layout
     columns = RuleColumns([entry], layout: layout)
     var record: [UInt64] = []
-    entry.appendLongRecord(to: &record, layout, link: Sought.emptyLink)
+    entry.appendLongRecord(to: &record, layout, link: Self.emptyLink)
     long = record
     short = layout == .ipv4 ? entry.shortRecord.map { [$0.addresses, $0.ports, $0.header, $0.label] } : nil
     label = entry.label
   }
 
-  func record(isShort: Bool) -> [UInt64]? { isShort ? short : long }
+  fileprivate func record(isShort: Bool) -> [UInt64]? { isShort ? short : long }
 
   /// Behind the header, where ``CompiledGeneration`` puts it.
   private static let emptyLink =
@@ -86,7 +108,7 @@ private struct CutSlot {
   }
 
   /// The children that the entry overlaps; nil if they are more than so many.
-  func children(of entry: Sought, _ region: LaneRegion, atMost most: Int) -> [Int]? {
+  func children(of entry: SoughtEntry, _ region: LaneRegion, atMost most: Int) -> [Int]? {
     switch cut.field {
     case .ternary(let word):
       let (start, wild) = entry.columns.overlap(ternary: word, of: 0, shift: cut.shift, mask: cut.childMask)
@@ -107,185 +129,246 @@ private struct CutSlot {
 }
 
 extension GenerationEditor {
-  private func layout(_ tree: Int) -> KeyLayout { tree == Int(SLUICE_TREE_IPV6.rawValue) ? .ipv6 : .ipv4 }
-
   /// The word index of a tree's root in its half.
   private func root(_ tree: Int) -> Int {
     let offset = MemoryLayout<sluice_generation>.offset(of: \.roots) ?? 0
     return (Int(SLUICE_TABLES_HEADER_BYTES) + offset) / 8 + tree
   }
 
-  // MARK: Insertion
-
-  mutating func insert(_ entry: CutRule, _ tree: Int, _ memory: some TableMemory) throws(Refusal) {
-    let sought = try Sought(entry, layout(tree))
-    var way = Way()
-    try descend(root(tree), sought, LaneRegion(), &way, memory)
-    // Records first, nobody sees them; then the priorities, with which a walk enters more than before; then the slots.
-    var slots: [UInt64] = []
+  /// Makes all leaves before anyone sees one: if one can't be made, nothing has changed.
+  ///
+  /// - Parameter made: The slot of a new leaf, in place of the one that it is given.
+  private mutating func renewed(
+    _ way: inout Way, _ entries: [SoughtEntry], _ memory: some TableMemory,
+    _ made: (inout GenerationEditor, UInt64, [Int]) throws(Refusal) -> UInt64
+  ) throws(Refusal) -> [(leaf: Int, slot: UInt64, layout: KeyLayout)] {
+    var renewed: [(leaf: Int, slot: UInt64, layout: KeyLayout)] = []
     do throws(Refusal) {
-      for leaf in way.leaves { slots.append(try grown(memory.word(leaf), by: sought, memory)) }
+      try way.forEachLeaf { (leaf, concerned) throws(Refusal) in
+        let slot = try made(&self, memory.word(leaf), concerned)
+        renewed.append((leaf, slot, entries[concerned[0]].layout))
+      }
     } catch {
-      for slot in slots {
-        let leaf = Leaf(slot, sought.layout)
-        space.giveBack(leaf.index, wordCount: leaf.wordCount)
+      for (_, slot, layout) in renewed {
+        let leaf = Leaf(slot, layout)
+        if leaf.count > 0 { space.giveBack(leaf.index, wordCount: leaf.wordCount) }
       }
       throw error
     }
-    let priority = entry.label & priorityMask
+    return renewed
+  }
+
+  /// From now on walks find the new leaves; those in an old one go on in it.
+  private mutating func exchange(
+    _ renewed: [(leaf: Int, slot: UInt64, layout: KeyLayout)], _ memory: some TableMemory
+  ) {
+    for (index, slot, layout) in renewed {
+      let old = Leaf(memory.word(index), layout)
+      memory.store(slot, at: index)
+      if old.count > 0 { space.retire(old.index, wordCount: old.wordCount, own: old.index >= builtEnd) }
+    }
+  }
+
+  /// Copies records of a leaf to where nobody looks yet.
+  ///
+  /// - Returns: The word index behind them.
+  private func copy(
+    _ numbers: Range<Int>, of leaf: Leaf, to place: Int, _ memory: some TableMemory
+  ) -> Int {
+    let from = leaf.index + numbers.lowerBound * leaf.recordWordCount
+    let count = numbers.count * leaf.recordWordCount
+    for offset in 0..<count { memory.store(memory.word(from + offset), at: place + offset) }
+    return place + count
+  }
+
+  // MARK: Insertion
+
+  /// - Parameter entries: Of one rule: all with one priority.
+  mutating func insert(_ entries: [SoughtEntry], _ memory: some TableMemory) throws(Refusal) {
+    var way = Way()
+    for (number, entry) in entries.enumerated() {
+      try descend(root(entry.tree), entry, number, LaneRegion(), &way, memory)
+    }
+    // Records first, nobody sees them; then the priorities, with which a walk enters more than before; then the slots.
+    let slots = try renewed(&way, entries, memory) { (editor, slot, numbers) throws(Refusal) in
+      try editor.grown(slot, by: numbers.map { entries[$0] }, memory)
+    }
+    guard let priority = entries.first.map({ $0.label & priorityMask }) else { return }
     for cut in way.cuts {
       let slot = memory.word(cut)
       if slot & priorityMask > priority { memory.store(slot & ~priorityMask | priority, at: cut) }
     }
-    for (leaf, slot) in zip(way.leaves, slots) { exchange(leaf, slot, sought.layout, memory) }
+    exchange(slots, memory)
     for cut in way.residuals { memory.store(memory.word(cut) | UInt64(SLUICE_SLOT_RESIDUAL), at: cut) }
   }
 
   private func descend(
-    _ index: Int, _ entry: Sought, _ region: LaneRegion, _ way: inout Way, _ memory: some TableMemory
+    _ index: Int, _ entry: SoughtEntry, _ number: Int, _ region: LaneRegion, _ way: inout Way, _ memory: some TableMemory
   ) throws(Refusal) {
     let slot = memory.word(index)
     guard slot >> 42 & 7 == UInt64(SLUICE_SLOT_CUT) else {
-      guard way.leaves.count < GenerationEditor.leavesMax else { throw .noRoom }
-      way.leaves.append(index)
+      guard way.places.count < GenerationEditor.leavesMax else { throw .noRoom }
+      way.places.append(.init(leaf: index, entry: number))
       return
     }
     way.cuts.append(index)
     let node = CutSlot(slot, entry.layout)
     if let children = node.children(of: entry, region, atMost: GenerationEditor.childrenMax) {
       for child in children {
-        try descend(node.base + child, entry, region.child(child, of: node.cut), &way, memory)
+        try descend(node.base + child, entry, number, region.child(child, of: node.cut), &way, memory)
       }
     } else {
       if !node.hasResidual { way.residuals.append(index) }
-      try descend(node.base - 1, entry, region, &way, memory)
+      try descend(node.base - 1, entry, number, region, &way, memory)
     }
   }
 
-  /// The slot of a new leaf: the old one's records, and the entry at its place.
+  /// The slot of a new leaf: the old one's records, and the entries at their place.
   private mutating func grown(
-    _ slot: UInt64, by entry: Sought, _ memory: some TableMemory
+    _ slot: UInt64, by entries: [SoughtEntry], _ memory: some TableMemory
   ) throws(Refusal) -> UInt64 {
-    let old = Leaf(slot, entry.layout)
-    let isShort = old.count == 0 ? entry.short != nil : old.isShort
-    guard let record = entry.record(isShort: isShort), old.count < GenerationEditor.recordsMax,
-      let index = space.take(wordCount: (old.count + 1) * record.count)
+    let old = Leaf(slot, entries[0].layout)
+    let isShort = old.count == 0 ? entries.allSatisfy { $0.short != nil } : old.isShort
+    let records = entries.compactMap { $0.record(isShort: isShort) }
+    let count = old.count + entries.count
+    guard records.count == entries.count, count <= GenerationEditor.recordsMax,
+      let index = space.take(wordCount: count * records[0].count)
     else { throw .noRoom }
-    var next = index
-    var isPlaced = false
-    var best = entry.label
-    func place() {
+    let label = entries[0].label
+    let before = (0..<old.count).first { memory.word(old.index + $0 * old.recordWordCount + old.labelOffset) > label } ?? old.count
+    var next = copy(0..<before, of: old, to: index, memory)
+    for record in records {
       for word in record {
         memory.store(word, at: next)
         next += 1
       }
-      isPlaced = true
     }
-    for number in 0..<old.count {
-      let from = old.index + number * old.recordWordCount
-      let label = memory.word(from + old.labelOffset)
-      best = min(best, label)
-      if !isPlaced, label > entry.label { place() }
-      for offset in 0..<old.recordWordCount {
-        memory.store(memory.word(from + offset), at: next)
-        next += 1
-      }
-    }
-    if !isPlaced { place() }
-    return Leaf.slot(isShort: isShort, index: index, count: old.count + 1, label: best)
-  }
-
-  /// From now on walks find the new leaf; those in the old one go on in it.
-  private mutating func exchange(_ index: Int, _ slot: UInt64, _ layout: KeyLayout, _ memory: some TableMemory) {
-    let old = Leaf(memory.word(index), layout)
-    memory.store(slot, at: index)
-    if old.count > 0 { space.retire(old.index, wordCount: old.wordCount, own: old.index >= builtEnd) }
+    _ = copy(before..<old.count, of: old, to: next, memory)
+    let best = old.count == 0 ? label : min(label, memory.word(old.index + old.labelOffset))
+    return Leaf.slot(isShort: isShort, index: index, count: count, label: best)
   }
 
   // MARK: Removal
 
-  mutating func remove(_ entry: CutRule, _ tree: Int, _ memory: some TableMemory) throws(Refusal) {
-    let sought = try Sought(entry, layout(tree))
-    let leaves = try leaves(with: sought, tree, memory)
-    var slots: [UInt64] = []
-    do throws(Refusal) {
-      for leaf in leaves { slots.append(try shrunk(memory.word(leaf), by: sought, memory)) }
-    } catch {
-      for slot in slots {
-        let leaf = Leaf(slot, sought.layout)
-        if leaf.count > 0 { space.giveBack(leaf.index, wordCount: leaf.wordCount) }
-      }
-      throw error
+  mutating func remove(_ entries: [SoughtEntry], _ memory: some TableMemory) throws(Refusal) {
+    var way = try way(to: entries, memory)
+    let slots = try renewed(&way, entries, memory) { (editor, slot, numbers) throws(Refusal) in
+      try editor.shrunk(slot, by: numbers.map { entries[$0] }, memory)
     }
-    for (leaf, slot) in zip(leaves, slots) { exchange(leaf, slot, sought.layout, memory) }
+    exchange(slots, memory)
   }
 
-  /// Word indices of the slots of all leaves that have the entry: one at least.
-  private func leaves(with sought: Sought, _ tree: Int, _ memory: some TableMemory) throws(Refusal) -> [Int] {
+  /// Afterwards only room can be missing to remove the entries.
+  func checkRemovable(_ entries: [SoughtEntry], _ memory: some TableMemory) throws(Refusal) {
+    for place in try way(to: entries, memory).places {
+      let leaf = Leaf(memory.word(place.leaf), entries[place.entry].layout)
+      guard leaf.count <= GenerationEditor.recordsMax else { throw .noRoom }
+    }
+  }
+
+  /// Entries of the same matches and another label come in their places.
+  mutating func replace(
+    _ entries: [SoughtEntry], by new: [SoughtEntry], _ memory: some TableMemory
+  ) throws(Refusal) {
+    precondition(entries.count == new.count, "the same match has as many entries")
+    guard entries.first?.label != new.first?.label else { return }
+    var way = try way(to: entries, memory)
+    let slots = try renewed(&way, entries, memory) { (editor, slot, numbers) throws(Refusal) in
+      try editor.relabelled(slot, numbers.map { entries[$0] }, by: numbers.map { new[$0] }, memory)
+    }
+    exchange(slots, memory)
+  }
+
+  /// To all leaves that have the entries: one at least for each.
+  private func way(to entries: [SoughtEntry], _ memory: some TableMemory) throws(Refusal) -> Way {
     var way = Way()
-    guard try search(root(tree), sought, LaneRegion(), &way, memory), !way.leaves.isEmpty else { throw .unknownRule }
-    return way.leaves
+    for (number, entry) in entries.enumerated() {
+      let before = way.places.count
+      guard try search(root(entry.tree), entry, number, LaneRegion(), &way, memory), way.places.count > before else {
+        throw .unknownRule
+      }
+    }
+    return way
   }
 
   /// Whether the entry is in the subtree: in the residual, or in every child that it overlaps.
   private func search(
-    _ index: Int, _ entry: Sought, _ region: LaneRegion, _ way: inout Way, _ memory: some TableMemory
+    _ index: Int, _ entry: SoughtEntry, _ number: Int, _ region: LaneRegion, _ way: inout Way, _ memory: some TableMemory
   ) throws(Refusal) -> Bool {
     way.looked += 1
     guard way.looked <= GenerationEditor.searchMax else { throw .noRoom }
     let slot = memory.word(index)
     guard slot >> 42 & 7 == UInt64(SLUICE_SLOT_CUT) else {
-      guard place(of: entry, in: Leaf(slot, entry.layout), memory) != nil else { return false }
-      way.leaves.append(index)
+      let leaf = Leaf(slot, entry.layout)
+      guard (0..<leaf.count).contains(where: { isRecord($0, of: leaf, entry, memory) }) else { return false }
+      way.places.append(.init(leaf: index, entry: number))
       return true
     }
     let node = CutSlot(slot, entry.layout)
-    let before = way.leaves.count
+    let before = way.places.count
     if node.hasResidual {
-      if try search(node.base - 1, entry, region, &way, memory) { return true }
-      way.leaves.removeLast(way.leaves.count - before)
+      if try search(node.base - 1, entry, number, region, &way, memory) { return true }
+      way.places.removeLast(way.places.count - before)
     }
     guard let children = node.children(of: entry, region, atMost: GenerationEditor.leavesMax) else { throw .noRoom }
     for child in children {
-      guard try search(node.base + child, entry, region.child(child, of: node.cut), &way, memory) else {
-        way.leaves.removeLast(way.leaves.count - before)
+      guard try search(node.base + child, entry, number, region.child(child, of: node.cut), &way, memory) else {
+        way.places.removeLast(way.places.count - before)
         return false
       }
     }
     return true
   }
 
-  /// Which of the leaf's records is the entry's.
-  private func place(of entry: Sought, in leaf: Leaf, _ memory: some TableMemory) -> Int? {
-    guard let record = entry.record(isShort: leaf.isShort) else { return nil }
-    return (0..<leaf.count).first { number in
-      let from = leaf.index + number * leaf.recordWordCount
-      return record.indices.allSatisfy { offset in
-        // The index of a long record's link is no part of it.
-        memory.word(from + offset) == record[offset] || (!leaf.isShort && offset == 7)
-      }
+  private func isRecord(_ number: Int, of leaf: Leaf, _ entry: SoughtEntry, _ memory: some TableMemory) -> Bool {
+    guard let record = entry.record(isShort: leaf.isShort) else { return false }
+    let from = leaf.index + number * leaf.recordWordCount
+    return record.indices.allSatisfy { offset in
+      // The index of a long record's link is no part of it.
+      memory.word(from + offset) == record[offset] || (!leaf.isShort && offset == 7)
     }
   }
 
-  /// The slot of a new leaf without the entry.
+  /// Which of the leaf's records are those of the entries, each of which has one at least: by its number, which entry.
+  private func places(
+    of entries: [SoughtEntry], in leaf: Leaf, _ memory: some TableMemory
+  ) throws(Refusal) -> [Int: Int] {
+    var places: [Int: Int] = [:]
+    for (entry, sought) in entries.enumerated() {
+      let own = (0..<leaf.count).filter { isRecord($0, of: leaf, sought, memory) }
+      if own.isEmpty { throw .unknownRule }
+      for number in own { places[number] = entry }
+    }
+    return places
+  }
+
+  /// The slot of a new leaf without the entries.
   private mutating func shrunk(
-    _ slot: UInt64, by entry: Sought, _ memory: some TableMemory
+    _ slot: UInt64, by entries: [SoughtEntry], _ memory: some TableMemory
   ) throws(Refusal) -> UInt64 {
-    let old = Leaf(slot, entry.layout)
-    guard let gone = place(of: entry, in: old, memory) else { throw .unknownRule }
+    let old = Leaf(slot, entries[0].layout)
+    let gone = try places(of: entries, in: old, memory)
     // What goes from a longer one couldn't come back.
     guard old.count <= GenerationEditor.recordsMax else { throw .noRoom }
-    if old.count == 1 { return UInt64(SLUICE_SLOT_EMPTY) }
-    guard let index = space.take(wordCount: (old.count - 1) * old.recordWordCount) else { throw .noRoom }
+    let left = old.count - gone.count
+    if left == 0 { return UInt64(SLUICE_SLOT_EMPTY) }
+    guard let index = space.take(wordCount: left * old.recordWordCount) else { throw .noRoom }
     var next = index
-    for number in 0..<old.count where number != gone {
-      let from = old.index + number * old.recordWordCount
-      for offset in 0..<old.recordWordCount {
-        memory.store(memory.word(from + offset), at: next)
-        next += 1
-      }
+    for number in 0..<old.count where gone[number] == nil { next = copy(number..<number + 1, of: old, to: next, memory) }
+    return Leaf.slot(isShort: old.isShort, index: index, count: left, label: memory.word(index + old.labelOffset))
+  }
+
+  /// The slot of a new leaf with other labels on the entries.
+  private mutating func relabelled(
+    _ slot: UInt64, _ entries: [SoughtEntry], by new: [SoughtEntry], _ memory: some TableMemory
+  ) throws(Refusal) -> UInt64 {
+    let old = Leaf(slot, entries[0].layout)
+    let places = try places(of: entries, in: old, memory)
+    guard let index = space.take(wordCount: old.wordCount) else { throw .noRoom }
+    _ = copy(0..<old.count, of: old, to: index, memory)
+    for (number, entry) in places {
+      memory.store(new[entry].label, at: index + number * old.recordWordCount + old.labelOffset)
     }
-    return Leaf.slot(
-      isShort: old.isShort, index: index, count: old.count - 1, label: memory.word(index + old.labelOffset))
+    return Leaf.slot(isShort: old.isShort, index: index, count: old.count, label: memory.word(index + old.labelOffset))
   }
 }

@@ -4,7 +4,8 @@ import Rules
 /// Changes a live generation by one rule at a time, in the tables, while packets walk them.
 ///
 /// Each packet is decided with the rule or without it, never by half: it meets an entry in one leaf at most, and a leaf is
-/// exchanged by one store of its slot. What can't be done so (no room, no gap between two priorities, a leaf that is full, a
+/// exchanged by one store of its slot. Entries of one rule decide alike, so a packet that meets some of them already and
+/// others not yet is decided by the rule all the same. What can't be done so (no room, no gap between two priorities, a leaf that is full, a
 /// rule that looks at more than the program reads) is refused, and the caller compiles anew. The bounds of the walk hold
 /// whatever is inserted: they were proven with every leaf grown to ``recordsMax``.
 ///
@@ -14,8 +15,8 @@ public struct GenerationEditor {
   public enum Refusal: Error, Hashable, Sendable {
     /// The walk's bounds are not proven for trees that grow.
     case notEditable
-    /// The rule looks at what the program doesn't read, redirects, counts and goes on, or takes more than one entry: those
-    /// couldn't be taken back together if the last finds no room.
+    /// The rule looks at what the program doesn't read or at sets, redirects, counts and goes on, or takes more than
+    /// ``GenerationEditor/entriesMax`` entries.
     case needsMore
     /// No priority is left between its neighbours.
     case noGap
@@ -25,6 +26,8 @@ public struct GenerationEditor {
     case unknownRule
   }
 
+  /// Of one rule.
+  static let entriesMax = 64
   /// A leaf has so many records at most after an insertion.
   static let recordsMax = 16
   /// Children of one cut that a rule goes to; wider ones go to the residual.
@@ -38,6 +41,8 @@ public struct GenerationEditor {
   let builtEnd: Int
   var space: RecordSpace
   private var priorities: [String: UInt32]
+  /// Whether the tables have a rule that should have gone and could not: only another generation makes that good.
+  public private(set) var isTorn = false
 
   /// - Parameter wordCount: Of the half of the tables that the generation is in.
   public init(_ compiled: CompiledGeneration, wordCount: Int) {
@@ -50,6 +55,9 @@ public struct GenerationEditor {
       priorities[name] = rulePriority(at: index, of: compiled.ruleNames.count)
     }
   }
+
+  /// Behind the last word that it may have written, in the half.
+  public var wordEnd: Int { space.next }
 
   /// Whoever reads what was replaced up to now is gone when the grace period that begins now ends (some 10 ms: not to be
   /// waited for by who edits). One at a time.
@@ -65,20 +73,10 @@ public struct GenerationEditor {
     _ rule: Rule, slot: UInt32, after: String?, before: String?, interface: String = "",
     in memory: some TableMemory
   ) throws(Refusal) {
-    guard isEditable else { throw .notEditable }
-    guard rule.action != .count, rule.action.redirectInterface == nil, rule.isEnabled, priorities[rule.name] == nil else {
-      throw .needsMore
-    }
-    let low: UInt32 = if let after { try priority(of: after) } else { 0 }
-    let high: UInt32 = if let before { try priority(of: before) } else { UInt32(SLUICE_PRIORITY_MAX) }
-    guard high > low, high - low >= 2 else { throw .noGap }
-    let middle = low + (high - low) / 2
-    let forest = entries(of: rule, slot: slot, priority: middle, interface: interface)
-    guard forest.features & ~features == 0, forest.entryCount <= 1 else { throw .needsMore }
-    for (tree, entries) in forest.trees.enumerated() {
-      for entry in entries { try insert(entry, tree, memory) }
-    }
-    priorities[rule.name] = middle
+    guard priorities[rule.name] == nil else { throw .needsMore }
+    let priority = try priority(after: after, before: before)
+    try insert(try sought(rule, slot: slot, priority: priority, interface: interface), memory)
+    priorities[rule.name] = priority
   }
 
   /// Removes a rule that is there.
@@ -89,21 +87,77 @@ public struct GenerationEditor {
   public mutating func remove(
     _ rule: Rule, slot: UInt32, interface: String = "", from memory: some TableMemory
   ) throws(Refusal) {
-    guard isEditable else { throw .notEditable }
-    guard rule.action != .count, rule.action.redirectInterface == nil else { throw .needsMore }
-    let forest = entries(of: rule, slot: slot, priority: try priority(of: rule.name), interface: interface)
-    guard forest.entryCount <= 1 else { throw .needsMore }
-    for (tree, entries) in forest.trees.enumerated() {
-      for entry in entries { try remove(entry, tree, memory) }
-    }
+    let entries = try sought(rule, slot: slot, priority: try priority(of: rule.name), interface: interface)
+    try remove(entries, memory)
     priorities[rule.name] = nil
   }
 
-  private func entries(of rule: Rule, slot: UInt32, priority: UInt32, interface: String) -> Forest {
+  /// Puts a rule with the same match in the place of one that is there: each packet is decided by the one or the other.
+  public mutating func replace(
+    _ rule: Rule, slot: UInt32, by new: Rule, newSlot: UInt32, interface: String = "", in memory: some TableMemory
+  ) throws(Refusal) {
+    precondition(rule.match == new.match, "another match has other leaves")
+    guard new.name == rule.name || priorities[new.name] == nil else { throw .needsMore }
+    let priority = try priority(of: rule.name)
+    let old = try sought(rule, slot: slot, priority: priority, interface: interface)
+    try replace(old, by: try sought(new, slot: newSlot, priority: priority, interface: interface), memory)
+    priorities[rule.name] = nil
+    priorities[new.name] = priority
+  }
+
+  /// Puts a rule between two that are there, and then takes one out, so that each packet is decided by one of them at least.
+  /// In between is a grace period: there may be no other.
+  ///
+  /// - Parameters:
+  ///   - after: Neighbours without the rule that goes, as in ``insert(_:slot:after:before:interface:in:)``.
+  ///   - waiting: Returns when no packet is under way any more that was at its begin.
+  public mutating func exchange(
+    _ rule: Rule, slot: UInt32, for new: Rule, newSlot: UInt32, after: String?, before: String?, interface: String = "",
+    in memory: some TableMemory, waiting: () -> Void
+  ) throws(Refusal) {
+    guard new.name == rule.name || priorities[new.name] == nil else { throw .needsMore }
+    let priority = try priority(after: after, before: before)
+    let old = try sought(rule, slot: slot, priority: try self.priority(of: rule.name), interface: interface)
+    try checkRemovable(old, memory)
+    try insert(try sought(new, slot: newSlot, priority: priority, interface: interface), memory)
+    // Who met the new one's leaf before it was there must not miss the old one.
+    beginGracePeriod()
+    waiting()
+    endGracePeriod()
+    do throws(Refusal) {
+      try remove(old, memory)
+    } catch {
+      isTorn = true
+      throw .needsMore
+    }
+    priorities[rule.name] = nil
+    priorities[new.name] = priority
+  }
+
+  /// Behind the one, before the other.
+  private func priority(after: String?, before: String?) throws(Refusal) -> UInt32 {
+    let low: UInt32 = if let after { try priority(of: after) } else { 0 }
+    let high: UInt32 = if let before { try priority(of: before) } else { UInt32(SLUICE_PRIORITY_MAX) }
+    guard high > low, high - low >= 2 else { throw .noGap }
+    return low + (high - low) / 2
+  }
+
+  private func sought(
+    _ rule: Rule, slot: UInt32, priority: UInt32, interface: String
+  ) throws(Refusal) -> [SoughtEntry] {
+    guard isEditable, !isTorn else { throw .notEditable }
+    guard rule.isEnabled, rule.action != .count, rule.action.redirectInterface == nil, !rule.namesOthers else {
+      throw .needsMore
+    }
     let verdict = slot << UInt32(SLUICE_LABEL_SLOT) | UInt32(rule.action.abiAction) << UInt32(SLUICE_LABEL_ACTION)
     var forest = Forest()
     forest.append(rule.match, CutRule(priority: priority, verdict: verdict), interface: interface)
-    return forest
+    guard forest.features & ~features == 0, forest.entryCount <= Self.entriesMax else { throw .needsMore }
+    var result: [SoughtEntry] = []
+    for (tree, entries) in forest.trees.enumerated() {
+      for entry in entries { result.append(try SoughtEntry(entry, tree)) }
+    }
+    return result
   }
 
   private func priority(of name: String) throws(Refusal) -> UInt32 {

@@ -36,6 +36,11 @@ public enum SelfTest {
     return frames
   }
 
+  /// Frames that a rule without sets takes, if none before it does, and such that it just doesn't.
+  public static func packets(around rule: Rule, limit: Int) -> [[UInt8]] {
+    Array(Set(Probe.all(for: [rule.match].narrowed).map(\.frame)).prefix(limit))
+  }
+
   /// Frames that no rule asks for: malformed ones of each reason but `truncated_ethernet`, which BPF_PROG_TEST_RUN
   /// takes for a mistake of its caller, and what isn't IP.
   private static let fixedFrames: [[UInt8]] = {

@@ -17,7 +17,7 @@ struct RecordSpace {
   private var retired: [(sizeClass: Int, index: Int)] = []
   /// What was replaced before the grace period that runs began.
   private var waiting: [(sizeClass: Int, index: Int)] = []
-  private var next: Int
+  private(set) var next: Int
   private let end: Int
 
   /// The smallest run: 128 bytes, the alignment that every record accepts.

@@ -72,7 +72,7 @@ struct ListValidator {
 
 extension Rule {
   /// Whether it names chains or sets.
-  var namesOthers: Bool {
+  public var namesOthers: Bool {
     action.chain != nil || !match.sources.sets.isEmpty || !match.destinations.sets.isEmpty
       || !match.sourcePorts.sets.isEmpty || !match.destinationPorts.sets.isEmpty
   }

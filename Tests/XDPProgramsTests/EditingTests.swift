@@ -98,6 +98,91 @@ struct EditingTests {
     #expect(edited > 0 || shape == .crossingRanges || !tests.generation.isEditable, "\(shape)")
   }
 
+  @Test("A rule in another's place, with the same match or another, and at another place", arguments: LargeRuleSet.Shape.allCases)
+  func exchanged(_ shape: LargeRuleSet.Shape) throws {
+    var random = SeededGenerator(announcing: "EditingTests.exchanged(\(shape))")
+    let tests = try EditingTests(shape, using: &random)
+    let half = Half(live: tests.probe.liveHalf)
+    var editor = GenerationEditor(tests.generation, wordCount: half.wordCount)
+    var current = tests.ruleSet
+    current.rules.removeAll { !$0.isEnabled }
+    var done = [0, 0, 0]
+    for turn in 0..<60 {
+      let index = Int.random(in: current.rules.indices, using: &random)
+      let old = current.rules[index]
+      let slot = tests.slots[old.name]!
+      var rule = old
+      var next = current
+      if turn % 3 > 0 { next.rules.remove(at: index) }
+      let place = turn % 3 == 2 ? Int.random(in: 0...next.rules.count, using: &random) : index
+      if turn % 3 == 0 {
+        rule.action = old.action == .drop ? .pass : .drop
+        next.rules[index] = rule
+      } else {
+        if turn % 3 == 1 { rule.match = random.pick(current.rules).match }
+        next.rules.insert(rule, at: place)
+      }
+      do throws(GenerationEditor.Refusal) {
+        if turn % 3 == 0 {
+          try editor.replace(old, slot: slot, by: rule, newSlot: slot, in: half)
+        } else {
+          try editor.exchange(
+            old, slot: slot, for: rule, newSlot: slot, after: place > 0 ? next.rules[place - 1].name : nil,
+            before: place + 1 < next.rules.count ? next.rules[place + 1].name : nil, in: half, waiting: {})
+        }
+      } catch {
+        #expect(!editor.isTorn, "there is room")
+        try tests.expectVerdicts(of: current)
+        continue
+      }
+      current = next
+      done[turn % 3] += 1
+      try tests.expectVerdicts(of: current)
+      editor.beginGracePeriod()
+      editor.endGracePeriod()
+    }
+    #expect(done.reduce(0, +) > 0 || shape == .crossingRanges || !tests.generation.isEditable, "\(shape): \(done)")
+  }
+
+  @Test("Actions that change at full rate: each packet is decided by the old rule or by the new one")
+  func replacedUnderTraffic() throws {
+    let flips = Dictionary(grouping: ruleSet.rules.filter { $0.isEnabled && $0.action != .count }, by: \.name)
+    let allowed = frames.map { frame -> Set<Verdict> in
+      let decided = verdict(frame, by: ruleSet)
+      guard let rule = ruleSet.rules.first(where: { slots[$0.name] == decided.slot }), flips[rule.name] != nil else { return [decided] }
+      return Set([Rules.Action.pass, .drop, rule.action].map { Verdict(action: UInt32($0.abiAction), slot: decided.slot) })
+    }
+    let flipping = UncheckedBox(Flipping(self))
+    let (wrong, seen) = try watch(allowed, while: { flipping.value.step() })
+    #expect(wrong.isEmpty, "decided by neither of both: \(wrong.first.map { "\(frames[$0])" } ?? "")")
+    #expect(flipping.value.count > 1000 && !seen.isEmpty, "\(flipping.value.count) changes, \(seen.count) packets noticed some")
+    try expectVerdicts(of: flipping.value.ruleSet)
+  }
+
+  /// Lets packets be decided for some seconds while another thread repeats a step.
+  ///
+  /// - Returns: Frames whose verdicts were none of those allowed, up to the first round with some, and such that changed.
+  private func watch(
+    _ allowed: [Set<Verdict>], while step: @escaping @Sendable () -> Void
+  ) throws -> (wrong: [Int], seen: Set<Int>) {
+    let atFirst = frames.map { verdict($0, by: ruleSet) }
+    var wrong: [Int] = []
+    var seen: Set<Int> = []
+    try repeating(name: "editor", step) {
+      let end = SystemClock.monotonicNanoseconds() + 3_000_000_000
+      while SystemClock.monotonicNanoseconds() < end, wrong.isEmpty {
+        _ = try probe.run(period: frames.count, count: frames.count)
+        for index in frames.indices {
+          let (action, slot) = probe.verdict(index)
+          let now = Verdict(action: action, slot: slot)
+          if !allowed[index].contains(now) { wrong.append(index) }
+          if now != atFirst[index] { seen.insert(index) }
+        }
+      }
+    }
+    return (wrong, seen)
+  }
+
   private func expectVerdicts(of ruleSet: RuleSet) throws {
     _ = try probe.run(period: frames.count, count: frames.count)
     for (index, frame) in frames.enumerated() {
@@ -119,21 +204,7 @@ struct EditingTests {
       return [full, verdict(frame, by: without)]
     }
     let editing = UncheckedBox(Editing(self))
-    let atFirst = frames.map { verdict($0, by: ruleSet) }
-    var wrong: [Int] = []
-    var seen: Set<Int> = []
-    try repeating(name: "editor", { editing.value.step() }) {
-      let end = SystemClock.monotonicNanoseconds() + 3_000_000_000
-      while SystemClock.monotonicNanoseconds() < end, wrong.isEmpty {
-        _ = try probe.run(period: frames.count, count: frames.count)
-        for index in frames.indices {
-          let (action, slot) = probe.verdict(index)
-          let now = Verdict(action: action, slot: slot)
-          if !allowed[index].contains(now) { wrong.append(index) }
-          if now != atFirst[index] { seen.insert(index) }
-        }
-      }
-    }
+    let (wrong, seen) = try watch(allowed, while: { editing.value.step() })
     #expect(wrong.isEmpty, "decided by neither of both: \(wrong.first.map { "\(frames[$0])" } ?? "")")
     #expect(editing.value.count > 1000 && !seen.isEmpty, "\(editing.value.count) updates, \(seen.count) packets noticed some")
     try expectVerdicts(of: ruleSet)
@@ -171,6 +242,38 @@ struct EditingTests {
       editor.beginGracePeriod()
       Kernel.waitForGracePeriod()
       editor.endGracePeriod()
+    }
+  }
+  /// Turns one rule after the other from drop to pass and back. One thread's at a time.
+  private final class Flipping {
+    private(set) var ruleSet: RuleSet
+    private let slots: [String: UInt32]
+    private let half: Half
+    private var editor: GenerationEditor
+    private var next = 0
+    private(set) var count = 0
+
+    init(_ tests: EditingTests) {
+      ruleSet = tests.ruleSet
+      slots = tests.slots
+      half = Half(live: tests.probe.liveHalf)
+      editor = GenerationEditor(tests.generation, wordCount: half.wordCount)
+    }
+
+    func step() {
+      let index = next % ruleSet.rules.count
+      next += 1
+      let old = ruleSet.rules[index]
+      var new = old
+      new.action = old.action == .drop ? .pass : .drop
+      let slot = slots[old.name]!
+      guard (try? editor.replace(old, slot: slot, by: new, newSlot: slot, in: half)) != nil else {
+        editor.beginGracePeriod()
+        Kernel.waitForGracePeriod()
+        return editor.endGracePeriod()
+      }
+      ruleSet.rules[index] = new
+      count += 1
     }
   }
 }
