@@ -17,8 +17,9 @@ final class Attachment {
   var queues: QueueSet?
   /// Nil: what is live stands.
   var trial: Trial?
-  /// Nil: the tables are as they were published.
+  /// Nil: the tables are as they were published, but for what the other changed.
   var setEditor: SetEditor?
+  var ruleEditor: RuleEditor?
   /// What time it is for the rules that are live.
   var expiryClock = ExpiryClock()
   /// Rules of what was applied last that have ended.
@@ -73,13 +74,16 @@ final class Attachment {
       }
     }
     setEditor = nil
+    ruleEditor = nil
     live = previous
   }
 
   /// What is live, with what was changed in its tables.
   var snapshot: PreparedGeneration {
     var snapshot = live
-    if setEditor != nil { snapshot.refresh(from: LiveTables(half: program.liveHalf)) }
+    if setEditor != nil || ruleEditor != nil {
+      snapshot.refresh(from: LiveTables(half: program.liveHalf), changedBy: ruleEditor?.generation)
+    }
     return snapshot
   }
 
@@ -87,6 +91,9 @@ final class Attachment {
   func change(_ set: String, inserted: [SetMember], removed: [SetElement], revision: UInt64) {
     live.change(set, inserted: inserted, removed: removed, revision: revision)
   }
+
+  /// After ``changeTables(_:)``.
+  func change(_ plan: PlannedRuleChange) { live.change(plan) }
 
   /// After those that had ended were taken out of the tables.
   func removeEnded(of sets: [String], atUnixMilliseconds now: Int64) {

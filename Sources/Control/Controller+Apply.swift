@@ -105,7 +105,7 @@ extension Controller {
     let reports = plan.map { step in
       ApplyReport(
         interface: step.attachment.interface, generation: step.next.compiled.generation,
-        entryCount: step.next.compiled.entryCount,
+        entryCount: step.next.entryCount,
         selfTestPacketCount: tested[step.next.meaning] ?? 0, seconds: seconds)
     }
     if !dryRun {
@@ -145,7 +145,7 @@ extension Controller {
     }
   }
 
-  private func announce(_ ruleSet: RuleSet, _ reports: [ApplyReport]) {
+  func announce(_ ruleSet: RuleSet, _ reports: [ApplyReport]) {
     for report in reports {
       logger.notice(
         "applied", metadata: [
@@ -183,7 +183,7 @@ extension Controller {
   private static let selfTestByteCount = 2 << 20
 
   /// A program to try generations of so many bytes with; made anew where the one that is there is too small.
-  private func selfTest(for compiled: CompiledGeneration) throws(ControlError) -> SelfTestProgram {
+  func selfTest(for compiled: CompiledGeneration) throws(ControlError) -> SelfTestProgram {
     let byteCount = compiled.words.count * 8
     if let selfTestProgram, selfTestProgram.generationByteCountMax >= byteCount { return selfTestProgram }
     let program = try translating { () throws(ProgramError) in

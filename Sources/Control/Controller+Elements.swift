@@ -46,12 +46,12 @@ extension Controller {
     for (set, _) in ended where attachment.live.isNamed(set) {
       guard attachment.canChange(set) else { return false }
     }
-    var entries: [SetJournal.Entry] = []
+    var entries: [ChangeJournal.Entry] = []
     for (set, elements) in ended {
       // Taking out needs no room.
       if attachment.canChange(set) { _ = attachment.changeTables(set, inserted: [], removed: elements) }
       entries.append(
-        SetJournal.Entry(
+        ChangeJournal.Entry(
           interface: attachment.interface, generation: attachment.generation, ruleSet: attachment.ruleSet?.name ?? "",
           revision: attachment.ruleSet?.revision ?? 0, set: set, endedAt: now))
       count(elements.count, endedIn: set, of: attachment)
@@ -59,7 +59,7 @@ extension Controller {
     attachment.removeEnded(of: ended.map(\.set), atUnixMilliseconds: now)
     if entries.isEmpty { return true }
     do throws(ControlError) {
-      if try journal.append(entries) > SetJournal.byteCountMax { try save() }
+      if try journal.append(entries) > ChangeJournal.byteCountMax { try save() }
     } catch {
       logger.warning("elements that have ended stay in the journal for now", metadata: ["error": "\(error)"])
     }
@@ -98,13 +98,13 @@ extension Controller {
     let copy = "\(journal.path).damaged"
     var kept = "the journal is kept as \(copy)"
     do throws(SystemError) {
-      try SmallFile.replace(copy, with: try SmallFile.read(journal.path, byteCountMax: 2 * SetJournal.byteCountMax))
+      try SmallFile.replace(copy, with: try SmallFile.read(journal.path, byteCountMax: 2 * ChangeJournal.byteCountMax))
     } catch {
       kept = "the journal could not be kept: \(error)"
     }
     logger.critical(
       """
-      \(damage). These changes of sets are lost and all others are made: apply the rule sets to have them again; \(kept)
+      \(damage). These changes of sets and rules are lost and all others are made: apply the rule sets to have them again; \(kept)
       """)
   }
 }

@@ -78,26 +78,27 @@ extension Controller {
       change.inserted[index].expiry = change.inserted[index].expiry?.fixed(atUnixMilliseconds: now)
     }
     change.removeEnded(atUnixMilliseconds: now)
-    let targets = try targets(of: change, names)
+    let targets = try targets(ofRuleSet: change.ruleSet, names)
     for attachment in targets { try check(change, attachment) }
     var reports: [SetChangeReport] = []
     for attachment in targets { reports.append(try make(change, attachment)) }
     return reports
   }
 
-  private func targets(of change: SetChange, _ names: [String]) throws(ControlError) -> [Attachment] {
+  /// Those that run the rule set: the named ones, or all.
+  func targets(ofRuleSet ruleSet: String, _ names: [String]) throws(ControlError) -> [Attachment] {
     if names.isEmpty {
-      let all = attachments.values.filter { $0.ruleSet?.name == change.ruleSet }.sorted { $0.interface < $1.interface }
-      guard !all.isEmpty else { throw ControlError(.notFound, "the rule set \(change.ruleSet) is applied nowhere: apply it") }
+      let all = attachments.values.filter { $0.ruleSet?.name == ruleSet }.sorted { $0.interface < $1.interface }
+      guard !all.isEmpty else { throw ControlError(.notFound, "the rule set \(ruleSet) is applied nowhere: apply it") }
       return all
     }
     guard Set(names).count == names.count else { throw ControlError(.invalidArgument, "an interface is named twice") }
     var result: [Attachment] = []
     for name in names {
       guard let attachment = attachments[name] else { throw notAttached(name) }
-      guard attachment.ruleSet?.name == change.ruleSet else {
+      guard attachment.ruleSet?.name == ruleSet else {
         throw ControlError(
-          .failedPrecondition, "\(name) runs \(attachment.ruleSet?.name ?? "no rule set"), not \(change.ruleSet): apply it")
+          .failedPrecondition, "\(name) runs \(attachment.ruleSet?.name ?? "no rule set"), not \(ruleSet): apply it")
       }
       result.append(attachment)
     }
@@ -109,11 +110,7 @@ extension Controller {
     guard let set = ruleSet.sets.first(where: { $0.name == change.set }) else {
       throw ControlError(.notFound, "the rule set \(ruleSet.name) has no set \(change.set) on \(attachment.interface)")
     }
-    guard change.fromRevision == 0 || change.fromRevision == ruleSet.revision else {
-      throw ControlError(
-        .failedPrecondition, "\(attachment.interface) runs revision \(ruleSet.revision) of \(ruleSet.name), and the change is "
-          + "one of revision \(change.fromRevision): apply the newest")
-    }
+    try check(change.fromRevision, isThatOf: attachment)
     for element in change.inserted.map(\.element) + change.removed where !element.fits(set.kind) {
       throw ControlError(.invalidArgument, "\(element.text) is no element of \(change.set), whose type is \(set.kind.rawValue)")
     }
@@ -124,6 +121,14 @@ extension Controller {
     }
   }
 
+  /// - Parameter revision: 0: any will do.
+  func check(_ revision: UInt64, isThatOf attachment: Attachment) throws(ControlError) {
+    guard let ruleSet = attachment.ruleSet, revision != 0, revision != ruleSet.revision else { return }
+    throw ControlError(
+      .failedPrecondition, "\(attachment.interface) runs revision \(ruleSet.revision) of \(ruleSet.name), and the change is "
+        + "one of revision \(revision): apply the newest")
+  }
+
   private func make(_ change: SetChange, _ attachment: Attachment) throws(ControlError) -> SetChangeReport {
     let start = ContinuousClock.now
     let (new, inserted, removed) = attachment.live.effect(of: change)
@@ -132,7 +137,7 @@ extension Controller {
     if isInPlace {
       // On the disk before it is live.
       let length = try journal.append([
-        SetJournal.Entry(
+        ChangeJournal.Entry(
           interface: attachment.interface, generation: attachment.generation, ruleSet: change.ruleSet,
           revision: change.toRevision == 0 ? attachment.ruleSet?.revision ?? 0 : change.toRevision, set: change.set,
           inserted: inserted.map(\.text), removed: removed.map(\.text))
@@ -140,7 +145,7 @@ extension Controller {
       isInPlace = attachment.changeTables(change.set, inserted: new, removed: removed)
       if isInPlace {
         attachment.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)
-        if length > SetJournal.byteCountMax { try save() }
+        if length > ChangeJournal.byteCountMax { try save() }
         watchExpiry()
       }
     }

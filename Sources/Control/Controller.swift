@@ -36,7 +36,9 @@ public actor Controller {
   public nonisolated let startedAtNanoseconds = SystemClock.realtimeNanoseconds()
 
   let store: StateStore
-  let journal: SetJournal
+  let journal: ChangeJournal
+  /// What making the rule changes of the journal again takes, in rules that are looked at.
+  var journaledRuleWork = 0
   let logger: Logger
   var attachments: [String: Attachment] = [:]
   var captures = CaptureTable()
@@ -60,7 +62,7 @@ public actor Controller {
     self.settings = settings
     self.logger = logger
     store = StateStore(directory: settings.stateDirectory)
-    journal = SetJournal(directory: settings.stateDirectory)
+    journal = ChangeJournal(directory: settings.stateDirectory)
     do throws(SystemError) {
       try Directories.make(settings.stateDirectory, mode: 0o750)
       try Directories.make(settings.captureDirectory, mode: 0o750)
@@ -320,6 +322,7 @@ public actor Controller {
     try store.save(
       DaemonState(attachments: all, wires: wires.values.map(\.state).sorted { $0.options.name < $1.options.name }))
     try journal.empty()
+    journaledRuleWork = 0
   }
 }
 

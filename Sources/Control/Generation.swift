@@ -11,13 +11,15 @@ struct PreparedGeneration: Sendable {
   private var ruleSet: RuleSet { applied ?? PreparedGeneration.nothing }
   private let interface: String
   private(set) var compiled: CompiledGeneration
-  let slots: SlotTable
+  /// Of all rules, each counted once also where it is in several trees.
+  private(set) var entryCount: Int
+  private(set) var slots: SlotTable
   /// Slots whose counters must be cleared before the swap: rules that are new here.
   let freshSlots: [UInt32]
   let redirectTargets: Set<UInt32>
   let options: AttachmentOptions
   /// Of its rules; nil: none ends.
-  let nextExpiry: (unixMilliseconds: Int64, ruleCount: Int)?
+  private(set) var nextExpiry: (unixMilliseconds: Int64, ruleCount: Int)?
   /// Not later than the next of its elements ends, in milliseconds since 1970; nil: none does.
   private(set) var elementEnd: Int64?
 
@@ -38,6 +40,7 @@ struct PreparedGeneration: Sendable {
     } catch {
       throw ControlError(error)
     }
+    entryCount = compiled.entryCount
     self.applied = applied
     self.interface = interface
     self.options = options
@@ -100,8 +103,18 @@ struct PreparedGeneration: Sendable {
     elementEnd = ruleSet.nextElementEnd?.unixMilliseconds
   }
 
+  /// The same for a rule.
+  mutating func change(_ plan: PlannedRuleChange) {
+    applied = plan.next
+    slots = plan.slots
+    entryCount += (plan.come?.rule.entryCount ?? 0) - (plan.gone?.rule.entryCount ?? 0)
+    if plan.changesExpiry { nextExpiry = plan.next.nextExpiry }
+  }
+
   /// Takes over what was changed in the live tables.
-  mutating func refresh(from memory: some TableMemory) { compiled.refresh(from: memory) }
+  mutating func refresh(from memory: some TableMemory, changedBy editor: GenerationEditor? = nil) {
+    compiled.refresh(from: memory, changedBy: editor)
+  }
 
   /// What makes generations of one rule set decide differently.
   struct Meaning: Hashable {
@@ -122,7 +135,12 @@ struct PreparedGeneration: Sendable {
   ///
   /// - Returns: How many packets agreed: all.
   func selfTest(with program: SelfTestProgram) throws(ControlError) -> Int {
-    let packets = SelfTest.packets(for: ruleSet).filter { $0.count >= 14 }  // what BPF_PROG_TEST_RUN takes
+    try selfTest(with: program, SelfTest.packets(for: ruleSet))
+  }
+
+  /// - Parameter frames: Those of at least 14 bytes are run, what BPF_PROG_TEST_RUN takes.
+  func selfTest(with program: SelfTestProgram, _ frames: [[UInt8]]) throws(ControlError) -> Int {
+    let packets = frames.filter { $0.count >= 14 }
     compiled.withUnsafeBytes { program.load($0) }
     let arrival = Arrival(interface: interface)  // test runs are queue 0's
     for packet in packets {

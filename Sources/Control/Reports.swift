@@ -134,6 +134,8 @@ public struct ApplyReport: Hashable, Sendable {
   public var generation: UInt64
   public var entryCount: Int
   public var selfTestPacketCount: Int
+  /// Whether the live tables were changed; else they were compiled anew.
+  public var isInPlace = false
   /// From the start of the compilation to the end of the grace period after the swap.
   public var seconds: Double
 }

@@ -35,5 +35,24 @@ struct SlotTable: Hashable, Sendable, Codable {
     return (table, fresh)
   }
 
+  /// Gives a name that has none a slot.
+  ///
+  /// - Parameter used: At least all slots of the table.
+  /// - Returns: The slot; its counter holds what an earlier rule left. Nil: there is none left.
+  mutating func add(_ name: String, used: Set<UInt32>) -> UInt32? {
+    guard used.count < Int(SlotTable.slotMax) else { return nil }
+    repeat { cursor = cursor % SlotTable.slotMax + 1 } while used.contains(cursor)
+    slots[name] = cursor
+    return cursor
+  }
+
+  mutating func remove(_ name: String) { slots[name] = nil }
+
+  /// As a change that was made before had it.
+  mutating func set(_ slot: UInt32, of name: String) {
+    slots[name] = slot
+    cursor = slot
+  }
+
   subscript(name: String) -> UInt32? { slots[name] }
 }

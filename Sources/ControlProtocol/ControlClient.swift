@@ -71,6 +71,22 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
     return try await call(timeout: changeTimeout) { try await rpc.apply(request, options: $0) }
   }
 
+  /// Changes one rule of what is applied on interfaces.
+  ///
+  /// - Parameters:
+  ///   - fromRevision: What must be applied there; 0: any.
+  ///   - toRevision: What is, from then on; 0: as before.
+  public func changeRule(
+    _ change: RuleChange, of ruleSet: String, on interfaces: [String], fromRevision: UInt64, toRevision: UInt64
+  ) async throws(ControlError) -> Sluice_Control_V1_ApplyResponse {
+    let request = Sluice_Control_V1_ChangeRuleRequest.with {
+      ($0.ruleSet, $0.interfaces, $0.removed) = (ruleSet, interfaces, change.removed ?? "")
+      if let rule = change.inserted { $0.inserted = Sluice_Control_V1_Rule(rule) }
+      ($0.before, $0.fromRevision, $0.toRevision) = (change.before ?? "", fromRevision, toRevision)
+    }
+    return try await call(timeout: changeTimeout) { try await rpc.changeRule(request, options: $0) }
+  }
+
   /// Changes elements of a set of what is applied, wherever it is or on interfaces.
   ///
   /// - Parameters:

@@ -65,16 +65,16 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
     return .with {
       if request.confirmWithinSeconds > 0, !request.dryRun { $0.confirmByUnixNanos = deadlines.min() ?? 0 }
       $0.warnings = warnings
-      $0.results = reports.map { report in
-        .with {
-          $0.interface = report.interface
-          $0.generation = report.generation
-          $0.entries = UInt32(report.entryCount)
-          $0.selfTestPackets = UInt32(report.selfTestPacketCount)
-          $0.applySeconds = report.seconds
-        }
-      }
+      $0.results = reports.map(Sluice_Control_V1_ApplyResponse.Result.init)
     }
+  }
+
+  func changeRule(
+    request: Sluice_Control_V1_ChangeRuleRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ApplyResponse {
+    let change = try RuleSetChange(request)
+    let reports = try await answering { try await controller.change(change, on: request.interfaces) }
+    return .with { $0.results = reports.map(Sluice_Control_V1_ApplyResponse.Result.init) }
   }
 
   func confirm(

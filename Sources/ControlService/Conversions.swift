@@ -228,3 +228,27 @@ extension Sluice_Control_V1_Capture {
     stream = report.isStream
   }
 }
+
+extension RuleSetChange {
+  init(_ request: Sluice_Control_V1_ChangeRuleRequest) throws(FieldError) {
+    self.init(
+      ruleSet: request.ruleSet,
+      change: RuleChange(
+        removed: request.removed.isEmpty ? nil : request.removed,
+        inserted: request.hasInserted ? try Rule(request.inserted, path: "inserted") : nil,
+        before: request.before.isEmpty ? nil : request.before),
+      fromRevision: request.fromRevision, toRevision: request.toRevision)
+  }
+}
+
+extension Sluice_Control_V1_ApplyResponse.Result {
+  init(_ report: ApplyReport) {
+    self.init()
+    interface = report.interface
+    generation = report.generation
+    entries = UInt32(clamping: report.entryCount)
+    selfTestPackets = UInt32(clamping: report.selfTestPacketCount)
+    applySeconds = report.seconds
+    inPlace = report.isInPlace
+  }
+}

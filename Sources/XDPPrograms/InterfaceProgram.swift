@@ -154,6 +154,9 @@ public final class InterfaceProgram {
     shape = needed
   }
 
+  /// Counters for rules: slots are below it.
+  public var slotCount: UInt32 { shape.slotCount }
+
   /// The half of the tables that the live generation is in, to be changed under way. Valid until the next ``publish(_:redirectTargets:)``.
   public var liveHalf: LiveHalf { LiveHalf(maps.tables.liveHalf, owner: self) }
 

@@ -224,6 +224,10 @@ extension SmallDaemon {
     .with { $0.wire.options = request.options }
   }
 
+  func changeRule(
+    request: Sluice_Control_V1_ChangeRuleRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ApplyResponse { throw RPCError(code: .unimplemented, message: "") }
+
   func changeSet(
     request: Sluice_Control_V1_ChangeSetRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ChangeSetResponse {

@@ -110,6 +110,19 @@ struct ControlClientTests {
     }
   }
 
+  @Test("A change of one rule says which goes, which comes, and where")
+  func rules() async throws {
+    try await withClient { client in
+      let drop = Rule(name: "new", action: .drop)
+      let answer = try await client.changeRule(
+        RuleChange(removed: "old", inserted: drop, before: "next"), of: "edge", on: ["lan0"], fromRevision: 2, toRevision: 3)
+      #expect(answer.warnings == ["old new next 2 3"] && answer.results.map(\.interface) == ["lan0"])
+      let last = try await client.changeRule(
+        RuleChange(inserted: drop), of: "edge", on: [], fromRevision: 0, toRevision: 0)
+      #expect(last.warnings == [" new - 0 0"])
+    }
+  }
+
   @Test("A refusal keeps the daemon's code and words; its UNAVAILABLE is not taken for a missing socket")
   func refusals() async throws {
     try await withClient { client in
@@ -214,6 +227,16 @@ extension EchoDaemon {
     request: Sluice_Control_V1_ListWiresRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ListWiresResponse {
     .with { $0.wires = [.with { $0.options.name = "bump"; $0.path = .kernel; $0.reason = "asked for" }] }
+  }
+
+  func changeRule(
+    request: Sluice_Control_V1_ChangeRuleRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ApplyResponse {
+    let (comes, before) = (request.hasInserted ? request.inserted.name : "-", request.before.isEmpty ? "-" : request.before)
+    return .with {
+      $0.warnings = ["\(request.removed) \(comes) \(before) \(request.fromRevision) \(request.toRevision)"]
+      $0.results = request.interfaces.map { name in .with { ($0.interface, $0.inPlace) = (name, true) } }
+    }
   }
 
   func changeSet(

@@ -6,27 +6,48 @@ import Testing
 @testable import Control
 
 @Suite("The journal of sets")
-struct SetJournalTests {
+struct ChangeJournalTests {
   private let folder: String
-  private let journal: SetJournal
+  private let journal: ChangeJournal
 
   init() throws {
     folder = NSTemporaryDirectory() + "sluice-journal-\(UUID().uuidString)"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    journal = SetJournal(directory: folder)
+    journal = ChangeJournal(directory: folder)
   }
 
-  private func entry(_ revision: UInt64, _ inserted: [String], _ removed: [String] = [], endedAt: Int64? = nil) -> SetJournal.Entry {
+  private func entry(_ revision: UInt64, _ inserted: [String], _ removed: [String] = [], endedAt: Int64? = nil) -> ChangeJournal.Entry {
     .init(
       interface: "eth0", generation: 7, ruleSet: "edge", revision: revision, set: "bad", inserted: inserted, removed: removed,
       endedAt: endedAt)
   }
 
-  private var sample: [SetJournal.Entry] {
+  private var sample: [ChangeJournal.Entry] {
     [
       entry(2, ["192.0.2.1", "192.0.2.2 expires 2999-01-01T00:00:00.000Z"]), entry(3, [], ["192.0.2.1"]),
       entry(4, ["198.51.100.0/24"], ["192.0.2.2"]),
     ]
+  }
+
+  @Test("Rules that came, went and moved are as they were, with their counter slots")
+  func rules() throws {
+    var state = state
+    let port = Rule(name: "port", match: Match(protocols: [.tcp]), action: .drop)
+    func entry(_ revision: UInt64, _ change: RuleChange, slot: UInt32? = nil) -> ChangeJournal.Entry {
+      .init(interface: "eth0", generation: 7, ruleSet: "edge", revision: revision, rule: change, slot: slot)
+    }
+    var second = port
+    second.name = "second"
+    _ = try journal.append([
+      entry(2, RuleChange(inserted: port), slot: 5), entry(3, RuleChange(inserted: second), slot: 6),
+      entry(4, RuleChange(removed: "second", inserted: second, before: "port"), slot: 6),
+      entry(5, RuleChange(removed: "port")),
+      entry(6, RuleChange(removed: "nothing")), entry(7, RuleChange(inserted: second), slot: 9),
+    ])
+    state.apply(try journal.load())
+    let attachment = state.attachments[0]
+    #expect(attachment.ruleSet?.rules == [second] && attachment.ruleSet?.revision == 7)
+    #expect(attachment.slots.slots == ["second": 6], "what could not be made was left out whole")
   }
 
   private var state: DaemonState {
@@ -38,7 +59,7 @@ struct SetJournalTests {
     ])
   }
 
-  private func applied(_ content: SetJournal.Content) -> RuleSet? {
+  private func applied(_ content: ChangeJournal.Content) -> RuleSet? {
     var state = state
     state.apply(content)
     return state.attachments[0].ruleSet
@@ -47,15 +68,15 @@ struct SetJournalTests {
   @Test("What was appended is what is loaded; other generations, interfaces and rule sets are let alone")
   func roundTrip() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    #expect(try journal.load() == SetJournal.Content())
+    #expect(try journal.load() == ChangeJournal.Content())
     _ = try journal.append([sample[0]])
     let length = try journal.append(Array(sample[1...]))
     #expect(try Data(contentsOf: URL(fileURLWithPath: journal.path)).count == length)
     let content = try journal.load()
-    #expect(content == SetJournal.Content(entries: sample))
+    #expect(content == ChangeJournal.Content(entries: sample))
     let ruleSet = try #require(applied(content))
     #expect(ruleSet.revision == 4 && ruleSet.sets[0].texts == ["198.51.100.0/24"])
-    for change: (inout SetJournal.Entry) -> Void in [
+    for change: (inout ChangeJournal.Entry) -> Void in [
       { $0.generation = 6 }, { $0.interface = "eth1" }, { $0.ruleSet = "core" },
     ] {
       let others = sample.map { entry in
@@ -66,7 +87,7 @@ struct SetJournalTests {
       #expect(applied(.init(entries: others)) == state.attachments[0].ruleSet)
     }
     try journal.empty()
-    #expect(try journal.load() == SetJournal.Content())
+    #expect(try journal.load() == ChangeJournal.Content())
   }
 
   @Test("Cut at any byte, everything before the line that is torn counts, and the next entry isn't lost behind it")
@@ -127,16 +148,16 @@ struct SetJournalTests {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let line = #"{"generation":7,"inserted":["192.0.2.1"],"interface":"eth0","removed":[],"revision":2,"ruleSet":"edge","set":"bad"}"#
     try (line + "\n").write(toFile: journal.path, atomically: true, encoding: .utf8)
-    #expect(try journal.load() == SetJournal.Content(entries: [entry(2, ["192.0.2.1"])]))
+    #expect(try journal.load() == ChangeJournal.Content(entries: [entry(2, ["192.0.2.1"])]))
   }
 
   @Test("All changes at once come to what they come to one after the other")
   func together() throws {
-    var random = SeededGenerator(announcing: "SetJournalTests.together")
+    var random = SeededGenerator(announcing: "ChangeJournalTests.together")
     func text() -> String { "10.0.0.\(Int.random(in: 0..<40, using: &random))" }
     for _ in 0..<50 {
       var now: Int64 = 0
-      var entries: [SetJournal.Entry] = []
+      var entries: [ChangeJournal.Entry] = []
       var expected = NamedSet(name: "bad", family: .ipv4)
       for revision in 2..<UInt64(40) {
         now += Int64.random(in: 1...100, using: &random)

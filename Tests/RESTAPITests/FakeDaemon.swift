@@ -17,6 +17,7 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
     /// What it keeps of its epoch, 7.
     var events: [Sluice_Control_V1_Event] = []
     /// Thrown by the next Apply that isn't a dry run.
+    var changesRules = false
     var applyFailure: RPCError?
     /// Of the last call.
     var trace: RequestTrace?
@@ -279,6 +280,26 @@ extension FakeDaemon {
     }
     change { [counts] in $0.calls.append("parts \(counts)") }
     return try await changeSet(request: whole, context: context)
+  }
+
+  /// A daemon from before such changes unless ``State/changesRules`` says otherwise.
+  func changeRule(
+    request: Sluice_Control_V1_ChangeRuleRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_ApplyResponse {
+    try change { state in
+      guard state.changesRules else { throw RPCError(code: .unimplemented, message: "no such method") }
+      for name in request.interfaces {
+        guard state.attachments[name]?.revision == request.fromRevision else {
+          throw RPCError(code: .failedPrecondition, message: "\(name) runs another revision: apply the newest")
+        }
+        state.attachments[name]?.revision = request.toRevision
+      }
+      let comes = request.hasInserted ? request.inserted.name : ""
+      state.calls.append("rule@\(request.toRevision) -\(request.removed) +\(comes) <\(request.before)")
+    }
+    return .with {
+      $0.results = request.interfaces.map { name in .with { ($0.interface, $0.inPlace) = (name, true) } }
+    }
   }
 
   func changeSet(

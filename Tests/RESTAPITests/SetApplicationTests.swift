@@ -5,6 +5,50 @@ import Testing
 
 @testable import RESTAPI
 
+@Suite("Rules that go to the daemons one by one")
+struct RuleApplicationTests {
+  @Test("What differs by one rule from what runs goes out as that rule; all else goes out whole")
+  func applied() async throws {
+    try await TestAPI.with(.sqlite) { api in
+      let token = try await api.token()
+      func rule(_ name: String, _ port: String) -> JSONValue {
+        ["name": .string(name), "action": "drop", "match": ["destination_ports": [.string(port)], "protocols": ["tcp"]]]
+      }
+      let rules = "/rule-sets/edge/rules"
+      _ = try await api.post("/rule-sets", token, ["name": "edge", "rules": [rule("a", "1"), rule("b", "2")]])
+      #expect(try await api.post("/attachments", token, ["interface": "eth0", "rule_set": "edge"]).status == 201)
+      func apply() async throws -> Bool? {
+        let answer = try await api.post("/rule-sets/edge/apply", token, [:])
+        #expect(answer.status == 200, "\(answer.text)")
+        return answer.data["results"]?.array?.first?["in_place"]?.bool
+      }
+      api.daemon.change { $0.changesRules = true }
+      #expect(try await apply() == false, "the same revision again is a new generation")
+      _ = try await api.post(rules, token, rule("c", "3"))
+      #expect(try await apply() == true)
+      _ = try await api.send(.put, rules + "/a", token, rule("a", "4"))
+      #expect(try await apply() == true)
+      _ = try await api.post(rules + "/c/move", token, ["position": 0])
+      #expect(try await apply() == true)
+      _ = try await api.send(.delete, rules + "/b", token)
+      #expect(try await apply() == true)
+      _ = try await api.post(rules, token, rule("d", "5"))
+      _ = try await api.post(rules, token, rule("e", "6"))
+      #expect(try await apply() == false, "two rules")
+      _ = try await api.post(rules, token, rule("f", "7"))
+      api.daemon.change { $0.attachments["eth0"]?.revision = 1 }
+      #expect(try await apply() == false, "somebody else applied something there")
+      let calls = api.daemon.state.calls.filter { $0.hasPrefix("rule") || ($0.hasPrefix("apply") && !$0.contains("dry")) }
+      #expect(
+        calls.suffix(6) == [
+          "rule@2 - +c <", "rule@3 -a +a <b", "rule@4 -c +c <a", "rule@5 -b + <", "apply edge@7", "apply edge@8",
+        ], "\(calls)")
+      let last = try await api.get("/attachments", token).data.array?.first
+      #expect(last?["applied_revision"] == 8, "\(last ?? .null)")
+    }
+  }
+}
+
 @Suite("Elements that go to the daemons at once")
 struct SetApplicationTests {
   @Test("A change goes out with both revisions; where another one runs it is refused, and stays a revision", arguments: TestBackend.allCases)

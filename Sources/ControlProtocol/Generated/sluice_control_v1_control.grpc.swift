@@ -93,6 +93,19 @@ public enum Sluice_Control_V1_Control: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ChangeRule" metadata.
+        public enum ChangeRule: Sendable {
+            /// Request type for "ChangeRule".
+            public typealias Input = Sluice_Control_V1_ChangeRuleRequest
+            /// Response type for "ChangeRule".
+            public typealias Output = Sluice_Control_V1_ApplyResponse
+            /// Descriptor for "ChangeRule".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "ChangeRule",
+                type: .unary
+            )
+        }
         /// Namespace for "ChangeSet" metadata.
         public enum ChangeSet: Sendable {
             /// Request type for "ChangeSet".
@@ -295,6 +308,7 @@ public enum Sluice_Control_V1_Control: Sendable {
             Attach.descriptor,
             Detach.descriptor,
             Apply.descriptor,
+            ChangeRule.descriptor,
             ChangeSet.descriptor,
             ChangeSetInParts.descriptor,
             Confirm.descriptor,
@@ -424,6 +438,24 @@ extension Sluice_Control_V1_Control {
         /// - Returns: A streaming response of `Sluice_Control_V1_ApplyResponse` messages.
         func apply(
             request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ApplyRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse>
+
+        /// Handle the "ChangeRule" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes one rule of what is applied, in the live tables where that can be.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_ChangeRuleRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_ApplyResponse` messages.
+        func changeRule(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeRuleRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse>
 
@@ -788,6 +820,24 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>
 
+        /// Handle the "ChangeRule" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes one rule of what is applied, in the live tables where that can be.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_ApplyResponse` message.
+        func changeRule(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_ChangeRuleRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>
+
         /// Handle the "ChangeSet" method.
         ///
         /// > Source IDL Documentation:
@@ -1147,6 +1197,24 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> Sluice_Control_V1_ApplyResponse
 
+        /// Handle the "ChangeRule" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes one rule of what is applied, in the live tables where that can be.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_ChangeRuleRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_ApplyResponse` to respond with.
+        func changeRule(
+            request: Sluice_Control_V1_ChangeRuleRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_ApplyResponse
+
         /// Handle the "ChangeSet" method.
         ///
         /// > Source IDL Documentation:
@@ -1472,6 +1540,17 @@ extension Sluice_Control_V1_Control.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.ChangeRule.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ChangeRuleRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ApplyResponse>(),
+            handler: { request, context in
+                try await self.changeRule(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Sluice_Control_V1_Control.Method.ChangeSet.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ChangeSetRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ChangeSetResponse>(),
@@ -1691,6 +1770,17 @@ extension Sluice_Control_V1_Control.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse> {
         let response = try await self.apply(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func changeRule(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeRuleRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ApplyResponse> {
+        let response = try await self.changeRule(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -1924,6 +2014,19 @@ extension Sluice_Control_V1_Control.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse> {
         return GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>(
             message: try await self.apply(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func changeRule(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_ChangeRuleRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_ApplyResponse>(
+            message: try await self.changeRule(
                 request: request.message,
                 context: context
             ),
@@ -2255,6 +2358,29 @@ extension Sluice_Control_V1_Control {
         func apply<Result>(
             request: GRPCCore.ClientRequest<Sluice_Control_V1_ApplyRequest>,
             serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ApplyRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ApplyResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ApplyResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ChangeRule" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes one rule of what is applied, in the live tables where that can be.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ChangeRuleRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ApplyResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func changeRule<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ChangeRuleRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ChangeRuleRequest>,
             deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ApplyResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ApplyResponse>) async throws -> Result
@@ -2777,6 +2903,40 @@ extension Sluice_Control_V1_Control {
             try await self.client.unary(
                 request: request,
                 descriptor: Sluice_Control_V1_Control.Method.Apply.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ChangeRule" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > Changes one rule of what is applied, in the live tables where that can be.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_ChangeRuleRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_ApplyResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func changeRule<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_ChangeRuleRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_ChangeRuleRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ApplyResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ApplyResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.ChangeRule.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -3432,6 +3592,35 @@ extension Sluice_Control_V1_Control.ClientProtocol {
         )
     }
 
+    /// Call the "ChangeRule" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes one rule of what is applied, in the live tables where that can be.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func changeRule<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_ChangeRuleRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ApplyResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.changeRule(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ChangeRuleRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ApplyResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "ChangeSet" method.
     ///
     /// > Source IDL Documentation:
@@ -4018,6 +4207,39 @@ extension Sluice_Control_V1_Control.ClientProtocol {
             metadata: metadata
         )
         return try await self.apply(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ChangeRule" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > Changes one rule of what is applied, in the live tables where that can be.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func changeRule<Result>(
+        _ message: Sluice_Control_V1_ChangeRuleRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ApplyResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_ChangeRuleRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.changeRule(
             request: request,
             options: options,
             onResponse: handleResponse

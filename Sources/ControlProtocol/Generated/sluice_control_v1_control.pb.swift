@@ -702,6 +702,9 @@ public nonisolated struct Sluice_Control_V1_ApplyResponse: Sendable {
 
     public var applySeconds: Double = 0
 
+    /// The live tables were changed, and the generation is the one before; else they were compiled anew.
+    public var inPlace: Bool = false
+
     public var unknownFields = SwiftProtobuf.UnknownStorage()
 
     public init() {}
@@ -2063,7 +2066,7 @@ nonisolated extension Sluice_Control_V1_ApplyResponse: SwiftProtobuf.Message, Sw
 
 nonisolated extension Sluice_Control_V1_ApplyResponse.Result: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = Sluice_Control_V1_ApplyResponse.protoMessageName + ".Result"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}generation\0\u{1}entries\0\u{3}self_test_packets\0\u{3}apply_seconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}generation\0\u{1}entries\0\u{3}self_test_packets\0\u{3}apply_seconds\0\u{3}in_place\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2076,6 +2079,7 @@ nonisolated extension Sluice_Control_V1_ApplyResponse.Result: SwiftProtobuf.Mess
       case 3: try { try decoder.decodeSingularUInt32Field(value: &self.entries) }()
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.selfTestPackets) }()
       case 5: try { try decoder.decodeSingularDoubleField(value: &self.applySeconds) }()
+      case 6: try { try decoder.decodeSingularBoolField(value: &self.inPlace) }()
       default: break
       }
     }
@@ -2097,6 +2101,9 @@ nonisolated extension Sluice_Control_V1_ApplyResponse.Result: SwiftProtobuf.Mess
     if self.applySeconds.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.applySeconds, fieldNumber: 5)
     }
+    if self.inPlace != false {
+      try visitor.visitSingularBoolField(value: self.inPlace, fieldNumber: 6)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2106,6 +2113,7 @@ nonisolated extension Sluice_Control_V1_ApplyResponse.Result: SwiftProtobuf.Mess
     if lhs.entries != rhs.entries {return false}
     if lhs.selfTestPackets != rhs.selfTestPackets {return false}
     if lhs.applySeconds != rhs.applySeconds {return false}
+    if lhs.inPlace != rhs.inPlace {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

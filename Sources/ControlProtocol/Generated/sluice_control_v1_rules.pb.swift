@@ -300,6 +300,64 @@ public nonisolated struct Sluice_Control_V1_RuleSet: Sendable {
   public init() {}
 }
 
+/// One change of the list of rules of what is applied.
+public nonisolated struct Sluice_Control_V1_ChangeRuleRequest: @unchecked Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var ruleSet: String {
+    get {_storage._ruleSet}
+    set {_uniqueStorage()._ruleSet = newValue}
+  }
+
+  /// Where the rule set is applied; empty: wherever it is.
+  public var interfaces: [String] {
+    get {_storage._interfaces}
+    set {_uniqueStorage()._interfaces = newValue}
+  }
+
+  /// The name of a rule that goes; empty: none does.
+  public var removed: String {
+    get {_storage._removed}
+    set {_uniqueStorage()._removed = newValue}
+  }
+
+  /// A rule that comes; it may have the name of the one that goes.
+  public var inserted: Sluice_Control_V1_Rule {
+    get {_storage._inserted ?? Sluice_Control_V1_Rule()}
+    set {_uniqueStorage()._inserted = newValue}
+  }
+  /// Returns true if `inserted` has been explicitly set.
+  public var hasInserted: Bool {_storage._inserted != nil}
+  /// Clears the value of `inserted`. Subsequent reads from it will return its default value.
+  public mutating func clearInserted() {_uniqueStorage()._inserted = nil}
+
+  /// The name of the rule before which it comes; empty: at the end.
+  public var before: String {
+    get {_storage._before}
+    set {_uniqueStorage()._before = newValue}
+  }
+
+  /// The revision that the interfaces must run; 0: any.
+  public var fromRevision: UInt64 {
+    get {_storage._fromRevision}
+    set {_uniqueStorage()._fromRevision = newValue}
+  }
+
+  /// The one that they run from then on; 0: as before.
+  public var toRevision: UInt64 {
+    get {_storage._toRevision}
+    set {_uniqueStorage()._toRevision = newValue}
+  }
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "sluice.control.v1"
@@ -636,6 +694,118 @@ nonisolated extension Sluice_Control_V1_RuleSet: SwiftProtobuf.Message, SwiftPro
     if lhs.rules != rhs.rules {return false}
     if lhs.chains != rhs.chains {return false}
     if lhs.sets != rhs.sets {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_ChangeRuleRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ChangeRuleRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}rule_set\0\u{1}interfaces\0\u{1}removed\0\u{1}inserted\0\u{1}before\0\u{3}from_revision\0\u{3}to_revision\0")
+
+  fileprivate class _StorageClass {
+    var _ruleSet: String = String()
+    var _interfaces: [String] = []
+    var _removed: String = String()
+    var _inserted: Sluice_Control_V1_Rule? = nil
+    var _before: String = String()
+    var _fromRevision: UInt64 = 0
+    var _toRevision: UInt64 = 0
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _ruleSet = source._ruleSet
+      _interfaces = source._interfaces
+      _removed = source._removed
+      _inserted = source._inserted
+      _before = source._before
+      _fromRevision = source._fromRevision
+      _toRevision = source._toRevision
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._ruleSet) }()
+        case 2: try { try decoder.decodeRepeatedStringField(value: &_storage._interfaces) }()
+        case 3: try { try decoder.decodeSingularStringField(value: &_storage._removed) }()
+        case 4: try { try decoder.decodeSingularMessageField(value: &_storage._inserted) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._before) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._fromRevision) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._toRevision) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._ruleSet.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._ruleSet, fieldNumber: 1)
+      }
+      if !_storage._interfaces.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._interfaces, fieldNumber: 2)
+      }
+      if !_storage._removed.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._removed, fieldNumber: 3)
+      }
+      try { if let v = _storage._inserted {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+      } }()
+      if !_storage._before.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._before, fieldNumber: 5)
+      }
+      if _storage._fromRevision != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._fromRevision, fieldNumber: 6)
+      }
+      if _storage._toRevision != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._toRevision, fieldNumber: 7)
+      }
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_ChangeRuleRequest, rhs: Sluice_Control_V1_ChangeRuleRequest) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._ruleSet != rhs_storage._ruleSet {return false}
+        if _storage._interfaces != rhs_storage._interfaces {return false}
+        if _storage._removed != rhs_storage._removed {return false}
+        if _storage._inserted != rhs_storage._inserted {return false}
+        if _storage._before != rhs_storage._before {return false}
+        if _storage._fromRevision != rhs_storage._fromRevision {return false}
+        if _storage._toRevision != rhs_storage._toRevision {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

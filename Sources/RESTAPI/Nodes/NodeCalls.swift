@@ -42,6 +42,21 @@ extension NodeClients {
     }
   }
 
+  /// Nil where the daemon runs another revision than the one that the change begins with, or is older than such changes: the
+  /// whole is to be applied.
+  func changeRule(
+    _ node: Node, interfaces: [String], _ change: RuleChange, of content: RuleSet, fromRevision: UInt64
+  ) async throws(NodeCallError) -> Sluice_Control_V1_ApplyResponse? {
+    do throws(NodeCallError) {
+      return try await call(node) { client throws(ControlError) in
+        try await client.changeRule(
+          change, of: content.name, on: interfaces, fromRevision: fromRevision, toRevision: content.revision)
+      }
+    } catch where error.cause.code == .failedPrecondition || error.cause.code == .unimplemented {
+      return nil
+    }
+  }
+
   func changeSet(
     _ node: Node, interfaces: [String], _ set: String, of content: RuleSet, inserted: [String], removed: [String]
   ) async throws(NodeCallError) -> Sluice_Control_V1_ChangeSetResponse {

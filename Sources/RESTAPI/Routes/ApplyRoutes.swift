@@ -36,6 +36,7 @@ enum ApplyRoutes {
           .object([
             .required("node", .string()), .required("interface", .string()), .required("generation", .count),
             .required("entries", .count), .required("self_test_packets", .count), .required("apply_seconds", .number),
+            .required("in_place", .boolean, "The live tables were changed; else the rule set was compiled anew"),
           ]), max: Int.max)),
       .required("warnings", .array(.string(), max: Int.max)),
       .required("confirm_by", .nullable(.timestamp), "null: it stands"),
@@ -85,8 +86,13 @@ enum ApplyRoutes {
     var results: [JSONValue] = []
     for (node, targets) in nodes {
       do {
-        let response = try await services.nodes.apply(
-          node, interfaces: targets.map(\.interface), content, isDryRun: isDryRun, confirmWithinSeconds: seconds)
+        let interfaces = targets.map(\.interface)
+        let isChange = nodes.count == 1 && !isDryRun && seconds == 0
+        let response =
+          if isChange, let response = try await change(targets, to: content, on: node, services) { response } else {
+            try await services.nodes.apply(
+              node, interfaces: interfaces, content, isDryRun: isDryRun, confirmWithinSeconds: seconds)
+          }
         if response.confirmByUnixNanos > 0 { confirmBy.append(response.confirmByUnixNanos) }
         results += response.results.map { $0.json(node: node.name) }
         warnings += response.warnings
@@ -103,6 +109,21 @@ enum ApplyRoutes {
     ]
     if isDryRun { outcome["analysis"] = await AnalysisRoutes.analyse(content).json }
     return .data(.object(outcome))
+  }
+
+  /// Where the targets run a revision that differs by one rule, the daemon is told of that rule.
+  ///
+  /// - Returns: nil: the whole is to be applied.
+  private static func change(
+    _ targets: [Attachment], to content: RuleSet, on node: Node, _ services: Services
+  ) async throws -> Sluice_Control_V1_ApplyResponse? {
+    guard let from = targets.first?.appliedRevision, from != content.revision,
+      targets.allSatisfy({ $0.ruleSet == content.name && $0.appliedRevision == from }),
+      let base = try? await services.store.ruleSetRevision(named: content.name, number: from).content,
+      let change = content.ruleChange(from: base)
+    else { return nil }
+    return try await services.nodes.changeRule(
+      node, interfaces: targets.map(\.interface), change, of: content, fromRevision: from)
   }
 
   /// A commit that undoes itself may try; any other that would drop the caller's own connection is refused unless forced.
@@ -181,6 +202,7 @@ extension Sluice_Control_V1_ApplyResponse.Result {
     [
       "node": .string(node), "interface": .string(interface), "generation": .count(generation),
       "entries": .count(entries), "self_test_packets": .count(selfTestPackets), "apply_seconds": .number(applySeconds),
+      "in_place": .bool(inPlace),
     ]
   }
 }

@@ -6,9 +6,9 @@ import Synchronization
 /// which one is the newest.
 final class RevisionCache: Sendable {
   /// Characters in the text of one content; a larger one is read each time.
-  static let textLengthMax = 256 << 10
+  static let textLengthMax = 24 << 20
   /// In all texts together; in memory a content takes about five times as much.
-  static let lengthMax = 8 << 20
+  static let lengthMax = 48 << 20
 
   /// The time tells revisions apart that two lives of a database made.
   struct Key: Hashable, Sendable {

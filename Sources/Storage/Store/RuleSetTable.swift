@@ -267,8 +267,18 @@ extension SQLStore {
   }
 
   func ruleSetRevision(named name: String, number: UInt64) async throws -> RuleSetRevision {
-    try await database.read { session in
-      try RuleSetTable.revision(number, of: try RuleSetTable.find(name, session).id, session)
+    let found = try await reads.first(
+      """
+      SELECT s.id, s.revision, s.created_at, r.number, r.author_id, r.author_email, r.reason, r.rule_count,
+        r.created_at, r.description FROM rule_sets s JOIN rule_set_revisions r ON r.rule_set_id = s.id
+        AND r.number = $2 WHERE s.name = $1
+      """, [.text(name), SQLValue(revision: number)]
+    ) { row throws(StorageError) in
+      (try RuleSetTable.readHead(&row), try RuleSetTable.readInfo(&row), try row.text())
     }
+    guard let (head, info, description) = found else {
+      throw StorageError.notFound(kind: "revision", key: "\(number)")
+    }
+    return RuleSetRevision(info: info, description: description, content: try await content(of: head.id, info))
   }
 }

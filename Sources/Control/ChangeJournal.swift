@@ -3,16 +3,18 @@ import FoundationEssentials
 import LinuxSystem
 import Rules
 
-/// Changes of sets since the state file was written, a line each. So a change of one element needn't write a million.
+/// Changes of elements and rules since the state file was written, a line each. So a change of one of them needn't write a
+/// million.
 ///
 /// A line is 16 hexadecimal digits, a blank and an entry as JSON, whose SHA-256 begins with them. Lines of JSON alone, of
 /// daemons before, are read, too.
-struct SetJournal: Sendable {
+struct ChangeJournal: Sendable {
+  /// Named by what it held at first.
   static let fileName = "sets.journal"
   /// Beyond it the state file is written anew.
   static let byteCountMax = 16 << 20
 
-  /// One change of one set on one interface.
+  /// One change of one set, or of one rule, on one interface.
   struct Entry: Hashable, Sendable, Codable {
     var interface: String
     /// Which it was made to: of another one it says nothing.
@@ -20,12 +22,16 @@ struct SetJournal: Sendable {
     var ruleSet: String
     /// What the rule set is from then on.
     var revision: UInt64
-    var set: String
-    /// With their ends.
+    /// Nil: it is a rule that changed.
+    var set: String?
+    /// Elements, with their ends.
     var inserted: [String] = []
     var removed: [String] = []
     /// Elements that had ended by this moment went, in milliseconds since 1970.
     var endedAt: Int64?
+    var rule: RuleChange?
+    /// Of the rule that came.
+    var slot: UInt32?
   }
 
   /// What was read.
@@ -42,7 +48,7 @@ struct SetJournal: Sendable {
 
   let path: String
 
-  init(directory: String) { path = "\(directory)/\(SetJournal.fileName)" }
+  init(directory: String) { path = "\(directory)/\(ChangeJournal.fileName)" }
 
   /// Returns how long the journal is, once the entries are on the disk.
   func append(_ entries: [Entry]) throws(ControlError) -> Int {
@@ -55,7 +61,7 @@ struct SetJournal: Sendable {
         bytes += Array(Self.checksum(text[...]).utf8) + [0x20] + text + [0x0a]
       }
     } catch {
-      throw ControlError(.internal, "encode a change of sets: \(error)")
+      throw ControlError(.internal, "encode a change: \(error)")
     }
     do throws(SystemError) {
       return try AppendedFile.append(path, bytes)
@@ -77,7 +83,7 @@ struct SetJournal: Sendable {
   func load() throws(ControlError) -> Content {
     let bytes: [UInt8]
     do throws(SystemError) {
-      bytes = try SmallFile.read(path, byteCountMax: 2 * SetJournal.byteCountMax)
+      bytes = try SmallFile.read(path, byteCountMax: 2 * ChangeJournal.byteCountMax)
     } catch {
       if error.codeName == "ENOENT" { return Content() }
       throw ControlError(error)
@@ -121,14 +127,18 @@ struct SetJournal: Sendable {
 extension DaemonState {
   /// Makes the changes that were made since it was written. Behind one that was lost the revision stays as it was, so that
   /// whoever compares it sees that something is missing.
-  mutating func apply(_ content: SetJournal.Content) {
+  mutating func apply(_ content: ChangeJournal.Content) {
     var changes: [Place: ElementChanges] = [:]
     for (index, entry) in content.entries.enumerated() {
       let attachment = attachments.firstIndex {
         $0.interface == entry.interface && $0.generation == entry.generation && $0.ruleSet?.name == entry.ruleSet
       }
       guard let attachment else { continue }
-      changes[Place(attachment: attachment, set: entry.set), default: ElementChanges()].add(entry)
+      if let set = entry.set {
+        changes[Place(attachment: attachment, set: set), default: ElementChanges()].add(entry)
+      } else if let rule = entry.rule {
+        attachments[attachment].make(rule, slot: entry.slot)
+      }
       if index < content.firstLost ?? .max { attachments[attachment].ruleSet?.revision = entry.revision }
     }
     // All changes of a set together: one by one each takes as long as the set is.
@@ -141,13 +151,22 @@ extension DaemonState {
   }
 }
 
+extension DaemonState.Attachment {
+  /// Where a change before it was lost, what can't be made is left out, too.
+  fileprivate mutating func make(_ change: RuleChange, slot: UInt32?) {
+    guard (try? ruleSet?.make(change)) != nil else { return }
+    if let removed = change.removed { slots.remove(removed) }
+    if let name = change.inserted?.name, let slot { slots.set(slot, of: name) }
+  }
+}
+
 /// What became of the elements of a set in the end.
 private struct ElementChanges {
   /// Nil: it went.
   private var members: [SetElement: SetMember?] = [:]
   private var endedAt = Int64.min
 
-  mutating func add(_ entry: SetJournal.Entry) {
+  mutating func add(_ entry: ChangeJournal.Entry) {
     for text in entry.removed {
       if let element = try? SetElement(parsing: text) { members.updateValue(nil, forKey: element) }
     }

@@ -1,0 +1,57 @@
+/// One change of the rule set's own list: a rule that goes, one that comes, or one that comes where another goes.
+///
+/// It speaks of rules by name, so that it means the same in a list from which rules that have ended are gone already.
+public struct RuleChange: Hashable, Sendable, Codable {
+  /// Nil: none goes.
+  public var removed: String?
+  /// Nil: none comes. It may have the name of the one that goes.
+  public var inserted: Rule?
+  /// Before which one it comes, which isn't the one that goes; nil: at the end.
+  public var before: String?
+
+  public init(removed: String? = nil, inserted: Rule? = nil, before: String? = nil) {
+    self.removed = removed
+    self.inserted = inserted
+    self.before = before
+  }
+}
+
+extension RuleSet {
+  /// On an error nothing has changed.
+  public mutating func make(_ change: RuleChange) throws(RuleEditError) {
+    var changed = self
+    if let removed = change.removed { try changed.removeRule(removed) }
+    if let inserted = change.inserted { try changed.insert(inserted, change.before.map(RulePlacement.before) ?? .last) }
+    self = changed
+  }
+
+  /// What makes this one's list of rules of the other's, where that is one change; nil: it takes more, or other things differ
+  /// than the list and the revision.
+  public func ruleChange(from other: RuleSet) -> RuleChange? {
+    var same = other
+    same.rules = rules
+    same.revision = revision
+    guard same == self else { return nil }
+    let most = Swift.min(rules.count, other.rules.count)
+    let first = (0..<most).first { rules[$0] != other.rules[$0] } ?? most
+    let last = (0..<most - first).first { rules[rules.count - 1 - $0] != other.rules[other.rules.count - 1 - $0] } ?? most - first
+    let (come, go) = (rules[first..<rules.count - last], other.rules[first..<other.rules.count - last])
+    guard come.count <= 1, go.count <= 1 else { return moved(come, go) }
+    let next = first + come.count
+    return RuleChange(
+      removed: go.first?.name, inserted: come.first, before: next < rules.count && !come.isEmpty ? rules[next].name : nil)
+  }
+
+  /// One rule that went to the other end of a part of the list.
+  private func moved(_ come: ArraySlice<Rule>, _ go: ArraySlice<Rule>) -> RuleChange? {
+    guard come.count == go.count, let first = come.first, let last = come.last else { return nil }
+    if come.dropFirst().elementsEqual(go.dropLast()), first == go.last {
+      return RuleChange(removed: first.name, inserted: first, before: go.first?.name)
+    }
+    if come.dropLast().elementsEqual(go.dropFirst()), last == go.first {
+      return RuleChange(
+        removed: last.name, inserted: last, before: come.endIndex < rules.count ? rules[come.endIndex].name : nil)
+    }
+    return nil
+  }
+}
