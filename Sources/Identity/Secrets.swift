@@ -55,8 +55,8 @@ enum Sodium {
 }
 
 /// Base64 with the URL alphabet and no padding (RFC 4648, 5).
-enum Base64URL {
-  static func encode(_ bytes: [UInt8]) -> String {
+public enum Base64URL {
+  public static func encode(_ bytes: [UInt8]) -> String {
     String(
       Data(bytes).base64EncodedString().compactMap { character -> Character? in
         switch character {
@@ -69,7 +69,7 @@ enum Base64URL {
   }
 
   /// Nil for anything but the canonical encoding.
-  static func decode(_ text: String) -> [UInt8]? {
+  public static func decode(_ text: String) -> [UInt8]? {
     var plain = String(text.map { $0 == "-" ? "+" : $0 == "_" ? "/" : $0 })
     plain += String(repeating: "=", count: (4 - plain.utf8.count % 4) % 4)
     guard let data = Data(base64Encoded: plain), encode(Array(data)) == text else { return nil }

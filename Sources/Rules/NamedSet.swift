@@ -92,6 +92,17 @@ public struct NamedSet: Hashable, Sendable {
     return low
   }
 
+  /// Index of the first element behind this one, whether it is there itself or not; ``count`` where there is none. The
+  /// element is one that fits the set's kind.
+  public func index(behind element: SetElement) -> Int {
+    switch element {
+    case .prefix(let prefix):
+      let index = firstPlace(notBefore: prefix)
+      return index < prefixes.count && prefixes[index] == prefix ? index + 1 : index
+    case .ports(let range): return ports.firstIndex { PortRange.areInOrder(range, $0) } ?? ports.count
+    }
+  }
+
   /// As many elements as are put in one by one, or taken out: more of them are faster together.
   private static let fewMax = 4
 

@@ -106,15 +106,18 @@ struct APIClient {
     return request
   }
 
-  /// All pages of a list.
-  func list(_ path: String, query: [(String, String)] = []) async throws -> [JSON] {
+  /// A list, page by page.
+  ///
+  /// - Parameter max: No more than so many of its first elements.
+  func list(_ path: String, query: [(String, String)] = [], max: Int = .max) async throws -> [JSON] {
     var elements: [JSON] = []
+    var cursor: [(String, String)] = []
     while true {
-      let page = [("limit", "\(Self.pageLimit)"), ("offset", "\(elements.count)")]
+      let page = [("limit", "\(min(Self.pageLimit, max - elements.count))")] + cursor
       let answer = try await call(.get, path, query: query + page)
       elements += answer["data"].elements
-      let total = answer["meta"]["total"].integer ?? 0
-      if answer["data"].elements.isEmpty || elements.count >= total { return elements }
+      guard elements.count < max, let next = answer["meta"]["next_cursor"].string else { return elements }
+      cursor = [("cursor", next)]
     }
   }
 

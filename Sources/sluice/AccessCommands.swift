@@ -60,11 +60,12 @@ struct RoleCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "All custom roles.")
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let roles = try await api.list("/roles")
+        let roles = try await api.list("/roles", query: order.query)
         var table = Table("ROLE", "SCOPES", "RULES LIMITED", "DESCRIPTION")
         for role in roles {
           table.add(
@@ -156,11 +157,12 @@ struct ClientCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "All API clients and their keys.")
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let clients = try await api.list("/api-clients")
+        let clients = try await api.list("/api-clients", query: order.query)
         var table = Table("CLIENT", "ACTIVE", "SCOPES", "FROM", "KEY", "EXPIRES", "LAST USED", "BY")
         for client in clients {
           let keys = client["keys"].elements.isEmpty ? [JSON.null] : client["keys"].elements

@@ -53,15 +53,15 @@ struct AuditCommand: AsyncParsableCommand {
           sluice audit list --actor ops@example.org --subject rule_set --json
         """)
     @OptionGroup var filter: Filter
-    @Option(help: "Records at most, 1 to 1000.")
+    @Option(help: "Records at most, 1 to 100000.")
     var limit = 50
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
-      guard (1...1000).contains(limit) else { throw CommandError.usage("--limit is 1 to 1000") }
-      let query = filter.query + [("limit", "\(limit)")]
+      guard (1...100_000).contains(limit) else { throw CommandError.usage("--limit is 1 to 100000") }
       try await options.withAPI { api in
-        let records = try await api.call(.get, "/audit-log", query: query)["data"].elements
+        let records = try await api.list("/audit-log", query: filter.query + order.query, max: limit)
         var table = Table(">RECORD", "AT", "WHO", "FROM", "OPERATION", "OUTCOME", "ABOUT")
         for record in records {
           let outcome = record["code"] == .null ? record["outcome"].cell : record["code"].cell

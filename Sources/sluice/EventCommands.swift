@@ -75,17 +75,9 @@ struct Events: AsyncParsableCommand {
 
   // MARK: The API
 
-  private static let pageMax = 200
-
   /// Returns the newest one's id; nil: there is none.
   private func showLast(_ api: APIClient, _ output: Output) async throws -> Int64? {
-    var events: [JSON] = []
-    while events.count < limit {
-      let page = [("limit", "\(min(Self.pageMax, limit - events.count))"), ("offset", "\(events.count)")]
-      let found = try await api.call(.get, "/events", query: query + page)["data"].elements
-      events += found
-      if found.count < Self.pageMax { break }
-    }
+    let events = limit > 0 ? try await api.list("/events", query: query, max: limit) : []
     for event in events.reversed() { Self.show(event, output) }
     return events.first?["id"].integer
   }

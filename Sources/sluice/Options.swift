@@ -14,6 +14,17 @@ struct OutputOptions: ParsableArguments {
   var output: Output { Output(isJSON: json) }
 }
 
+/// In which order a list is told.
+struct SortOptions: ParsableArguments {
+  @Option(
+    name: .long, parsing: .unconditional,
+    help: ArgumentHelp(
+      "Fields of the JSON, with commas; - before one for the greatest first: --sort -created_at,name", valueName: "fields"))
+  var sort: String?
+
+  var query: [(String, String)] { sort.map { [("sort", $0)] } ?? [] }
+}
+
 /// Options of the commands that talk to the API.
 struct APIOptions: ParsableArguments {
   @Option(help: "The API's URL. [SLUICE_API, http://127.0.0.1:8080]")

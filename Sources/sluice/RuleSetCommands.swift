@@ -10,11 +10,12 @@ struct RuleSetCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "All rule sets.")
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let sets = try await api.list("/rule-sets")
+        let sets = try await api.list("/rule-sets", query: order.query)
         var table = Table("RULE SET", ">REVISION", ">RULES", "DEFAULT", "CHANGED", "DESCRIPTION")
         for set in sets {
           table.add(

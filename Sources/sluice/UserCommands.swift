@@ -52,11 +52,12 @@ struct UserCommand: AsyncParsableCommand {
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "All accounts, by address.")
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let users = try await api.list("/users")
+        let users = try await api.list("/users", query: order.query)
         var table = Table("EMAIL", "NAME", "ACTIVE", "ROLES", "CUSTOM ROLES", "2ND FACTOR", "LAST SIGN-IN")
         for user in users {
           table.add(

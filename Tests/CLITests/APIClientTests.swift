@@ -67,10 +67,10 @@ private final class Peer: Sendable {
     }
     base.get("things") { request, _ in
       self.authorized(request) {
-        let offset = request.uri.queryParameters.get("offset", as: Int.self) ?? 0
-        let limit = request.uri.queryParameters.get("limit", as: Int.self) ?? 0
-        let page = (offset..<min(offset + limit, 450)).map { JSON.count($0) }
-        return Self.success(.array(page), meta: ["total": 450])
+        let first = request.uri.queryParameters.get("cursor").flatMap { Int($0.dropFirst()) } ?? 0
+        let end = min(first + (request.uri.queryParameters.get("limit", as: Int.self) ?? 0), 450)
+        let page = (first..<end).map { JSON.count($0) }
+        return Self.success(.array(page), meta: end < 450 ? ["next_cursor": .string("c\(end)")] : [:])
       }
     }
     base.get("forbidden") { _, _ in Self.failure(.forbidden, "missing_scope", "no") }
@@ -195,6 +195,7 @@ struct APIClientTests {
     try await withPeer { _, client, _ in
       try await signIn(client)
       #expect(try await client.list("/things") == (0..<450).map { JSON.count($0) })
+      #expect(try await client.list("/things", max: 250) == (0..<250).map { JSON.count($0) })
     }
   }
 

@@ -367,7 +367,10 @@ extension FakeDaemon {
   func listWires(
     request: Sluice_Control_V1_ListWiresRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ListWiresResponse {
-    .with { $0.wires = [.with { $0.options.name = "bump"; $0.path = .kernel; $0.reason = "asked for" }] }
+    .with {
+      let options = Sluice_Control_V1_WireOptions.with { ($0.name, $0.a, $0.b) = ("bump", "eth0", "eth1") }
+      $0.wires = [.with { $0.options = options; $0.path = .kernel; $0.reason = "asked for" }]
+    }
   }
 
   func topFlows(

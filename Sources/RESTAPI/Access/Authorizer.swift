@@ -143,7 +143,7 @@ struct Authorizer: Sendable {
   private func interfaces(ofNode name: String, named interface: String?) async throws -> [Permissions.Reach] {
     let node = try await store.node(named: name)
     let filter = AttachmentFilter(node: name, interface: interface)
-    let attachments = try await store.attachments(filter, Page(limit: Page.limitMax)).items
+    let attachments = try await everything { try await store.attachments(filter, $0) }
     return [.resource(ResourceRef(.node, node.id))] + attachments.map { .resource(ResourceRef(.attachment, $0.id)) }
   }
 

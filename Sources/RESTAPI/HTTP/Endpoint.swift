@@ -33,6 +33,11 @@ struct Endpoint: Sendable {
       principal: principal, remoteAddress: context.remoteAddress, requestID: context.requestID, body: .null, path: path,
       query: query, headers: request.headers, target: request.uri.string,
       connection: { context.connection })
+    var cursor: Cursor?
+    if case .page = route.answer {
+      cursor = Cursor(route, path: path, query: query)
+      checked.position = try cursor?.position(in: query)
+    }
     call = checked
     // Before the body is read, where the path says what it is about.
     if !route.subject.isInBody { try await authorize(&checked) }
@@ -45,7 +50,7 @@ struct Endpoint: Sendable {
     }
     route.deprecation?.write(into: &reply.headers)
     reply.warnings = warnings + reply.warnings
-    return reply
+    return cursor.map { reply.withNextPage(checked, $0) } ?? reply
   }
 
   private func authorize(_ call: inout Call) async throws {

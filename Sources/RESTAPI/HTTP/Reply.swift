@@ -52,8 +52,7 @@ public struct Reply: Sendable {
   static func page<Item>(
     _ paged: Paged<Item>, _ page: Page, warnings: [String] = [], _ element: (Item) throws -> JSONValue
   ) rethrows -> Reply {
-    let info = PageInfo(limit: page.limit, offset: page.offset, total: paged.total)
-    return Reply(.page(try paged.items.map(element), info), warnings: warnings)
+    Reply(.page(try paged.items.map(element), PageInfo(page, paged)), warnings: warnings)
   }
 
   static func created(_ value: JSONValue, at location: String, warnings: [String] = []) -> Reply {
@@ -64,9 +63,21 @@ public struct Reply: Sendable {
 /// Which part of a list.
 public struct PageInfo: Hashable, Sendable {
   public var limit: Int
-  public var offset: Int
+  /// Nil where a cursor says where the page begins.
+  public var offset: Int?
   /// Of the whole list, after filters.
   public var total: Int
+  /// Where the next page begins; nil: this is the last one.
+  var next: [JSONValue]?
+  /// The same for callers, once it is made.
+  var nextCursor: String?
+
+  init<Item>(_ page: Page, _ paged: Paged<Item>) {
+    limit = page.limit
+    offset = page.after == nil ? page.offset : nil
+    total = paged.total
+    next = paged.next
+  }
 }
 
 /// The frame around every JSON answer.
@@ -105,7 +116,8 @@ enum Envelope {
       data = .array(elements)
       meta["total"] = .count(page.total)
       meta["limit"] = .count(page.limit)
-      meta["offset"] = .count(page.offset)
+      if let offset = page.offset { meta["offset"] = .count(offset) }
+      if let cursor = page.nextCursor { meta["next_cursor"] = .string(cursor) }
     }
     return json(
       ["status": "success", "data": data, "meta": .object(meta)], status: reply.status, headers: reply.headers)
@@ -137,5 +149,6 @@ extension HTTPFields {
 }
 
 extension HTTPField.Name {
+  static let link = HTTPField.Name("Link")!
   static let requestID = HTTPField.Name("X-Request-Id")!
 }

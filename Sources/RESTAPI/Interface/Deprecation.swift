@@ -19,12 +19,11 @@ public struct Deprecation: Hashable, Sendable {
 
   private static let field = HTTPField.Name("Deprecation")!
   private static let sunsetField = HTTPField.Name("Sunset")!
-  private static let link = HTTPField.Name("Link")!
 
   func write(into headers: inout HTTPFields) {
     headers[Self.field] = "@\(Int64(since.timeIntervalSince1970))"
     if let sunset { headers[Self.sunsetField] = Self.httpDate(sunset) }
-    if let successor { headers[Self.link] = "<\(successor)>; rel=\"successor-version\"" }
+    if let successor { headers.append(HTTPField(name: .link, value: "<\(successor)>; rel=\"successor-version\"")) }
   }
 
   /// RFC 9110: `Sun, 06 Nov 1994 08:49:37 GMT`.

@@ -114,7 +114,7 @@ public final class EventFeed: Service {
   private func readAll() async {
     var readers: [UUID: (address: String, task: Task<Void, Never>)] = [:]
     while !Task.isCancelled {
-      if let nodes = try? await allNodes() {
+      if let nodes = try? await everything({ try await store.nodes($0) }) {
         let wanted = Dictionary(nodes.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
         for (id, reader) in readers where wanted[id]?.address != reader.address {
           reader.task.cancel()
@@ -128,15 +128,6 @@ public final class EventFeed: Service {
     }
     for reader in readers.values { reader.task.cancel() }
     for reader in readers.values { await reader.task.value }
-  }
-
-  private func allNodes() async throws -> [Node] {
-    var nodes: [Node] = []
-    while true {
-      let page = try await store.nodes(Page(limit: Page.limitMax, offset: nodes.count))
-      nodes += page.items
-      if page.items.isEmpty || nodes.count >= page.total { return nodes }
-    }
   }
 
   /// From where the store stands, again and again, until the task is cancelled.

@@ -31,7 +31,9 @@ enum OpenAPIDocument {
   private static let meta = Schema.object([
     .required("version", .string()), .required("timestamp", .timestamp), .required("request_id", .string()),
     .optional("warnings", .array(.string(), max: Int.max)), .optional("total", .count), .optional("limit", .count),
-    .optional("offset", .count), .optional("revision", .count, "Of the rule set; also in ETag, for If-Match"),
+    .optional("offset", .count, "Absent where a cursor was sent"),
+    .optional("next_cursor", .string(), "Of the next page; absent on the last one"),
+    .optional("revision", .count, "Of the rule set; also in ETag, for If-Match"),
   ])
 
   private static let error = Schema.object([
@@ -52,9 +54,12 @@ enum OpenAPIDocument {
         inner["default"] = fallback
         schema = .object(inner)
       }
-      parameters.append([
+      var parameter: [String: JSONValue] = [
         "name": .string(field.name), "in": "query", "required": .bool(field.isRequired), "schema": schema,
-      ])
+      ]
+      if let note = field.note { parameter["description"] = .string(note) }
+      if let example = field.example { parameter["example"] = .string(example) }
+      parameters.append(.object(parameter))
     }
     parameters += headerParameters(route)
     if route.deprecation != nil { members["deprecated"] = true }
@@ -113,7 +118,7 @@ enum OpenAPIDocument {
     switch route.answer {
     case .data(let schema): responses["200"] = success(schema.openAPI(components: &components))
     case .created(let schema): responses["201"] = success(schema.openAPI(components: &components))
-    case .page(let schema):
+    case .page(let schema, _):
       var listed = success(["type": "array", "items": schema.openAPI(components: &components)])
       let also = [(route.alsoStreams, EventRoutes.streamType), (route.alsoGivesLines, LineBody.contentType)]
       for (_, type) in also.filter(\.0) {

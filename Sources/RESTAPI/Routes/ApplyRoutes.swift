@@ -153,13 +153,13 @@ enum ApplyRoutes {
 
   private static func targets(_ name: String, _ call: Call, _ services: Services) async throws -> [Attachment] {
     guard let ids = call.body.present("attachments")?.array else {
-      let all = try await services.store.attachments(AttachmentFilter(ruleSet: name), Page(limit: Page.limitMax))
-      guard !all.items.isEmpty else {
+      let all = try await everything { try await services.store.attachments(AttachmentFilter(ruleSet: name), $0) }
+      guard !all.isEmpty else {
         throw APIError(
           .conflict, "no attachment has this rule set: name attachments, or set rule_set on one",
           details: ["reason": "no_attachments"])
       }
-      return all.items
+      return all
     }
     guard !ids.isEmpty else { throw APIError.validation("attachments", "too_few", "must not be empty") }
     var targets: [Attachment] = []

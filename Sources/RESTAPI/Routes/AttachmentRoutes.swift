@@ -15,7 +15,7 @@ enum AttachmentRoutes {
       access: .scope(.attachmentsRead), on: .anything,
       query: [
         .optional("node", Shapes.name), .optional("interface", Shapes.interface), .optional("rule_set", Shapes.name),
-      ], answer: .page(attachment), handler: list),
+      ], answer: .page(attachment, by: .attachments), handler: list),
     Route(
       .post, base, "createAttachment", tag: "attachments",
       "Attach to an interface, and apply the rule set where one is named. Refused by the daemon: nothing is stored.",
@@ -156,8 +156,7 @@ enum AttachmentRoutes {
     filter.among = try visible(.attachmentsRead, call)
     let page = call.page
     let stored = try await services.store.attachments(filter, page)
-    let elements = try await observed(stored.items, services)
-    return Reply(.page(elements, PageInfo(limit: page.limit, offset: page.offset, total: stored.total)))
+    return Reply(.page(try await observed(stored.items, services), PageInfo(page, stored)))
   }
 
   /// The attachments for which the scope is held, by themselves or with their nodes; nil: all.
@@ -173,7 +172,7 @@ enum AttachmentRoutes {
     guard let places = try visible(.countersRead, call), !places.nodes.contains(node.id) else { return nil }
     var filter = AttachmentFilter(node: node.name)
     filter.among = places
-    return Set(try await services.store.attachments(filter, Page(limit: Page.limitMax)).items.map(\.interface))
+    return Set(try await everything { try await services.store.attachments(filter, $0) }.map(\.interface))
   }
 
   private static func options(_ body: JSONValue, over before: AttachmentOptions) -> AttachmentOptions {

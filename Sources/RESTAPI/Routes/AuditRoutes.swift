@@ -19,7 +19,7 @@ enum AuditRoutes {
         .optional("since", Shapes.time, "Not before"), .optional("until", Shapes.time, "Before"),
         .optional("after", .integer(0...Int64.max), "Only records with a greater sequence"),
         .optional("order", .words(["desc", "asc"]), default: "desc"),
-      ], answer: .page(record), handler: list),
+      ], answer: .page(record, by: .auditLog), handler: list),
     Route(
       .get, base + "/head", "auditHead", tag: "audit",
       "The last record's place and hash: keep it elsewhere, and a log that was rewritten shows.",

@@ -14,7 +14,7 @@ enum CaptureRoutes {
       query: [
         .optional("node", Shapes.name), .optional("interface", Shapes.interface),
         .optional("state", .words(CaptureState.allCases.map(\.rawValue))),
-      ], answer: .page(capture), handler: list),
+      ], answer: .page(capture, by: .captures), handler: list),
     Route(
       .post, base, "startCapture", tag: "captures", "Start a capture of what capture rules catch.",
       access: .scope(.capturesWrite), on: .interfaceInBody, body: newCapture, answer: .created(capture),
@@ -166,17 +166,17 @@ enum CaptureRoutes {
     let page = call.page
     let stored = try await services.store.captures(filter, page)
     let (fresh, warnings) = try await refreshed(stored.items, services)
-    return Reply.page(Paged(items: fresh, total: stored.total), page, warnings: warnings, json)
+    return Reply(.page(fresh.map(json), PageInfo(page, stored)), warnings: warnings)
   }
 
   /// Where the caller may see captures; nil: everywhere.
   private static func visible(_ call: Call, _ services: Services) async throws -> CaptureFilter.Places? {
     guard let places = try AttachmentRoutes.visible(.capturesRead, call) else { return nil }
-    let page = Page(limit: Page.limitMax)
     var filter = AttachmentFilter()
     filter.among = .init(attachments: places.attachments, nodes: [])
-    let nodes = try await services.store.nodes(among: places.nodes, page).items.map(\.name)
-    let interfaces = try await services.store.attachments(filter, page).items.map { "\($0.node)/\($0.interface)" }
+    let nodes = try await everything { try await services.store.nodes(among: places.nodes, $0) }.map(\.name)
+    let interfaces = try await everything { [filter] in try await services.store.attachments(filter, $0) }
+      .map { "\($0.node)/\($0.interface)" }
     return .init(nodes: Set(nodes), interfaces: Set(interfaces))
   }
 

@@ -13,7 +13,7 @@ enum ClientRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listClients", tag: tag, "All API clients, by name.", access: .scope(.clientsRead),
-      answer: .page(client)
+      answer: .page(client, by: .apiClients)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.apiClients(page), page, json)

@@ -20,7 +20,7 @@ enum EventRoutes {
         .optional("type", types, "Separated by commas: applied, refused, rolled_back, rule_expired, …"),
         .optional("node", Shapes.name), .optional("interface", Shapes.interface), .optional("rule_set", Shapes.name),
         .optional("after", .integer(0...Int64.max), "Only events with a greater id; the oldest first"),
-      ], answer: .page(event), alsoStreams: true, handler: list)
+      ], answer: .page(event, by: .events), alsoStreams: true, handler: list)
   ]
 
   private static let typesMax = 32
@@ -84,13 +84,15 @@ enum EventRoutes {
   static func visible(to caller: Principal, _ services: Services) async throws -> EventFilter.Places? {
     let permissions = caller.permissions
     guard let nodeIDs = permissions.things(.node, with: .eventsRead) else { return nil }
-    let page = Page(limit: Page.limitMax)
     var attachments = AttachmentFilter()
     attachments.among = .init(attachments: permissions.things(.attachment, with: .eventsRead) ?? [], nodes: [])
     let ruleSetIDs = permissions.things(.ruleSet, with: .eventsRead) ?? []
     return .init(
-      nodes: Set(try await services.store.nodes(among: nodeIDs, page).items.map(\.name)),
-      interfaces: Set(try await services.store.attachments(attachments, page).items.map { "\($0.node)/\($0.interface)" }),
-      ruleSets: Set(try await services.store.ruleSets(search: nil, among: ruleSetIDs, page).items.map(\.name)))
+      nodes: Set(try await everything { try await services.store.nodes(among: nodeIDs, $0) }.map(\.name)),
+      interfaces: Set(
+        try await everything { [attachments] in try await services.store.attachments(attachments, $0) }
+          .map { "\($0.node)/\($0.interface)" }),
+      ruleSets: Set(
+        try await everything { try await services.store.ruleSets(search: nil, among: ruleSetIDs, $0) }.map(\.name)))
   }
 }

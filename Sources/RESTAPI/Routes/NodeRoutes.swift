@@ -9,7 +9,7 @@ enum NodeRoutes {
 
   static let all: [Route] = [
     Route(
-      .get, base, "listNodes", tag: "nodes", "All nodes, by name.", access: .scope(.nodesRead), on: .anything, answer: .page(node)
+      .get, base, "listNodes", tag: "nodes", "All nodes, by name.", access: .scope(.nodesRead), on: .anything, answer: .page(node, by: .nodes)
     ) { call, services in
       let page = call.page
       let ids = try call.visible(.node, with: .nodesRead)
@@ -66,22 +66,26 @@ enum NodeRoutes {
     Route(
       .get, base + "/{name}/interfaces", "listInterfaces", tag: "nodes",
       "The node's network interfaces as its daemon sees them.", access: .scope(.interfacesRead), on: .node("name"),
-      answer: .page(Sluice_Control_V1_Interface.schema), errors: daemonErrors
+      answer: .page(Sluice_Control_V1_Interface.schema, by: interfaceOrder), errors: daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
-      return call.page(of: try await services.nodes.interfaces(node).map(\.json))
+      return try call.page(of: try await services.nodes.interfaces(node).map(\.json), by: interfaceOrder)
     },
     Route(
       .get, base + "/{name}/counters", "counters", tag: "nodes", "Counters of the node's attached interfaces.",
       access: .scope(.countersRead), on: .interfacesOfNode("name"), query: [.optional("interface", Shapes.interface)],
-      answer: .page(Sluice_Control_V1_InterfaceCounters.schema), errors: daemonErrors
+      answer: .page(Sluice_Control_V1_InterfaceCounters.schema, by: counterOrder), errors: daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
       let counters = try await services.nodes.counters(node, interface: call.query["interface"]?.string)
       let visible = try await AttachmentRoutes.visibleInterfaces(of: node, call, services)
-      return call.page(of: counters.filter { visible?.contains($0.interface) ?? true }.map(\.json))
+      return try call.page(
+        of: counters.filter { visible?.contains($0.interface) ?? true }.map(\.json), by: counterOrder)
     },
   ]
+
+  private static let interfaceOrder = ListOrder("index", key: .integer("index"), fields: [.text("name"), .integer("index")])
+  private static let counterOrder = ListOrder("interface", key: .text("interface"), fields: [.text("interface")])
 
   private static let address = StringShape(bytes: 7...112, pattern: "^unix:/.+$") { text in
     do throws(ControlError) { _ = try ControlAddress(parsing: text) } catch { return error.message }

@@ -47,7 +47,7 @@ enum ResourceRoutes {
     Route(
       .get, base + "/grants", "listGrants", tag: tag,
       "To whom a resource is given by itself: accounts by their addresses, API clients by their names.",
-      access: .scope(.grantsRead), on: subject, answer: .page(grant)
+      access: .scope(.grantsRead), on: subject, answer: .page(grant, by: .members)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.grants(of: try await named(call, services).ref, page), page, json)

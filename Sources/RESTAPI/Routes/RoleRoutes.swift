@@ -10,7 +10,7 @@ enum RoleRoutes {
 
   static let all: [Route] = [
     Route(
-      .get, base, "listRoles", tag: "roles", "Custom roles, by name.", access: .scope(.rolesRead), answer: .page(role)
+      .get, base, "listRoles", tag: "roles", "Custom roles, by name.", access: .scope(.rolesRead), answer: .page(role, by: .roles)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.roles(page), page, json)

@@ -22,8 +22,9 @@ public struct Route: Sendable {
   public enum Answer: Sendable {
     case data(Schema)
     case created(Schema)
-    /// A list of such elements, with `total`, `limit` and `offset` in meta; adds those two query parameters.
-    case page(Schema)
+    /// A list of such elements, a page at a time: adds the query parameters of the paging, and `sort` with the fields of
+    /// the order.
+    case page(Schema, by: ListOrder)
     /// JSON without the envelope.
     case document
     case text(contentType: String)
@@ -73,7 +74,7 @@ public struct Route: Sendable {
     self.summary = summary
     self.access = access
     self.subject = subject
-    self.query = if case .page = answer { query + Self.paging } else { query }
+    self.query = if case .page(_, let order) = answer { query + Self.sorting(order) + Self.paging } else { query }
     self.body = body
     self.bodyIsOptional = bodyIsOptional
     self.example = example
@@ -85,10 +86,32 @@ public struct Route: Sendable {
     self.handler = handler
   }
 
-  private static let paging: [Field] = [
+  static let paging: [Field] = [
     .optional("limit", .integer(1...Int64(APILimits.pageMax)), default: .count(APILimits.pageDefault)),
-    .optional("offset", .integer(0...Int64(Int32.max)), default: 0),
+    .optional(
+      "offset", .integer(0...Int64(Int32.max)), default: 0, "Elements left out; what comes and goes meanwhile moves them"),
+    .optional(
+      "cursor", .string(StringShape(bytes: 1...Cursor.characterCountMax, pattern: Cursor.pattern)),
+      "meta.next_cursor of the page before, with the same filter and sort"),
   ]
+
+  /// None where the list has one order only.
+  private static func sorting(_ order: ListOrder) -> [Field] {
+    let names = order.fields.map(\.name)
+    guard let last = names.last else { return [] }
+    let word = "-?(\(names.joined(separator: "|")))"
+    let most = names.count
+    let shape = StringShape(bytes: 1...256, pattern: "^\(word)(,\(word)){0,\(most - 1)}$") { text in
+      let keys = text.split(separator: ",", omittingEmptySubsequences: false).map { SortKey($0) }
+      let isKnown = keys.count <= most && keys.allSatisfy { names.contains($0.field) }
+      return isKnown ? nil : "names fields, with commas, and - before one for the greatest first: \(names.joined(separator: ", "))"
+    }
+    var field = Field.optional(
+      "sort", .string(shape), "Fields with commas, - before one for the greatest first; else "
+        + order.standard.map { ($0.isDescending ? "-" : "") + $0.field }.joined(separator: ","))
+    field.example = "-\(last)"
+    return [field]
+  }
 
   /// Whether a request may change something: then it leaves a record in the audit log, whatever comes of it.
   var changes: Bool {
@@ -189,6 +212,8 @@ public struct Call: Sendable {
   let target: String
   /// Nil where no rules can hurt it.
   let connection: @Sendable () -> OwnConnection?
+  /// Where the cursor says that the page begins.
+  var position: [JSONValue]?
   /// Not read yet; nil: the body is a checked one.
   var lines: LineBody?
   /// What it is about, where the caller's roles are for parts of what there is; set before the handler runs.
@@ -222,14 +247,14 @@ public struct Call: Sendable {
   /// The part of a list that is asked for.
   var page: Page {
     Page(
-      limit: Int(query["limit"]?.integer ?? Int64(APILimits.pageDefault)), offset: Int(query["offset"]?.integer ?? 0))
+      limit: Int(query["limit"]?.integer ?? Int64(APILimits.pageDefault)), offset: Int(query["offset"]?.integer ?? 0),
+      sort: (query["sort"]?.string ?? "").split(separator: ",").map { SortKey($0) }, after: position)
   }
 
-  /// That part of a list that is at hand as a whole.
-  func page(of all: [JSONValue]) -> Reply {
+  /// That part of a list that is at hand as a whole, its elements objects with the fields of the order.
+  func page(of all: [JSONValue], by order: ListOrder) throws -> Reply {
     let page = page
-    let part = Array(all.dropFirst(page.offset).prefix(page.limit))
-    return Reply(.page(part, PageInfo(limit: page.limit, offset: page.offset, total: all.count)))
+    return .page(try order.page(of: all, page) { $0[$1] ?? .null }, page) { $0 }
   }
 
   /// Who is written into the history.

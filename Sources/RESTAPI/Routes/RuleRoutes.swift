@@ -11,10 +11,12 @@ enum RuleRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listRules", tag: "rules", "The rules of the newest revision, in order.", access: .scope(.rulesRead), on: .ruleSet("name"),
-      answer: .page(RuleShapes.placedRule)
+      answer: .page(RuleShapes.placedRule, by: .rules)
     ) { call, services in
-      let stored = try await services.store.ruleSet(named: try call.parameter("name"))
-      return call.page(of: stored.content.placedRules).at(revision: stored.revision)
+      let (content, revision) = try await call.walked(services)
+      return try call.page(of: content.rules.count, at: revision, by: .rules) { content.rules[$0].name } _: {
+        content.rules[$0].json(position: $0)
+      }
     },
     Route(
       .post, base, "addRule", tag: "rules", "Add a rule, at the end unless said otherwise.",

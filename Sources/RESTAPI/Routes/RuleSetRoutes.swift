@@ -11,7 +11,7 @@ enum RuleSetRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listRuleSets", tag: "rule sets", "All rule sets, by name.", access: .scope(.rulesRead), on: .anything,
-      query: [.optional("search", .text(max: 254))], answer: .page(summary)
+      query: [.optional("search", .text(max: 254))], answer: .page(summary, by: .ruleSets)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.ruleSets(
@@ -46,7 +46,7 @@ enum RuleSetRoutes {
     },
     Route(
       .get, base + "/{name}/revisions", "listRevisions", tag: "rule sets", "All revisions, newest first.",
-      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(revisionInfo)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(revisionInfo, by: .revisions)
     ) { call, services in
       let page = call.page
       let revisions = try await services.store.ruleSetRevisions(named: try call.parameter("name"), page)

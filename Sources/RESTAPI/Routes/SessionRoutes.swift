@@ -11,11 +11,11 @@ enum SessionRoutes {
   static let all: [Route] = [
     Route(
       .get, base + "/sessions", "listSessions", tag: "auth", "The caller's sessions, the one used last first.",
-      access: .signedIn, answer: .page(session)
+      access: .signedIn, answer: .page(session, by: order)
     ) { call, services in
       let caller = try call.account()
       let sessions = try await services.store.sessions(userID: caller.subjectID)
-      return call.page(of: sessions.map { json($0, isCurrent: $0.id == caller.sessionID) })
+      return try call.page(of: sessions.map { json($0, isCurrent: $0.id == caller.sessionID) }, by: order)
     },
     Route(
       .delete, base + "/sessions/{id}", "revokeSession", tag: "auth", "End one of the caller's sessions.",
@@ -28,7 +28,7 @@ enum SessionRoutes {
     },
     Route(
       .get, base + "/sign-ins", "listSignIns", tag: "auth",
-      "Who signed in with the caller's account, or tried to, newest first.", access: .signedIn, answer: .page(signIn)
+      "Who signed in with the caller's account, or tried to, newest first.", access: .signedIn, answer: .page(signIn, by: .signIns)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.signIns(userID: try call.account().subjectID, page), page) { signIn in
@@ -39,6 +39,10 @@ enum SessionRoutes {
       }
     },
   ]
+
+  private static let order = ListOrder(
+    "-last_used_at", key: .text("id"),
+    fields: [.text("last_used_at"), .text("started_at"), .text("expires_at"), .text("address")])
 
   private static let session = Schema.named(
     "ActiveSession",

@@ -24,16 +24,16 @@ enum SetApplication {
     _ change: Change, of set: String, _ content: RuleSet, _ call: Call, _ services: Services
   ) async throws -> JSONValue {
     try await ApprovalRoutes.check(content, services)
-    let all = try await services.store.attachments(AttachmentFilter(ruleSet: content.name), Page(limit: Page.limitMax))
-    guard !all.items.isEmpty else {
+    let all = try await everything { try await services.store.attachments(AttachmentFilter(ruleSet: content.name), $0) }
+    guard !all.isEmpty else {
       throw APIError(
         .conflict, "no attachment has this rule set: the change is revision \(content.revision) and live nowhere",
         details: ["reason": "no_attachments"])
     }
-    _ = try ApplyRoutes.lockOut(call, content, all.items.map(\.interface), mayRefuse: true)
+    _ = try ApplyRoutes.lockOut(call, content, all.map(\.interface), mayRefuse: true)
     let (inserted, removed) = change.elements.withLock { ($0.inserted.map(\.text), $0.removed.map(\.text)) }
     var results: [JSONValue] = []
-    for (name, targets) in Dictionary(grouping: all.items, by: \.node).sorted(by: { $0.key < $1.key }) {
+    for (name, targets) in Dictionary(grouping: all, by: \.node).sorted(by: { $0.key < $1.key }) {
       let node = try await services.store.node(named: name)
       results += try await services.store.exclusively(on: name) {
         let response = try await services.nodes.changeSet(

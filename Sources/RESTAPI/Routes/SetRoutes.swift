@@ -14,10 +14,12 @@ enum SetRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listSets", tag: "sets", "The sets of the newest revision, without their elements.",
-      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(RuleShapes.setSummary)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(RuleShapes.setSummary, by: .parts)
     ) { call, services in
-      let stored = try await services.store.ruleSet(named: try call.parameter("name"))
-      return call.page(of: stored.content.sets.map(\.summary)).at(revision: stored.revision)
+      let (content, revision) = try await call.walked(services)
+      return try call.page(of: content.sets.count, at: revision, by: .parts) { content.sets[$0].name } _: {
+        content.sets[$0].summary
+      }
     },
     Route(
       .post, base, "createSet", tag: "sets", "Add a set.", access: .scope(.rulesWrite), on: .ruleSet("name"),
@@ -45,17 +47,19 @@ enum SetRoutes {
       .get, base + "/{set}/elements", "listElements", tag: "sets",
       "The elements of a set, in order of their numbers, without those that have ended. As text/plain all of them, one in a "
         + "line.",
-      access: .scope(.rulesRead), on: own, answer: .page(.string())
+      access: .scope(.rulesRead), on: own, answer: .page(.string(), by: .elements)
     ) { call, services in
       let stored = try await services.store.ruleSet(named: try call.parameter("name"))
       var set = try stored.content.set(named: try call.parameter("set"))
       set.removeEnded(atUnixMilliseconds: .now)
       if wantsLines(call) { return Reply(lines(of: set)).at(revision: stored.revision) }
       let page = call.page
-      let first = min(page.offset, set.count)
-      let part = set.texts(first..<min(first + page.limit, set.count)).map { JSONValue.string($0) }
-      return Reply(.page(part, PageInfo(limit: page.limit, offset: page.offset, total: set.count)))
-        .at(revision: stored.revision)
+      let first = min(try call.position.map { try set.index(behind: $0) } ?? page.offset, set.count)
+      let end = min(first + page.limit, set.count)
+      let part = Paged(
+        items: set.texts(first..<end), total: set.count,
+        next: end < set.count ? set.members(first..<end).last.map { [.string($0.element.text)] } : nil)
+      return Reply.page(part, page) { .string($0) }.at(revision: stored.revision)
     }.givingLines(),
     Route(
       .post, base + "/{set}/elements", "addElements", tag: "sets",
@@ -184,10 +188,12 @@ enum ChainRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listChains", tag: "chains", "The chains of the newest revision, with their rules.",
-      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(RuleShapes.placedChain)
+      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(RuleShapes.placedChain, by: .parts)
     ) { call, services in
-      let stored = try await services.store.ruleSet(named: try call.parameter("name"))
-      return call.page(of: stored.content.chains.map(\.json)).at(revision: stored.revision)
+      let (content, revision) = try await call.walked(services)
+      return try call.page(of: content.chains.count, at: revision, by: .parts) { content.chains[$0].name } _: {
+        content.chains[$0].json
+      }
     },
     Route(
       .put, base + "/{chain}", "replaceChain", tag: "chains", "Replace the rules of a chain, or make it.",

@@ -11,7 +11,7 @@ enum TeamRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listTeams", tag: "teams", "The teams that the caller may see, by name.",
-      access: .scope(.teamsRead), on: .anything, answer: .page(team)
+      access: .scope(.teamsRead), on: .anything, answer: .page(team, by: .teams)
     ) { call, services in
       let page = call.page
       let ids = try call.caller().permissions.teams(with: .teamsRead)
@@ -55,7 +55,7 @@ enum TeamRoutes {
     Route(
       .get, base + "/{team}/members", "listMembers", tag: "teams",
       "Who is in a team: accounts by their addresses, API clients by their names.",
-      access: .scope(.teamsRead), on: .team("team"), answer: .page(member)
+      access: .scope(.teamsRead), on: .team("team"), answer: .page(member, by: .members)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.members(ofTeam: try call.parameter("team"), page), page, json)
@@ -95,7 +95,7 @@ enum TeamRoutes {
     },
     Route(
       .get, base + "/{team}/resources", "listTeamResources", tag: "teams", "What a team owns, by kind and name.",
-      access: .scope(.teamsRead), on: .team("team"), answer: .page(ResourceRoutes.resource)
+      access: .scope(.teamsRead), on: .team("team"), answer: .page(ResourceRoutes.resource, by: .resources)
     ) { call, services in
       let page = call.page
       return .page(

@@ -60,7 +60,7 @@ enum TrialRoutes {
   ) async throws -> Reply {
     let name = try call.parameter("name")
     _ = try await services.store.ruleSet(named: name)
-    let all = try await services.store.attachments(AttachmentFilter(), Page(limit: Page.limitMax)).items
+    let all = try await everything { try await services.store.attachments(AttachmentFilter(), $0) }
     var found: [(node: Node, waiting: [Waiting])] = []
     for (nodeName, wanted) in Dictionary(grouping: all, by: \.node).sorted(by: { $0.key < $1.key }) {
       let node = try await services.store.node(named: nodeName)

@@ -14,7 +14,7 @@ enum UserRoutes {
       query: [
         .optional("search", .text(max: 254)), .optional("role", .words(Role.allCases.map(\.rawValue))),
         .optional("is_active", .boolean),
-      ], answer: .page(user)
+      ], answer: .page(user, by: .users)
     ) { call, services in
       let filter = UserFilter(
         search: call.query["search"]?.string, role: call.query["role"]?.string.flatMap(Role.init),

@@ -13,7 +13,7 @@ enum WebhookRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listWebhooks", tag: tag, "All webhooks, by name.", access: .scope(.webhooksRead),
-      answer: .page(webhook)
+      answer: .page(webhook, by: .webhooks)
     ) { call, services in
       let page = call.page
       return .page(try await services.store.webhooks(page), page, json)
@@ -67,7 +67,7 @@ enum WebhookRoutes {
     Route(
       .get, base + "/{id}/deliveries", "listWebhookDeliveries", tag: tag,
       "The last \(Webhook.deliveriesMax) attempts to tell of an event, newest first.", access: .scope(.webhooksRead),
-      answer: .page(delivery)
+      answer: .page(delivery, by: .deliveries)
     ) { call, services in
       let page = call.page
       return .page(

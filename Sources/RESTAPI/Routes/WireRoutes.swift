@@ -1,17 +1,20 @@
 import ControlProtocol
 import Hummingbird
+import Storage
 
 /// Wires, kept by the daemon of their node.
 enum WireRoutes {
   private static let base = RouteTable.base + "/nodes/{name}/wires"
 
+  private static let order = ListOrder("name", key: .text("name"), fields: [.text("name")])
+
   static let all: [Route] = [
     Route(
       .get, base, "listWires", tag: "wires", "The node's wires, by name.", access: .scope(.attachmentsRead), on: .node("name"),
-      answer: .page(WireShapes.wire), errors: NodeRoutes.daemonErrors
+      answer: .page(WireShapes.wire, by: order), errors: NodeRoutes.daemonErrors
     ) { call, services in
       let node = try await services.store.node(named: try call.parameter("name"))
-      return call.page(of: try await services.nodes.wires(node).map(\.json))
+      return try call.page(of: try await services.nodes.wires(node).map(\.json), by: order)
     },
     Route(
       .post, base, "createWire", tag: "wires",

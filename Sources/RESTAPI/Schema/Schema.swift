@@ -73,6 +73,8 @@ public struct Field: Sendable {
   /// Put in where the member is absent; nil: it stays absent.
   public var fallback: JSONValue?
   public var note: String?
+  /// A value as somebody would send it.
+  public var example: String?
 
   /// A member that must be there.
   public static func required(_ name: String, _ schema: Schema, _ note: String? = nil) -> Field {

@@ -234,6 +234,12 @@ struct Conditions {
     clauses.append(clause.replacing("$?", with: "$\(arguments.count)"))
   }
 
+  /// `clause` names the parameters by their numbers, from the count of the arguments before.
+  mutating func add(_ clause: String, _ values: [SQLValue]) {
+    arguments += values
+    clauses.append(clause)
+  }
+
   /// A row that has one of the values in one of the columns; none where there are no values.
   mutating func addAny(_ choices: [(column: String, values: [SQLValue])]) {
     let parts = choices.filter { !$0.values.isEmpty }.map { column, values in
@@ -253,19 +259,4 @@ struct Conditions {
   }
 
   var sql: String { clauses.isEmpty ? "" : " WHERE " + clauses.map { "(\($0))" }.joined(separator: " AND ") }
-}
-
-extension SQLSession {
-  /// One page of a SELECT, and the count of all rows that meet the conditions.
-  func page<T: Sendable>(
-    select: String, from table: String, _ conditions: Conditions = .init(), order: String, _ page: Page,
-    _ read: (inout RowReader) throws(StorageError) -> T
-  ) throws(StorageError) -> Paged<T> {
-    let total = try count("SELECT COUNT(*) FROM \(table)\(conditions.sql)", conditions.arguments)
-    let n = conditions.arguments.count
-    let items = try all(
-      "SELECT \(select) FROM \(table)\(conditions.sql) ORDER BY \(order) LIMIT $\(n + 1) OFFSET $\(n + 2)",
-      conditions.arguments + [SQLValue(page.limit), SQLValue(page.offset)], read)
-    return Paged(items: items, total: total)
-  }
 }

@@ -2,6 +2,11 @@ import Audit
 import Foundation
 import JSONValues
 
+extension ListOrder {
+  /// Of one rule set.
+  static let decisions = ListOrder("-number", key: .integer("number"), fields: [])
+}
+
 extension SQLStore {
   private static let decisionColumns = "number, is_approved, author_id, author_email, comment, decided_at"
 
@@ -43,7 +48,7 @@ extension SQLStore {
       var conditions = Conditions()
       conditions.add("rule_set_id = $?", SQLValue(try RuleSetTable.find(name, session).id))
       return try session.page(
-        select: Self.decisionColumns, from: "rule_set_decisions", conditions, order: "number DESC", page,
+        select: Self.decisionColumns, from: "rule_set_decisions", conditions, order: .decisions, page,
         Self.readDecision)
     }
   }

@@ -45,6 +45,17 @@ enum AttachmentTable {
   }
 }
 
+extension ListOrder {
+  public static let attachments = ListOrder(
+    "node", "interface", key: .text("id", "a.id"),
+    fields: [
+      .text("node", "n.name"), .text("interface", "a.interface"), .text("rule_set", "COALESCE(s.name, '')"),
+      .integer("applied_revision", "COALESCE(a.applied_revision, -1)"),
+      .integer("applied_at", "COALESCE(a.applied_at, -1)"), .integer("created_at", "a.created_at"),
+      .integer("updated_at", "a.updated_at"),
+    ])
+}
+
 extension SQLStore {
   func createAttachment(_ attachment: NewAttachment) async throws -> Attachment {
     let at = timestamp
@@ -91,7 +102,7 @@ extension SQLStore {
     }
     return try await database.read { [conditions] session in
       try session.page(
-        select: AttachmentTable.columns, from: AttachmentTable.tables, conditions, order: "n.name, a.interface", page,
+        select: AttachmentTable.columns, from: AttachmentTable.tables, conditions, order: .attachments, page,
         AttachmentTable.read)
     }
   }

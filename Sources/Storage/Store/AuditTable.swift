@@ -66,6 +66,11 @@ enum AuditTable {
   }
 }
 
+extension ListOrder {
+  public static let auditLog = ListOrder(
+    "-sequence", key: .integer("sequence"), fields: [.integer("sequence"), .integer("at", "happened_at")])
+}
+
 extension SQLStore {
   func recordAudit(_ event: AuditEvent) async throws {
     try await change { _, trail in
@@ -78,7 +83,7 @@ extension SQLStore {
     try await database.read { session in
       try session.page(
         select: "sequence, record, hash", from: "audit_log", AuditTable.conditions(filter),
-        order: filter.isAscending ? "sequence" : "sequence DESC", page, AuditTable.read)
+        order: filter.isAscending ? .auditLog.by("sequence") : .auditLog, page, AuditTable.read)
     }
   }
 

@@ -14,6 +14,15 @@ enum CaptureTable {
   }
 }
 
+extension ListOrder {
+  public static let captures = ListOrder(
+    "-started_at", key: .text("id"),
+    fields: [
+      .integer("started_at"), .integer("finished_at", "COALESCE(finished_at, -1)"), .text("node"), .text("interface"),
+      .text("state"),
+    ])
+}
+
 extension SQLStore {
   func createCapture(_ capture: NewCapture) async throws -> CaptureRecord {
     let record = CaptureRecord(
@@ -56,7 +65,7 @@ extension SQLStore {
     }
     return try await database.read { [conditions] session in
       try session.page(
-        select: CaptureTable.columns, from: "captures", conditions, order: "started_at DESC, id", page,
+        select: CaptureTable.columns, from: "captures", conditions, order: .captures, page,
         CaptureTable.read)
     }
   }

@@ -68,6 +68,12 @@ extension APIClientRecord {
   }
 }
 
+extension ListOrder {
+  public static let apiClients = ListOrder(
+    "name", key: .text("name"),
+    fields: [.text("name"), .integer("is_active"), .integer("created_at"), .integer("updated_at")])
+}
+
 extension SQLStore {
   func createAPIClient(_ client: NewAPIClient) async throws -> APIClientRecord {
     let at = timestamp
@@ -93,7 +99,7 @@ extension SQLStore {
   func apiClients(_ page: Page) async throws -> Paged<APIClientRecord> {
     try await database.read { session in
       var clients = try session.page(
-        select: ClientTable.columns, from: "api_clients", order: "name", page, ClientTable.read)
+        select: ClientTable.columns, from: "api_clients", order: .apiClients, page, ClientTable.read)
       clients.items = try clients.items.map { try $0.complete(session) }
       return clients
     }

@@ -70,6 +70,11 @@ public enum EventTable {
   }
 }
 
+extension ListOrder {
+  public static let events = ListOrder(
+    "-id", key: .integer("id", "e.id"), fields: [.integer("id", "e.id"), .integer("at", "e.happened_at")])
+}
+
 extension SQLStore {
   @discardableResult
   func recordEvents(_ events: [NewNodeEvent], ofNode id: UUID) async throws -> Int {
@@ -125,7 +130,7 @@ extension SQLStore {
     try await database.read { session in
       try session.page(
         select: EventTable.columns, from: EventTable.source, EventTable.conditions(filter),
-        order: filter.isAscending ? "e.id" : "e.id DESC", page, EventTable.read)
+        order: filter.isAscending ? .events.by("id") : .events, page, EventTable.read)
     }
   }
 

@@ -49,6 +49,13 @@ struct HeldRole {
   var role: AssignedRole
 }
 
+extension ListOrder {
+  /// Of a team, and of who has a role for a resource.
+  public static let members = ListOrder(
+    "holder", "kind", key: .text("id", "x.id"),
+    fields: [.text("holder", "x.holder"), .text("kind", "x.holder_kind"), .text("name", "x.title")])
+}
+
 /// The rows of roles in teams and for resources.
 enum HeldRoleTable {
   private static func source(at place: RolePlace) -> String {
@@ -69,7 +76,7 @@ enum HeldRoleTable {
     let custom = try TeamTable.customRoles(place.level, session)
     return try session.page(
       select: "x.holder_kind, x.id, x.holder, x.title, x.role, x.role_id", from: source(at: place), conditions,
-      order: "x.holder, x.holder_kind", page
+      order: .members, page
     ) { row throws(StorageError) in
       let kind = try row.choice(RoleHolder.Kind.self)
       return HeldRole(

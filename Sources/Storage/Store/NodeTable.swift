@@ -33,6 +33,11 @@ enum NodeTable {
   }
 }
 
+extension ListOrder {
+  public static let nodes = ListOrder(
+    "name", key: .text("name"), fields: [.text("name"), .text("address"), .integer("created_at"), .integer("updated_at")])
+}
+
 extension SQLStore {
   func createNode(_ node: NewNode) async throws -> Node {
     let at = timestamp
@@ -57,7 +62,7 @@ extension SQLStore {
     var conditions = Conditions()
     if let ids { conditions.add("id", among: ids) }
     return try await database.read { [conditions] session in
-      try session.page(select: NodeTable.columns, from: "nodes", conditions, order: "name", page, NodeTable.read)
+      try session.page(select: NodeTable.columns, from: "nodes", conditions, order: .nodes, page, NodeTable.read)
     }
   }
 

@@ -189,6 +189,12 @@ extension SQLStore {
 
 // MARK: Sign-ins
 
+extension ListOrder {
+  public static let signIns = ListOrder(
+    "-at", key: .text("id"),
+    fields: [.integer("at", "happened_at"), .integer("succeeded"), .text("address")])
+}
+
 extension SQLStore {
   private static let signInColumns = "id, email, user_id, succeeded, address, user_agent, happened_at"
 
@@ -212,7 +218,7 @@ extension SQLStore {
     if let userID { conditions.add("user_id = $?", SQLValue(userID)) }
     return try await database.read { [conditions] session in
       try session.page(
-        select: Self.signInColumns, from: "sign_ins", conditions, order: "happened_at DESC, id", page
+        select: Self.signInColumns, from: "sign_ins", conditions, order: .signIns, page
       ) { row throws(StorageError) in
         SignIn(
           id: try row.uuid(), email: try row.text(), userID: try row.uuidOrNil(), succeeded: try row.flag(),

@@ -100,6 +100,12 @@ extension Conditions {
 
 // MARK: Resources
 
+extension ListOrder {
+  /// Of one team.
+  public static let resources = ListOrder(
+    "kind", "name", key: .text("id", "x.id"), fields: [.text("kind", "x.kind"), .text("name", "x.name")])
+}
+
 extension SQLStore {
   func resource(_ kind: ResourceKind, _ text: String) async throws -> NamedResource {
     try await database.read { session in
@@ -122,7 +128,7 @@ extension SQLStore {
       var conditions = Conditions()
       conditions.add("o.team_id = $?", SQLValue(try TeamTable.find(name, session).id))
       return try session.page(
-        select: ResourceTable.columns, from: ResourceTable.tables, conditions, order: "x.kind, x.name", page,
+        select: ResourceTable.columns, from: ResourceTable.tables, conditions, order: .resources, page,
         ResourceTable.read)
     }
   }

@@ -63,6 +63,12 @@ extension CustomRole {
   }
 }
 
+extension ListOrder {
+  public static let roles = ListOrder(
+    "name", key: .text("name"),
+    fields: [.text("name"), .text("level"), .integer("created_at"), .integer("updated_at")])
+}
+
 extension SQLStore {
   func createRole(_ role: NewCustomRole) async throws -> CustomRole {
     let at = timestamp
@@ -85,7 +91,7 @@ extension SQLStore {
 
   func roles(_ page: Page) async throws -> Paged<CustomRole> {
     try await database.read { session in
-      try session.page(select: RoleTable.columns, from: "roles", order: "name", page, RoleTable.read)
+      try session.page(select: RoleTable.columns, from: "roles", order: .roles, page, RoleTable.read)
     }
   }
 

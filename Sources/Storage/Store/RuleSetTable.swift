@@ -123,6 +123,19 @@ enum RuleSetTable {
   }
 }
 
+extension ListOrder {
+  public static let ruleSets = ListOrder(
+    "name", key: .text("name", "s.name"),
+    fields: [
+      .text("name", "s.name"), .integer("revision", "s.revision"), .integer("rule_count", "r.rule_count"),
+      .integer("created_at", "s.created_at"), .integer("updated_at", "r.created_at"),
+    ])
+  /// Of one rule set.
+  public static let revisions = ListOrder(
+    "-revision", key: .integer("revision", "number"),
+    fields: [.integer("revision", "number"), .integer("rule_count"), .integer("created_at")])
+}
+
 extension SQLStore {
   func createRuleSet(
     _ content: RuleSet, description: String, team: String?, _ edit: RuleSetEdit
@@ -190,7 +203,7 @@ extension SQLStore {
       try session.page(
         select: "s.id, s.name, r.description, s.revision, r.rule_count, r.default_action, s.created_at, r.created_at",
         from: "rule_sets s JOIN rule_set_revisions r ON r.rule_set_id = s.id AND r.number = s.revision",
-        conditions, order: "s.name", page
+        conditions, order: .ruleSets, page
       ) { row throws(StorageError) in
         RuleSetSummary(
           id: try row.uuid(), name: try row.text(), description: try row.text(), revision: try row.revision(),
@@ -261,7 +274,7 @@ extension SQLStore {
       var conditions = Conditions()
       conditions.add("rule_set_id = $?", SQLValue(try RuleSetTable.find(name, session).id))
       return try session.page(
-        select: RuleSetTable.infoColumns, from: "rule_set_revisions", conditions, order: "number DESC", page,
+        select: RuleSetTable.infoColumns, from: "rule_set_revisions", conditions, order: .revisions, page,
         RuleSetTable.readInfo)
     }
   }

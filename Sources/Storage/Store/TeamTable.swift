@@ -69,6 +69,11 @@ extension Team {
 
 // MARK: Teams
 
+extension ListOrder {
+  public static let teams = ListOrder(
+    "name", key: .text("name"), fields: [.text("name"), .integer("created_at"), .integer("updated_at")])
+}
+
 extension SQLStore {
   func createTeam(name: String, description: String) async throws -> Team {
     let at = timestamp
@@ -90,7 +95,7 @@ extension SQLStore {
     var conditions = Conditions()
     if let ids { conditions.add("id", among: ids) }
     return try await database.read { [conditions] session in
-      try session.page(select: TeamTable.columns, from: "teams", conditions, order: "name", page, TeamTable.read)
+      try session.page(select: TeamTable.columns, from: "teams", conditions, order: .teams, page, TeamTable.read)
     }
   }
 

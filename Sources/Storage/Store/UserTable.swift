@@ -102,6 +102,15 @@ extension SQLValue {
   }
 }
 
+extension ListOrder {
+  public static let users = ListOrder(
+    "email", key: .text("email"),
+    fields: [
+      .text("email"), .text("name"), .integer("is_active"), .integer("created_at"), .integer("updated_at"),
+      .integer("last_sign_in_at", "COALESCE(last_sign_in_at, -1)"),
+    ])
+}
+
 extension SQLStore {
   func createUser(_ user: NewUser) async throws -> User {
     let at = timestamp
@@ -133,7 +142,7 @@ extension SQLStore {
     }
     return try await database.read { [conditions] session in
       var users = try session.page(
-        select: UserTable.columns, from: "users", conditions, order: "email", page, UserTable.read)
+        select: UserTable.columns, from: "users", conditions, order: .users, page, UserTable.read)
       users.items = try users.items.map { try $0.withCustomRoles(session) }
       return users
     }

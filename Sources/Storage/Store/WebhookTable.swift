@@ -79,6 +79,17 @@ extension Webhook {
   }
 }
 
+extension ListOrder {
+  public static let webhooks = ListOrder(
+    "name", key: .text("name"),
+    fields: [
+      .text("name"), .integer("is_active"), .integer("created_at"), .integer("updated_at"),
+      .integer("last_delivered_at", "COALESCE(last_delivered_at, -1)"),
+    ])
+  /// Of one webhook.
+  public static let deliveries = ListOrder("-number", key: .integer("number"), fields: [.integer("at", "happened_at")])
+}
+
 extension SQLStore {
   func createWebhook(_ webhook: NewWebhook) async throws -> Webhook {
     let at = timestamp
@@ -107,7 +118,7 @@ extension SQLStore {
 
   func webhooks(_ page: Page) async throws -> Paged<Webhook> {
     try await database.read { session in
-      try session.page(select: WebhookTable.columns, from: "webhooks", order: "name", page, WebhookTable.read)
+      try session.page(select: WebhookTable.columns, from: "webhooks", order: .webhooks, page, WebhookTable.read)
     }
   }
 
@@ -155,7 +166,7 @@ extension SQLStore {
       conditions.add("webhook_id = $?", SQLValue(try WebhookTable.find(id, session).id))
       return try session.page(
         select: "event_id, event_type, attempt, result, status, error, duration_ms, happened_at",
-        from: "webhook_deliveries", conditions, order: "number DESC", page, WebhookTable.readDelivery)
+        from: "webhook_deliveries", conditions, order: .deliveries, page, WebhookTable.readDelivery)
     }
   }
 
