@@ -3,7 +3,9 @@
 /// migration as the text columns that it has, and rows have a key. A unique index is named `table__field`, and its last
 /// column is the field: that is where ``StorageError/conflict(field:)`` gets the name from.
 enum Schema {
-  static let migrations: [Migration] = [
+  static let migrations = first + [AccountKeySchema.migration(number: 15, after: first)]
+
+  private static let first: [Migration] = [
     Migration(
       number: 1, name: "identity",
       statements: [

@@ -68,11 +68,17 @@ extension SQLStore {
         into: "settings", ["key", "value", "updated_at"],
         [.text(Self.seededKey), .text("\(at.unixMilliseconds)"), SQLValue(at)], key: ["key"])
       guard isFirst else { return false }
+      // Under whatever id they have: the address, and the name, are what they are known by.
+      let hasAdmin = try session.count(
+        "SELECT COUNT(*) FROM users WHERE email = $1", [.text(SeededAdmin.email.value)]) > 0
+      let hasNode = try session.count("SELECT COUNT(*) FROM nodes WHERE name = $1", [.text(NewNode.local.name)]) > 0
       let admin = NewUser(
         email: SeededAdmin.email, name: SeededAdmin.name, passwordHash: adminPasswordHash, roles: [.admin],
         mustChangePassword: true)
-      trail.created("user", try UserTable.insert(admin, hasSeededPassword: true, at: at, session).audited)
-      trail.created("node", try NodeTable.insert(.local, at: at, session).audited)
+      if !hasAdmin {
+        trail.created("user", try UserTable.insert(admin, hasSeededPassword: true, at: at, session).audited)
+      }
+      if !hasNode { trail.created("node", try NodeTable.insert(.local, at: at, session).audited) }
       return true
     }
   }
