@@ -267,6 +267,29 @@ struct PagingTests {
     }
   }
 
+  @Test("Who has a role for one set sees it among the sets, and only it", arguments: TestBackend.allCases, RoleHolder.Kind.allCases)
+  func ownSets(_ backend: TestBackend, _ kind: RoleHolder.Kind) async throws {
+    try await TestAPI.with(backend) { api in
+      let admin = try await api.token()
+      _ = try await fill(api, admin)
+      let caller = try await api.caller(kind)
+      #expect(try await api.get("/rule-sets/b-set/sets", caller.token).code == "missing_scope")
+      for name in ["late", "early"] {
+        let path = "/resources/set/b-set:\(name)/grants/\(caller.holder.text)"
+        #expect(try await api.send(.put, path, admin, ["role": "Viewer"]).status == 200)
+        let seen = try await walk("/rule-sets/b-set/sets", api, caller.token).map { $0["name"] }
+        #expect(seen == (name == "late" ? ["late"] : ["early", "late"]))
+      }
+      #expect(try await api.get("/rule-sets/b-set/sets?limit=1", caller.token).meta["total"] == 2)
+      #expect(try await api.get("/rule-sets/a-set/sets", caller.token).code == "not_found")
+      #expect(try await api.get("/rule-sets/none/sets", caller.token).code == "not_found")
+      #expect(try await api.get("/rule-sets/b-set/chains", caller.token).code == "not_found")
+      #expect(try await api.get("/rule-sets/b-set", caller.token).code == "not_found")
+      let others = try #require(try await api.get("/rule-sets/b-set/sets?limit=1", admin).meta["next_cursor"]?.string)
+      #expect(try await api.get("/rule-sets/b-set/sets?cursor=\(others)", caller.token).problemPaths == ["cursor"])
+    }
+  }
+
   @Test("A cursor shows nobody more than he may see", arguments: TestBackend.allCases)
   func narrow(_ backend: TestBackend) async throws {
     try await TestAPI.with(backend) { api in

@@ -12,6 +12,8 @@ public enum RouteSubject: Hashable, Sendable {
   case ruleSet(String)
   /// One of its sets: whoever holds the scope for the rule set, or for the set, may.
   case set(ruleSet: String, set: String)
+  /// Of a rule set, some sets: whoever holds the scope for the rule set, or for a set there, may.
+  case setsOf(String)
   case node(String)
   /// Of a node, some interfaces: whoever holds the scope for the node, or for an attachment there, may.
   case interfacesOfNode(String)
@@ -39,7 +41,7 @@ public enum RouteSubject: Hashable, Sendable {
     case .everything: nil
     case .anything: "any"
     case .ruleSet: ResourceKind.ruleSet.rawValue
-    case .set: ResourceKind.set.rawValue
+    case .set, .setsOf: ResourceKind.set.rawValue
     case .node, .interfacesOfNode, .interfaceInBody: ResourceKind.node.rawValue
     case .attachment: ResourceKind.attachment.rawValue
     case .capture: "capture"
@@ -120,6 +122,10 @@ struct Authorizer: Sendable {
       let parent = try await store.resource(.ruleSet, try call.parameter(ruleSet))
       let ref = ResourceRef(set: try call.parameter(set), ofRuleSet: parent.ref.id)
       return [.resource(ref)] + (try await reaches(of: parent))
+    case .setsOf:
+      let ruleSet = try await store.ruleSet(named: name)
+      let sets = ruleSet.content.sets.map { ResourceRef(set: $0.name, ofRuleSet: ruleSet.id) }
+      return ([ResourceRef(.ruleSet, ruleSet.id)] + sets).map { .resource($0) }
     case .node: return try await reaches(of: store.resource(.node, name))
     case .attachment: return try await reaches(of: store.resource(.attachment, name))
     case .interfacesOfNode: return try await interfaces(ofNode: name, named: nil)
@@ -159,7 +165,7 @@ extension RouteSubject {
   fileprivate func name(in call: Call) throws -> String {
     switch self {
     case .everything, .anything: ""
-    case .ruleSet(let name), .node(let name), .interfacesOfNode(let name), .attachment(let name), .capture(let name),
+    case .ruleSet(let name), .setsOf(let name), .node(let name), .interfacesOfNode(let name), .attachment(let name), .capture(let name),
       .team(let name), .resource(_, let name):
       try call.parameter(name)
     case .set(let ruleSet, let set): "\(try call.parameter(ruleSet)):\(try call.parameter(set))"

@@ -1,5 +1,6 @@
 import ControlProtocol
 import Foundation
+import Identity
 import Rules
 import Storage
 
@@ -8,6 +9,7 @@ extension ListOrder {
   static let rules = ListOrder("position", key: .integer("position"), fields: [.integer("position"), .text("name")])
   /// Sets and chains: as they stand in the rule set.
   static let parts = ListOrder("position", key: .integer("position"), fields: [.text("name")])
+  static let ownSets = ListOrder("name", key: .text("name"), fields: [.text("name")])
   /// By their numbers.
   static let elements = ListOrder("element", key: .text("element"), fields: [])
 }
@@ -22,6 +24,18 @@ extension Call {
     guard let number = position.first?.integer.map({ UInt64(clamping: $0) }) else { throw ListOrder.badPosition }
     if number == newest.revision { return (newest.content, number) }
     return (try await services.store.ruleSetRevision(named: name, number: number).content, number)
+  }
+
+  /// The sets of the path's rule set that the caller may read, where he may not read all of it; nil: he may.
+  func pageOfOwnSets(_ services: Services) async throws -> Reply? {
+    let permissions = try caller().permissions
+    guard !permissions.grants(.rulesRead) else { return nil }
+    let stored = try await services.store.ruleSet(named: try parameter("name"))
+    guard !permissions.grants(.rulesRead, on: [.resource(ResourceRef(.ruleSet, stored.id))]) else { return nil }
+    let own = stored.content.sets.filter { set in
+      permissions.grants(.rulesRead, on: [.resource(ResourceRef(set: set.name, ofRuleSet: stored.id))])
+    }
+    return try page(of: own.map(\.summary), by: .ownSets).at(revision: stored.revision)
   }
 
   /// A page of the parts of that revision.

@@ -14,8 +14,9 @@ enum SetRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listSets", tag: "sets", "The sets of the newest revision, without their elements.",
-      access: .scope(.rulesRead), on: .ruleSet("name"), answer: .page(RuleShapes.setSummary, by: .parts)
+      access: .scope(.rulesRead), on: .setsOf("name"), answer: .page(RuleShapes.setSummary, by: .parts)
     ) { call, services in
+      if let reply = try await call.pageOfOwnSets(services) { return reply }
       let (content, revision) = try await call.walked(services)
       return try call.page(of: content.sets.count, at: revision, by: .parts) { content.sets[$0].name } _: {
         content.sets[$0].summary
