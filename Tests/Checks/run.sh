@@ -85,7 +85,7 @@ check "the release code of the hot path calls nothing forbidden" \
 check "the program decides as the reference classifier and libpcap do" \
   env SWIFT="$SWIFT" SCRATCH="$SCRATCH" Tests/Checks/exactness.sh
 check "the rings have their barriers on arm64" env SWIFT="$SWIFT" Tests/Checks/arm64.sh
-check "schemathesis finds no fault in the API, whatever the role" \
+check "schemathesis finds no fault in the API, whoever calls" \
   Tests/Checks/schemathesis/run.sh "$bin" "$SCRATCH"
 check "make install puts everything in place, and keeps a changed configuration" \
   Tests/Checks/install.sh "$bin"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Walks the served OpenAPI document with schemathesis, every check on, signed in as an account of each role in turn, for
-# SECONDS_EACH seconds a role: run.sh BIN SCRATCH. A daemon with a pair of interfaces answers for the node. All three are in
+# Walks the served OpenAPI document with schemathesis, every check on, as an account of each role in turn, as a member of one
+# team who edits one more rule set, and as an API client with few scopes, which may come from here only: for SECONDS_EACH seconds
+# each. What the last two are answered must be within their reach: reach.py. run.sh BIN SCRATCH. A daemon with a pair of interfaces answers for the node. All three are in
 # a network namespace of their own: the webhooks that are made at random reach nobody. The virtual environment is kept in
 # SCRATCH between runs.
 set -euo pipefail
@@ -43,6 +44,7 @@ ip -n "$namespace" link add lan0 type veth peer name lan1
 ip -n "$namespace" link set lan0 up
 ip -n "$namespace" link set lan1 up
 ip -n "$namespace" link set lo up
+cp "$here/reach.py" "$folder/"  # the configuration names it from the folder that the runs are in
 mkdir "$folder/bpf"
 mount -t bpf bpf "$folder/bpf"
 echo 'release_mode: true' >"$folder/sluice.yaml"
@@ -75,24 +77,51 @@ start() {
   url=http://127.0.0.1:$(sed -n 's/.* ready .*address=[^ ]*:\([0-9]*\).*/\1/p' "$folder/api.log")
 }
 
-# post PATH BODY [TOKEN]: `data` of the answer.
+# post PATH BODY [TOKEN [METHOD]]: `data` of the answer.
 post() {
-  ip netns exec "$namespace" curl -sf -m 20 "$url/api/v1$1" -H 'Content-Type: application/json' -d "$2" \
+  ip netns exec "$namespace" curl -sf -m 20 -X "${4:-POST}" "$url/api/v1$1" -H 'Content-Type: application/json' -d "$2" \
     ${3:+-H "Authorization: Bearer $3"} | jq .data
 }
 
+# Things that nobody but an Admin, or whoever holds their scopes everywhere, may see: all of them have $hidden in their names.
+hidden=unseen-by-others
+hide() {
+  post /teams "{\"name\":\"$hidden\"}" "$1" >/dev/null
+  post /rule-sets "{\"name\":\"$hidden\",\"description\":\"$hidden\",\"sets\":[{\"name\":\"$hidden\",\"type\":\"ipv4_addr\"}],
+    \"rules\":[{\"name\":\"$hidden\",\"action\":\"count\",\"match\":{}}]}" "$1" >/dev/null
+  post /nodes "{\"name\":\"$hidden\",\"address\":\"unix:$folder/nowhere.sock\"}" "$1" >/dev/null
+}
+
+# sign_in ROLE: prints the caller's token.
 sign_in() {
   local token
   token=$(post /auth/login '{"email":"admin@localhost.local","password":"admin123"}' | jq -r .access_token)
   token=$(post /auth/change-password '{"current_password":"admin123","new_password":"a long and fine password"}' \
     "$token" | jq -r .access_token)
-  post /users "{\"email\":\"role@example.org\",\"password\":\"another fine password\",\"roles\":[\"$1\"]}" \
-    "$token" >/dev/null
+  local roles="[\"$1\"]"
+  [ "$1" != member ] && [ "$1" != client ] || roles='[]'
+  post /users "{\"email\":\"role@example.org\",\"password\":\"another fine password\",\"roles\":$roles}" "$token" >/dev/null
   post /rule-sets '{"name":"edge","rules":[{"name":"one","action":"count","match":{}}]}' "$token" >/dev/null
   post /attachments '{"interface":"lan0","rule_set":"edge"}' "$token" >/dev/null
+  case $1 in
+    member)
+      post /teams '{"name":"ops"}' "$token" >/dev/null
+      post /rule-sets '{"name":"own","team":"ops","sets":[{"name":"blocked","type":"ipv4_addr"}]}' "$token" >/dev/null
+      post /teams/ops/members/role@example.org '{"role":"Team Maintainer"}' "$token" PUT >/dev/null
+      post /resources/rule-set/edge/grants/role@example.org '{"role":"Editor"}' "$token" PUT >/dev/null
+      hide "$token"
+      ;;
+    client)
+      local id
+      id=$(post /api-clients "{\"name\":\"robot\",\"scopes\":$client_scopes,\"sources\":[\"127.0.0.0/8\"]}" "$token" | jq -r .id)
+      post "/api-clients/$id/keys" '{}' "$token" | jq -r .key
+      return
+      ;;
+  esac
   post /auth/login '{"email":"role@example.org","password":"another fine password"}' | jq -r .access_token
 }
 
+client_scopes='["rules:write", "counters:read"]'
 failed=0
 start
 roles=$(ip netns exec "$namespace" curl -sf "$url/api/v1/openapi.json" |
@@ -102,6 +131,10 @@ stop
 while read -r role; do
   start
   token=$(sign_in "$role")
+  SCOPES='' HIDDEN=''
+  [ "$role" != client ] || SCOPES='rules:write rules:read counters:read'
+  [ "$role" != member ] || HIDDEN=$hidden
+  export SCOPES HIDDEN
   echo "== $role"
   (
     cd "$folder"
@@ -113,5 +146,5 @@ while read -r role; do
   # A fault that no answer showed.
   ! grep -E ' (ERROR|CRITICAL) ' "$folder/api.log" || failed=1
   stop
-done <<<"$roles"
+done <<<"$roles"$'\nmember\nclient'
 exit "$failed"
