@@ -114,7 +114,7 @@ struct Apply: AsyncParsableCommand {
     for result in outcome["results"].elements {
       let seconds = if case .number(let value) = result["apply_seconds"] { value } else { 0.0 }
       let what = isDryRun ? "would be published on" : "decides on"
-      let generation = isDryRun ? "" : " as generation \(result["generation"].cell)"
+      let generation = isDryRun ? "" : " \(result["in_place"].bool == true ? "in" : "as") generation \(result["generation"].cell)"
       lines.append(
         "\(outcome["rule_set"].cell) revision \(outcome["revision"].cell) \(what) \(result["interface"].cell)"
           + "\(generation): \(result["entries"].cell) entries, \(result["self_test_packets"].cell) test packets, "

@@ -159,7 +159,7 @@ extension Sluice_Control_V1_ApplyResponse {
           [
             "node": "local", "interface": .string(result.interface), "generation": .count(result.generation),
             "entries": .count(result.entries), "self_test_packets": .count(result.selfTestPackets),
-            "apply_seconds": .number(result.applySeconds),
+            "apply_seconds": .number(result.applySeconds), "in_place": .bool(result.inPlace),
           ]
         }),
       "warnings": .strings(warnings),
