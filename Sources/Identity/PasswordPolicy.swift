@@ -1,6 +1,7 @@
-/// What a new password must be: 12 to 128 bytes, not a common one (see ``CommonPasswords``), not the account's own address.
+/// What a new password must be: 12 to 128 characters, not a common one (see ``CommonPasswords``), not the account's own address.
 public enum PasswordPolicy {
-  public static let byteCountRange = 12...128
+  /// Unicode code points after composition to NFC: what somebody types with combining marks counts as what it looks like.
+  public static let characterCountRange = 12...128
 
   /// Why a password is refused.
   public enum Violation: Error, Hashable, Sendable, CustomStringConvertible {
@@ -8,8 +9,8 @@ public enum PasswordPolicy {
 
     public var description: String {
       switch self {
-      case .tooShort: "the password is shorter than \(byteCountRange.lowerBound) bytes"
-      case .tooLong: "the password is longer than \(byteCountRange.upperBound) bytes"
+      case .tooShort: "the password is shorter than \(characterCountRange.lowerBound) characters"
+      case .tooLong: "the password is longer than \(characterCountRange.upperBound) characters"
       case .common: "the password is one of the common ones"
       case .containsEmail: "the password is the account's e-mail address or the name in it"
       case .controlCharacters: "the password has control characters"
@@ -18,8 +19,9 @@ public enum PasswordPolicy {
   }
 
   public static func check(_ password: Password, for email: Email) throws(Violation) {
-    guard password.byteCount >= byteCountRange.lowerBound else { throw .tooShort }
-    guard password.byteCount <= byteCountRange.upperBound else { throw .tooLong }
+    let count = password.characterCount
+    guard count >= characterCountRange.lowerBound else { throw .tooShort }
+    guard count <= characterCountRange.upperBound else { throw .tooLong }
     guard password.bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else { throw .controlCharacters }
     let plain = String(decoding: password.bytes, as: UTF8.self).lowercased()
     guard plain != email.value, plain != email.value.prefix(while: { $0 != "@" }) else { throw .containsEmail }

@@ -13,8 +13,8 @@ public struct Password: Sendable, Hashable, Decodable {
     try self.init(decoder.singleValueContainer().decode(String.self))
   }
 
-  /// Bytes of UTF-8.
-  public var byteCount: Int { bytes.count }
+  /// Code points, composed to NFC.
+  public var characterCount: Int { String(decoding: bytes, as: UTF8.self).unicodeScalars.count }
 
   public static func == (a: Password, b: Password) -> Bool { constantTimeEquals(a.bytes, b.bytes) }
 }

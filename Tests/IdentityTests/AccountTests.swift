@@ -150,6 +150,24 @@ import Testing
     try PasswordPolicy.check(Password(text), for: Email("ann@x.org"))
   }
 
+  @Test(
+    "Length is counted in characters, however many bytes they have and however they were typed",
+    arguments: ["aé", "e\u{301}ß", "𝄞x", "中文", "🔑y"])
+  func lengths(_ pair: String) throws {
+    let email = try Email("ann@x.org")
+    // Varied, so that no other rule is in the way.
+    let letters = "bcdfghjklmnpqrstvwxz".unicodeScalars.map(String.init)
+    func text(_ count: Int) -> String { (0..<(count - 2)).map { letters[$0 * 7 % letters.count] }.joined() + pair }
+    for count in [12, 64, 128] { try PasswordPolicy.check(Password(text(count)), for: email) }
+    #expect(throws: PasswordPolicy.Violation.tooShort) { try PasswordPolicy.check(Password(text(11)), for: email) }
+    #expect(throws: PasswordPolicy.Violation.tooLong) { try PasswordPolicy.check(Password(text(129)), for: email) }
+    let long = String(repeating: pair, count: 64)
+    let hasher = try PasswordHasher(parameters: .weakest)
+    let hash = try hasher.hash(Password(long))
+    #expect(hasher.verify(Password(long), against: hash) && hasher.verify(Password(long.decomposedStringWithCanonicalMapping), against: hash))
+    #expect(!hasher.verify(Password(String(long.dropLast()) + "z"), against: hash), "the last character counts")
+  }
+
   @Test("The seeded password is against the policy: nobody can choose it")
   func seeded() {
     #expect(throws: PasswordPolicy.Violation.self) {

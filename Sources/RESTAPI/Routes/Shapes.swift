@@ -9,7 +9,7 @@ enum Shapes {
   /// A password to be set; the policy is checked with the account's address at hand.
   static let newPassword = Schema.string(
     StringShape(
-      bytes: PasswordPolicy.byteCountRange, format: "password", isSecret: true))
+      bytes: 12...1024, characters: PasswordPolicy.characterCountRange, format: "password", isSecret: true))
 
   static let email = Schema.string(
     StringShape(bytes: 1...Email.byteCountMax, format: "email") { text in

@@ -40,6 +40,8 @@ public indirect enum Schema: Sendable {
 public struct StringShape: Sendable {
   /// Length in bytes of UTF-8; nil: unlimited, for responses only.
   public var bytes: ClosedRange<Int>?
+  /// What the document says of the length, where it is counted in characters by another check; nil: the bytes.
+  public var characters: ClosedRange<Int>?
   public var words: [String]?
   /// The same rule as `check`, for readers.
   public var pattern: String?
@@ -52,10 +54,11 @@ public struct StringShape: Sendable {
   public var check: (@Sendable (String) -> String?)?
 
   public init(
-    bytes: ClosedRange<Int>? = nil, words: [String]? = nil, pattern: String? = nil, format: String? = nil,
+    bytes: ClosedRange<Int>? = nil, characters: ClosedRange<Int>? = nil, words: [String]? = nil, pattern: String? = nil, format: String? = nil,
     isSecret: Bool = false, allowsLines: Bool = false, check: (@Sendable (String) -> String?)? = nil
   ) {
     self.bytes = bytes
+    self.characters = characters
     self.words = words
     self.pattern = pattern
     self.format = format

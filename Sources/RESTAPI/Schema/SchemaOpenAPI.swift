@@ -65,9 +65,9 @@ extension StringShape {
   fileprivate var openAPI: JSONValue {
     var members: [String: JSONValue] = ["type": "string"]
     if let words { members["enum"] = .strings(words) }
-    if let bytes {
-      members["maxLength"] = .count(bytes.upperBound)
-      if bytes.lowerBound > 0 { members["minLength"] = .count(bytes.lowerBound) }
+    if let length = characters ?? bytes {
+      members["maxLength"] = .count(length.upperBound)
+      if length.lowerBound > 0 { members["minLength"] = .count(length.lowerBound) }
     }
     if let pattern { members["pattern"] = .string(pattern) }
     if let format { members["format"] = .string(format) }
