@@ -7,6 +7,21 @@ enum SQLInsert {
   static func quoted(_ columns: [String]) -> String { columns.map { "\"\($0)\"" }.joined(separator: ", ") }
 }
 
+/// One of some values, of which there is at least one: `IN ($1, $2, …)` with the parameters from the first. As many as the next
+/// power of two, the last value again and again: few texts, since statements are kept prepared.
+struct SQLChoice {
+  let sql: String
+  let arguments: [SQLValue]
+
+  init(_ values: [SQLValue]) {
+    precondition(!values.isEmpty, "a choice has something to choose from")
+    var count = 1
+    while count < values.count { count *= 2 }
+    arguments = values + Array(repeating: values[values.count - 1], count: count - values.count)
+    sql = "IN (\((1...count).map { "$\($0)" }.joined(separator: ", ")))"
+  }
+}
+
 extension SQLSession {
   func insert(into table: String, _ columns: [String], _ rows: [[SQLValue]]) throws(StorageError) {
     var rest = rows[...]

@@ -25,15 +25,29 @@ enum ClientTable {
       expiresAt: try row.dateOrNil(), lastUsedAt: try row.dateOrNil(), lastUsedFrom: try row.text())
   }
 
-  fileprivate static func keys(of id: UUID, _ session: any SQLSession) throws(StorageError) -> [APIKeyRecord] {
-    try session.all(
-      "SELECT \(keyColumns) FROM api_keys WHERE client_id = $1 ORDER BY created_at, id", [SQLValue(id)], readKey)
+  /// As they are, once their rows are read: with as many statements as for one.
+  static func whole(_ clients: [APIClientRecord], _ session: any SQLSession) throws(StorageError) -> [APIClientRecord] {
+    guard !clients.isEmpty else { return [] }
+    let choice = SQLChoice(clients.map { SQLValue($0.id) })
+    let rows = try session.all(
+      "SELECT client_id, \(keyColumns) FROM api_keys WHERE client_id \(choice.sql) ORDER BY created_at, id", choice.arguments
+    ) { row throws(StorageError) in (client: try row.uuid(), key: try readKey(&row)) }
+    let keys = Dictionary(grouping: rows, by: \.client)
+    let holders = Dictionary(clients.map { ($0.id, RoleHolder.client($0.name)) }, uniquingKeysWith: { first, _ in first })
+    let scoped = try ScopedRoles.all(of: holders, .client, session)
+    return clients.map { client in
+      var copy = client
+      copy.keys = (keys[client.id] ?? []).map(\.key)
+      copy.memberships = scoped[client.id]?.memberships ?? []
+      copy.resourceGrants = scoped[client.id]?.grants ?? []
+      return copy
+    }
   }
 
   static func find(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> APIClientRecord {
     let client = try session.first("SELECT \(columns) FROM api_clients WHERE id = $1", [SQLValue(id)], read)
     guard let client else { throw .notFound(kind: "API client", key: SQLValue(id).plainText) }
-    return try client.complete(session)
+    return try whole([client], session)[0]
   }
 
   /// Until the transaction ends, nobody else changes the client or its keys.
@@ -44,16 +58,6 @@ enum ClientTable {
 }
 
 extension APIClientRecord {
-  /// As it is, once the row is read.
-  fileprivate func complete(_ session: any SQLSession) throws(StorageError) -> APIClientRecord {
-    var copy = self
-    copy.keys = try ClientTable.keys(of: id, session)
-    let scoped = try ScopedRoles(of: .client(name), id, session)
-    copy.memberships = scoped.memberships
-    copy.resourceGrants = scoped.grants
-    return copy
-  }
-
   /// Keys by their visible part.
   var audited: AuditedState {
     AuditedState(
@@ -100,7 +104,7 @@ extension SQLStore {
     try await database.read { session in
       var clients = try session.page(
         select: ClientTable.columns, from: "api_clients", order: .apiClients, page, ClientTable.read)
-      clients.items = try clients.items.map { try $0.complete(session) }
+      clients.items = try ClientTable.whole(clients.items, session)
       return clients
     }
   }

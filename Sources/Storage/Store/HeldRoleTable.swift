@@ -177,45 +177,59 @@ struct ScopedRoles {
   var memberships: [Membership] = []
   var grants: [ResourceGrant] = []
 
-  init(of holder: RoleHolder, _ id: UUID, _ session: any SQLSession) throws(StorageError) {
-    let kind = holder.kind
-    let key = [SQLValue(id)]
+  /// Of each that has any, with as many statements as for one. The holders are all of the kind.
+  static func all(
+    of holders: [UUID: RoleHolder], _ kind: RoleHolder.Kind, _ session: any SQLSession
+  ) throws(StorageError) -> [UUID: ScopedRoles] {
+    guard !holders.isEmpty else { return [:] }
+    let choice = SQLChoice(holders.keys.map { SQLValue($0) })
+    let (ids, isOneOf) = (choice.arguments, "\(kind.column) \(choice.sql)")
     let count = try session.count(
       """
-      SELECT (SELECT COUNT(*) FROM \(kind.memberTable) WHERE \(kind.column) = $1)
-        + (SELECT COUNT(*) FROM \(kind.grantTable) WHERE \(kind.column) = $1)
-      """, key)
-    guard count > 0 else { return }
+      SELECT (SELECT COUNT(*) FROM \(kind.memberTable) WHERE \(isOneOf))
+        + (SELECT COUNT(*) FROM \(kind.grantTable) WHERE \(isOneOf))
+      """, ids)
+    guard count > 0 else { return [:] }
+    var all: [UUID: ScopedRoles] = [:]
     let teamRoles = try TeamTable.customRoles(.team, session)
-    memberships = try session.all(
-      """
-      SELECT t.id, t.name, m.role, m.role_id FROM \(kind.memberTable) m JOIN teams t ON t.id = m.team_id
-        WHERE m.\(kind.column) = $1 ORDER BY t.name
-      """, key
-    ) { row throws(StorageError) in
-      Membership(
-        teamID: try row.uuid(), team: try row.text(), role: try TeamTable.readRole(&row, at: .team, teamRoles),
-        resources: [])
-    }
     let owned = try session.all(
       """
       SELECT team_id, kind, resource_id FROM resource_owners
-        WHERE team_id IN (SELECT team_id FROM \(kind.memberTable) WHERE \(kind.column) = $1)
-      """, key
-    ) { row throws(StorageError) in (try row.uuid(), ResourceRef(try row.choice(), try row.uuid())) }
-    for index in memberships.indices {
-      memberships[index].resources = Set(owned.filter { $0.0 == memberships[index].teamID }.map(\.1))
-    }
-    let resourceRoles = try TeamTable.customRoles(.resource, session)
-    grants = try session.all(
-      """
-      SELECT kind, resource_id, role, role_id FROM \(kind.grantTable) WHERE \(kind.column) = $1
-        ORDER BY kind, resource_id
-      """, key
+        WHERE team_id IN (SELECT team_id FROM \(kind.memberTable) WHERE \(isOneOf))
+      """, ids
     ) { row throws(StorageError) in
-      ResourceGrant(
+      (team: try row.uuid(), ref: ResourceRef(try row.choice(), try row.uuid()))
+    }
+    let resources = Dictionary(grouping: owned, by: \.team).mapValues { Set($0.map(\.ref)) }
+    let memberships = try session.all(
+      """
+      SELECT m.\(kind.column), t.id, t.name, m.role, m.role_id FROM \(kind.memberTable) m JOIN teams t ON t.id = m.team_id
+        WHERE m.\(isOneOf) ORDER BY t.name
+      """, ids
+    ) { row throws(StorageError) in
+      let (holder, team) = (try row.uuid(), try row.uuid())
+      return (
+        holder,
+        Membership(
+          teamID: team, team: try row.text(), role: try TeamTable.readRole(&row, at: .team, teamRoles),
+          resources: resources[team] ?? [])
+      )
+    }
+    for (id, membership) in memberships { all[id, default: ScopedRoles()].memberships.append(membership) }
+    let resourceRoles = try TeamTable.customRoles(.resource, session)
+    let grants = try session.all(
+      """
+      SELECT \(kind.column), kind, resource_id, role, role_id FROM \(kind.grantTable) WHERE \(isOneOf)
+        ORDER BY kind, resource_id
+      """, ids
+    ) { row throws(StorageError) in
+      let id = try row.uuid()
+      guard let holder = holders[id] else { throw StorageError.corrupt("a grant of somebody else") }
+      return ResourceGrant(
         resource: ResourceRef(try row.choice(), try row.uuid()), holderID: id, holder: holder,
         role: try TeamTable.readRole(&row, at: .resource, resourceRoles))
     }
+    for grant in grants { all[grant.holderID, default: ScopedRoles()].grants.append(grant) }
+    return all
   }
 }

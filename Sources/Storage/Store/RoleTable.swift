@@ -28,13 +28,19 @@ enum RoleTable {
     return try find(name, session)
   }
 
-  /// By name.
-  static func roles(ofUser id: UUID, _ session: any SQLSession) throws(StorageError) -> [CustomRole] {
-    try session.all(
+  /// Of each account that has any, by name.
+  static func roles(
+    ofUsers ids: [UUID], _ session: any SQLSession
+  ) throws(StorageError) -> [UUID: [CustomRole]] {
+    guard !ids.isEmpty else { return [:] }
+    let choice = SQLChoice(ids.map { SQLValue($0) })
+    let rows = try session.all(
       """
-      SELECT \(columns) FROM roles WHERE id IN (SELECT role_id FROM user_custom_roles WHERE user_id = $1)
-        ORDER BY name
-      """, [SQLValue(id)], read)
+      SELECT user_id, \(columns) FROM user_custom_roles JOIN roles ON id = role_id
+        WHERE user_id \(choice.sql) ORDER BY name
+      """, choice.arguments
+    ) { row throws(StorageError) in (user: try row.uuid(), role: try read(&row)) }
+    return Dictionary(grouping: rows, by: \.user).mapValues { $0.map(\.role) }
   }
 
   /// Replaces what the account has. `StorageError.notFound` for an unknown name.

@@ -29,7 +29,21 @@ enum UserTable {
   static func find(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> User {
     let user = try session.first("SELECT \(columns) FROM users WHERE id = $1", [SQLValue(id)], read)
     guard let user else { throw .notFound(kind: "user", key: SQLValue(id).plainText) }
-    return try user.withCustomRoles(session)
+    return try whole([user], session)[0]
+  }
+
+  /// As they are, once their rows are read: with as many statements as for one.
+  static func whole(_ users: [User], _ session: any SQLSession) throws(StorageError) -> [User] {
+    let custom = try RoleTable.roles(ofUsers: users.map(\.id), session)
+    let holders = Dictionary(users.map { ($0.id, RoleHolder.user($0.email)) }, uniquingKeysWith: { first, _ in first })
+    let scoped = try ScopedRoles.all(of: holders, .user, session)
+    return users.map { user in
+      var copy = user
+      copy.customRoles = custom[user.id] ?? []
+      copy.memberships = scoped[user.id]?.memberships ?? []
+      copy.resourceGrants = scoped[user.id]?.grants ?? []
+      return copy
+    }
   }
 
   /// Until the transaction ends, nobody else changes the account or signs it in. Nil if there is none.
@@ -78,16 +92,6 @@ enum UserTable {
 }
 
 extension User {
-  /// As it is, once the row is read.
-  fileprivate func withCustomRoles(_ session: any SQLSession) throws(StorageError) -> User {
-    var copy = self
-    copy.customRoles = try RoleTable.roles(ofUser: id, session)
-    let scoped = try ScopedRoles(of: .user(email), id, session)
-    copy.memberships = scoped.memberships
-    copy.resourceGrants = scoped.grants
-    return copy
-  }
-
   fileprivate var isActiveAdmin: Bool { isActive && roles.contains(.admin) }
 }
 
@@ -127,9 +131,9 @@ extension SQLStore {
 
   func user(email: Email) async throws -> User? {
     try await database.read { session in
-      try session.first(
-        "SELECT \(UserTable.columns) FROM users WHERE email = $1", [.text(email.value)], UserTable.read)?
-        .withCustomRoles(session)
+      let user = try session.first(
+        "SELECT \(UserTable.columns) FROM users WHERE email = $1", [.text(email.value)], UserTable.read)
+      return try user.map { try UserTable.whole([$0], session)[0] }
     }
   }
 
@@ -143,7 +147,7 @@ extension SQLStore {
     return try await database.read { [conditions] session in
       var users = try session.page(
         select: UserTable.columns, from: "users", conditions, order: .users, page, UserTable.read)
-      users.items = try users.items.map { try $0.withCustomRoles(session) }
+      users.items = try UserTable.whole(users.items, session)
       return users
     }
   }
