@@ -16,6 +16,8 @@ public enum Limits {
   public static let setsMax = 64
   /// Elements in all sets of one rule set.
   public static let setElementsMax = 1 << 21
+  /// Elements in all sets of one rule set that count: each takes some 112 bytes of the kernel's memory, and 16 for each CPU.
+  public static let countedElementsMax = 1 << 20
   /// Elements of a set of addresses that become entries of the rules that name it; a larger one is looked up for each packet.
   public static let expandedSetElementsMax = 256
   /// Larger ones that the rules of one set name: SLUICE_SETS_MAX of the ABI.
@@ -64,6 +66,7 @@ public enum Limits {
     "flattened_rules_max": UInt64(flattenedRulesMax),
     "sets_max": UInt64(setsMax),
     "set_elements_max": UInt64(setElementsMax),
+    "counted_elements_max": UInt64(countedElementsMax),
     "expanded_set_elements_max": UInt64(expandedSetElementsMax),
     "large_sets_max": UInt64(largeSetsMax),
     "elements_per_field_max": UInt64(elementsPerFieldMax),

@@ -109,6 +109,12 @@ extension RuleSet {
         .tooManySetElements, "sets",
         "\(elementCount) elements; the sets of a rule set have at most \(Limits.setElementsMax)")
     }
+    let countedCount = sets.reduce(0) { $0 + ($1.hasCounters ? $1.count : 0) }
+    if countedCount > Limits.countedElementsMax {
+      issues.add(
+        .tooManyCountedElements, "sets",
+        "\(countedCount) elements count; counted_elements_max is \(Limits.countedElementsMax): leave the counters of some sets out")
+    }
     var places: [String: Int] = [:]
     for (index, set) in sets.prefix(Limits.setsMax).enumerated() {
       let path = "sets[\(index)]"
@@ -116,6 +122,10 @@ extension RuleSet {
       validateComment(set.comment, at: "\(path).comment", into: &issues)
       if let first = places.updateValue(index, forKey: set.name) {
         issues.add(.duplicateName, "\(path).name", "\(set.name) is the name of sets[\(first)] too")
+      }
+      if set.hasCounters, set.kind == .ports {
+        issues.add(
+          .countersOfPorts, "\(path).counters", "elements of sets of addresses count, those of \(set.kind.rawValue) don't: leave it out")
       }
       if let bad = set.expiries.firstIndex(where: { $0?.fault != nil }), let reason = set.expiries[bad]?.fault {
         issues.add(.invalidExpiry, "\(path).elements[\(bad)]", reason)

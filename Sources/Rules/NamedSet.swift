@@ -25,6 +25,8 @@ public struct NamedSet: Hashable, Sendable {
   public let kind: Kind
   /// Free text, as a rule's.
   public var comment: String
+  /// Whether packets and bytes are counted for each element; see ``CountedElement``. Only of sets of addresses.
+  public var hasCounters = false
   /// Of sets of addresses: all of the kind's family, by address, the wider first.
   public private(set) var prefixes: [IPPrefix]
   /// How many prefixes there are of each length.
@@ -75,6 +77,13 @@ public struct NamedSet: Hashable, Sendable {
     return lengthCounts.indices.contains { length in
       lengthCounts[length] > 0 && place(of: IPPrefix(address, length: length)) != nil
     }
+  }
+
+  /// The longest element that the address is in.
+  public func longestElement(holding address: IPAddress) -> IPPrefix? {
+    guard address.family == family else { return nil }
+    return lengthCounts.indices.reversed().lazy.filter { lengthCounts[$0] > 0 }
+      .map { IPPrefix(address, length: $0) }.first { place(of: $0) != nil }
   }
 
   /// Index of an element that is there just so.

@@ -8,14 +8,33 @@ public struct Decision: Hashable, Sendable {
   public var ruleName: String?
   /// The `count` rules that the packet passed, in order.
   public var counted: [String]
+  /// What counts it beside the rules that do, in their order.
+  public var countedElements: [CountedElement] = []
   /// Why the packet is malformed; then the policy decided and no rule was asked.
   public var malformed: MalformedReason?
 
-  public init(action: Action, ruleName: String? = nil, counted: [String] = [], malformed: MalformedReason? = nil) {
+  public init(
+    action: Action, ruleName: String? = nil, counted: [String] = [], countedElements: [CountedElement] = [],
+    malformed: MalformedReason? = nil
+  ) {
     self.action = action
     self.ruleName = ruleName
     self.counted = counted
+    self.countedElements = countedElements
     self.malformed = malformed
+  }
+}
+
+/// An element of a set with ``NamedSet/hasCounters`` at which a packet counts.
+///
+/// Whatever rule counts a packet, because it decides or because it lets it go on, the packet counts at the longest element that
+/// holds its address in each such set that the rule's own match names and doesn't negate, once for each field that does. So a jump or goto counts nowhere.
+public struct CountedElement: Hashable, Sendable {
+  public var set: String
+  public var element: IPPrefix
+
+  public init(set: String, element: IPPrefix) {
+    (self.set, self.element) = (set, element)
   }
 }
 
@@ -32,9 +51,10 @@ public enum ReferenceClassifier {
     }
     var search = Search(ruleSet: ruleSet, packet: packet, arrival: arrival)
     if case .decided(let rule) = search.ask(ruleSet.rules) {
-      return Decision(action: rule.action, ruleName: rule.name, counted: search.counted)
+      search.noteElements(of: rule)
+      return Decision(action: rule.action, ruleName: rule.name, counted: search.counted, countedElements: search.countedElements)
     }
-    return Decision(action: Action(ruleSet.defaultAction), counted: search.counted)
+    return Decision(action: Action(ruleSet.defaultAction), counted: search.counted, countedElements: search.countedElements)
   }
 
   /// One packet's way through the lists of rules.
@@ -43,6 +63,8 @@ public enum ReferenceClassifier {
     let packet: ParsedPacket
     let arrival: Arrival
     var counted: [String] = []
+    var countedElements: [CountedElement] = []
+    private let hasCounters: Bool
     /// Lists that are left to come back to. A rule set that wasn't validated may have chains that lead to themselves.
     private var depth = 0
 
@@ -54,6 +76,18 @@ public enum ReferenceClassifier {
 
     init(ruleSet: RuleSet, packet: ParsedPacket, arrival: Arrival) {
       (self.ruleSet, self.packet, self.arrival) = (ruleSet, packet, arrival)
+      hasCounters = ruleSet.sets.contains(where: \.hasCounters)
+    }
+
+    mutating func noteElements(of rule: Rule) {
+      guard hasCounters else { return }
+      for (condition, address) in [(rule.match.sources, packet.source), (rule.match.destinations, packet.destination)] {
+        guard let address, !condition.isNegated else { continue }
+        for set in ruleSet.sets where set.hasCounters && condition.sets.contains(set.name) {
+          guard let element = set.longestElement(holding: address) else { continue }
+          countedElements.append(CountedElement(set: set.name, element: element))
+        }
+      }
     }
 
     mutating func ask(_ rules: [Rule]) -> Outcome {
@@ -65,13 +99,16 @@ public enum ReferenceClassifier {
       where rules[index].isEnabled && rules[index].match.matches(packet, at: arrival, sets: ruleSet.sets) {
         let rule = rules[index]
         switch rule.action {
-        case .count: counted.append(rule.name)
+        case .count:
+          counted.append(rule.name)
+          noteElements(of: rule)
         case .jump(let chain):
           if case .decided(let rule) = ask(ruleSet.rules(ofChain: chain)) { return .decided(rule) }
         case .goTo(let chain):
           return ask(ruleSet.rules(ofChain: chain))
         case .leave:
           counted.append(rule.name)
+          noteElements(of: rule)
           return .left
         case .pass, .drop, .capture, .redirect:
           return .decided(rule)

@@ -75,9 +75,9 @@ extension Chain: Codable {
 }
 
 extension NamedSet: Codable {
-  private enum CodingKeys: String, CodingKey, CaseIterable { case name, type, comment, elements }
+  private enum CodingKeys: String, CodingKey, CaseIterable { case name, type, comment, counters, elements }
 
-  /// Missing: no comment, no elements. An unknown field is an error.
+  /// Missing: no comment, no counters, no elements. An unknown field is an error.
   public init(from decoder: any Decoder) throws {
     try refuseUnknownKeys(in: decoder, of: "a set", known: CodingKeys.allCases.map(\.rawValue))
     let fields = try decoder.container(keyedBy: CodingKeys.self)
@@ -85,6 +85,7 @@ extension NamedSet: Codable {
     self.init(
       name: try fields.decode(String.self, forKey: .name), kind: kind,
       comment: try fields.decodeIfPresent(String.self, forKey: .comment) ?? "")
+    hasCounters = try fields.decodeIfPresent(Bool.self, forKey: .counters) ?? false
     guard fields.contains(.elements), try !fields.decodeNil(forKey: .elements) else { return }
     var list = try fields.nestedUnkeyedContainer(forKey: .elements)
     var elements: [SetMember] = []
@@ -105,6 +106,7 @@ extension NamedSet: Codable {
     try fields.encode(name, forKey: .name)
     try fields.encode(kind, forKey: .type)
     if !comment.isEmpty { try fields.encode(comment, forKey: .comment) }
+    if hasCounters { try fields.encode(true, forKey: .counters) }
     try fields.encode(texts, forKey: .elements)
   }
 }

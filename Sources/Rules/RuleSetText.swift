@@ -47,6 +47,7 @@ import Packets
 ///     rule inbound: ip daddr 203.0.113.0/24 jump services
 ///
 /// An element may end: behind it `timeout 12h`, from when it is accepted, or `expires` and a moment.
+/// Behind its type a set of addresses may say `counters`: then packets and bytes are counted for each of its elements.
 /// A set's type is `ipv4_addr`, `ipv6_addr` or `inet_service`; `@blocked` stands in lists of addresses or ports. `jump CHAIN`
 /// asks the chain's rules and, where none of them decides or one says `return`, those behind the jump. `goto CHAIN` asks them
 /// instead of those behind it. Chains may lead to others, at most 16 deep and never back.
@@ -114,6 +115,7 @@ public enum RuleSetText {
   /// A set with its elements, eight in a line, or two where they may end.
   private static func print(_ set: NamedSet) -> String {
     var text = "set \(set.name) {\(set.comment.isEmpty ? "" : "  # \(set.comment)")\n  type \(set.kind.rawValue)\n"
+    if set.hasCounters { text += "  counters\n" }
     let perLine = set.expiries.isEmpty ? 8 : 2
     for start in stride(from: 0, to: set.count, by: perLine) {
       let part = set.texts(start..<min(start + perLine, set.count)).joined(separator: ", ")

@@ -108,7 +108,7 @@ extension RuleSetTextReader {
   }
 }
 
-/// Reads what stands in the braces of a set: `type ipv4_addr`, and `elements` with a list that may go on, behind a comma or
+/// Reads what stands in the braces of a set: `type ipv4_addr`, `counters` if its elements count, and `elements` with a list that may go on, behind a comma or
 /// in braces of its own, on the next lines. Behind an element may stand when it ends. Semicolons may stand between them, and `=` before the list.
 struct SetReader {
   private enum State: Hashable {
@@ -126,6 +126,7 @@ struct SetReader {
   let line: Int
   var comment = ""
   private var kind: NamedSet.Kind?
+  private var hasCounters = false
   private var elements: [SetMember] = []
   private var state = State.word
   private var isInBraces = false
@@ -199,10 +200,14 @@ struct SetReader {
     if state == .separator, !isInBraces { state = .word }
     switch state {
     case .word:
+      if text == "counters" {
+        hasCounters = true
+        return false
+      }
       guard let next = ["type": State.type, "elements": .list][text] else {
         throw line.failure(
-          at: offset, "\"\(ValueTextError.excerpt(text))\" is not known: in a set are type, elements and, at its end, }",
-          suggestion: nearest(to: text, among: ["type", "elements"]))
+          at: offset, "\"\(ValueTextError.excerpt(text))\" is not known: in a set are type, counters, elements and, at its end, }",
+          suggestion: nearest(to: text, among: ["type", "counters", "elements"]))
       }
       state = next
     case .type: try readKind(text, at: offset, line)
@@ -260,6 +265,7 @@ struct SetReader {
       throw line.failure(at: offset, "the set \(name) has no type", suggestion: "type ipv4_addr")
     }
     var set = NamedSet(name: name, kind: kind, comment: comment)
+    set.hasCounters = hasCounters
     set.insert(elements)
     return set
   }

@@ -34,6 +34,8 @@ public struct ValidationIssue: Hashable, Sendable, CustomStringConvertible {
     case wrongSetType = "wrong_set_type"
     case tooManySets = "too_many_sets"
     case tooManySetElements = "too_many_set_elements"
+    case tooManyCountedElements = "too_many_counted_elements"
+    case countersOfPorts = "counters_of_ports"
     // Warnings.
     case duplicateElement = "duplicate_element"
     case deadPrefix = "dead_prefix"
