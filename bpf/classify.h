@@ -3,6 +3,7 @@
 #ifndef SLUICE_CLASSIFY_H
 #define SLUICE_CLASSIFY_H
 
+#include "elements.h"
 #include "maps.h"
 #include "sets.h"
 #include "walk.h"
@@ -104,6 +105,8 @@ __noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, 
 			return label;
 		if (slot_of(label))
 			account(&rule_counters, slot_of(label), frame);
+		if (COUNTS_ELEMENTS)
+			count_elements(w, origin, slot_of(label), frame);
 		if (action_of(label) == SLUICE_ACTION_RESUME)
 			label = resume_of(generation_in(half_of(tables, origin)), label);
 		start(w, root, label);
@@ -112,7 +115,7 @@ __noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, 
 	return SLUICE_LABEL_BROKEN;
 }
 
-/* Decides about a packet, of which w->packet may be the place. */
+/* Decides about a packet, of which w->packet may be the place. The deciding rule's slot is for the caller to count. */
 static __always_inline struct verdict classify(struct walk *w, const void *tables, __u64 origin,
 					       const struct packet *p, __u32 frame_bytes)
 {
@@ -130,6 +133,8 @@ static __always_inline struct verdict classify(struct walk *w, const void *table
 		return (struct verdict){ .action = g->default_action, .slot = SLUICE_SLOT_DEFAULT };
 	if (label == SLUICE_LABEL_BROKEN)
 		return (struct verdict){ .action = SLUICE_ACTION_DROP, .is_broken = 1 };
+	if (COUNTS_ELEMENTS)
+		count_elements(w, origin, slot_of(label), is_ipv6 << 32 | frame_bytes);
 	return (struct verdict){ .action = action_of(label), .slot = slot_of(label),
 				 .redirect_ifindex = g->targets[label >> SLUICE_LABEL_TARGET &
 								(SLUICE_REDIRECT_TARGETS_MAX - 1)] };

@@ -21,6 +21,25 @@ struct {
 	__type(value, struct sluice_counter);
 } carried_counters SEC(".maps");
 
+/*
+ * Of the sets that count, each element. User space makes it as large as their elements need, keys and all; what lies in
+ * carried_elements smaller ones before it had counted, and only user space reads and writes that.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct sluice_element_key);
+	__type(value, struct sluice_counter);
+} element_counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct sluice_element_key);
+	__type(value, struct sluice_counter);
+} carried_elements SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, SLUICE_COUNTERS);

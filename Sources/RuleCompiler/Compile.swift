@@ -127,25 +127,31 @@ private func compile(
   var header = GenerationHeader(
     generation: generation, defaultAction: ruleSet.defaultAction, captureFallback: captureFallback,
     malformed: ruleSet.malformed)
+  var counting = try CountedSets(ruleSet, large)
   func priority(_ index: Int) -> UInt32 { rulePriority(at: index, of: rules.count) }
   for (index, flat) in rules.enumerated() {
     let verdict: UInt32
+    let slot = flat.isEnd ? nil : slots(flat.rule.name)
+    if let slot { counting.note(flat.rule.match, slot: slot) }
     if let resumesAt = flat.resumesAt {
       // It goes on behind the rule in front of where it resumes.
       verdict = try header.verdict(
-        resumingBehind: priority(resumesAt - 1), rule: flat.rule, slot: flat.isEnd ? nil : slots(flat.rule.name))
+        resumingBehind: priority(resumesAt - 1), rule: flat.rule, slot: slot)
     } else {
-      verdict = try header.verdict(of: flat.rule, slot: slots(flat.rule.name), interfaceIndex: interfaceIndex)
+      verdict = try header.verdict(of: flat.rule, slot: slot ?? 0, interfaceIndex: interfaceIndex)
     }
     if flat.matches.allSatisfy({ $0.canMatch(interface) }) {
       expansions[index].appendEntries(from: CutRule(priority: priority(index), verdict: verdict), to: &forest)
     }
   }
   var compiled = try CompiledGeneration(
-    header: header, forest: forest, sets: large.sets, entryCount: entryCount, ruleNames: rules.map(\.rule.name))
+    header: header, forest: forest, sets: large.sets, counting: counting, entryCount: entryCount,
+    ruleNames: rules.map(\.rule.name))
   // A rule of a chain may stand in many places, and others resume behind it: one change is many there. Large sets are
-  // edited themselves, in the same room.
-  if !ruleSet.chains.isEmpty || !large.sets.isEmpty || rules.contains(where: { $0.resumesAt != nil }) {
+  // edited themselves, in the same room; and where elements count, a rule that comes may be one that they count for.
+  if !ruleSet.chains.isEmpty || !large.sets.isEmpty || ruleSet.sets.contains(where: \.hasCounters)
+    || rules.contains(where: { $0.resumesAt != nil })
+  {
     compiled.isEditable = false
   }
   return compiled

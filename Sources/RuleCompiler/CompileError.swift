@@ -15,6 +15,8 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
   case tooManyLargeSets(count: Int)
   /// Elements of large sets are in each other's way in the tables, which doesn't come about by chance.
   case crowdedSets
+  /// Two sets whose elements count get the same number for their names, which doesn't come about by chance.
+  case alikeSetNames([String])
   /// A rule redirects to an interface that isn't there.
   case unknownInterface(rule: String, interface: String)
   /// The caller gave a rule a counter slot that isn't one for rules.
@@ -46,11 +48,13 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
         + "counting rules together), 15 and 511 MiB: use fewer rules whose ranges and prefixes cross, or that count; the first of those at fault "
         + "are \(rules.joined(separator: ", "))"
     case .tooManyLargeSets(let count):
-      return "rules name \(count) sets of more than \(Limits.expandedSetElementsMax) elements and large_sets_max is "
+      return "rules name \(count) sets of more than \(Limits.expandedSetElementsMax) elements, or with counters, and large_sets_max is "
         + "\(Limits.largeSetsMax): put some of them together"
     case .crowdedSets:
       return "the elements of the large sets are chosen so that they crowd the same places of the tables: leave some out, or put "
         + "adjacent prefixes together"
+    case .alikeSetNames(let names):
+      return "the counters of the sets \(names.joined(separator: " and ")) would be mixed up: give one of them another name"
     case .unknownInterface(let rule, let interface):
       return "rule \(rule) redirects to \(ValueTextError.excerpt(interface)), and there is no such interface"
     case .slotOutOfRange(let rule, let slot):

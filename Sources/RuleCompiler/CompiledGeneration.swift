@@ -41,13 +41,18 @@ public struct CompiledGeneration: Hashable, Sendable {
   }
 
   /// Builds the trees and proves their bounds.
+  ///
+  /// - Parameter counting: Which of the sets count for which rules.
   init(
-    header: GenerationHeader, forest: Forest, sets: [NamedSet] = [], entryCount: Int, ruleNames: [String]
+    header: GenerationHeader, forest: Forest, sets: [NamedSet] = [], counting: CountedSets = CountedSets(), entryCount: Int,
+    ruleNames: [String]
   ) throws(CompileError) {
     var generation = header.abiGeneration
     generation.rule_count = UInt32(ruleNames.count)
     features = forest.features | (header.passesMax > 0 ? UInt8(SLUICE_FEATURE_COUNT.rawValue) : 0)
+      | (counting.isNeeded ? UInt8(SLUICE_FEATURE_ELEMENT_COUNTERS.rawValue) : 0)
     generation.features = features
+    generation.counted_elements = UInt32(counting.elementCount)
     // The header of its half first, so that indices count from the right place; it goes away at the end.
     let headerWordCount = Int(SLUICE_TABLES_HEADER_BYTES) / 8
     var words = [UInt64](repeating: 0, count: headerWordCount + MemoryLayout<sluice_generation>.size / 8)
@@ -62,6 +67,13 @@ public struct CompiledGeneration: Hashable, Sendable {
       let tables = try SetTables(sets, at: line)
       words += tables.words
       places = tables.places
+      if counting.isNeeded {
+        let line = words.count / 8
+        generation.counted = UInt32(line)
+        generation.counted_slots = UInt32(counting.slotWords.count)
+        words += counting.words(of: sets)
+        places?.counted = line * SetForm.lineWordCount
+      }
     }
     self.sets = places
     let ipv4 = CutTreeBuilder.build(forest.ipv4, layout: .ipv4, emptyLink: emptyLink, appendingTo: &words)

@@ -12,6 +12,8 @@ struct SetPlaces: Hashable, Sendable {
   var rootIPv6: Int?
   /// By ``SetForm``.
   var tables: [SetTable?]
+  /// The struct sluice_counted; nil: no rule names a set that counts.
+  var counted: Int?
 }
 
 /// Changes the large sets of a live generation by one element at a time, in the tables, while packets are looked up in them.
@@ -72,6 +74,7 @@ public struct SetEditor {
   ) throws(Refusal) -> Bool {
     guard let bit = bits[set] else { throw .notLarge }
     let key = SetKey(prefix)
+    announceCounted(key, bit, memory)
     if key.isEverything { return change(places.allIPv6, to: { $0 | bit }, memory) }
     if key.isInRootAlone {
       guard wide[key, default: 0] & bit == 0 else { return false }
@@ -161,6 +164,13 @@ public struct SetEditor {
       case .wide: places.wideIPv6
       }
     _ = change(word, to: { $0 | announcement.bit }, memory)
+  }
+
+  /// The same for who counts at the element.
+  private func announceCounted(_ key: SetKey, _ bit: UInt64, _ memory: some TableMemory) {
+    guard let counted = places.counted, let length = CountedSets.lengthBit(of: key) else { return }
+    let set = counted + bit.trailingZeroBitCount * CountedSets.setWordCount
+    _ = change(set + length.word, to: { $0 | length.bit }, memory)
   }
 
   // MARK: Lines

@@ -3,7 +3,7 @@ import Packets
 import Rules
 
 /// The sets of addresses that packets are looked up in before the trees are walked, because their elements would be too many
-/// entries.
+/// entries, or count.
 struct LargeSets {
   private(set) var sets: [NamedSet] = []
   /// Bit and family, by name.
@@ -13,7 +13,7 @@ struct LargeSets {
 
   /// Those of a rule set that an enabled rule names.
   init(_ ruleSet: RuleSet) throws(CompileError) {
-    let large = ruleSet.sets.filter { $0.family != nil && $0.count > Limits.expandedSetElementsMax }
+    let large = ruleSet.sets.filter { $0.family != nil && ($0.count > Limits.expandedSetElementsMax || $0.hasCounters) }
     if large.isEmpty { return }
     var named: Set<String> = []
     for rule in ruleSet.allRules where rule.isEnabled {

@@ -58,6 +58,17 @@ public struct BPFMap: ~Copyable {
     }
   }
 
+  /// Stores a value of the map's length where there is none. Whether there was none.
+  func insert<Key: BitwiseCopyable>(_ key: Key, bytes: UnsafeRawBufferPointer) throws(ProgramError) -> Bool {
+    let result = withUnsafePointer(to: key) {
+      bpf_map_update_elem(descriptor.rawValue, $0, bytes.baseAddress, UInt64(BPF_NOEXIST))
+    }
+    guard result == 0 || result == -EEXIST else {
+      throw .system(systemError("insert into map", name, code: -result))
+    }
+    return result == 0
+  }
+
   /// Removes a key; its absence is no error.
   func remove<Key: BitwiseCopyable>(_ key: Key) throws(ProgramError) {
     let result = withUnsafePointer(to: key) { bpf_map_delete_elem(descriptor.rawValue, $0) }
@@ -79,10 +90,27 @@ public struct BPFMap: ~Copyable {
     return value.pointee  // BitwiseCopyable, written whole by the kernel
   }
 
+  /// The same; nil: there is no such key.
+  func valueIfPresent<Key: BitwiseCopyable, Value: BitwiseCopyable>(
+    _ key: Key, as type: Value.Type = Value.self
+  ) throws(ProgramError) -> Value? {
+    do throws(ProgramError) {
+      return try value(key)
+    } catch {
+      guard case .system(let cause) = error, cause.code == ENOENT else { throw error }
+      return nil
+    }
+  }
+
   /// The keys of a hash map with 32-bit keys.
-  func keys() throws(ProgramError) -> [UInt32] {
-    var keys: [UInt32] = []
-    var next: UInt32 = 0
+  func keys() throws(ProgramError) -> [UInt32] { try keys(from: 0) }
+
+  /// The keys of a hash map, in no order.
+  ///
+  /// - Parameter any: Any value of their type.
+  func keys<Key: BitwiseCopyable>(from any: Key) throws(ProgramError) -> [Key] {
+    var keys: [Key] = []
+    var next = any
     while true {
       let result =
         if var current = keys.last {
@@ -100,22 +128,42 @@ public struct BPFMap: ~Copyable {
 /// Reads and clears per-CPU counters: values of `struct sluice_counter`, one per possible CPU.
 struct CounterReader: ~Copyable {
   private let values: UnsafeMutableBufferPointer<sluice_counter>
+  /// A row of nothing.
+  let zeros: UnsafeRawBufferPointer
 
   /// Allocates one row of values; reuse it for many keys.
   init() throws(ProgramError) {
     let count = try checkBPF("count possible CPUs", "") { libbpf_num_possible_cpus() }
     values = .allocate(capacity: Int(count))
     values.initialize(repeating: sluice_counter())
+    let nothing = UnsafeMutableBufferPointer<sluice_counter>.allocate(capacity: Int(count))
+    nothing.initialize(repeating: sluice_counter())
+    zeros = UnsafeRawBufferPointer(nothing)
   }
 
-  deinit { values.deallocate() }
+  deinit {
+    values.deallocate()
+    zeros.deallocate()
+  }
 
   /// Packets and bytes of `key`, summed over the CPUs.
   func read(_ map: borrowing BPFMap, _ key: UInt32) throws(ProgramError) -> PacketCount {
     var key = key
     let name = map.name
     try checkBPF("look up map", name) { bpf_map_lookup_elem(map.descriptor.rawValue, &key, values.baseAddress) }
-    return values.reduce(into: PacketCount()) { sum, value in
+    return sum
+  }
+
+  /// The same of a hash map; nil: there is no such key.
+  func readIfPresent<Key: BitwiseCopyable>(_ map: borrowing BPFMap, _ key: Key) throws(ProgramError) -> PacketCount? {
+    let result = withUnsafePointer(to: key) { bpf_map_lookup_elem(map.descriptor.rawValue, $0, values.baseAddress) }
+    if result == -ENOENT { return nil }
+    guard result == 0 else { throw .system(systemError("look up map", map.name, code: -result)) }
+    return sum
+  }
+
+  private var sum: PacketCount {
+    values.reduce(into: PacketCount()) { sum, value in
       sum.packets &+= value.packets
       sum.bytes &+= value.bytes
     }

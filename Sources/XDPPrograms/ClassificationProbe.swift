@@ -20,9 +20,13 @@ public final class ClassificationProbe {
   private let tables: Tables
   public private(set) var sampleCount = 0
 
-  /// - Parameter generation: Bytes of a `struct sluice_generation`. The program reads of packets what it looks at, as the
-  ///   one of an interface does.
-  public init(_ generation: UnsafeRawBufferPointer) throws(ProgramError) {
+  /// - Parameters:
+  ///   - generation: Bytes of a `struct sluice_generation`. The program reads of packets what it looks at, as the one of an
+  ///     interface does.
+  ///   - elements: Of its sets that count.
+  public init(
+    _ generation: UnsafeRawBufferPointer, counting elements: [sluice_element_key] = []
+  ) throws(ProgramError) {
     let shape = ProgramShape(for: generation)
     let object = try ProgramObject(
       PackageResources.sluice_probe_bpf_o, programName: "sluice_probe",
@@ -33,6 +37,9 @@ public final class ClassificationProbe {
     program = try object.program()
     let samples = try object.map("samples").share(Int(SLUICE_SAMPLES_MAX) * Int(SLUICE_SAMPLE_BYTES))
     let plan = try object.map("probe").share(MemoryLayout<sluice_probe>.size)
+    var counters = try ElementCounters(
+      counted: try object.map("element_counters"), carried: try object.map("carried_elements"), isFresh: true)
+    try counters.insert(elements, with: try CounterReader())
     var tables = try Tables(try object.map("tables"))
     tables.publish(generation)
     self.samples = samples

@@ -54,6 +54,8 @@ public final class InterfaceProgram {
   private let counterReader: CounterReader
   private var redirectTargets: Set<UInt32>
   private var shape: ProgramShape
+  /// Whether the keys of counted elements are those of the live generation; not with the maps of an earlier daemon.
+  private var knowsElements: Bool
 
   /// Loads the program and attaches it, deciding by `generation` from the first packet on. Where pins of an earlier daemon
   /// are found, takes their maps over and replaces the program in the pinned link; `generation` is then ignored, and the
@@ -64,12 +66,14 @@ public final class InterfaceProgram {
   /// - Parameters:
   ///   - pins: Where to pin; nil: the program goes with the process.
   ///   - generation: Bytes of a `struct sluice_generation`.
+  ///   - elements: Of its sets that count; only `all` is asked.
   public init(
-    interface: String, index: UInt32, options: AttachOptions, pins: PinDirectory?, generation: UnsafeRawBufferPointer
+    interface: String, index: UInt32, options: AttachOptions, pins: PinDirectory?, generation: UnsafeRawBufferPointer,
+    elements: CountedElements = CountedElements()
   ) throws(ProgramError) {
     let target = AttachTarget(interface: interface, index: index, options: options, pins: pins)
     let reader = try CounterReader()
-    var shape = ProgramShape(for: generation)
+    var shape = ProgramShape(for: generation).withSpareElements()
     var attachment: (any ProgramAttachment)?
     var pinnedMaps: PinDirectory?
     let mustJoinDispatcher = try target.mustJoinDispatcher()
@@ -84,11 +88,15 @@ public final class InterfaceProgram {
       if let pinnedMaps { try ProgramMaps.reusePinned(in: pinnedMaps, for: object) }
       try object.load()
     }
-    var maps = try ProgramMaps(of: object)
+    var maps = try ProgramMaps(of: object, hasPinned: pinnedMaps != nil)
     redirectTargets = Set(try maps.devices.keys())
     let pinned = attachment == nil ? try LinkAttachment.pinned(for: target) : nil
     let fits = shape.holds(generation)
-    if pinned == nil, fits { maps.tables.publish(generation) }
+    if pinned == nil, fits {
+      try maps.elementCounters.reconcile(elements.all(), with: reader)
+      maps.tables.publish(generation)
+    }
+    knowsElements = pinned == nil && fits
     if attachment == nil, pinnedMaps == nil, let pins { try maps.pin(in: pins) }
     do throws(ProgramError) {
       if let pinned {
@@ -113,42 +121,74 @@ public final class InterfaceProgram {
     fallbackReason = self.attachment.fallbackReason
     wasAdopted = pinned != nil
     // Pinned tables of an earlier daemon, whose link is gone.
-    if pinned == nil, !fits { try grow(for: generation) }
+    if pinned == nil, !fits { try grow(for: generation, elements) }
   }
 
   /// Makes a generation live in one atomic step: a packet sees it or the one before, whole.
   ///
   /// Larger tables, and what the program doesn't read yet, come with a new program in the same link: also one step.
   ///
-  /// - Parameter redirectTargets: Interface indices that the generation redirects to.
-  public func publish(_ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>) throws(ProgramError) {
+  /// - Parameters:
+  ///   - redirectTargets: Interface indices that the generation redirects to.
+  ///   - elements: Of its sets that count. Those that stay keep what they have counted.
+  public func publish(
+    _ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>, elements: CountedElements = CountedElements()
+  ) throws(ProgramError) {
     for target in redirectTargets { try maps.devices.update(target, to: target) }
     if shape.holds(generation) {
+      try makeKeys(of: elements)
       maps.tables.publish(generation)
     } else {
-      try grow(for: generation)
+      try grow(for: generation, elements)
     }
     self.redirectTargets = redirectTargets
     let peer = try path().peer
-    if try staleTargets(keeping: peer).isEmpty { return }
-    maps.tables.waitForGracePeriod()  // packets in the previous generation may still go there
+    let hasStaleTargets = try !staleTargets(keeping: peer).isEmpty
+    if elements.gone.isEmpty && !hasStaleTargets { return }
+    maps.tables.waitForGracePeriod()  // packets in the previous generation may still go there, and count
+    maps.elementCounters.remove(elements.gone)
     try removeStaleTargets(keeping: peer)
   }
 
-  private func grow(for generation: UnsafeRawBufferPointer) throws(ProgramError) {
+  /// Before a generation is live.
+  private func makeKeys(of elements: CountedElements) throws(ProgramError) {
+    if knowsElements { return try maps.elementCounters.insert(elements.new, with: counterReader) }
+    try maps.elementCounters.reconcile(elements.all(), with: counterReader)
+    knowsElements = true
+  }
+
+  private func grow(for generation: UnsafeRawBufferPointer, _ elements: CountedElements) throws(ProgramError) {
     var needed = ProgramShape(for: generation)
+    let hasMoreElements = needed.elementCount > shape.elementCount
+    needed.elementCount = hasMoreElements ? needed.withSpareElements().elementCount : shape.elementCount
     // Counters live longer than rules: they don't shrink.
     needed.slotCount = max(needed.slotCount, shape.slotCount)
     let (object, _) = try ProgramLoader.open(needed)
-    try maps.share(with: object, slotCount: needed.slotCount)
+    try maps.share(with: object, needed)
     try object.load()
     var new = try ProgramMaps(of: object)
+    if hasMoreElements {
+      try new.elementCounters.insert(elements.all(), with: counterReader)
+    } else {
+      try makeKeys(of: elements)
+    }
     new.tables.publish(generation)
-    try attachment.replaceProgram(with: object)
+    do throws(ProgramError) {
+      try attachment.replaceProgram(with: object)
+    } catch {
+      if !hasMoreElements { maps.elementCounters.remove(elements.new) }
+      throw error
+    }
     programIdentifier = try attachment.programIdentifier()
-    if needed.slotCount > shape.slotCount {
+    if needed.slotCount > shape.slotCount || hasMoreElements {
       Kernel.waitForGracePeriod()  // packets in the previous program still count in its counters
+    }
+    if needed.slotCount > shape.slotCount {
       try maps.replaceRuleCounters(by: new.ruleCounters, with: counterReader, in: pins)
+    }
+    if hasMoreElements {
+      try maps.replaceElementCounters(by: new.elementCounters, with: counterReader, in: pins)
+      knowsElements = true
     }
     try maps.replaceTables(by: new.tables, in: pins)
     shape = needed
@@ -196,6 +236,22 @@ public final class InterfaceProgram {
 
   /// For a slot that no live generation uses.
   public func clearRuleCounter(slot: UInt32) throws(ProgramError) { try maps.ruleCounters.clear(slot, with: counterReader) }
+
+  /// Elements of sets that count, before they are put into the live tables. All or none; those that are there keep their counts.
+  public func makeElementCounters(_ keys: [sluice_element_key]) throws(ProgramError) {
+    try maps.elementCounters.insert(keys, with: counterReader)
+  }
+
+  /// After they were taken out of the live tables.
+  public func removeElementCounters(_ keys: [sluice_element_key]) { maps.elementCounters.remove(keys) }
+
+  /// Packets and bytes that rules counted at an element; nil: it is none of a live set that counts.
+  public func elementCounter(_ key: sluice_element_key) throws(ProgramError) -> PacketCount? {
+    try maps.elementCounters.read(key, with: counterReader)
+  }
+
+  /// All of them, in no order.
+  public func elementKeys() throws(ProgramError) -> [sluice_element_key] { try maps.elementCounters.keys() }
 
   /// By `enum sluice_interface_counter`.
   public func interfaceCounters() throws(ProgramError) -> [PacketCount] {

@@ -12,6 +12,8 @@ public enum ProgramError: Error, Sendable, CustomStringConvertible {
   case dispatcherUnavailable(interface: String, reason: String)
   /// The interface takes no XDP frames now.
   case cannotTransmit(interface: String, reason: String)
+  /// The map of the counters of elements is full.
+  case tooManyCountedElements(limit: Int)
   /// The embedded object lacks what this code expects: the build is inconsistent.
   case malformedObject(String)
 
@@ -25,6 +27,7 @@ public enum ProgramError: Error, Sendable, CustomStringConvertible {
     case .dispatcherUnavailable(let interface, let reason):
       "libxdp's dispatcher cannot be used on \(interface): \(reason)"
     case .cannotTransmit(let interface, let reason): "\(interface) takes no XDP frames: \(reason)"
+    case .tooManyCountedElements(let limit): "there is room for the counters of \(limit) elements"
     case .malformedObject(let what): "embedded BPF object: \(what)"
     }
   }

@@ -5,26 +5,32 @@ import LinuxSystem
 
 /// The maps of one interface's program; `bpf/maps.h` says what each is for.
 struct ProgramMaps: ~Copyable {
-  static let names = ["tables"] + RuleCounters.names + ["interface_counters", "sockets", "devices", "path"]
+  static let names = ["tables"] + RuleCounters.names + ElementCounters.names + ["interface_counters", "sockets", "devices", "path"]
 
   var tables: Tables
   var ruleCounters: RuleCounters
+  var elementCounters: ElementCounters
   let interfaceCounters: BPFMap
   let sockets: BPFMap
   let devices: BPFMap
   let path: BPFMap
 
   /// Those of a loaded object.
-  init(of object: ProgramObject) throws(ProgramError) {
+  ///
+  /// - Parameter hasPinned: Some of them were there before.
+  init(of object: ProgramObject, hasPinned: Bool = false) throws(ProgramError) {
     let tables = try Tables(try object.map("tables"))
     let ruleCounters = try RuleCounters(
       counted: try object.map("rule_counters"), carried: try object.map("carried_counters"))
+    let elementCounters = try ElementCounters(
+      counted: try object.map("element_counters"), carried: try object.map("carried_elements"), isFresh: !hasPinned)
     let interfaceCounters = try object.map("interface_counters")
     let sockets = try object.map("sockets")
     let devices = try object.map("devices")
     let path = try object.map("path")
     self.tables = tables
     self.ruleCounters = ruleCounters
+    self.elementCounters = elementCounters
     self.interfaceCounters = interfaceCounters
     self.sockets = sockets
     self.devices = devices
@@ -38,6 +44,8 @@ struct ProgramMaps: ~Copyable {
       try tables.map.pin(at: directory.path(of: tables.map.name))
       try ruleCounters.counted.pin(at: directory.path(of: ruleCounters.counted.name))
       try ruleCounters.carried.pin(at: directory.path(of: ruleCounters.carried.name))
+      try elementCounters.counted.pin(at: directory.path(of: elementCounters.counted.name))
+      try elementCounters.carried.pin(at: directory.path(of: elementCounters.carried.name))
       try interfaceCounters.pin(at: directory.path(of: interfaceCounters.name))
       try sockets.pin(at: directory.path(of: sockets.name))
       try devices.pin(at: directory.path(of: devices.name))
@@ -59,8 +67,10 @@ struct ProgramMaps: ~Copyable {
   static func pinnedShape(in directory: PinDirectory) throws(ProgramError) -> ProgramShape {
     let tables = try Tables(try BPFMap.pinned(at: directory.path(of: "tables"), name: "tables"))
     let counters = try BPFMap.pinned(at: directory.path(of: "rule_counters"), name: "rule_counters")
+    let elements = try BPFMap.pinned(at: directory.path(of: "element_counters"), name: "element_counters")
     return ProgramShape(
-      tablesByteCount: tables.byteCount, features: tables.liveFeatures, slotCount: try counters.sizes().entryCount)
+      tablesByteCount: tables.byteCount, features: tables.liveFeatures, slotCount: try counters.sizes().entryCount,
+      elementCount: try elements.sizes().entryCount)
   }
 
   /// Makes `object`, not yet loaded, use the pinned maps.
@@ -71,9 +81,14 @@ struct ProgramMaps: ~Copyable {
     }
   }
 
-  /// Makes `object`, not yet loaded, use these maps, but for the tables, and for counters of fewer slots than it needs.
-  func share(with object: ProgramObject, slotCount: UInt32) throws(ProgramError) {
-    if slotCount <= ruleCounters.slotCount {
+  /// Makes `object`, not yet loaded, use these maps, but for the tables, and for counters of fewer slots or elements than it
+  /// needs.
+  func share(with object: ProgramObject, _ shape: ProgramShape) throws(ProgramError) {
+    if shape.elementCount <= elementCounters.elementCount {
+      try object.reuse(elementCounters.counted)
+      try object.reuse(elementCounters.carried)
+    }
+    if shape.slotCount <= ruleCounters.slotCount {
       try object.reuse(ruleCounters.counted)
       try object.reuse(ruleCounters.carried)
     }
@@ -99,6 +114,18 @@ struct ProgramMaps: ~Copyable {
       try ProgramMaps.replacePin(by: new.carried, in: directory)
     }
     ruleCounters = new
+  }
+
+  /// The same of the counters of elements. The new ones have their keys.
+  mutating func replaceElementCounters(
+    by new: consuming ElementCounters, with reader: borrowing CounterReader, in directory: PinDirectory?
+  ) throws(ProgramError) {
+    try new.carry(from: elementCounters, with: reader)
+    if let directory {
+      try ProgramMaps.replacePin(by: new.counted, in: directory)
+      try ProgramMaps.replacePin(by: new.carried, in: directory)
+    }
+    elementCounters = new
   }
 
   private static func replacePin(by map: borrowing BPFMap, in directory: PinDirectory) throws(ProgramError) {

@@ -8,16 +8,19 @@ struct ProgramShape: Hashable {
   var features: UInt8
   /// A power of two.
   var slotCount: UInt32
+  /// Elements of sets that count, at most.
+  var elementCount: UInt32
 
   static let allFeatures = UInt8(
     SLUICE_FEATURE_HEADER.rawValue | SLUICE_FEATURE_TCP_FLAGS.rawValue | SLUICE_FEATURE_VLAN.rawValue
       | SLUICE_FEATURE_LINK.rawValue | SLUICE_FEATURE_COUNT.rawValue | SLUICE_FEATURE_SOURCE_SETS.rawValue
-      | SLUICE_FEATURE_DESTINATION_SETS.rawValue)
+      | SLUICE_FEATURE_DESTINATION_SETS.rawValue | SLUICE_FEATURE_ELEMENT_COUNTERS.rawValue)
 
-  init(tablesByteCount: Int, features: UInt8, slotCount: UInt32) {
+  init(tablesByteCount: Int, features: UInt8, slotCount: UInt32, elementCount: UInt32 = 0) {
     self.tablesByteCount = tablesByteCount
     self.features = features
     self.slotCount = slotCount
+    self.elementCount = elementCount
   }
 
   /// What a generation (bytes of a `struct sluice_generation`) needs.
@@ -25,13 +28,13 @@ struct ProgramShape: Hashable {
     let header = generation.loadUnaligned(as: sluice_generation.self)
     self.init(
       tablesByteCount: Tables.byteCount(forGenerationOf: generation.count), features: header.features,
-      slotCount: ProgramShape.slotCount(for: header.slot_count))
+      slotCount: ProgramShape.slotCount(for: header.slot_count), elementCount: header.counted_elements)
   }
 
   func holds(_ generation: UnsafeRawBufferPointer) -> Bool {
     let needed = ProgramShape(for: generation)
     return needed.tablesByteCount <= tablesByteCount && needed.features & ~features == 0
-      && needed.slotCount <= slotCount
+      && needed.slotCount <= slotCount && needed.elementCount <= elementCount
   }
 
   /// What the object is told before it is loaded.
@@ -47,6 +50,14 @@ struct ProgramShape: Hashable {
   func size(_ object: ProgramObject) throws(ProgramError) {
     try object.setValueByteCount(tablesByteCount, of: "tables")
     for name in RuleCounters.names { try object.setMaxEntries(slotCount, of: name) }
+    for name in ElementCounters.names { try object.setMaxEntries(max(elementCount, 1), of: name) }
+  }
+
+  /// The same with room for elements that come later. The kernel takes the memory of all at once.
+  func withSpareElements() -> ProgramShape {
+    var shape = self
+    if elementCount > 0 { shape.elementCount += elementCount / 8 + 1024 }
+    return shape
   }
 
   /// Counters for so many slots: a power of two.

@@ -31,12 +31,13 @@ public final class SelfTestProgram {
   ///
   /// - Parameter generationByteCount: Bytes of the largest generation that it is for; ``generationByteCountMax`` can be
   ///   more.
-  public init(generationByteCount: Int = 0) throws(ProgramError) {
+  /// - Parameter elementCount: Elements that ``makeElementCounters(_:)`` takes.
+  public init(generationByteCount: Int = 0, elementCount: Int = 0) throws(ProgramError) {
     let reader = try CounterReader()
     let (object, _) = try ProgramLoader.open(
       ProgramShape(
         tablesByteCount: Tables.byteCount(forGenerationOf: generationByteCount), features: ProgramShape.allFeatures,
-        slotCount: UInt32(SLUICE_SLOTS_MIN)),
+        slotCount: UInt32(SLUICE_SLOTS_MIN), elementCount: UInt32(elementCount)),
       recordsDecisions: true)
     try object.load()
     let program = try object.program()
@@ -53,6 +54,9 @@ public final class SelfTestProgram {
   /// - Parameter generation: At most ``generationByteCountMax`` bytes.
   public func load(_ generation: UnsafeRawBufferPointer) { maps.tables.publish(generation) }
 
+  /// The half of the tables that its generation is in, to be changed under way.
+  public var liveHalf: LiveHalf { LiveHalf(maps.tables.liveHalf, owner: self) }
+
   public var generationByteCountMax: Int { maps.tables.generationByteCountMax }
 
   /// Decides about one Ethernet frame of at least 14 bytes, the shortest that BPF_PROG_TEST_RUN takes.
@@ -68,6 +72,16 @@ public final class SelfTestProgram {
   /// What the rule of a slot below SLUICE_SLOTS_MIN has decided or counted in this instance.
   public func ruleCounter(slot: UInt32) throws(ProgramError) -> PacketCount {
     try maps.ruleCounters.read(slot, with: counterReader)
+  }
+
+  /// Elements that count from now on in this instance.
+  public func makeElementCounters(_ keys: [sluice_element_key]) throws(ProgramError) {
+    try maps.elementCounters.insert(keys, with: counterReader)
+  }
+
+  /// What rules counted at an element in this instance; nil: it doesn't count.
+  public func elementCounter(_ key: sluice_element_key) throws(ProgramError) -> PacketCount? {
+    try maps.elementCounters.read(key, with: counterReader)
   }
 
   /// By `enum sluice_interface_counter`.

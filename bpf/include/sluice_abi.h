@@ -13,7 +13,7 @@
 
 #include "sluice_sets_abi.h"
 
-#define SLUICE_ABI_VERSION 7
+#define SLUICE_ABI_VERSION 8
 
 /*
  * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
@@ -195,6 +195,7 @@ enum sluice_feature {
 	/* Large sets of the source's or the destination's address. What records ask of them stands in link records. */
 	SLUICE_FEATURE_SOURCE_SETS = 32,
 	SLUICE_FEATURE_DESTINATION_SETS = 64,
+	SLUICE_FEATURE_ELEMENT_COUNTERS = 128, /* a rule names a set whose elements count */
 };
 
 /* Matches where `(key ^ value) & mask` is 0. Bits of the value outside of the mask are 0. */
@@ -278,7 +279,10 @@ struct sluice_generation {
 	__u32 targets[SLUICE_REDIRECT_TARGETS_MAX]; /* interface indices: keys in the devmap */
 	__u32 resumes[SLUICE_RESUMES_MAX]; /* priorities, behind which a packet goes on */
 	__u32 sets; /* word index / 8 of a struct sluice_sets, where rules have a feature of large sets */
-	__u32 reserved2[15];
+	__u32 counted; /* word index / 8 of a struct sluice_counted, where elements count */
+	__u32 counted_slots; /* words behind it */
+	__u32 counted_elements; /* of sets that count: the program must have at least so many counters */
+	__u32 reserved2[12];
 };
 
 /*

@@ -76,6 +76,30 @@ struct sluice_sets {
 	__u64 all_ipv6; /* bits of the sets that hold ::/0 */
 };
 
+/* An element of a set that counts: key of the map element_counters. */
+struct sluice_element_key {
+	__u64 set; /* from the low end: length 8, and what stands for the set's name */
+	__u64 high; /* address, without the bits beyond the length; of IPv4: the address */
+	__u64 low;
+};
+#define SLUICE_ELEMENT_NAME 8
+
+struct sluice_counted_set {
+	__u64 name; /* as in the keys of its elements */
+	/* Lengths that its elements may have: bit 32 - length of IPv4, 64 - length of IPv6 up to /64, 128 - length of longer ones. */
+	__u64 lengths;
+	__u64 long_lengths;
+	__u64 reserved;
+};
+
+/* Behind it a word for each slot: bits of the sets that count and that the slot's rule names, as in sluice_record_link.sets. */
+struct sluice_counted {
+	struct sluice_counted_set sets[SLUICE_SETS_MAX];
+};
+
+_Static_assert(sizeof(struct sluice_element_key) == 24, "ABI");
+_Static_assert(sizeof(struct sluice_counted_set) == 32, "ABI");
+_Static_assert(sizeof(struct sluice_counted) % SLUICE_SET_LINE_BYTES == 0, "ABI");
 _Static_assert(sizeof(struct sluice_set_line_ipv4) == SLUICE_SET_LINE_BYTES, "ABI");
 _Static_assert(sizeof(struct sluice_set_line_short) == SLUICE_SET_LINE_BYTES, "ABI");
 _Static_assert(sizeof(struct sluice_set_line_long) == SLUICE_SET_LINE_BYTES, "ABI");
