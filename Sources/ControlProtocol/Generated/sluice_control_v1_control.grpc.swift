@@ -132,6 +132,19 @@ public enum Sluice_Control_V1_Control: Sendable {
                 type: .clientStreaming
             )
         }
+        /// Namespace for "GetSetCounters" metadata.
+        public enum GetSetCounters: Sendable {
+            /// Request type for "GetSetCounters".
+            public typealias Input = Sluice_Control_V1_GetSetCountersRequest
+            /// Response type for "GetSetCounters".
+            public typealias Output = Sluice_Control_V1_GetSetCountersResponse
+            /// Descriptor for "GetSetCounters".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "sluice.control.v1.Control"),
+                method: "GetSetCounters",
+                type: .unary
+            )
+        }
         /// Namespace for "Confirm" metadata.
         public enum Confirm: Sendable {
             /// Request type for "Confirm".
@@ -311,6 +324,7 @@ public enum Sluice_Control_V1_Control: Sendable {
             ChangeRule.descriptor,
             ChangeSet.descriptor,
             ChangeSetInParts.descriptor,
+            GetSetCounters.descriptor,
             Confirm.descriptor,
             Withdraw.descriptor,
             GetRuleSet.descriptor,
@@ -495,6 +509,24 @@ extension Sluice_Control_V1_Control {
             request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_ChangeSetRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse>
+
+        /// Handle the "GetSetCounters" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What elements of a set have counted.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Sluice_Control_V1_GetSetCountersRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Sluice_Control_V1_GetSetCountersResponse` messages.
+        func getSetCounters(
+            request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_GetSetCountersRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_GetSetCountersResponse>
 
         /// Handle the "Confirm" method.
         ///
@@ -875,6 +907,24 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>
 
+        /// Handle the "GetSetCounters" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What elements of a set have counted.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_GetSetCountersRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Sluice_Control_V1_GetSetCountersResponse` message.
+        func getSetCounters(
+            request: GRPCCore.ServerRequest<Sluice_Control_V1_GetSetCountersRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_GetSetCountersResponse>
+
         /// Handle the "Confirm" method.
         ///
         /// > Source IDL Documentation:
@@ -1252,6 +1302,24 @@ extension Sluice_Control_V1_Control {
             context: GRPCCore.ServerContext
         ) async throws -> Sluice_Control_V1_ChangeSetResponse
 
+        /// Handle the "GetSetCounters" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What elements of a set have counted.
+        ///
+        /// - Parameters:
+        ///   - request: A `Sluice_Control_V1_GetSetCountersRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Sluice_Control_V1_GetSetCountersResponse` to respond with.
+        func getSetCounters(
+            request: Sluice_Control_V1_GetSetCountersRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Sluice_Control_V1_GetSetCountersResponse
+
         /// Handle the "Confirm" method.
         ///
         /// > Source IDL Documentation:
@@ -1573,6 +1641,17 @@ extension Sluice_Control_V1_Control.StreamingServiceProtocol {
             }
         )
         router.registerHandler(
+            forMethod: Sluice_Control_V1_Control.Method.GetSetCounters.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_GetSetCountersRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_GetSetCountersResponse>(),
+            handler: { request, context in
+                try await self.getSetCounters(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
             forMethod: Sluice_Control_V1_Control.Method.Confirm.descriptor,
             deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_ConfirmRequest>(),
             serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_ConfirmResponse>(),
@@ -1804,6 +1883,17 @@ extension Sluice_Control_V1_Control.ServiceProtocol {
     ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_ChangeSetResponse> {
         let response = try await self.changeSetInParts(
             request: request,
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func getSetCounters(
+        request: GRPCCore.StreamingServerRequest<Sluice_Control_V1_GetSetCountersRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Sluice_Control_V1_GetSetCountersResponse> {
+        let response = try await self.getSetCounters(
+            request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
         return GRPCCore.StreamingServerResponse(single: response)
@@ -2054,6 +2144,19 @@ extension Sluice_Control_V1_Control.SimpleServiceProtocol {
         return GRPCCore.ServerResponse<Sluice_Control_V1_ChangeSetResponse>(
             message: try await self.changeSetInParts(
                 request: request.messages,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func getSetCounters(
+        request: GRPCCore.ServerRequest<Sluice_Control_V1_GetSetCountersRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Sluice_Control_V1_GetSetCountersResponse> {
+        return GRPCCore.ServerResponse<Sluice_Control_V1_GetSetCountersResponse>(
+            message: try await self.getSetCounters(
+                request: request.message,
                 context: context
             ),
             metadata: [:]
@@ -2431,6 +2534,29 @@ extension Sluice_Control_V1_Control {
             deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_ChangeSetResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_ChangeSetResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "GetSetCounters" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What elements of a set have counted.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_GetSetCountersRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_GetSetCountersRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_GetSetCountersResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func getSetCounters<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_GetSetCountersRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_GetSetCountersRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_GetSetCountersResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_GetSetCountersResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "Confirm" method.
@@ -3006,6 +3132,40 @@ extension Sluice_Control_V1_Control {
             try await self.client.clientStreaming(
                 request: request,
                 descriptor: Sluice_Control_V1_Control.Method.ChangeSetInParts.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "GetSetCounters" method.
+        ///
+        /// > Source IDL Documentation:
+        /// >
+        /// > What elements of a set have counted.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Sluice_Control_V1_GetSetCountersRequest` message.
+        ///   - serializer: A serializer for `Sluice_Control_V1_GetSetCountersRequest` messages.
+        ///   - deserializer: A deserializer for `Sluice_Control_V1_GetSetCountersResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        public func getSetCounters<Result>(
+            request: GRPCCore.ClientRequest<Sluice_Control_V1_GetSetCountersRequest>,
+            serializer: some GRPCCore.MessageSerializer<Sluice_Control_V1_GetSetCountersRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Sluice_Control_V1_GetSetCountersResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_GetSetCountersResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Sluice_Control_V1_Control.Method.GetSetCounters.descriptor,
                 serializer: serializer,
                 deserializer: deserializer,
                 options: options,
@@ -3680,6 +3840,35 @@ extension Sluice_Control_V1_Control.ClientProtocol {
         )
     }
 
+    /// Call the "GetSetCounters" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What elements of a set have counted.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Sluice_Control_V1_GetSetCountersRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getSetCounters<Result>(
+        request: GRPCCore.ClientRequest<Sluice_Control_V1_GetSetCountersRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_GetSetCountersResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.getSetCounters(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Sluice_Control_V1_GetSetCountersRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Sluice_Control_V1_GetSetCountersResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "Confirm" method.
     ///
     /// > Source IDL Documentation:
@@ -4308,6 +4497,39 @@ extension Sluice_Control_V1_Control.ClientProtocol {
             producer: producer
         )
         return try await self.changeSetInParts(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "GetSetCounters" method.
+    ///
+    /// > Source IDL Documentation:
+    /// >
+    /// > What elements of a set have counted.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    public func getSetCounters<Result>(
+        _ message: Sluice_Control_V1_GetSetCountersRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Sluice_Control_V1_GetSetCountersResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Sluice_Control_V1_GetSetCountersRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.getSetCounters(
             request: request,
             options: options,
             onResponse: handleResponse

@@ -265,6 +265,9 @@ public nonisolated struct Sluice_Control_V1_NamedSet: Sendable {
   /// h, d) from when the daemon accepts the rule set. The daemon takes it out by itself.
   public var elements: [String] = []
 
+  /// Packets and bytes are counted for each element; of sets of addresses. See GetSetCounters.
+  public var counters: Bool = false
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -591,7 +594,7 @@ nonisolated extension Sluice_Control_V1_Chain: SwiftProtobuf.Message, SwiftProto
 
 nonisolated extension Sluice_Control_V1_NamedSet: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NamedSet"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}type\0\u{1}comment\0\u{1}elements\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}type\0\u{1}comment\0\u{1}elements\0\u{1}counters\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -603,6 +606,7 @@ nonisolated extension Sluice_Control_V1_NamedSet: SwiftProtobuf.Message, SwiftPr
       case 2: try { try decoder.decodeSingularStringField(value: &self.type) }()
       case 3: try { try decoder.decodeSingularStringField(value: &self.comment) }()
       case 4: try { try decoder.decodeRepeatedStringField(value: &self.elements) }()
+      case 5: try { try decoder.decodeSingularBoolField(value: &self.counters) }()
       default: break
       }
     }
@@ -621,6 +625,9 @@ nonisolated extension Sluice_Control_V1_NamedSet: SwiftProtobuf.Message, SwiftPr
     if !self.elements.isEmpty {
       try visitor.visitRepeatedStringField(value: self.elements, fieldNumber: 4)
     }
+    if self.counters != false {
+      try visitor.visitSingularBoolField(value: self.counters, fieldNumber: 5)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -629,6 +636,7 @@ nonisolated extension Sluice_Control_V1_NamedSet: SwiftProtobuf.Message, SwiftPr
     if lhs.type != rhs.type {return false}
     if lhs.comment != rhs.comment {return false}
     if lhs.elements != rhs.elements {return false}
+    if lhs.counters != rhs.counters {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -88,6 +88,70 @@ public nonisolated struct Sluice_Control_V1_ChangeSetResponse: Sendable {
   public init() {}
 }
 
+public nonisolated struct Sluice_Control_V1_GetSetCountersRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var ruleSet: String = String()
+
+  /// One whose elements count.
+  public var set: String = String()
+
+  /// Where the rule set is applied; empty: wherever it is.
+  public var interfaces: [String] = []
+
+  /// As they stand in the set, without their ends; 0 to 10,000. What isn't in it is left out of the answer.
+  public var elements: [String] = []
+
+  /// Instead of named ones so many that have counted the most packets; 0 to 10,000.
+  public var top: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Sluice_Control_V1_GetSetCountersResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  /// In the order of the request; of the top, the greatest first.
+  public var elements: [Sluice_Control_V1_GetSetCountersResponse.Element] = []
+
+  /// Where they were read.
+  public var interfaces: [String] = []
+
+  /// Of the top only: what all elements of the set have counted, and how many of them have counted anything.
+  public var packets: UInt64 = 0
+
+  public var bytes: UInt64 = 0
+
+  public var counting: UInt32 = 0
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public nonisolated struct Element: Sendable {
+    // SwiftProtobuf.Message conformance is added in an extension below. See the
+    // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+    // methods supported on all messages.
+
+    public var element: String = String()
+
+    /// Of all these interfaces; frame lengths without FCS.
+    public var packets: UInt64 = 0
+
+    public var bytes: UInt64 = 0
+
+    public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+    public init() {}
+  }
+
+  public init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "sluice.control.v1"
@@ -232,6 +296,146 @@ nonisolated extension Sluice_Control_V1_ChangeSetResponse.Result: SwiftProtobuf.
     if lhs.elements != rhs.elements {return false}
     if lhs.inPlace != rhs.inPlace {return false}
     if lhs.seconds != rhs.seconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_GetSetCountersRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetSetCountersRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}rule_set\0\u{1}set\0\u{1}interfaces\0\u{1}elements\0\u{1}top\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.ruleSet) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.set) }()
+      case 3: try { try decoder.decodeRepeatedStringField(value: &self.interfaces) }()
+      case 4: try { try decoder.decodeRepeatedStringField(value: &self.elements) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.top) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.ruleSet.isEmpty {
+      try visitor.visitSingularStringField(value: self.ruleSet, fieldNumber: 1)
+    }
+    if !self.set.isEmpty {
+      try visitor.visitSingularStringField(value: self.set, fieldNumber: 2)
+    }
+    if !self.interfaces.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.interfaces, fieldNumber: 3)
+    }
+    if !self.elements.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.elements, fieldNumber: 4)
+    }
+    if self.top != 0 {
+      try visitor.visitSingularUInt32Field(value: self.top, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_GetSetCountersRequest, rhs: Sluice_Control_V1_GetSetCountersRequest) -> Bool {
+    if lhs.ruleSet != rhs.ruleSet {return false}
+    if lhs.set != rhs.set {return false}
+    if lhs.interfaces != rhs.interfaces {return false}
+    if lhs.elements != rhs.elements {return false}
+    if lhs.top != rhs.top {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_GetSetCountersResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".GetSetCountersResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}elements\0\u{1}interfaces\0\u{1}packets\0\u{1}bytes\0\u{1}counting\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.elements) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.interfaces) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.packets) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      case 5: try { try decoder.decodeSingularUInt32Field(value: &self.counting) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.elements.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.elements, fieldNumber: 1)
+    }
+    if !self.interfaces.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.interfaces, fieldNumber: 2)
+    }
+    if self.packets != 0 {
+      try visitor.visitSingularUInt64Field(value: self.packets, fieldNumber: 3)
+    }
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 4)
+    }
+    if self.counting != 0 {
+      try visitor.visitSingularUInt32Field(value: self.counting, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_GetSetCountersResponse, rhs: Sluice_Control_V1_GetSetCountersResponse) -> Bool {
+    if lhs.elements != rhs.elements {return false}
+    if lhs.interfaces != rhs.interfaces {return false}
+    if lhs.packets != rhs.packets {return false}
+    if lhs.bytes != rhs.bytes {return false}
+    if lhs.counting != rhs.counting {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Sluice_Control_V1_GetSetCountersResponse.Element: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = Sluice_Control_V1_GetSetCountersResponse.protoMessageName + ".Element"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}element\0\u{1}packets\0\u{1}bytes\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.element) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.packets) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.bytes) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.element.isEmpty {
+      try visitor.visitSingularStringField(value: self.element, fieldNumber: 1)
+    }
+    if self.packets != 0 {
+      try visitor.visitSingularUInt64Field(value: self.packets, fieldNumber: 2)
+    }
+    if self.bytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.bytes, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Sluice_Control_V1_GetSetCountersResponse.Element, rhs: Sluice_Control_V1_GetSetCountersResponse.Element) -> Bool {
+    if lhs.element != rhs.element {return false}
+    if lhs.packets != rhs.packets {return false}
+    if lhs.bytes != rhs.bytes {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
