@@ -37,12 +37,15 @@ public struct SetBench {
     public var size: Int
     public var seed: UInt64
     public var rounds: Int
+    /// Whether the elements count.
+    public var hasCounters: Bool
 
-    public init(shape: Shape, size: Int, seed: UInt64, rounds: Int) {
+    public init(shape: Shape, size: Int, seed: UInt64, rounds: Int, hasCounters: Bool = false) {
       self.shape = shape
       self.size = size
       self.seed = seed
       self.rounds = rounds
+      self.hasCounters = hasCounters
     }
   }
 
@@ -50,6 +53,8 @@ public struct SetBench {
   public struct Report: Codable, Hashable, Sendable {
     public var shape: String
     public var elements: Int
+    /// Whether the elements count: for each packet from one of them.
+    public var hasCounters: Bool
     public var seed: UInt64
     public var buildMilliseconds: Double
     /// Of the tables that the set is in, with its roots.
@@ -93,20 +98,23 @@ public struct SetBench {
       name: "bench", defaultAction: .pass,
       rules: [Rule(name: "in-set", match: Match(sources: Condition([], sets: ["large"])), action: .drop)])
     ruleSet.sets = [NamedSet(name: "large", family: plan.shape.family, prefixes: elements)]
+    ruleSet.sets[0].hasCounters = plan.hasCounters
+    let whole = ruleSet.sets[0]
     let (generation, build) = try timed(rounds: max(1, min(plan.rounds, 5))) { try compile(ruleSet) }
     ruleSet.sets[0] = NamedSet(name: "large", family: plan.shape.family)
     let none = try compile(ruleSet)
-    ruleSet.sets[0] = NamedSet(name: "large", family: plan.shape.family, prefixes: elements)
+    ruleSet.sets[0] = whole
+    let keys = plan.hasCounters ? whole.counterKeys(of: whole.prefixes) : []
     progress("built in \(build) ms")
 
     let inside = (0..<SetBench.packetCount / 2).map { _ in frame(from: address(in: elements.randomElement(using: &random)!)) }
     let outside = (0..<SetBench.packetCount / 2).map { _ in frame(from: prefix().address) }
-    let probe = try generation.withUnsafeBytes { try ClassificationProbe($0) }
+    let probe = try generation.withUnsafeBytes { try ClassificationProbe($0, counting: keys) }
     for frame in inside + outside where try !probe.add(frame) { throw BenchError("a made packet is malformed") }
     let half = SetBench.packetCount / 2
     let hits = try measure(probe, first: 0, period: half)
     let misses = try measure(probe, first: half, period: half)
-    let mixed = try generation.withUnsafeBytes { try ClassificationProbe($0) }
+    let mixed = try generation.withUnsafeBytes { try ClassificationProbe($0, counting: keys) }
     for frame in zip(inside, outside).flatMap({ [$0, $1] }) { _ = try mixed.add(frame) }
     let all = try measure(mixed, first: 0, period: SetBench.packetCount)
     progress("measured \(plan.rounds) rounds")
@@ -126,7 +134,8 @@ public struct SetBench {
       if probe.verdict(index).action != UInt32(expected.action.abiAction) { differing += 1 }
     }
     return Report(
-      shape: plan.shape.rawValue, elements: ruleSet.sets[0].count, seed: plan.seed, buildMilliseconds: build,
+      shape: plan.shape.rawValue, elements: ruleSet.sets[0].count, hasCounters: plan.hasCounters, seed: plan.seed,
+      buildMilliseconds: build,
       setBytes: (generation.words.count - none.words.count) * 8, nanosecondsPerPacket: all.net,
       nanosecondsPerPacketInSet: hits.net, nanosecondsPerPacketElsewhere: misses.net, loopNanoseconds: all.loop,
       insertNanosecondsP50: updates.inserts.quantile(0.5), insertNanosecondsP99: updates.inserts.quantile(0.99),

@@ -28,6 +28,13 @@ extension Attachment {
     setEditor = nil  // so that what follows changes it where it is
     defer { setEditor = editor }
     let tables = LiveTables(half: program.liveHalf)
+    let counted = live.countedSet(named: set)
+    let newKeys = counted?.counterKeys(of: inserted.prefixes.filter { !(counted?.contains(.prefix($0)) ?? false) }) ?? []
+    do throws(ProgramError) {
+      try program.makeElementCounters(newKeys)
+    } catch {
+      return false
+    }
     var done: [IPPrefix] = []
     do throws(SetEditor.Refusal) {
       for case .prefix(let prefix) in inserted {
@@ -37,11 +44,21 @@ extension Attachment {
       for case .prefix(let prefix) in removed where !staying.contains(.prefix(prefix)) {
         _ = try editor.remove(prefix, from: set, of: tables)
       }
+      if let counted {
+        program.removeElementCounters(counted.counterKeys(of: removed.filter { !staying.contains($0) }.prefixes))
+      }
       return true
     } catch {
       for prefix in done { _ = try? editor.remove(prefix, from: set, of: tables) }
+      program.removeElementCounters(newKeys)
       return false
     }
+  }
+
+  /// Of elements that went from a set that is in no tables, because no rule names it.
+  func forgetCounters(of set: String, _ elements: [SetElement]) {
+    guard let counted = live.countedSet(named: set) else { return }
+    program.removeElementCounters(counted.counterKeys(of: elements.prefixes))
   }
 
   /// Whether it is new there.

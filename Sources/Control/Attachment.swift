@@ -37,7 +37,8 @@ final class Attachment {
     program = try translating { () throws(ProgramError) in
       try first.compiled.withUnsafeBytes { (bytes) throws(ProgramError) in
         try InterfaceProgram(
-          interface: interface.name, index: interface.index, options: options.program, pins: pins, generation: bytes)
+          interface: interface.name, index: interface.index, options: options.program, pins: pins, generation: bytes,
+          elements: first.countedElements(after: nil))
       }
     }
     self.interface = interface.name
@@ -70,7 +71,8 @@ final class Attachment {
   func goBack(to previous: PreparedGeneration) throws(ControlError) {
     try translating { () throws(ProgramError) in
       try previous.compiled.withUnsafeBytes { (bytes) throws(ProgramError) in
-        try program.publish(bytes, redirectTargets: previous.redirectTargets)
+        try program.publish(
+          bytes, redirectTargets: previous.redirectTargets, elements: previous.countedElements(after: live))
       }
     }
     setEditor = nil

@@ -39,6 +39,7 @@ extension ControlError {
     case .system(let error): self.init(error)
     case .interfaceBusy, .dispatcherUnavailable, .refusedByVerifier, .cannotTransmit:
       self.init(.failedPrecondition, error.description)
+    case .tooManyCountedElements: self.init(.resourceExhausted, error.description)
     case .malformedObject: self.init(.internal, error.description)
     }
   }
@@ -48,7 +49,7 @@ extension ControlError {
   init(_ error: CompileError) {
     switch error {
     case .invalid: self.init(.invalidArgument, error.description)
-    case .tooManyEntries, .tooComplex, .tooManyLargeSets, .crowdedSets:
+    case .tooManyEntries, .tooComplex, .tooManyLargeSets, .crowdedSets, .alikeSetNames:
       self.init(.resourceExhausted, error.description)
     case .unknownInterface: self.init(.failedPrecondition, error.description)
     case .slotOutOfRange: self.init(.internal, error.description)

@@ -49,7 +49,11 @@ extension Controller {
     var entries: [ChangeJournal.Entry] = []
     for (set, elements) in ended {
       // Taking out needs no room.
-      if attachment.canChange(set) { _ = attachment.changeTables(set, inserted: [], removed: elements) }
+      if attachment.canChange(set) {
+        _ = attachment.changeTables(set, inserted: [], removed: elements)
+      } else {
+        attachment.forgetCounters(of: set, elements)
+      }
       entries.append(
         ChangeJournal.Entry(
           interface: attachment.interface, generation: attachment.generation, ruleSet: attachment.ruleSet?.name ?? "",

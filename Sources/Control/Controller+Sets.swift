@@ -119,6 +119,11 @@ extension Controller {
       throw ControlError(
         .resourceExhausted, "the sets of \(ruleSet.name) have \(total) elements and set_elements_max is \(Limits.setElementsMax)")
     }
+    let counted = ruleSet.sets.reduce(0) { $0 + ($1.hasCounters ? $1.count : 0) }
+    guard !set.hasCounters || counted + change.inserted.count <= Limits.countedElementsMax else {
+      throw ControlError(
+        .resourceExhausted, "\(counted) elements of \(ruleSet.name) count and counted_elements_max is \(Limits.countedElementsMax)")
+    }
   }
 
   /// - Parameter revision: 0: any will do.

@@ -149,6 +149,21 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
     }
   }
 
+  /// What elements of a set have counted.
+  ///
+  /// - Parameters:
+  ///   - elements: At most 10,000.
+  ///   - top: So many that have counted the most, instead.
+  ///   - interfaces: Where the rule set is applied; empty: wherever it is.
+  public func setCounters(
+    _ set: String, of ruleSet: String, elements: [String] = [], top: UInt32 = 0, on interfaces: [String] = []
+  ) async throws(ControlError) -> Sluice_Control_V1_GetSetCountersResponse {
+    let request = Sluice_Control_V1_GetSetCountersRequest.with {
+      ($0.set, $0.ruleSet, $0.elements, $0.top, $0.interfaces) = (set, ruleSet, elements, top, interfaces)
+    }
+    return try await call(timeout: changeTimeout) { try await rpc.getSetCounters(request, options: $0) }
+  }
+
   public func startCapture(
     _ request: Sluice_Control_V1_StartCaptureRequest
   ) async throws(ControlError) -> Sluice_Control_V1_Capture {

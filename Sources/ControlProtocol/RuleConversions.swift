@@ -298,6 +298,7 @@ extension NamedSet {
         path: "\(path).elements", reason: "has \(message.elements.count) and may have \(Limits.setElementsMax)")
     }
     self.init(name: message.name, kind: kind, comment: message.comment)
+    hasCounters = message.counters
     var elements: [SetMember] = []
     elements.reserveCapacity(message.elements.count)
     for (index, text) in message.elements.enumerated() {
@@ -315,5 +316,6 @@ extension Sluice_Control_V1_NamedSet {
   public init(_ set: NamedSet) {
     self.init()
     (name, type, comment, elements) = (set.name, set.kind.rawValue, set.comment, set.texts)
+    counters = set.hasCounters
   }
 }

@@ -35,6 +35,32 @@ extension ControlServiceHandler {
   }
 }
 
+extension ControlServiceHandler {
+  func getSetCounters(
+    request: Sluice_Control_V1_GetSetCountersRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetSetCountersResponse {
+    guard request.elements.count <= Controller.setCountersMax, request.elements.isEmpty || request.top == 0 else {
+      throw FieldError(path: "elements", reason: "are at most \(Controller.setCountersMax), and none beside top")
+    }
+    let elements = try members(request.elements, "elements").map(\.element)
+    let report = try await answering {
+      elements.isEmpty
+        ? try await controller.topElements(
+          Int(request.top), in: request.set, ofRuleSet: request.ruleSet, on: request.interfaces)
+        : try await controller.counters(
+          of: elements, in: request.set, ofRuleSet: request.ruleSet, on: request.interfaces)
+    }
+    return .with {
+      $0.interfaces = report.interfaces
+      ($0.packets, $0.bytes) = (report.total.packets, report.total.bytes)
+      $0.counting = UInt32(clamping: report.countingElementCount)
+      $0.elements = report.elements.map { element in
+        .with { ($0.element, $0.packets, $0.bytes) = (element.element.description, element.count.packets, element.count.bytes) }
+      }
+    }
+  }
+}
+
 extension SetChange {
   init(_ request: Sluice_Control_V1_ChangeSetRequest) throws {
     guard request.inserted.count + request.removed.count <= SetChange.callElementCountMax else {

@@ -33,6 +33,9 @@ struct BenchSets: ParsableCommand {
   @Option(help: "For other elements and packets of the same kind.")
   var seed: UInt64 = 1
 
+  @Flag(help: "Count packets and bytes for each element.")
+  var counters = false
+
   @Option(help: "How often each figure is measured, 1 to 1000.")
   var rounds = 11
 
@@ -49,7 +52,7 @@ struct BenchSets: ParsableCommand {
     guard (1...1000).contains(rounds) else { throw CommandError.usage("--rounds \(rounds) is out of range: 1 to 1000") }
     let report: SetBench.Report
     do {
-      var bench = SetBench(SetBench.Plan(shape: shape, size: size, seed: seed, rounds: rounds)) {
+      var bench = SetBench(SetBench.Plan(shape: shape, size: size, seed: seed, rounds: rounds, hasCounters: counters)) {
         Terminal.printError(Terminal.safe($0))
       }
       report = try bench.run()
@@ -68,7 +71,7 @@ extension SetBench.Report {
       "\(number(p50 / 1000)) µs in the median, \(number(p99 / 1000)) at the 99th percentile"
     }
     var table = Table("WHAT", "VALUE")
-    table.add("elements (\(shape))", "\(elements)")
+    table.add("elements (\(shape))", "\(elements)\(hasCounters ? ", which count" : "")")
     table.add("build", "\(number(buildMilliseconds)) ms")
     table.add("memory", "\(number(Double(setBytes) / 1e6)) MB")
     table.add("classifying", "\(number(nanosecondsPerPacket)) ns a packet (the loop: \(number(loopNanoseconds)) ns)")

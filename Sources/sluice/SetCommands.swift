@@ -20,9 +20,14 @@ struct SetCommand: AsyncParsableCommand {
         sluice set add edge blocked '203.0.113.9 timeout 12h' '198.51.100.7 expires 2026-11-21T15:38:47Z'
         sluice set replace edge blocked --file today.txt
         sluice set import edge blocked million.txt --apply
+        sluice set update edge blocked --counters
+        sluice set top edge blocked
         sluice apply edge
       """,
-    subcommands: [List.self, Create.self, Show.self, Add.self, Remove.self, Replace.self, Import.self, Export.self, Delete.self],
+    subcommands: [
+      List.self, Create.self, Update.self, Show.self, Top.self, Add.self, Remove.self, Replace.self, Import.self, Export.self,
+      Delete.self,
+    ],
     aliases: ["sets"])
 
   /// Elements on the command line or in a file.
@@ -131,10 +136,11 @@ struct SetCommand: AsyncParsableCommand {
     func run() async throws {
       try await options.withAPI { api in
         let sets = try await api.list(APIClient.path("rule-sets", ruleSet, "sets"))
-        var table = Table("SET", "TYPE", ">ELEMENTS", ">ENDING", "NEXT", "COMMENT")
+        var table = Table("SET", "TYPE", ">ELEMENTS", ">ENDING", "NEXT", "COUNTERS", "COMMENT")
         for set in sets {
           table.add(
             set["name"].cell, set["type"].cell, set["element_count"].cell, set["expiring_count"].cell, set["next_expiry"].cell,
+            set["counters"].cell,
             set["comment"].cell)
         }
         options.output.write(.array(sets), table.text)
@@ -152,6 +158,8 @@ struct SetCommand: AsyncParsableCommand {
     var type: String
     @Option(help: "A note, at most 256 bytes.")
     var comment: String?
+    @Flag(help: "Count packets and bytes for each element; of addresses.")
+    var counters = false
     @OptionGroup var elements: Elements
     @OptionGroup var end: End
     @OptionGroup var options: APIOptions
@@ -159,7 +167,7 @@ struct SetCommand: AsyncParsableCommand {
     func run() async throws {
       let members: [String: JSON] = [
         "name": .string(name), "type": .string(type), "comment": .string(comment ?? ""),
-        "elements": .strings(try elements.all()),
+        "elements": .strings(try elements.all()), "counters": .bool(counters),
       ]
       let body = JSON.object(members.merging(try end.fields()) { $1 })
       try await options.withAPI { api in
@@ -172,10 +180,17 @@ struct SetCommand: AsyncParsableCommand {
   struct Show: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "The elements of a set, one in a line.")
     @OptionGroup var target: Target
+    @Flag(help: "With what each has counted, on all attachments together.")
+    var counters = false
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
+        if counters {
+          let elements = try await api.list(target.path + "/counters")
+          options.output.write(.array(elements), SetCommand.table(elements))
+          return
+        }
         let elements = try await api.list(target.path + "/elements")
         options.output.write(.array(elements), elements.map(\.cell).joined(separator: "\n"))
       }

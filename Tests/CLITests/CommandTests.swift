@@ -234,6 +234,12 @@ extension SmallDaemon {
     .init()
   }
 
+  func getSetCounters(
+    request: Sluice_Control_V1_GetSetCountersRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetSetCountersResponse {
+    .init()
+  }
+
   func changeSetInParts(
     request: RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Error>, context: ServerContext
   ) async throws -> Sluice_Control_V1_ChangeSetResponse {

@@ -245,6 +245,12 @@ extension EchoDaemon {
     throw RPCError(code: .notFound, message: "the rule set \(request.ruleSet) is applied nowhere")
   }
 
+  func getSetCounters(
+    request: Sluice_Control_V1_GetSetCountersRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetSetCountersResponse {
+    .init()
+  }
+
   func changeSetInParts(
     request: RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Error>, context: ServerContext
   ) async throws -> Sluice_Control_V1_ChangeSetResponse {

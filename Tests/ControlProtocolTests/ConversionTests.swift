@@ -23,7 +23,13 @@ struct ConversionTests {
       Rule(name: "stop", action: .drop, expiry: .at(unixMilliseconds: 1_795_275_527_961)),
       Rule(name: "first", action: .drop, expiry: .at(unixMilliseconds: 0)),
       Rule(name: "go", action: .pass, expiry: .after(seconds: 60)),
-    ])
+    ], sets: [ConversionTests.counting])
+
+  private static var counting: NamedSet {
+    var set = NamedSet(name: "bad", family: .ipv4, prefixes: [IPPrefix("192.0.2.0/24")!])
+    set.hasCounters = true
+    return set
+  }
 
   @Test("A rule set survives the way to the wire and back")
   func roundTrip() throws {

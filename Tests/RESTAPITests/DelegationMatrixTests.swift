@@ -34,6 +34,7 @@ struct DelegationMatrixTests {
     "replaceRule": [("/rules/first", rule("first", "198.51.100.1").without("name")),
       ("/rules/own", rule("own", "203.0.113.1").without("name"))],
     "deleteRule": [("/rules/first", nil)], "moveRule": [("/rules/first/move", ["position": 1])],
+    "updateSet": [("/sets/blocked", ["counters": true]), ("/sets/blocked", ["comment": "mine"])],
     "updateRuleSet": [
       ("", ["default_action": "drop"]), ("", ["description": "mine"]), ("", ["rules": []]), ("", ["name": "mine"]),
     ],

@@ -325,6 +325,26 @@ extension FakeDaemon {
     }
   }
 
+  /// Each element has counted as many packets as its text has characters, of 100 bytes.
+  func getSetCounters(
+    request: Sluice_Control_V1_GetSetCountersRequest, context: ServerContext
+  ) async throws -> Sluice_Control_V1_GetSetCountersResponse {
+    let interfaces = content.withLock { state in
+      state.attachments.filter { $0.value.ruleSet == request.ruleSet }.keys.sorted()
+    }
+    guard !interfaces.isEmpty else { throw RPCError(code: .notFound, message: "\(request.ruleSet) is applied nowhere") }
+    let known = ["192.0.2.1", "192.0.2.20", "198.51.100.0/24"].prefix(request.elements.isEmpty ? Int(request.top) : 3)
+    return .with {
+      $0.interfaces = interfaces
+      $0.counting = 3
+      $0.packets = 36
+      $0.bytes = 3600
+      $0.elements = (request.elements.isEmpty ? known.reversed() : request.elements.filter(known.contains)).map { text in
+        .with { ($0.element, $0.packets, $0.bytes) = (text, UInt64(text.count), UInt64(text.count * 100)) }
+      }
+    }
+  }
+
   func confirm(
     request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ConfirmResponse {

@@ -73,7 +73,11 @@ struct ScopedMatrixTests {
   private func things(_ name: String, _ api: TestAPI) async throws -> Things {
     let team = try await api.store.createTeam(name: "team-\(name)", description: "")
     var content = RuleSet(name: "set-\(name)")
-    content.sets = ["blocked", "other"].map { NamedSet(name: $0, kind: .ipv4) }
+    content.sets = ["blocked", "other"].map { name in
+      var set = NamedSet(name: name, kind: .ipv4)
+      set.hasCounters = true
+      return set
+    }
     let ruleSet = try await api.store.createRuleSet(
       content, description: "", team: team.name, RuleSetEdit(author: .system))
     let node = try await api.store.createNode(NewNode(name: "node-\(name)", address: "unix:\(api.socketPath)"))
@@ -230,7 +234,7 @@ extension ScopedMatrixTests {
         #expect(try await api.send(.put, grant, admin, ["role": .string(role)]).status == 200)
         #expect(try await api.send(.delete, path, admin).status == 200)
         #expect(try await api.send(.put, grant, admin, ["role": .string(role)]).code == "not_found")
-        let again: JSONValue = ["name": "blocked", "type": "ipv4_addr"]
+        let again: JSONValue = ["name": "blocked", "type": "ipv4_addr", "counters": true]
         #expect(try await api.post("/rule-sets/\(mine.ruleSet)/sets", admin, again).status == 201)
         api.services.authenticator.forgetAll()
         #expect(try await api.get(path, caller.token).code == "missing_scope", "the same name is another set")

@@ -67,6 +67,15 @@ extension NodeClients {
     }
   }
 
+  /// Of the top instead, where no elements are named.
+  func setCounters(
+    _ node: Node, _ set: String, of ruleSet: String, elements: [String] = [], top: UInt32 = 0
+  ) async throws(NodeCallError) -> Sluice_Control_V1_GetSetCountersResponse {
+    try await call(node) { client throws(ControlError) in
+      try await client.setCounters(set, of: ruleSet, elements: elements, top: top)
+    }
+  }
+
   func confirm(_ node: Node, interfaces: [String]) async throws(NodeCallError) {
     try await call(node) { client throws(ControlError) in try await client.confirm(interfaces) }
   }

@@ -29,12 +29,21 @@ extension RuleShapes {
     .strictObject([
       .required("name", Shapes.name), .required("type", .words(kinds)),
       .optional("comment", .text(max: Limits.commentByteCountMax), default: ""),
+      .optional("counters", .boolean, default: false, "Count packets and bytes for each element; of sets of addresses"),
       .optional("elements", .array(element, max: Limits.setElementsMax), default: [],
         "Prefixes or ports; behind one may stand when it ends: 192.0.2.1 timeout 12h, or expires and a moment"),
     ] + endFields))
 
+  static let setPatch = Schema.named(
+    "SetPatch",
+    .strictObject([
+      .optional("comment", .text(max: Limits.commentByteCountMax)),
+      .optional("counters", .boolean, "Count packets and bytes for each element; of sets of addresses"),
+    ]))
+
   private static let setFields: [Field] = [
     .required("name", .string()), .required("type", .words(kinds)), .required("comment", .string()),
+    .required("counters", .boolean, "Packets and bytes are counted for each element"),
   ]
 
   /// When the elements of a body end, beside them.
@@ -81,6 +90,7 @@ extension NamedSet {
   init(checked value: JSONValue, path: String) throws {
     guard let kind = Kind(rawValue: try value.text("type")) else { throw Fault("an unchecked type of set") }
     self.init(name: try value.text("name"), kind: kind, comment: value["comment"]?.string ?? "")
+    hasCounters = value["counters"]?.bool ?? false
     insert(try members(checked: value, path: path))
   }
 
@@ -110,7 +120,7 @@ extension NamedSet {
   }
 
   private var fields: [String: JSONValue] {
-    ["name": .string(name), "type": .string(kind.rawValue), "comment": .string(comment)]
+    ["name": .string(name), "type": .string(kind.rawValue), "comment": .string(comment), "counters": .bool(hasCounters)]
   }
 
   /// What has ended is not counted: the daemons have it no more.

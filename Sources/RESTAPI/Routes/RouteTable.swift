@@ -18,7 +18,7 @@ public struct RouteTable: Sendable {
     routes: SystemRoutes.all + AuthRoutes.all + SecondFactorRoutes.all + SessionRoutes.all
       + UserRoutes.all + PasswordResetRoutes.all + RoleRoutes.all + TeamRoutes.all + ResourceRoutes.all
       + ClientRoutes.all + NodeRoutes.all
-      + AttachmentRoutes.all + RuleSetRoutes.all + RuleRoutes.all + SetRoutes.all
+      + AttachmentRoutes.all + RuleSetRoutes.all + SetCounterRoutes.all + RuleRoutes.all + SetRoutes.all
       + ChainRoutes.all + AnalysisRoutes.all + ApplyRoutes.all
       + TrialRoutes.all
       + RevisionRoutes.all + ApprovalRoutes.all + CaptureRoutes.all + WireRoutes.all + EventRoutes.all

@@ -34,6 +34,19 @@ enum SetRoutes {
       return Reply.data(try stored.content.set(named: try call.parameter("set")).summary).at(revision: stored.revision)
     },
     Route(
+      .patch, base + "/{set}", "updateSet", tag: "sets", "Change what a set says beside its elements.",
+      access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason], body: RuleShapes.setPatch,
+      answer: .data(RuleShapes.setSummary), errors: editErrors
+    ) { call, services in
+      let name = try call.parameter("set")
+      let stored = try await services.store.edit(call) { content in
+        let index = try content.index(ofSet: name)
+        if let comment = call.body["comment"]?.string { content.sets[index].comment = comment }
+        if let hasCounters = call.body["counters"]?.bool { content.sets[index].hasCounters = hasCounters }
+      }
+      return Reply.data(try stored.content.set(named: name).summary).at(revision: stored.revision)
+    },
+    Route(
       .delete, base + "/{set}", "deleteSet", tag: "sets", "Remove a set that no match names.",
       access: .scope(.rulesWrite), on: .ruleSet("name"), query: [RuleSetRoutes.reason],
       answer: .data(.object([.required("deleted", .boolean)])), errors: editErrors
@@ -78,7 +91,9 @@ enum SetRoutes {
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(changed), errors: liveErrors
     ) { call, services in
       try await change(call, services) { set, members in
+        let hasCounters = set.hasCounters
         set = NamedSet(name: set.name, kind: set.kind, comment: set.comment)
+        set.hasCounters = hasCounters
         set.insert(members)
       }
     }.takingLines(),
@@ -250,7 +265,8 @@ extension Store {
 }
 
 extension RuleSet {
-  fileprivate func set(named name: String) throws -> NamedSet { sets[try index(ofSet: name)] }
+  /// Or that there is none.
+  func set(named name: String) throws -> NamedSet { sets[try index(ofSet: name)] }
 
   fileprivate func index(ofSet name: String) throws -> Int {
     guard let index = sets.firstIndex(where: { $0.name == name }) else { throw APIError.notFound("set", name) }
