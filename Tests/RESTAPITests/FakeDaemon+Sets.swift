@@ -2,7 +2,7 @@ import ControlProtocol
 import GRPCCore
 
 /// Sets of what is applied.
-extension FakeDaemon.Handler {
+extension FakeDaemon {
   func changeSetInParts(
     request: RPCAsyncSequence<Sluice_Control_V1_ChangeSetRequest, any Error>, context: ServerContext
   ) async throws -> Sluice_Control_V1_ChangeSetResponse {
@@ -65,9 +65,7 @@ extension FakeDaemon.Handler {
   func getSetCounters(
     request: Sluice_Control_V1_GetSetCountersRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_GetSetCountersResponse {
-    let interfaces = content.withLock { state in
-      state.attachments.filter { $0.value.ruleSet == request.ruleSet }.keys.sorted()
-    }
+    let interfaces = state.attachments.filter { $0.value.ruleSet == request.ruleSet }.keys.sorted()
     guard !interfaces.isEmpty else { throw RPCError(code: .notFound, message: "\(request.ruleSet) is applied nowhere") }
     let known = ["192.0.2.1", "192.0.2.20", "198.51.100.0/24"].prefix(request.elements.isEmpty ? Int(request.top) : 3)
     return .with {

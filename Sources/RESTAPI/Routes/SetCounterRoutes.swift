@@ -18,16 +18,16 @@ enum SetCounterRoutes {
     Route(
       .get, base + "/counters", "listElementCounters", tag: "sets",
       "What the elements have counted, in order of their numbers; of a set with counters. On all attachments together.",
-      access: .scope(.countersRead), on: own, answer: .page(.named("ElementCounter", .object(counted))), errors: errors
+      access: .scope(.countersRead), on: own, answer: .page(.named("ElementCounter", .object(counted)), by: .elements), errors: errors
     ) { call, services in
       let (stored, set) = try await set(call, services)
       let page = call.page
-      let first = min(page.offset, set.count)
-      let texts = set.members(first..<min(first + page.limit, set.count)).map(\.element.text)
+      let first = min(try call.position.map { try set.index(behind: $0) } ?? page.offset, set.count)
+      let end = min(first + page.limit, set.count)
+      let texts = set.members(first..<end).map(\.element.text)
       let counts = try await Counts(of: texts, in: set.name, of: stored.name, services)
-      return Reply(
-        .page(texts.map { counts.json(of: $0) }, PageInfo(limit: page.limit, offset: page.offset, total: set.count))
-      ).at(revision: stored.revision)
+      let part = Paged(items: texts, total: set.count, next: end < set.count ? texts.last.map { [.string($0)] } : nil)
+      return Reply.page(part, page) { counts.json(of: $0) }.at(revision: stored.revision)
     },
     Route(
       .get, base + "/top", "topElements", tag: "sets",
