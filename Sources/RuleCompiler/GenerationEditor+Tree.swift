@@ -304,20 +304,26 @@ extension GenerationEditor {
       way.places.append(.init(leaf: index, entry: number))
       return true
     }
+    // All that is below comes behind the entry.
+    if slot & priorityMask > entry.label & priorityMask { return false }
     let node = CutSlot(slot, entry.layout)
     let before = way.places.count
-    if node.hasResidual {
-      if try search(node.base - 1, entry, number, region, &way, memory) { return true }
+    let children = node.children(of: entry, region, atMost: GenerationEditor.leavesMax)
+    // What is in one child is hardly ever in the residual, and what is in many most often.
+    for isResidual in children?.count == 1 ? [false, true] : [true, false] {
+      if isResidual {
+        if node.hasResidual, try search(node.base - 1, entry, number, region, &way, memory) { return true }
+      } else {
+        guard let children else { throw .noRoom }
+        var isThere = true
+        for child in children where isThere {
+          isThere = try search(node.base + child, entry, number, region.child(child, of: node.cut), &way, memory)
+        }
+        if isThere { return true }
+      }
       way.places.removeLast(way.places.count - before)
     }
-    guard let children = node.children(of: entry, region, atMost: GenerationEditor.leavesMax) else { throw .noRoom }
-    for child in children {
-      guard try search(node.base + child, entry, number, region.child(child, of: node.cut), &way, memory) else {
-        way.places.removeLast(way.places.count - before)
-        return false
-      }
-    }
-    return true
+    return false
   }
 
   private func isRecord(_ number: Int, of leaf: Leaf, _ entry: SoughtEntry, _ memory: some TableMemory) -> Bool {
