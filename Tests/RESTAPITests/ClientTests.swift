@@ -27,6 +27,12 @@ struct ClientTests {
     return (try #require(made.data["key"]?.string), made)
   }
 
+  @Test("An IPv4 peer is known as one, also at a socket for both families", arguments: [
+    ("::ffff:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1"), ("::1", "::1"), ("::ffff:0:1", "::ffff:0:1"),
+    ("2001:db8::ffff:1", "2001:db8::ffff:1"),
+  ])
+  func mapped(_ address: String, _ plain: String) { #expect(APIContext.plain(address) == plain) }
+
   @Test("A key does what its client's scopes say, in the client's name", arguments: TestBackend.allCases)
   func works(_ backend: TestBackend) async throws {
     try await TestAPI.with(backend) { api in

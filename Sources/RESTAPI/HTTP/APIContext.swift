@@ -19,8 +19,14 @@ public struct APIContext: RequestContext {
 
   public init(source: ApplicationRequestContextSource) {
     coreContext = .init(source: source)
-    remoteAddress = source.channel.remoteAddress.map { $0.ipAddress ?? "unix" } ?? "-"
+    remoteAddress = source.channel.remoteAddress.map { $0.ipAddress.map(Self.plain) ?? "unix" } ?? "-"
     channel = source.channel
+  }
+
+  /// An IPv4 peer of a socket for both families as what it is: `::ffff:192.0.2.1` is in no prefix of IPv4.
+  static func plain(_ address: String) -> String {
+    let mark = "::ffff:"
+    return address.hasPrefix(mark) && address.contains(".") ? String(address.dropFirst(mark.count)) : address
   }
 
   /// Found out for those who ask; few do.
