@@ -131,6 +131,8 @@ stop
 while read -r role; do
   start
   token=$(sign_in "$role")
+  # Whoever is let in sees rule sets: a token that nothing takes would find no fault either.
+  ip netns exec "$namespace" curl -sf -m 20 "$url/api/v1/rule-sets" -H "Authorization: Bearer $token" >/dev/null
   SCOPES='' HIDDEN=''
   [ "$role" != client ] || SCOPES='rules:write rules:read counters:read'
   [ "$role" != member ] || HIDDEN=$hidden
