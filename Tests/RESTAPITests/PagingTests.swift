@@ -19,7 +19,10 @@ struct PagingTests {
         ["late", "early", "ports"].map { set in
           set == "ports"
             ? ["name": .string(set), "type": "inet_service", "elements": ["53", "80-90", "1000"]]
-            : ["name": .string(set), "type": "ipv4_addr", "elements": ["10.0.0.1", "10.0.0.0/8", "192.0.2.0/24"]]
+            : [
+              "name": .string(set), "type": "ipv4_addr", "counters": true,
+              "elements": ["10.0.0.1", "10.0.0.0/8", "192.0.2.0/24"],
+            ]
         })
       let chains: JSONValue = .array(["one", "two"].map { ["name": .string($0), "rules": []] })
       let body: JSONValue = ["name": .string(name), "rules": rules, "sets": sets, "chains": chains]
