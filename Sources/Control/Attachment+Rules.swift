@@ -11,7 +11,6 @@ struct RuleEditor {
 
 /// A change of the list of rules, and what it comes to on one attachment.
 struct PlannedRuleChange {
-  let change: RuleChange
   /// The rule set as it is afterwards.
   let next: RuleSet
   let slots: SlotTable
@@ -54,7 +53,7 @@ extension Attachment {
     }
     let place = change.inserted.flatMap { next.index(ofRule: $0.name) } ?? 0
     return PlannedRuleChange(
-      change: change, next: next, slots: table, gone: gone, come: come, isFreshSlot: isFresh,
+      next: next, slots: table, gone: gone, come: come, isFreshSlot: isFresh,
       after: next.rules[..<place].last(where: \.isEnabled)?.name,
       before: next.rules[place...].dropFirst().first(where: \.isEnabled)?.name)
   }

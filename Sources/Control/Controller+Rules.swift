@@ -35,15 +35,27 @@ extension Controller {
       rule.expiry = rule.expiry?.fixed(atUnixMilliseconds: now)
       change.change.inserted = rule.hasExpired(atUnixMilliseconds: now) ? nil : rule
     }
-    let targets = try targets(ofRuleSet: change.ruleSet, names)
-    var results: [(attachment: Attachment, next: RuleSet)] = []
-    for attachment in targets {
+    var steps: [Step] = []
+    for attachment in try targets(ofRuleSet: change.ruleSet, names) {
       try check(change.fromRevision, isThatOf: attachment)
-      results.append((attachment, try result(of: change, on: attachment)))
+      guard let previous = attachment.ruleSet else { throw ControlError(.internal, "a target without a rule set") }
+      let next = try result(of: change, in: previous, attachment)
+      steps.append(Step(attachment: attachment, previous: previous, next: next))
     }
-    var reports: [ApplyReport] = []
-    for (attachment, next) in results { reports.append(try make(change.change, to: next, on: attachment)) }
-    return reports
+    do throws(ControlError) {
+      if let reports = try changeInPlace(change.change, steps) { return reports }
+      return try compileAnew(steps)
+    } catch {
+      undo(steps)
+      throw error
+    }
+  }
+
+  /// The change on one attachment.
+  private struct Step {
+    let attachment: Attachment
+    let previous: RuleSet
+    let next: RuleSet
   }
 
   private func check(_ change: RuleChange) throws(ControlError) {
@@ -54,8 +66,10 @@ extension Controller {
     if let problem { throw ControlError(.invalidArgument, problem.description) }
   }
 
-  private func result(of change: RuleSetChange, on attachment: Attachment) throws(ControlError) -> RuleSet {
-    guard var next = attachment.ruleSet else { throw ControlError(.internal, "a target without a rule set") }
+  private func result(
+    of change: RuleSetChange, in previous: RuleSet, _ attachment: Attachment
+  ) throws(ControlError) -> RuleSet {
+    var next = previous
     do throws(RuleEditError) {
       try next.make(change.change)
     } catch {
@@ -65,42 +79,51 @@ extension Controller {
     return next
   }
 
-  private func make(
-    _ change: RuleChange, to next: RuleSet, on attachment: Attachment
-  ) throws(ControlError) -> ApplyReport {
+  /// Nil: somewhere it can't be made so, and all are to be compiled anew; some may have it already.
+  private func changeInPlace(_ change: RuleChange, _ steps: [Step]) throws(ControlError) -> [ApplyReport]? {
+    var plans: [(step: Step, plan: PlannedRuleChange)] = []
+    for step in steps {
+      guard let plan = step.attachment.plan(change, to: step.next) else { return nil }
+      plans.append((step, plan))
+    }
+    // On the disk before any is live.
+    let length = try journal.append(
+      plans.map { step, plan in
+        ChangeJournal.Entry(
+          interface: step.attachment.interface, generation: step.attachment.generation, ruleSet: step.next.name,
+          revision: step.next.revision, rule: change, slot: change.inserted.flatMap { plan.slots[$0.name] })
+      })
+    var reports: [ApplyReport] = []
+    for (step, plan) in plans {
+      guard let report = changeInPlace(plan, step.attachment) else { return nil }
+      reports.append(report)
+      journaledRuleWork += step.next.rules.count
+    }
+    for (step, report) in zip(steps, reports) {
+      counted.applied += 1
+      counted.lastApplySeconds = report.seconds
+      announce(step.next, [report])
+    }
+    if length > ChangeJournal.byteCountMax || journaledRuleWork > Self.journaledRuleWorkMax { saveOrWarn() }
+    return reports
+  }
+
+  private func changeInPlace(_ plan: PlannedRuleChange, _ attachment: Attachment) -> ApplyReport? {
     let start = ContinuousClock.now
-    guard let previous = attachment.ruleSet, let plan = attachment.plan(change, to: next) else {
-      return try compileAnew(next, attachment, orElse: nil)
-    }
-    // On the disk before it is live.
-    let length = try journal.append([
-      ChangeJournal.Entry(
-        interface: attachment.interface, generation: attachment.generation, ruleSet: next.name, revision: next.revision,
-        rule: change, slot: change.inserted.flatMap { plan.slots[$0.name] })
-    ])
-    guard attachment.changeTables(plan) else {
-      let isTorn = attachment.ruleEditor?.generation.isTorn == true
-      return try compileAnew(next, attachment, orElse: isTorn ? previous : nil)
-    }
+    guard attachment.changeTables(plan) else { return nil }
     attachment.change(plan)
     let frames: Int
     do throws(ControlError) {
       frames = try selfTest(plan, attachment)
     } catch {
       logger.critical("a change in place is compiled anew", metadata: ["reason": "\(error)"])
-      return try compileAnew(next, attachment, orElse: previous)
+      return nil
     }
-    journaledRuleWork += next.rules.count
-    if length > ChangeJournal.byteCountMax || journaledRuleWork > Self.journaledRuleWorkMax { try save() }
     if plan.changesExpiry { watchExpiry() }
     if plan.isFreshSlot { updateSlotNames(of: attachment) }
-    let report = ApplyReport(
+    return ApplyReport(
       interface: attachment.interface, generation: attachment.generation, entryCount: attachment.live.entryCount,
       selfTestPacketCount: frames, isInPlace: true, seconds: (ContinuousClock.now - start).inSeconds)
-    counted.applied += 1
-    counted.lastApplySeconds = report.seconds
-    announce(next, [report])
-    return report
   }
 
   /// Seconds at the next start.
@@ -120,18 +143,40 @@ extension Controller {
   /// Of a frame and a rule.
   private static let comparisonsMax = 100_000
 
-  /// - Parameter previous: What is published anew if this fails, where the tables are no longer as they were.
-  private func compileAnew(
-    _ next: RuleSet, _ attachment: Attachment, orElse previous: RuleSet?
-  ) throws(ControlError) -> ApplyReport {
+  private func compileAnew(_ steps: [Step]) throws(ControlError) -> [ApplyReport] {
+    var reports: [ApplyReport] = []
+    var left = steps[...]
+    while let first = left.first {
+      // They differ where rules of one have ended.
+      let same = left.filter { $0.next == first.next }
+      reports += try apply(first.next, to: same.map(\.attachment.interface), dryRun: false).reports
+      left.removeAll { step in same.contains { $0.attachment === step.attachment } }
+    }
+    return reports
+  }
+
+  /// After a failure: whoever has the change already, or half of it, decides again as before.
+  private func undo(_ steps: [Step]) {
+    for step in steps {
+      let isTorn = step.attachment.ruleEditor?.generation.isTorn == true
+      guard isTorn || step.attachment.ruleSet != step.previous else { continue }
+      do throws(ControlError) {
+        _ = try apply(step.previous, to: [step.attachment.interface], dryRun: false)
+      } catch {
+        logger.critical(
+          "a change that failed could not be taken back",
+          metadata: ["interface": "\(step.attachment.interface)", "error": "\(error)"])
+      }
+    }
+    saveOrWarn()
+  }
+
+  /// The journal has what the state file lacks, or says more than is live until the file is written.
+  private func saveOrWarn() {
     do throws(ControlError) {
-      let reports = try apply(next, to: [attachment.interface], dryRun: false).reports
-      guard let report = reports.first else { throw ControlError(.internal, "an apply to one interface without a report") }
-      return report
+      try save()
     } catch {
-      if let previous { _ = try apply(previous, to: [attachment.interface], dryRun: false) }
-      try save()  // the journal may say otherwise
-      throw error
+      logger.warning("the state file stays as it was for now", metadata: ["error": "\(error)"])
     }
   }
 }

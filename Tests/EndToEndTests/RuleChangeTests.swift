@@ -72,6 +72,37 @@ struct RuleChangeTests {
     #expect(try packets(stack, "first") == 0 && packets(stack, "new") == 170)
   }
 
+  @Test("Interfaces with one rule set change together; where the journal can't be written none does")
+  func together() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(rule("a", 1))]}"#).status == 201)
+    for name in ["lan0", "lan1"] {
+      #expect(try stack.post("/attachments", #"{"interface":"\#(name)","rule_set":"edge"}"#).status == 201)
+    }
+    let rules = "/rule-sets/edge/rules"
+    #expect(try stack.post(rules, rule("b", 9)).status == 201)
+    let both = try stack.post("/rule-sets/edge/apply").body["data"]["results"]
+    #expect(both.array.count == 2 && both.array.allSatisfy { $0["in_place"].bool == true }, "\(both)")
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "b") == 10)
+
+    // Where the journal should be is a folder.
+    let journal = "\(stack.folder)/state/sets.journal"
+    _ = try stack.namespace.run("mv \(journal) \(journal).away; mkdir \(journal)")
+    #expect(try stack.post(rules, rule("c", 9, more: #","position":0"#)).status == 201)
+    let refused = try stack.post("/rule-sets/edge/apply")
+    #expect(refused.status != 200 && refused.text.contains("sets.journal"), "\(refused.text)")
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "b") == 20)
+    _ = try stack.namespace.run("rmdir \(journal); mv \(journal).away \(journal)")
+    #expect(try apply(stack)["in_place"].bool == true)
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "b") == 20 && packets(stack, "c") == 10)
+  }
+
   @Test("What takes more than tables is compiled anew, and rules with an end in place still end")
   func others() throws {
     let stack = try Stack()
