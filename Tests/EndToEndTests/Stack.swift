@@ -114,9 +114,9 @@ final class Stack {
 
   func log(_ name: String) -> String { (try? String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8)) ?? "" }
 
-  /// Looks again until `condition` holds, at most ten seconds.
-  func wait(_ what: String, until condition: () throws -> Bool) throws {
-    let end = Date(timeIntervalSinceNow: 10)
+  /// Looks again until `condition` holds.
+  func wait(_ what: String, atMost seconds: Double = 10, until condition: () throws -> Bool) throws {
+    let end = Date(timeIntervalSinceNow: seconds)
     while Date() < end {
       if try condition() { return }
       usleep(20_000)

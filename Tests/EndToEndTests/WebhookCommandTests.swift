@@ -84,7 +84,8 @@ struct WebhookCommandTests {
       #expect(try stack.sluice("webhook list").contains("closed, "))
       receiver = try receive(stack, port: 9000)
       #expect(try stack.sluice("webhook test pager --json").contains("delivered"))
-      try stack.wait("the event that waited") { told(stack).last?["event"]["type"].string == "applied" }
+      // After four attempts that failed the fifth is some 8 s away.
+      try stack.wait("the event that waited", atMost: 40) { told(stack).last?["event"]["type"].string == "applied" }
       #expect(told(stack).count == 5)
       let deliveries = JSON(try stack.sluice("webhook deliveries pager --limit 200 --json")).array
       #expect(deliveries.count { $0["result"].string == "delivered" && $0["event_id"].int != 0 } == 3)
