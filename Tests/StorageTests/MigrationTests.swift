@@ -29,6 +29,7 @@ import Testing
         "12 ended sessions fe9b903b2c42e29e4031b0823f98314045cf9e1d8c7a81b47a611839c6c5db20",
         "13 roles of clients d301a7a188f7962b763a7395f43cc1bb08039b4613ce6fce99df4d0c084a8311",
         "14 webhooks 8e759e367020edfe43d8b15752f9d9f63a1b272a47d38caff9855b1cc1a1ffc8",
+        "15 ids of accounts fa470a249eeaa17f89d66ea19eada51d2b5084e33dcbe7e8ea87d3e3d8bd8e52",
       ])
   }
 
