@@ -116,8 +116,10 @@ public struct GenerationEditor {
     in memory: some TableMemory, waiting: () -> Void
   ) throws(Refusal) {
     guard new.name == rule.name || priorities[new.name] == nil else { throw .needsMore }
-    let priority = try priority(after: after, before: before)
-    let old = try sought(rule, slot: slot, priority: try self.priority(of: rule.name), interface: interface)
+    let oldPriority = try self.priority(of: rule.name)
+    // Another one, so that no record of the new rule is one of the old: that would go with it.
+    let priority = try priority(after: after, before: before, not: oldPriority)
+    let old = try sought(rule, slot: slot, priority: oldPriority, interface: interface)
     try checkRemovable(old, memory)
     try insert(try sought(new, slot: newSlot, priority: priority, interface: interface), memory)
     // Who met the new one's leaf before it was there must not miss the old one.
@@ -135,11 +137,14 @@ public struct GenerationEditor {
   }
 
   /// Behind the one, before the other.
-  private func priority(after: String?, before: String?) throws(Refusal) -> UInt32 {
+  private func priority(after: String?, before: String?, not taken: UInt32? = nil) throws(Refusal) -> UInt32 {
     let low: UInt32 = if let after { try priority(of: after) } else { 0 }
     let high: UInt32 = if let before { try priority(of: before) } else { UInt32(SLUICE_PRIORITY_MAX) }
     guard high > low, high - low >= 2 else { throw .noGap }
-    return low + (high - low) / 2
+    let middle = low + (high - low) / 2
+    guard middle == taken else { return middle }
+    guard high - low >= 3 else { throw .noGap }
+    return middle + 1 < high ? middle + 1 : middle - 1
   }
 
   private func sought(

@@ -144,6 +144,34 @@ struct EditingTests {
     #expect(done.reduce(0, +) > 0 || shape == .crossingRanges || !tests.generation.isEditable, "\(shape): \(done)")
   }
 
+  @Test("A rule that keeps a part of its entries keeps them")
+  func overlap() throws {
+    func rule(_ ports: [UInt16]) -> Rule {
+      Rule(name: "kept", match: Match(protocols: [.udp], destinationPorts: Condition(ports.map { PortRange($0) })), action: .drop)
+    }
+    let kept = rule([80, 443])
+    let slots: [String: UInt32] = ["kept": 1]
+    let ruleSet = RuleSet(name: "edge", rules: [kept])
+    let generation = try compile(
+      ruleSet, slots: { slots[$0]! }, interfaceIndex: { _ in 1 }, generation: 1, captureFallback: .pass)
+    let probe = try generation.withUnsafeBytes { try ClassificationProbe($0) }
+    let half = Half(live: probe.liveHalf)
+    var editor = GenerationEditor(generation, wordCount: half.wordCount)
+    let frames = SelfTest.packets(around: kept, limit: 64)
+    for frame in frames { _ = try probe.add(frame) }
+    var current = kept
+    for ports: [UInt16] in [[80], [80, 443], [443], [443, 80], [80, 443]] {
+      try editor.exchange(
+        current, slot: 1, for: rule(ports), newSlot: 1, after: nil, before: nil, in: half, waiting: {})
+      current = rule(ports)
+      _ = try probe.run(period: frames.count, count: frames.count)
+      for (index, frame) in frames.enumerated() {
+        let expected = ReferenceClassifier.decide(frame, by: RuleSet(name: "edge", rules: [current]))
+        #expect(probe.verdict(index).slot == (expected.ruleName == nil ? 0 : 1), "\(ports): \(frame)")
+      }
+    }
+  }
+
   @Test("Actions that change at full rate: each packet is decided by the old rule or by the new one")
   func replacedUnderTraffic() throws {
     let flips = Dictionary(grouping: ruleSet.rules.filter { $0.isEnabled && $0.action != .count }, by: \.name)
