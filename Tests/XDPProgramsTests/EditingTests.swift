@@ -157,8 +157,14 @@ struct EditingTests {
     let probe = try generation.withUnsafeBytes { try ClassificationProbe($0) }
     let half = Half(live: probe.liveHalf)
     var editor = GenerationEditor(generation, wordCount: half.wordCount)
-    let frames = SelfTest.packets(around: kept, limit: 64)
-    for frame in frames { _ = try probe.add(frame) }
+    let around = SelfTest.packets(around: kept, limit: 64).filter { $0.count >= 14 }
+    var frames: [[UInt8]] = []
+    for turn in 0... {
+      let frame = around[turn % around.count]
+      if try probe.add(frame) { frames.append(frame) }
+      if frames.count == 64 { break }
+    }
+    #expect(Set(frames.map { ReferenceClassifier.decide($0, by: ruleSet).ruleName }).count == 2)
     var current = kept
     for ports: [UInt16] in [[80], [80, 443], [443], [443, 80], [80, 443]] {
       try editor.exchange(
