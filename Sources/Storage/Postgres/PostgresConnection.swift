@@ -6,9 +6,14 @@ import CPostgres
 final class PostgresConnection: SQLSession, @unchecked Sendable {
   /// Statements kept prepared; at the limit all are dropped and prepared anew.
   private static let preparedMax = 256
+  /// Statements that wait for one trip, at most.
+  private static let queueMax = 64
+  private static let savepoint = "SAVEPOINT part"
 
   let connection: OpaquePointer
   private(set) var prepared: [String: String] = [:]
+  /// What runs with the next statement of the transaction.
+  private var queue: [SQLQuery] = []
   /// The last failure was a deadlock or a failed serialisation: the transaction, rolled back, can be repeated.
   private(set) var mustRepeat = false
 
@@ -69,11 +74,12 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   /// `sql` is some BEGIN.
   func begin(_ sql: String) throws(StorageError) {
     mustRepeat = false
+    queue = []
     try define(sql)
   }
 
   func commit() throws(StorageError) {
-    let result = PQexec(connection, "COMMIT")
+    let result = queue.isEmpty ? PQexec(connection, "COMMIT") : try run("COMMIT", [])
     defer { PQclear(result) }
     try check(result)
     // A transaction in which a statement failed is rolled back by COMMIT, which calls that a success.
@@ -95,15 +101,40 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   }
 
   func define(_ sql: String) throws(StorageError) {
-    let result = PQexec(connection, sql)
+    let result = queue.isEmpty ? PQexec(connection, sql) : try run(sql, [])
     defer { PQclear(result) }
     try check(result)
   }
 
-  /// The caller clears the result.
+  func executeLater(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) {
+    // Here, where nothing has failed yet.
+    for argument in arguments { _ = try argument.checked() }
+    if queue.count >= Self.queueMax { PQclear(try runQueue(with: nil)) }
+    queue.append(SQLQuery(sql: sql, arguments: arguments))
+  }
+
+  func beginPart() throws(StorageError) { try executeLater(Self.savepoint, []) }
+
+  func undoPart() throws(StorageError) {
+    let nothingRan = queue.contains { $0.sql == Self.savepoint }
+    queue = []
+    if nothingRan { return }
+    try define("ROLLBACK TO \(Self.savepoint)")
+    try define("RELEASE \(Self.savepoint)")
+  }
+
+  func rollBack() {
+    queue = []
+    // Fails only if the connection is gone, and then there is nothing to roll back.
+    try? define("ROLLBACK")
+  }
+
+  /// With what was to run before it, in one trip. The caller clears the result.
   private func run(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> OpaquePointer? {
+    let texts = try Self.texts(arguments)
+    guard queue.isEmpty else { return try runQueue(with: SQLQuery(sql: sql, arguments: arguments)) }
     let name = try prepare(sql)
-    let result = withCStrings(try Self.texts(arguments)) { values in
+    let result = withCStrings(texts) { values in
       PQexecPrepared(connection, name, Int32(arguments.count), values, nil, nil, 0)
     }
     do throws(StorageError) { try check(result) } catch {
@@ -111,6 +142,11 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
       throw error
     }
     return result
+  }
+
+  private func runQueue(with last: SQLQuery?) throws(StorageError) -> OpaquePointer? {
+    defer { queue = [] }
+    return try runTogether(queue + (last.map { [$0] } ?? []))
   }
 
   static func texts(_ arguments: [SQLValue]) throws(StorageError) -> [String?] {

@@ -17,11 +17,6 @@ extension PostgresConnection: BlockingConnection {
       access == .read ? "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" : "BEGIN ISOLATION LEVEL READ COMMITTED")
   }
 
-  func rollBack() {
-    // Fails only if the connection is gone, and then there is nothing to roll back.
-    try? define("ROLLBACK")
-  }
-
   func answers(to queries: [SQLQuery]) -> [Result<[[SQLValue]], StorageError>] { pipeline(queries) }
 
   /// An advisory lock of a connection of its own: it goes with the connection, whatever becomes of this program.

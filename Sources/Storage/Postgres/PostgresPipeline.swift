@@ -14,44 +14,91 @@ extension PostgresConnection {
 
   /// What remains nil has no answer yet.
   private func sendTogether(_ queries: [SQLQuery], _ answers: inout [Result<[[SQLValue]], StorageError>?]) {
-    // Preparing is a trip of its own, the first time only. Where it made room, the names before it are gone.
-    let names = queries.map { query in try? prepare(query.sql) }
-    guard !names.contains(nil), queries.allSatisfy({ prepared[$0.sql] != nil }) else { return }
-    guard PQenterPipelineMode(connection) == 1 else { return }
-    var sent: [Int] = []
-    for (index, query) in queries.enumerated() {
-      do throws(StorageError) {
-        let isSent = withCStrings(try Self.texts(query.arguments)) { values in
-          PQsendQueryPrepared(connection, names[index], Int32(query.arguments.count), values, nil, nil, 0)
-        }
-        guard isSent == 1 else {
-          isLost = true
-          break
-        }
-        sent.append(index)
-      } catch { answers[index] = .failure(error) }
+    guard let names = try? prepare(queries) else { return }
+    let texts = queries.map { query in Result { () throws(StorageError) in try Self.texts(query.arguments) } }
+    for (index, text) in texts.enumerated() {
+      if case .failure(let error) = text { answers[index] = .failure(error) }
     }
-    if PQpipelineSync(connection) != 1 { isLost = true }
-    for index in sent { answers[index] = receive() }
-    if let end = PQgetResult(connection) { PQclear(end) }
-    if PQexitPipelineMode(connection) != 1 { isLost = true }
+    let sent = texts.indices.compactMap { index in
+      (try? texts[index].get()).map { (index: index, name: names[index], texts: $0) }
+    }
+    inPipeline(sent.map { ($0.name, $0.texts) }) { position, result in
+      defer { PQclear(result) }
+      // It was not run, because one before it failed.
+      if PQresultStatus(result) == PGRES_PIPELINE_ABORTED { return }
+      answers[sent[position].index] = Result { () throws(StorageError) in
+        try check(result)
+        return try Self.decode(result)
+      }
+    }
   }
 
-  /// The next answer; nil: it was not run, because one before it failed.
-  private func receive() -> Result<[[SQLValue]], StorageError>? {
-    guard let result = PQgetResult(connection) else {
-      isLost = true
-      return nil
+  /// Statements of a transaction in one trip; the first failure ends them. The last one's result, which the caller clears.
+  func runTogether(_ queries: [SQLQuery]) throws(StorageError) -> OpaquePointer? {
+    let names = try prepare(queries)
+    var sent: [(String, [String?])] = []
+    for (name, query) in zip(names, queries) { sent.append((name, try Self.texts(query.arguments))) }
+    var last: OpaquePointer?
+    var failure: StorageError?
+    var count = 0
+    inPipeline(sent) { position, result in
+      count += 1
+      if failure == nil {
+        do throws(StorageError) { try check(result) } catch { failure = error }
+      }
+      if position == queries.count - 1 { last = result } else { PQclear(result) }
     }
-    defer {
-      PQclear(result)
+    if failure == nil, count < queries.count {
+      failure = PostgresFailure(
+        state: "", constraint: "", message: String(cString: PQerrorMessage(connection)), isConnected: false
+      ).storageError
+    }
+    if let failure {
+      PQclear(last)
+      throw failure
+    }
+    return last
+  }
+
+  /// Preparing is a trip of its own, the first time only. Where it made room, the names before it are gone: then again.
+  private func prepare(_ queries: [SQLQuery]) throws(StorageError) -> [String] {
+    var names: [String] = []
+    repeat {
+      names = []
+      for query in queries { names.append(try prepare(query.sql)) }
+    } while !queries.allSatisfy { prepared[$0.sql] != nil }
+    return names
+  }
+
+  /// Sends prepared statements with their parameters, and gives each one's result, in order, to the body, which clears
+  /// it; fewer where the connection was lost.
+  private func inPipeline(_ statements: [(name: String, texts: [String?])], _ body: (Int, OpaquePointer) -> Void) {
+    guard PQenterPipelineMode(connection) == 1 else {
+      isLost = true
+      return
+    }
+    var count = 0
+    for statement in statements {
+      let isSent = withCStrings(statement.texts) { values in
+        PQsendQueryPrepared(connection, statement.name, Int32(statement.texts.count), values, nil, nil, 0)
+      }
+      guard isSent == 1 else {
+        isLost = true
+        break
+      }
+      count += 1
+    }
+    if PQpipelineSync(connection) != 1 { isLost = true }
+    for position in 0..<count {
+      guard let result = PQgetResult(connection) else {
+        isLost = true
+        break
+      }
+      body(position, result)
       // Behind each answer stands an empty one.
       while let rest = PQgetResult(connection) { PQclear(rest) }
     }
-    if PQresultStatus(result) == PGRES_PIPELINE_ABORTED { return nil }
-    return Result { () throws(StorageError) in
-      try check(result)
-      return try Self.decode(result)
-    }
+    if let end = PQgetResult(connection) { PQclear(end) }
+    if PQexitPipelineMode(connection) != 1 { isLost = true }
   }
 }

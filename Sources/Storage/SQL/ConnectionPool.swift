@@ -23,7 +23,7 @@ protocol BlockingConnection: SQLSession, AnyObject, Sendable {
 enum TransactionAccess: Sendable {
   /// One consistent snapshot; writing fails.
   case read
-  /// READ COMMITTED: what must not race is locked by updating a row first.
+  /// READ COMMITTED: what must not race is locked first.
   case write
 }
 

@@ -51,6 +51,15 @@ protocol SQLSession {
   func execute(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> Int
   /// Runs one statement without parameters once, for definitions and savepoints.
   func define(_ sql: String) throws(StorageError)
+  /// A statement whose answer nobody needs. Runs in its turn, at the latest with the next statement or the commit, which
+  /// then throws in its place: where each trip to the server counts, several go together.
+  func executeLater(_ sql: String, _ arguments: [SQLValue]) throws(StorageError)
+  /// Begins a part of the transaction that can be undone alone; parts do not nest.
+  func beginPart() throws(StorageError)
+  /// Ends the part, with all that was to run later.
+  func endPart() throws(StorageError)
+  /// Undoes the part, after a failure in it too.
+  func undoPart() throws(StorageError)
   /// Throws where the server answers but is not to be used now.
   func checkReady() throws(StorageError)
   /// The last failure was one after which the whole transaction, rolled back, can be repeated.
@@ -74,6 +83,18 @@ struct SQLQuery: Sendable {
 
 extension SQLSession {
   func checkReady() throws(StorageError) {}
+
+  /// At once.
+  func executeLater(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) {
+    if arguments.isEmpty { try define(sql) } else { try execute(sql, arguments) }
+  }
+
+  func beginPart() throws(StorageError) { try define("SAVEPOINT part") }
+  func endPart() throws(StorageError) { try define("RELEASE SAVEPOINT part") }
+  func undoPart() throws(StorageError) {
+    try define("ROLLBACK TO SAVEPOINT part")
+    try define("RELEASE SAVEPOINT part")
+  }
 
   /// The first row, read by `read`; nil if there is none.
   func first<T>(

@@ -23,6 +23,7 @@ struct SQLChoice {
 }
 
 extension SQLSession {
+  /// As ``SQLSession/executeLater(_:_:)``.
   func insert(into table: String, _ columns: [String], _ rows: [[SQLValue]]) throws(StorageError) {
     var rest = rows[...]
     var size = SQLInsert.rowsMax
@@ -36,7 +37,7 @@ extension SQLSession {
           return "$\(parameter)"
         }.joined(separator: ", ") + ")"
       }
-      try execute(
+      try executeLater(
         "INSERT INTO \(table) (\(SQLInsert.quoted(columns))) VALUES \(values.joined(separator: ", "))",
         part.flatMap { $0 })
       rest = rest.dropFirst(size)
@@ -85,6 +86,19 @@ extension SQLSession {
       : "ON CONFLICT (\(SQLInsert.quoted(key))) DO UPDATE SET "
         + others.map { "\"\($0)\" = excluded.\"\($0)\"" }.joined(separator: ", ")
     try execute("INSERT INTO \(table) (\(SQLInsert.quoted(columns))) VALUES (\(parameters)) \(clause)", values)
+  }
+
+  /// Nobody else changes the row that the condition names, or locks it, from its turn to the end of the transaction; as
+  /// ``SQLSession/executeLater(_:_:)``. SQLite has one writer.
+  func lockLater(_ table: String, where condition: String, _ arguments: [SQLValue]) throws(StorageError) {
+    let strength: String
+    switch dialect {
+    case .sqlite: return
+    // Of the key nothing changes: rows that refer to this one can be made meanwhile.
+    case .postgres: strength = "NO KEY UPDATE"
+    case .mysql: strength = "UPDATE"
+    }
+    try executeLater("SELECT 1 FROM \(table) WHERE \(condition) FOR \(strength)", arguments)
   }
 
   /// Updates the row that the condition names, and which it still names afterwards; returns it as it is then, nil if

@@ -68,19 +68,16 @@ final class WriteCombiner: Sendable {
     var results: [Result<Void, any Error>] = []
     var records: [Records] = []
     for work in group {
-      try session.define("SAVEPOINT one_write")
+      try session.beginPart()
       do {
         let made = try work(session)
-        try session.define("RELEASE SAVEPOINT one_write")
+        try session.endPart()
         records.append(made)
         results.append(.success(()))
       } catch {
         // A deadlock is everybody's: the whole group runs again. And where the transaction is gone, so are all.
         if session.mustRepeat { throw error }
-        do throws(StorageError) {
-          try session.define("ROLLBACK TO SAVEPOINT one_write")
-          try session.define("RELEASE SAVEPOINT one_write")
-        } catch let lost { throw error is StorageError ? error : lost }
+        do throws(StorageError) { try session.undoPart() } catch let lost { throw error is StorageError ? error : lost }
         results.append(.failure(error))
       }
     }
@@ -92,7 +89,7 @@ final class WriteCombiner: Sendable {
   private static func wake(_ records: [Records], _ session: any SQLSession) throws(StorageError) -> Set<WakeTopic> {
     let topics = records.reduce(into: Set<WakeTopic>()) { $0.formUnion($1.wakes) }
     guard session.dialect == .postgres else { return topics }
-    for topic in topics { try session.define("NOTIFY \(PostgresListener.channel(topic))") }
+    for topic in topics { try session.executeLater("NOTIFY \(PostgresListener.channel(topic))", []) }
     return []
   }
 }

@@ -30,7 +30,7 @@ enum AttachmentTable {
 
   /// Until the transaction ends, nobody else changes the attachment.
   static func lock(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> Attachment {
-    try session.execute("UPDATE attachments SET mode = mode WHERE id = $1", [SQLValue(id)])
+    try session.lockLater("attachments", where: "id = $1", [SQLValue(id)])
     return try find(id, session)
   }
 

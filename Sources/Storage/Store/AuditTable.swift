@@ -35,7 +35,7 @@ enum AuditTable {
       }
     }
     try session.insert(into: name, columns, rows)
-    try session.execute("UPDATE audit_chain SET hash = $1 WHERE name = 'head'", [.text(previous)])
+    try session.executeLater("UPDATE audit_chain SET hash = $1 WHERE name = 'head'", [.text(previous)])
   }
 
   /// As it is exported: the record with its hash.

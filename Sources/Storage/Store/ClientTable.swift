@@ -52,7 +52,7 @@ enum ClientTable {
 
   /// Until the transaction ends, nobody else changes the client or its keys.
   static func lock(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> APIClientRecord {
-    try session.execute("UPDATE api_clients SET name = name WHERE id = $1", [SQLValue(id)])
+    try session.lockLater("api_clients", where: "id = $1", [SQLValue(id)])
     return try find(id, session)
   }
 }

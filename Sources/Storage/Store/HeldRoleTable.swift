@@ -126,7 +126,7 @@ enum HeldRoleTable {
   /// Until the transaction ends, nobody else changes what he is.
   private static func lock(_ holder: RoleHolder, _ session: any SQLSession) throws(StorageError) {
     let kind = holder.kind
-    try session.execute("UPDATE \(kind.table) SET name = name WHERE \(kind.key) = $1", [.text(holder.text)])
+    try session.lockLater(kind.table, where: "\(kind.key) = $1", [.text(holder.text)])
   }
 
   private static func holder(

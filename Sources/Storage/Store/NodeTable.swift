@@ -21,7 +21,7 @@ enum NodeTable {
 
   /// Until the transaction ends, nobody else changes the node.
   static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> Node {
-    try session.execute("UPDATE nodes SET name = name WHERE name = $1", [.text(name)])
+    try session.lockLater("nodes", where: "name = $1", [.text(name)])
     return try find(name, session)
   }
 

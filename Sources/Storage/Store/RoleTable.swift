@@ -24,7 +24,7 @@ enum RoleTable {
 
   /// Until the transaction ends, nobody else changes the role.
   static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> CustomRole {
-    try session.execute("UPDATE roles SET name = name WHERE name = $1", [.text(name)])
+    try session.lockLater("roles", where: "name = $1", [.text(name)])
     return try find(name, session)
   }
 

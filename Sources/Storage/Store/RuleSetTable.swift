@@ -33,11 +33,30 @@ enum RuleSetTable {
 
   /// Until the transaction ends, nobody else makes a revision.
   static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> Head {
-    let head = try session.update(
-      "rule_sets", set: "revision = revision", where: "name = $1", [.text(name)],
-      returning: "id, revision, created_at", readHead)
-    guard let head else { throw .notFound(kind: "rule set", key: name) }
-    return head
+    try session.lockLater("rule_sets", where: "name = $1", [.text(name)])
+    return try find(name, session)
+  }
+
+  /// A revision without its content, and the rule set that has it.
+  struct Described: Sendable {
+    let head: Head
+    let info: RuleSetRevisionInfo
+    let description: String
+
+    /// - Parameter number: an expression; `$1` is the rule set's name.
+    static func sql(number: String) -> String {
+      """
+      SELECT s.id, s.revision, s.created_at, r.number, r.author_id, r.author_email, r.reason, r.rule_count,
+        r.created_at, r.description FROM rule_sets s JOIN rule_set_revisions r ON r.rule_set_id = s.id
+        AND r.number = \(number) WHERE s.name = $1
+      """
+    }
+
+    init(_ row: inout RowReader) throws(StorageError) {
+      head = try readHead(&row)
+      info = try readInfo(&row)
+      description = try row.text()
+    }
   }
 
   static func revision(
@@ -84,7 +103,7 @@ enum RuleSetTable {
     let text = try text(of: draft.content)
     var content = draft.content
     content.revision = number
-    try session.execute(
+    try session.executeLater(
       """
       INSERT INTO rule_set_revisions (rule_set_id, number, author_id, author_email, reason, description, rule_count,
         default_action, content, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
@@ -103,23 +122,26 @@ enum RuleSetTable {
       digest: AuditChain.digest(Array(text.utf8)), textLength: text.count)
   }
 
-  /// The newest revision, inside the transaction that replaces it.
-  static func newest(_ head: Head, _ cache: RevisionCache, _ session: any SQLSession) throws -> Written {
-    let found = try session.first(
-      "SELECT \(infoColumns), description FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
-      [SQLValue(head.id), SQLValue(revision: head.revision)]
-    ) { row throws(StorageError) in (try readInfo(&row), try row.text()) }
-    guard let (info, description) = found else {
-      throw StorageError.notFound(kind: "revision", key: "\(head.revision)")
+  /// The newest revision, locked as by ``lock(_:_:)``, for the transaction that replaces it.
+  static func lockNewest(
+    _ name: String, _ cache: RevisionCache, _ session: any SQLSession
+  ) throws -> (head: Head, newest: Written) {
+    try session.lockLater("rule_sets", where: "name = $1", [.text(name)])
+    let sql = Described.sql(number: "s.revision")
+    guard let found = try session.first(sql, [.text(name)], Described.init) else {
+      throw StorageError.notFound(kind: "rule set", key: name)
     }
+    let (head, info) = (found.head, found.info)
     let known = cache[.init(ruleSetID: head.id, number: info.number, createdAt: info.createdAt)]
     let content = try known?.content ?? revision(info.number, of: head.id, session).content
     let text = known?.digest == nil ? try text(of: content) : ""
-    return Written(
-      ruleSet: StoredRuleSet(
-        id: head.id, createdAt: head.createdAt,
-        current: RuleSetRevision(info: info, description: description, content: content)),
-      digest: known?.digest ?? AuditChain.digest(Array(text.utf8)), textLength: text.count)
+    let revision = RuleSetRevision(info: info, description: found.description, content: content)
+    return (
+      head,
+      Written(
+        ruleSet: StoredRuleSet(id: head.id, createdAt: head.createdAt, current: revision),
+        digest: known?.digest ?? AuditChain.digest(Array(text.utf8)), textLength: text.count)
+    )
   }
 }
 
@@ -162,20 +184,17 @@ extension SQLStore {
   }
 
   func ruleSet(named name: String) async throws -> StoredRuleSet {
-    let newest = try await reads.first(
-      """
-      SELECT s.id, s.revision, s.created_at, r.number, r.author_id, r.author_email, r.reason, r.rule_count,
-        r.created_at, r.description FROM rule_sets s JOIN rule_set_revisions r ON r.rule_set_id = s.id
-        AND r.number = s.revision WHERE s.name = $1
-      """, [.text(name)]
-    ) { row throws(StorageError) in
-      (try RuleSetTable.readHead(&row), try RuleSetTable.readInfo(&row), try row.text())
+    let sql = RuleSetTable.Described.sql(number: "s.revision")
+    guard let newest = try await reads.first(sql, [.text(name)], RuleSetTable.Described.init) else {
+      throw StorageError.notFound(kind: "rule set", key: name)
     }
-    guard let (head, info, description) = newest else { throw StorageError.notFound(kind: "rule set", key: name) }
-    let content = try await content(of: head.id, info)
-    return StoredRuleSet(
-      id: head.id, createdAt: head.createdAt,
-      current: RuleSetRevision(info: info, description: description, content: content))
+    return StoredRuleSet(id: newest.head.id, createdAt: newest.head.createdAt, current: try await revision(newest))
+  }
+
+  private func revision(_ described: RuleSetTable.Described) async throws -> RuleSetRevision {
+    RuleSetRevision(
+      info: described.info, description: described.description,
+      content: try await content(of: described.head.id, described.info))
   }
 
   /// A revision is there for good unless its rule set goes: no snapshot has to hold the two statements together.
@@ -219,11 +238,10 @@ extension SQLStore {
     let at = timestamp
     let written = try await self.change { [revisions] session, trail in
       trail.concernsNoCopies()
-      let head = try RuleSetTable.lock(name, session)
+      let (head, old) = try RuleSetTable.lockNewest(name, revisions, session)
       if let expected = edit.expectedRevision, expected != head.revision {
         throw StorageError.staleRevision(expected: expected, current: head.revision)
       }
-      let old = try RuleSetTable.newest(head, revisions, session)
       let oldDraft = RuleSetDraft(content: old.ruleSet.content, description: old.ruleSet.description)
       var draft = oldDraft
       try change(&draft)
@@ -236,7 +254,7 @@ extension SQLStore {
         if draft.description != oldDraft.description { throw DelegationError.notARule }
       }
       let next = head.revision + 1
-      try session.execute(
+      try session.executeLater(
         "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",
         [SQLValue(head.id), SQLValue(revision: next), .text(draft.content.name)])
       let new = try RuleSetTable.insert(draft, number: next, of: head, edit, at: at, session)
@@ -253,11 +271,10 @@ extension SQLStore {
 
   func deleteRuleSet(named name: String, expectedRevision: UInt64?) async throws {
     try await change { [revisions] session, trail in
-      let head = try RuleSetTable.lock(name, session)
+      let (head, old) = try RuleSetTable.lockNewest(name, revisions, session)
       if let expectedRevision, expectedRevision != head.revision {
         throw StorageError.staleRevision(expected: expectedRevision, current: head.revision)
       }
-      let old = try RuleSetTable.newest(head, revisions, session)
       do throws(StorageError) {
         try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "rule set", by: "attachments") }
@@ -280,18 +297,11 @@ extension SQLStore {
   }
 
   func ruleSetRevision(named name: String, number: UInt64) async throws -> RuleSetRevision {
-    let found = try await reads.first(
-      """
-      SELECT s.id, s.revision, s.created_at, r.number, r.author_id, r.author_email, r.reason, r.rule_count,
-        r.created_at, r.description FROM rule_sets s JOIN rule_set_revisions r ON r.rule_set_id = s.id
-        AND r.number = $2 WHERE s.name = $1
-      """, [.text(name), SQLValue(revision: number)]
-    ) { row throws(StorageError) in
-      (try RuleSetTable.readHead(&row), try RuleSetTable.readInfo(&row), try row.text())
-    }
-    guard let (head, info, description) = found else {
+    let sql = RuleSetTable.Described.sql(number: "$2")
+    let arguments: [SQLValue] = [.text(name), SQLValue(revision: number)]
+    guard let found = try await reads.first(sql, arguments, RuleSetTable.Described.init) else {
       throw StorageError.notFound(kind: "revision", key: "\(number)")
     }
-    return RuleSetRevision(info: info, description: description, content: try await content(of: head.id, info))
+    return try await revision(found)
   }
 }

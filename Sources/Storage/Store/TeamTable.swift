@@ -22,7 +22,7 @@ enum TeamTable {
 
   /// Until the transaction ends, nobody else changes the team or its members.
   static func lock(_ name: String, _ session: any SQLSession) throws(StorageError) -> Team {
-    try session.execute("UPDATE teams SET name = name WHERE name = $1", [.text(name)])
+    try session.lockLater("teams", where: "name = $1", [.text(name)])
     return try find(name, session)
   }
 

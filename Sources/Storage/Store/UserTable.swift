@@ -27,8 +27,15 @@ enum UserTable {
   }
 
   static func find(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> User {
+    guard let user = try findOrNil(id, session) else {
+      throw .notFound(kind: "user", key: SQLValue(id).plainText)
+    }
+    return user
+  }
+
+  private static func findOrNil(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> User? {
     let user = try session.first("SELECT \(columns) FROM users WHERE id = $1", [SQLValue(id)], read)
-    guard let user else { throw .notFound(kind: "user", key: SQLValue(id).plainText) }
+    guard let user else { return nil }
     return try whole([user], session)[0]
   }
 
@@ -48,8 +55,8 @@ enum UserTable {
 
   /// Until the transaction ends, nobody else changes the account or signs it in. Nil if there is none.
   static func lock(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> User? {
-    guard try session.execute("UPDATE users SET name = name WHERE id = $1", [SQLValue(id)]) > 0 else { return nil }
-    return try find(id, session)
+    try session.lockLater("users", where: "id = $1", [SQLValue(id)])
+    return try findOrNil(id, session)
   }
 
   static func insert(

@@ -28,7 +28,7 @@ enum WebhookTable {
 
   /// Until the transaction ends, nobody else changes it.
   static func lock(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> Webhook {
-    try session.execute("UPDATE webhooks SET name = name WHERE id = $1", [SQLValue(id)])
+    try session.lockLater("webhooks", where: "id = $1", [SQLValue(id)])
     return try find(id, session)
   }
 
