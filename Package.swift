@@ -222,7 +222,7 @@ let package = Package(
     .target(name: "DatabaseSupport", path: "Tests/DatabaseSupport"),
     .testTarget(
       name: "StorageTests",
-      dependencies: ["Audit", "JSONValues", "Storage", "Identity", "Rules", "Packets", "DatabaseSupport", logging]),
+      dependencies: ["Audit", "JSONValues", "Storage", "Identity", "Rules", "Packets", "DatabaseSupport", "TestSupport", logging]),
     .testTarget(name: "AuditTests", dependencies: ["Audit", "JSONValues"]),
     .testTarget(name: "IdentityTests", dependencies: ["Identity", crypto]),
   ],

@@ -32,9 +32,7 @@ extension RuleSet {
     same.rules = rules
     same.revision = revision
     guard same == self else { return nil }
-    let most = Swift.min(rules.count, other.rules.count)
-    let first = (0..<most).first { rules[$0] != other.rules[$0] } ?? most
-    let last = (0..<most - first).first { rules[rules.count - 1 - $0] != other.rules[other.rules.count - 1 - $0] } ?? most - first
+    let (first, last) = rules.commonEnds(with: other.rules)
     let (come, go) = (rules[first..<rules.count - last], other.rules[first..<other.rules.count - last])
     guard come.count <= 1, go.count <= 1 else { return moved(come, go) }
     let next = first + come.count
@@ -53,5 +51,40 @@ extension RuleSet {
         removed: last.name, inserted: last, before: come.endIndex < rules.count ? rules[come.endIndex].name : nil)
     }
     return nil
+  }
+}
+
+extension Array where Element == Rule {
+  /// How many rules both begin with, and how many of those behind both end with.
+  public func commonEnds(with other: Self) -> (first: Int, last: Int) {
+    let most = Swift.min(count, other.count)
+    var first = 0
+    while first < most, isSame(at: first, as: other, at: first) { first += 1 }
+    var last = 0
+    while last < most - first, isSame(at: count - 1 - last, as: other, at: other.count - 1 - last) { last += 1 }
+    return (first, last)
+  }
+
+  /// `==` field by field: rules are large values, and `self[i] == other[j]` copies both, at five times the cost.
+  private func isSame(at i: Int, as other: Self, at j: Int) -> Bool {
+    self[i].name == other[j].name && self[i].match == other[j].match && self[i].action == other[j].action
+      && self[i].comment == other[j].comment && self[i].isEnabled == other[j].isEnabled && self[i].tags == other[j].tags
+      && self[i].owner == other[j].owner && self[i].expiry == other[j].expiry
+  }
+}
+
+extension NamedSet {
+  /// As of arrays, of the elements with their ends.
+  public func commonEnds(with other: NamedSet) -> (first: Int, last: Int) {
+    guard kind == other.kind else { return (0, 0) }
+    let (mine, others) = (expiries, other.expiries)
+    func areSame(_ index: Int, _ otherIndex: Int) -> Bool {
+      guard (mine.isEmpty ? nil : mine[index]) == (others.isEmpty ? nil : others[otherIndex]) else { return false }
+      return kind == .ports ? ports[index] == other.ports[otherIndex] : prefixes[index] == other.prefixes[otherIndex]
+    }
+    let most = min(count, other.count)
+    let first = (0..<most).first { !areSame($0, $0) } ?? most
+    let last = (0..<most - first).first { !areSame(count - 1 - $0, other.count - 1 - $0) } ?? most - first
+    return (first, last)
   }
 }

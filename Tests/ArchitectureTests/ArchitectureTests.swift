@@ -63,4 +63,5 @@ let unsafeExceptions: [String: String] = [
   "Sources/Storage/MySQL/MySQLConnection.swift": "the client library's connection is a C structure, its options are pointers",
   "Sources/Storage/MySQL/MySQLStatement.swift": "the client library reads arguments from our memory and writes rows into it",
   "Sources/Storage/Postgres/PostgresConnection.swift": "libpq's connections and results are opaque pointers",
+  "Sources/Storage/Postgres/PostgresPipeline.swift": "libpq's results are opaque pointers",
 ]

@@ -30,7 +30,35 @@ import Testing
         "13 roles of clients d301a7a188f7962b763a7395f43cc1bb08039b4613ce6fce99df4d0c084a8311",
         "14 webhooks 8e759e367020edfe43d8b15752f9d9f63a1b272a47d38caff9855b1cc1a1ffc8",
         "15 ids of accounts fa470a249eeaa17f89d66ea19eada51d2b5084e33dcbe7e8ea87d3e3d8bd8e52",
+        "16 contents of revisions last e42b9c3787d1b54a6580c6c3b0bd7d909e51352a035eb5a5658eec295e355c10",
       ])
+  }
+
+  @Test("In SQLite nothing stands behind the content of a revision, and revisions of the schema before are kept")
+  func contentLast() async throws {
+    try await withDatabase(.sqlite) { database in
+      try await Migrator(Array(Schema.migrations.prefix(15))).run(on: database)
+      let columns = "number, author_id, author_email, reason, description, rule_count, default_action, content, created_at"
+      let row: [SQLValue] = [
+        .integer(7), .null, .text("a@example.net"), .text("why"), .text("what"), .integer(3), .text("drop"), .text("{}"),
+        .integer(11),
+      ]
+      try await database.write { session in
+        try session.execute("INSERT INTO rule_sets (id, name, revision, created_at) VALUES ('s', 'edge', 7, 1)", [])
+        try session.execute(
+          "INSERT INTO rule_set_revisions (rule_set_id, \(columns)) VALUES ('s', $1, $2, $3, $4, $5, $6, $7, $8, $9)", row)
+      }
+      try await Migrator(Schema.migrations).run(on: database)
+      try await database.read { session in
+        #expect(try session.rows("SELECT \(columns) FROM rule_set_revisions WHERE rule_set_id = 's'", []) == [row])
+        let names = try session.all("SELECT name FROM pragma_table_info('rule_set_revisions') ORDER BY cid", []) {
+          row throws(StorageError) in try row.text()
+        }
+        #expect(names.last == "content" && names.count == 10)
+      }
+      try await database.write { try $0.execute("DELETE FROM rule_sets", []) }
+      #expect(try await database.read { try $0.count("SELECT COUNT(*) FROM rule_set_revisions", []) } == 0)
+    }
   }
 
   @Test("Migrations run once, in order, and continue where the last program stopped", arguments: TestBackend.allCases)

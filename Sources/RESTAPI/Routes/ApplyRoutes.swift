@@ -47,9 +47,11 @@ enum ApplyRoutes {
   /// the same revision, and the newest is what is newest then.
   @Sendable private static func apply(_ call: Call, _ services: Services) async throws -> Reply {
     let name = try call.parameter("name")
+    async let found = content(name, call.body.present("revision")?.integer, services)
+    async let wanted = targets(name, call, services)
     // Who names what is not there is told so before anything else.
-    _ = try await content(name, call.body.present("revision")?.integer, services)
-    let targets = try await targets(name, call, services)
+    _ = try await found
+    let targets = try await wanted
     let isDryRun = call.body["dry_run"]?.bool ?? false
     let nodes = isDryRun ? [] : Set(targets.map(\.node)).sorted()
     return try await holding(nodes[...], services) { try await publish(call, targets, services, isDryRun: isDryRun) }
@@ -69,14 +71,18 @@ enum ApplyRoutes {
     _ call: Call, _ targets: [Attachment], _ services: Services, isDryRun: Bool
   ) async throws -> Reply {
     let name = try call.parameter("name")
-    let content = try await content(name, call.body.present("revision")?.integer, services)
-    if !isDryRun { try await ApprovalRoutes.check(content, services) }
+    let byNode = Dictionary(grouping: targets, by: \.node).sorted { $0.key < $1.key }
+    // Together: each is a trip to the database.
+    async let wanted = content(name, call.body.present("revision")?.integer, services)
+    async let running = base(of: targets, name, services)
+    async let addressed = addressed(byNode, services)
+    async let needsApproval = services.store.requiresApproval(ruleSet: name)
+    let content = try await wanted
+    if try await needsApproval, !isDryRun { try await ApprovalRoutes.checkApproved(content, services) }
     let seconds = UInt32(clamping: call.body.present("confirm_within_seconds")?.integer ?? 0)
     var confirmBy: [UInt64] = []
     var warnings = try lockOut(call, content, targets.map(\.interface), mayRefuse: !isDryRun && seconds == 0)
-    let byNode = Dictionary(grouping: targets, by: \.node).sorted { $0.key < $1.key }
-    var nodes: [(node: Node, targets: [Attachment])] = []
-    for (name, targets) in byNode { nodes.append((try await services.store.node(named: name), targets)) }
+    let nodes = try await addressed
     if nodes.count > 1, !isDryRun {
       // One daemon publishes all or nothing; several agree first.
       for (node, targets) in nodes {
@@ -89,7 +95,11 @@ enum ApplyRoutes {
         let interfaces = targets.map(\.interface)
         let isChange = nodes.count == 1 && !isDryRun && seconds == 0
         let response =
-          if isChange, let response = try await change(targets, to: content, on: node, services) { response } else {
+          if isChange, let base = await running,
+            let response = try await change(targets, from: base, to: content, on: node, services)
+          {
+            response
+          } else {
             try await services.nodes.apply(
               node, interfaces: interfaces, content, isDryRun: isDryRun, confirmWithinSeconds: seconds)
           }
@@ -111,19 +121,31 @@ enum ApplyRoutes {
     return .data(.object(outcome))
   }
 
+  private static func addressed(
+    _ byNode: [(key: String, value: [Attachment])], _ services: Services
+  ) async throws -> [(node: Node, targets: [Attachment])] {
+    var nodes: [(Node, [Attachment])] = []
+    for (name, targets) in byNode { nodes.append((try await services.store.node(named: name), targets)) }
+    return nodes
+  }
+
+  /// What all targets run, where that is one revision of this rule set.
+  private static func base(of targets: [Attachment], _ ruleSet: String, _ services: Services) async -> RuleSet? {
+    guard let number = targets.first?.appliedRevision,
+      targets.allSatisfy({ $0.ruleSet == ruleSet && $0.appliedRevision == number })
+    else { return nil }
+    return try? await services.store.ruleSetRevision(named: ruleSet, number: number).content
+  }
+
   /// Where the targets run a revision that differs by one rule, the daemon is told of that rule.
   ///
   /// - Returns: nil: the whole is to be applied.
   private static func change(
-    _ targets: [Attachment], to content: RuleSet, on node: Node, _ services: Services
+    _ targets: [Attachment], from base: RuleSet, to content: RuleSet, on node: Node, _ services: Services
   ) async throws -> Sluice_Control_V1_ApplyResponse? {
-    guard let from = targets.first?.appliedRevision, from != content.revision,
-      targets.allSatisfy({ $0.ruleSet == content.name && $0.appliedRevision == from }),
-      let base = try? await services.store.ruleSetRevision(named: content.name, number: from).content,
-      let change = content.ruleChange(from: base)
-    else { return nil }
+    guard base.revision != content.revision, let change = content.ruleChange(from: base) else { return nil }
     return try await services.nodes.changeRule(
-      node, interfaces: targets.map(\.interface), change, of: content, fromRevision: from)
+      node, interfaces: targets.map(\.interface), change, of: content, fromRevision: base.revision)
   }
 
   /// A commit that undoes itself may try; any other that would drop the caller's own connection is refused unless forced.

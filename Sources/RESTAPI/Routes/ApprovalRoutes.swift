@@ -90,6 +90,11 @@ enum ApprovalRoutes {
   /// Before a revision is told to a daemon, by whatever route: throws where it wants an approval that it has not.
   static func check(_ content: RuleSet, _ services: Services) async throws {
     guard try await services.store.requiresApproval(ruleSet: content.name) else { return }
+    try await checkApproved(content, services)
+  }
+
+  /// Of a rule set that requires it.
+  static func checkApproved(_ content: RuleSet, _ services: Services) async throws {
     let decision = try await services.store.decision(ruleSet: content.name, revision: content.revision)
     guard decision?.isApproved != true else { return }
     let state = decision == nil ? "nobody has approved" : "\(decision?.author.email ?? "somebody") has rejected"

@@ -38,7 +38,7 @@ enum RevisionRoutes {
         draft.content.name = name
         draft.description = old.description
         // Limits may have changed since.
-        _ = try draft.content.checked()
+        try draft.content.check()
       }
       return Reply.data(RuleSetRoutes.json(stored), warnings: try stored.content.checked())
         .at(revision: stored.revision)
@@ -65,7 +65,7 @@ enum RevisionRoutes {
       let content = try parse(try call.body.text("text"), name)
       let stored = try await services.store.updateRuleSet(named: name, try call.edit()) { draft in
         draft.content = content
-        _ = try draft.content.checked()
+        try draft.content.check()
       }
       return Reply.data(RuleSetRoutes.json(stored), warnings: try stored.content.checked())
         .at(revision: stored.revision)

@@ -180,12 +180,17 @@ extension RuleSet {
 
   /// Throws what makes the set unusable, as `validation_failed`; returns what is doubtful.
   func checked() throws -> [String] {
-    do throws(InvalidRuleSet) {
-      return try checkValid().map(\.description)
-        + allRules.lazy.filter { $0.hasExpired(atUnixMilliseconds: .now) }.prefix(Limits.issuesMax).map {
-          "warning: the rule \($0.name) has expired: it decides nothing"
-        }
-    } catch {
+    let now = Int64.now
+    return try check().map(\.description)
+      + allRules.lazy.filter { $0.hasExpired(atUnixMilliseconds: now) }.prefix(Limits.issuesMax).map {
+        "warning: the rule \($0.name) has expired: it decides nothing"
+      }
+  }
+
+  /// As ``checked()``, without a word on rules that have expired.
+  @discardableResult
+  func check() throws -> [ValidationIssue] {
+    do throws(InvalidRuleSet) { return try checkValid() } catch {
       throw APIError.validation(
         error.issues.map { Problem(path: $0.path, code: $0.code.rawValue, message: $0.message) })
     }

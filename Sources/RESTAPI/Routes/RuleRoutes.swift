@@ -91,7 +91,7 @@ enum RuleRoutes {
     let body = call.body
     let stored = try await services.store.updateRuleSet(named: try call.parameter("name"), try call.edit()) { draft in
       try draft.content.apply(checked: body.only("rules"))
-      _ = try draft.content.checked()
+      try draft.content.check()
     }
     return Reply.data(.array(stored.content.placedRules), warnings: try stored.content.checked())
       .at(revision: stored.revision)
@@ -133,7 +133,7 @@ enum RuleRoutes {
     let subject = call.path["rule"]
     return try await services.store.updateRuleSet(named: try call.parameter("name"), try call.edit()) { draft in
       do throws(RuleEditError) { try change(&draft.content) } catch { throw apiError(error, subject: subject) }
-      _ = try draft.content.checked()
+      try draft.content.check()
     }
   }
 

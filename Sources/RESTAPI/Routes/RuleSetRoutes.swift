@@ -187,7 +187,7 @@ enum RuleSetRoutes {
     let stored = try await services.store.updateRuleSet(named: try call.parameter("name"), try call.edit()) { draft in
       try draft.content.apply(checked: body)
       if let description = body["description"]?.string { draft.description = description }
-      _ = try draft.content.checked()
+      try draft.content.check()
     }
     return Reply.data(json(stored), warnings: try stored.content.checked()).at(revision: stored.revision)
   }

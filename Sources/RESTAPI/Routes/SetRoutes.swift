@@ -259,7 +259,7 @@ extension Store {
   ) async throws -> StoredRuleSet {
     try await updateRuleSet(named: try call.parameter("name"), try call.edit()) { draft in
       try change(&draft.content)
-      _ = try draft.content.checked()
+      try draft.content.check()
     }
   }
 }

@@ -3,7 +3,8 @@
 /// migration as the text columns that it has, and rows have a key. A unique index is named `table__field`, and its last
 /// column is the field: that is where ``StorageError/conflict(field:)`` gets the name from.
 enum Schema {
-  static let migrations = first + [AccountKeySchema.migration(number: 15, after: first)]
+  static let migrations =
+    first + [AccountKeySchema.migration(number: 15, after: first), RevisionSchema.migration(number: 16)]
 
   private static let first: [Migration] = [
     Migration(

@@ -53,11 +53,13 @@ extension StoredRuleSet {
 
   /// With the rules that the other one has not.
   func audited(digest: String, besides other: StoredRuleSet) throws -> AuditedState {
-    let known = Set(other.content.allRules)
-    return try audited(digest: digest, rules: content.allRules.filter { !known.contains($0) })
+    let (mine, others) = (content.allRules, other.content.allRules)
+    let (first, last) = mine.commonEnds(with: others)
+    let known = Set(others[first..<others.count - last])
+    return try audited(digest: digest, rules: mine[first..<mine.count - last].filter { !known.contains($0) })
   }
 
-  /// - Parameter digest: of the content, as ``RuleSetTable/text(of:)`` has it.
+  /// - Parameter digest: of the content, as ``RevisionText`` has it.
   func audited(digest: String) throws -> AuditedState { try audited(digest: digest, rules: content.allRules) }
 
   private func audited(digest: String, rules: [Rule]) throws -> AuditedState {

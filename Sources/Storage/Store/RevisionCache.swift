@@ -7,7 +7,7 @@ import Synchronization
 final class RevisionCache: Sendable {
   /// Characters in the text of one content; a larger one is read each time.
   static let textLengthMax = 24 << 20
-  /// In all texts together; in memory a content takes about five times as much.
+  /// In all texts together; in memory a content takes about five times as much, and its text once more.
   static let lengthMax = 48 << 20
 
   /// The time tells revisions apart that two lives of a database made.
@@ -18,8 +18,8 @@ final class RevisionCache: Sendable {
   }
   struct Value: Sendable {
     let content: RuleSet
-    /// As the audit log has it; nil where nobody asked yet.
-    var digest: String?
+    /// Nil where nobody asked for it yet.
+    var text: RevisionText?
   }
   private struct State {
     var values: [Key: Value] = [:]

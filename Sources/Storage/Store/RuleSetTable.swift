@@ -75,32 +75,26 @@ enum RuleSetTable {
     return revision
   }
 
-  /// The content without the number that each revision has anew: equal contents have equal texts.
-  static func text(of content: RuleSet) throws -> String {
-    var plain = content
-    plain.revision = 0
-    return try SQLValue.json(plain).plainText
-  }
-
   /// A revision that a transaction has made or is about to replace.
   struct Written: Sendable {
     let ruleSet: StoredRuleSet
-    /// SHA-256 of ``RuleSetTable/text(of:)``.
-    let digest: String
-    let textLength: Int
+    let text: RevisionText
 
     func keep(in cache: RevisionCache) {
       cache.keep(
-        .init(content: ruleSet.content, digest: digest), textLength: textLength,
+        .init(content: ruleSet.content, text: text), textLength: text.bytes.count,
         for: .init(ruleSetID: ruleSet.id, number: ruleSet.revision, createdAt: ruleSet.current.info.createdAt))
     }
   }
 
   /// Writes revision `number`.
+  ///
+  /// - Parameter old: the text of the one before.
   static func insert(
-    _ draft: RuleSetDraft, number: UInt64, of head: Head, _ edit: RuleSetEdit, at: Date, _ session: any SQLSession
+    _ draft: RuleSetDraft, number: UInt64, of head: Head, _ edit: RuleSetEdit, after old: RevisionText?, at: Date,
+    _ session: any SQLSession
   ) throws -> Written {
-    let text = try text(of: draft.content)
+    let text = try RevisionText(draft.content, after: old)
     var content = draft.content
     content.revision = number
     try session.executeLater(
@@ -111,15 +105,14 @@ enum RuleSetTable {
       [
         SQLValue(head.id), SQLValue(revision: number), SQLValue(edit.author.userID), .text(edit.author.email),
         SQLValue(edit.reason), .text(draft.description), SQLValue(content.allRules.count),
-        .text(content.defaultAction.rawValue), .text(text), SQLValue(at),
+        .text(content.defaultAction.rawValue), .text(text.text), SQLValue(at),
       ])
     let info = RuleSetRevisionInfo(
       number: number, author: edit.author, reason: edit.reason, ruleCount: content.allRules.count, createdAt: at)
     return Written(
       ruleSet: StoredRuleSet(
         id: head.id, createdAt: head.createdAt,
-        current: RuleSetRevision(info: info, description: draft.description, content: content)),
-      digest: AuditChain.digest(Array(text.utf8)), textLength: text.count)
+        current: RuleSetRevision(info: info, description: draft.description, content: content)), text: text)
   }
 
   /// The newest revision, locked as by ``lock(_:_:)``, for the transaction that replaces it.
@@ -134,13 +127,12 @@ enum RuleSetTable {
     let (head, info) = (found.head, found.info)
     let known = cache[.init(ruleSetID: head.id, number: info.number, createdAt: info.createdAt)]
     let content = try known?.content ?? revision(info.number, of: head.id, session).content
-    let text = known?.digest == nil ? try text(of: content) : ""
     let revision = RuleSetRevision(info: info, description: found.description, content: content)
     return (
       head,
       Written(
         ruleSet: StoredRuleSet(id: head.id, createdAt: head.createdAt, current: revision),
-        digest: known?.digest ?? AuditChain.digest(Array(text.utf8)), textLength: text.count)
+        text: try known?.text ?? RevisionText(content))
     )
   }
 }
@@ -175,8 +167,8 @@ extension SQLStore {
         let teamID = try TeamTable.lock(team, session).id
         try ResourceTable.setOwner(of: ResourceRef(.ruleSet, head.id), teamID: teamID, session)
       }
-      let made = try RuleSetTable.insert(draft, number: 1, of: head, edit, at: head.createdAt, session)
-      trail.created("rule_set", try made.ruleSet.audited(digest: made.digest))
+      let made = try RuleSetTable.insert(draft, number: 1, of: head, edit, after: nil, at: head.createdAt, session)
+      trail.created("rule_set", try made.ruleSet.audited(digest: made.text.digest))
       return made
     }
     made.keep(in: revisions)
@@ -257,12 +249,12 @@ extension SQLStore {
       try session.executeLater(
         "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",
         [SQLValue(head.id), SQLValue(revision: next), .text(draft.content.name)])
-      let new = try RuleSetTable.insert(draft, number: next, of: head, edit, at: at, session)
+      let new = try RuleSetTable.insert(draft, number: next, of: head, edit, after: old.text, at: at, session)
       let gone = Set(oldDraft.content.sets.map(\.name)).subtracting(draft.content.sets.map(\.name))
       for set in gone.sorted() { try ResourceTable.forget(ResourceRef(set: set, ofRuleSet: head.id), session) }
       trail.changed(
-        "rule_set", from: try old.ruleSet.audited(digest: old.digest, besides: new.ruleSet),
-        to: try new.ruleSet.audited(digest: new.digest, besides: old.ruleSet))
+        "rule_set", from: try old.ruleSet.audited(digest: old.text.digest, besides: new.ruleSet),
+        to: try new.ruleSet.audited(digest: new.text.digest, besides: old.ruleSet))
       return new
     }
     written.keep(in: revisions)
@@ -282,7 +274,7 @@ extension SQLStore {
       for set in old.ruleSet.content.sets {
         try ResourceTable.forget(ResourceRef(set: set.name, ofRuleSet: head.id), session)
       }
-      trail.deleted("rule_set", try old.ruleSet.audited(digest: old.digest))
+      trail.deleted("rule_set", try old.ruleSet.audited(digest: old.text.digest))
     }
   }
 
