@@ -144,15 +144,17 @@ public struct AccessTokens: Sendable {
     return verifiers
   }
 
-  public func issue(to subject: AccessSubject) async throws -> AccessToken {
+  /// - Parameter end: of the session, which the token doesn't outlive; nil: there is none.
+  public func issue(to subject: AccessSubject, until end: Date? = nil) async throws -> AccessToken {
     let now = now()
     let issuedAt = Int64(now.timeIntervalSince1970.rounded(.down))
+    let fullTime = issuedAt + settings.lifetime.components.seconds
     let loaded = keys.loaded.withLock { $0 }
     let payload = Payload(
       iss: settings.issuer, aud: settings.audience, sub: subject.userID.uuidString.lowercased(),
       email: subject.email.value, roles: subject.roles.sorted().map(\.rawValue),
       scopes: subject.roles.scopes.sorted().map(\.rawValue), iat: issuedAt,
-      exp: issuedAt + settings.lifetime.components.seconds, jti: UUID().uuidString.lowercased(),
+      exp: end.map { min(fullTime, Int64($0.timeIntervalSince1970.rounded(.down))) } ?? fullTime, jti: UUID().uuidString.lowercased(),
       mcp: subject.mustChangePassword, sid: subject.sessionID?.uuidString.lowercased())
     guard let claims = payload.claims else { preconditionFailure("issued claims are valid") }
     let id = JWKIdentifier(string: loaded.ring.signing(at: now).id)

@@ -8,7 +8,7 @@ public struct Services: Sendable {
   public struct Settings: Sendable {
     /// Of the program, for `/api/v1/openapi.json`.
     public var version: String
-    public var refreshLifetime: Duration
+    public var sessions = SessionLimits()
     public var interface: InterfaceSettings
     /// The account that is active and Admin whatever its record says; nil: none.
     public var breakGlass: Email?
@@ -17,11 +17,10 @@ public struct Services: Sendable {
     public var webhooks = WebhookSender.Settings()
 
     public init(
-      version: String, refreshLifetime: Duration = .seconds(14 * 86_400), interface: InterfaceSettings = .init(),
+      version: String, interface: InterfaceSettings = .init(),
       breakGlass: Email? = nil, secondFactorRoles: Set<String> = []
     ) {
       self.version = version
-      self.refreshLifetime = refreshLifetime
       self.interface = interface
       self.breakGlass = breakGlass
       self.secondFactorRoles = secondFactorRoles

@@ -241,6 +241,8 @@ public struct APISettings: Hashable, Sendable {
   public var jwtSecretFile: String?
   /// 0: for ever.
   public var auditRetentionDays: Int
+  public var sessionHours: Int
+  public var sessionIdleMinutes: Int
   /// nil: no account is more than its record says.
   public var breakGlassEmail: String?
   /// Names of roles.
@@ -275,6 +277,11 @@ public struct APISettings: Hashable, Sendable {
     tokenAlgorithm = reader.choice(.tokenAlgorithm)
     jwtSecretFile = reader.optionalPath(.jwtSecretFile)
     auditRetentionDays = reader.integer(.auditRetentionDays, 0...36_500)
+    sessionHours = reader.integer(.sessionHours, 1...720)
+    sessionIdleMinutes = reader.integer(.sessionIdleMinutes, 20...43_200)
+    if sessionIdleMinutes > sessionHours * 60 {
+      reader.refuse(.sessionIdleMinutes, "is longer than a session, which \(Setting.sessionHours.key) ends")
+    }
     breakGlassEmail = reader.optionalText(.breakGlassEmail, limit: 254)
     secondFactorRoles = reader.list(.secondFactorRoles, "is not a list of names of roles with commas between") { text in
       let isName = (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }

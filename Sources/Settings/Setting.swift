@@ -116,6 +116,12 @@ extension Setting {
   static let auditRetentionDays = Setting(
     "api.audit_retention_days", "SLUICE_AUDIT_RETENTION_DAYS", "0", for: [.api],
     "Days that records of the audit log are kept, 0 to 36500; what goes leaves a checkpoint. 0: for ever.")
+  static let sessionHours = Setting(
+    "api.session_hours", "SLUICE_SESSION_HOURS", "12", for: [.api],
+    "Hours after a sign-in that the session ends, however often it is renewed, 1 to 720. API clients have no sessions.")
+  static let sessionIdleMinutes = Setting(
+    "api.session_idle_minutes", "SLUICE_SESSION_IDLE_MINUTES", "30", for: [.api],
+    "Minutes without a renewal that end a session, 20 to 43200, at most those hours; each access token is good for 15.")
   static let breakGlassEmail = Setting(
     "api.break_glass_email", "SLUICE_BREAK_GLASS_EMAIL", "", for: [.api],
     "Account that is active and Admin whatever its record says; it still needs its password. Each use is audited.")
@@ -177,7 +183,7 @@ extension Setting {
     workerRingEntries, metricsHost, metricsPort,
     httpHost, httpPort, http2Enabled, tlsCertificate, tlsKey, tlsClientAuthority, trustedHosts, corsOrigins,
     ratePerAddress, ratePerToken, rateOfCostlyRoutes, requireIfMatch, importMebibytes,
-    tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, breakGlassEmail, secondFactorRoles,
+    tokenKeysDirectory, tokenAlgorithm, jwtSecretFile, auditRetentionDays, sessionHours, sessionIdleMinutes, breakGlassEmail, secondFactorRoles,
     webhookPrivateTargets, webhookAuthority,
     databaseType, databasePath, databaseHost, databasePort, databaseName, databaseUser, databasePassword, databaseTLS,
     databaseTLSAuthority, databaseTLSCertificate, databaseTLSKey, databasePoolSize, databaseMaxRetries, databaseRetryDelay, logLevel,

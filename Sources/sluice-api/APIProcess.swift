@@ -63,6 +63,8 @@ struct APIProcess {
         version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass,
         secondFactorRoles: Set(settings.secondFactorRoles))
       serviceSettings.webhooks = webhooks
+      serviceSettings.sessions = SessionLimits(
+        lifetime: .seconds(settings.sessionHours * 3600), idle: .seconds(settings.sessionIdleMinutes * 60))
       let services = RESTAPI.Services(
         store: store, tokens: tokens, hasher: hasher, passwords: passwords, sealer: sealer, registry: registry,
         logger: Logger(label: "api"), settings: serviceSettings)

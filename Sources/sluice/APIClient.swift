@@ -163,7 +163,9 @@ struct APIClient {
         try keep(try await send(.post, "/auth/refresh", body: body, token: nil)["data"])
       } catch let error as CommandError where error.status == .notAuthenticated {
         try store.set(nil, for: base)
-        throw CommandError(.notAuthenticated, error.code, "your session has ended: run `sluice login`")
+        throw CommandError(
+          .notAuthenticated, error.code,
+          "your session has ended: run `sluice login`; what runs by itself takes the key of an API client, SLUICE_API_KEY")
       }
       return try store.credentials(for: base)?.accessToken ?? ""
     }

@@ -25,7 +25,7 @@ import Testing
   private func session(_ api: TestAPI) async throws -> (user: User, id: UUID, token: String) {
     let user = try await api.makeUser([.viewer])
     let record = try await api.store.insertRefreshToken(
-      digest: UUID().uuidString, userID: user.id, expiresAt: Date(timeIntervalSinceNow: 3600))
+      digest: UUID().uuidString, userID: user.id, limits: .init())
     let subject = AccessSubject(
       userID: user.id, email: user.email, roles: user.roles, mustChangePassword: false, sessionID: record.familyID)
     return (user, record.familyID, try await api.services.tokens.issue(to: subject).text)

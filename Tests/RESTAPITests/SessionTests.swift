@@ -126,5 +126,25 @@ struct SessionTests {
       let session = try await signIn(api, user, agent: "x")
       #expect(try await refresh(api, session.refresh).code == "unauthenticated")
     }
+  @Test("A session that is over cannot be renewed, says why, and is not listed; its access token ends with it")
+  func limits() async throws {
+    try await TestAPI.with(sessions: SessionLimits(idle: .zero)) { api in
+      let user = try await api.makeUser([.viewer])
+      let session = try await signIn(api, user, agent: "x")
+      let refused = try await refresh(api, session.refresh)
+      #expect(refused.status == 401 && refused.code == "token_expired")
+      #expect(refused.message.contains("720 minutes after the sign-in"), "\(refused.message)")
+      #expect(try await api.get("/auth/sessions", try await api.token(of: user)).meta["total"] == 0)
+    }
+    try await TestAPI.with(sessions: SessionLimits(lifetime: .seconds(300))) { api in
+      let user = try await api.makeUser([.viewer])
+      let body: JSONValue = ["email": .string(user.email.value), "password": .string(TestAPI.password)]
+      let answer = try await api.post("/auth/login", nil, body)
+      #expect((295...300).contains(answer.data["expires_in"]?.integer ?? 0), "not the 15 minutes of others")
+      let renewed = try await refresh(api, try #require(answer.data["refresh_token"]?.string))
+      #expect((1...300).contains(renewed.data["expires_in"]?.integer ?? 0))
+    }
+  }
+
   }
 }

@@ -49,6 +49,7 @@ struct TestAPI: Sendable {
   static func with(
     _ backend: TestBackend = .sqlite, _ setup: TestingSetup = .router, on made: TestDatabase? = nil,
     interface: InterfaceSettings = .init(), secondFactorRoles: Set<String> = [], webhooks: WebhookSender.Settings = .init(),
+    sessions: SessionLimits = .init(),
     _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
     let daemon = FakeDaemon()
@@ -59,6 +60,7 @@ struct TestAPI: Sendable {
       var settings = Services.Settings(version: "9.9.9", interface: interface, breakGlass: try Email(Self.breakGlassEmail))
       settings.secondFactorRoles = secondFactorRoles
       settings.webhooks = webhooks
+      settings.sessions = sessions
       try await run(made ?? backend.make(), setup, settings, daemon, socketPath, body)
     }
   }

@@ -42,6 +42,7 @@ struct SettingsTests {
       #expect(api.database == .sqlite(path: "/var/lib/sluice-api/sluice.db"))
       #expect(api.databaseRetryDelay == .seconds(1))
       #expect(api.log.level == .notice)
+      #expect(api.sessionHours == 12 && api.sessionIdleMinutes == 30)
     }
   }
 
@@ -117,6 +118,8 @@ struct SettingsTests {
       ("HTTP_CORS_ORIGINS", "*", "origins"), ("HTTP_CORS_ORIGINS", "https://a/b", "origins"),
       ("HTTP_CORS_ORIGINS", "null", "origins"), ("HTTP_RATE_PER_TOKEN", "-1", "number"),
       ("HTTP_RATE_PER_ADDRESS", "1000001", "number"),
+      ("SLUICE_SESSION_HOURS", "0", "1 to 720"), ("SLUICE_SESSION_HOURS", "721", "1 to 720"),
+      ("SLUICE_SESSION_IDLE_MINUTES", "19", "20 to 43200"), ("SLUICE_SESSION_IDLE_MINUTES", "721", "longer than a session"),
       ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "10.1.0.1/16", "prefixes"), ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "lan", "prefixes"),
       ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "10.0.0.0/8,,::1", "prefixes"), ("SLUICE_WEBHOOK_CA", "ca.pem", "absolute"),
       ("DB_TYPE", "oracle", "sqlite, postgresql, mysql"), ("DB_PORT", "0", "1 to"), ("DB_PORT", "3306x", "1 to"),

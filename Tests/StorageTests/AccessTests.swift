@@ -45,11 +45,10 @@ import Testing
       #expect(
         await storageError { try await store.deleteRole(named: "one", if: { _ in }) }
           == .inUse(kind: "role", by: "accounts, teams or resources"))
-      _ = try await store.insertRefreshToken(digest: "d1", userID: user.id, expiresAt: .distantFuture)
+      _ = try await store.insertRefreshToken(digest: "d1", userID: user.id, limits: .init())
       let less = try await store.updateUser(id: user.id, UserChange(customRoles: ["two"]))
       #expect(less.customRoles.map(\.name) == ["two"])
-      let rotation = try await store.rotateRefreshToken(
-        digest: "d1", successorDigest: "d2", successorExpiresAt: .distantFuture)
+      let rotation = try await store.rotateRefreshToken(digest: "d1", successorDigest: "d2", limits: .init())
       #expect(rotation == .revoked, "other roles end the sessions")
       let unknown = UserChange(customRoles: ["three"])
       #expect(

@@ -124,7 +124,7 @@ import Testing
     let first = try await Stores.open(settings, logger: quiet)
     _ = try await first.seed(adminPasswordHash: "$one")
     let admin = try #require(try await first.user(email: SeededAdmin.email))
-    _ = try await first.insertRefreshToken(digest: "d", userID: admin.id, expiresAt: .distantFuture)
+    _ = try await first.insertRefreshToken(digest: "d", userID: admin.id, limits: .init())
     _ = try await Backup.write(settings, to: path)
     let store = try #require(first as? SQLStore)
     let other = UUID()

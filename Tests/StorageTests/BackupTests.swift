@@ -21,8 +21,7 @@ import Testing
     for (n, text) in hostileTexts.enumerated() {
       try await store.setSetting("k\(n)", to: text)
       let user = try await store.createUser(.sample("u\(n)@x.org"))
-      _ = try await store.insertRefreshToken(
-        digest: "d\(n)", userID: user.id, expiresAt: Date(timeIntervalSinceNow: 3600))
+      _ = try await store.insertRefreshToken(digest: "d\(n)", userID: user.id, limits: .init())
     }
     // More than a page.
     for n in 0..<40 {

@@ -1,6 +1,7 @@
 import Audit
 import DatabaseSupport
 import Foundation
+import Identity
 import Rules
 import Synchronization
 import Testing
@@ -49,14 +50,70 @@ import Testing
       let clock = Clock()
       let store = SQLStore(database, now: { clock.now })
       let user = try await store.createUser(.sample("a@x.org"))
-      let end = clock.now.addingTimeInterval(1000)
-      _ = try await store.insertRefreshToken(digest: "one", userID: user.id, expiresAt: end)
-      _ = try await store.rotateRefreshToken(digest: "one", successorDigest: "two", successorExpiresAt: end)
+      _ = try await store.insertRefreshToken(digest: "one", userID: user.id, limits: .init())
+      _ = try await store.rotateRefreshToken(digest: "one", successorDigest: "two", limits: .init())
       #expect(try await store.claimIdempotencyKey(owner: "o", digest: "d", request: "r") == .claimed)
       clock.jump(-86_400)
-      let again = try await store.rotateRefreshToken(digest: "one", successorDigest: "three", successorExpiresAt: end)
+      let again = try await store.rotateRefreshToken(digest: "one", successorDigest: "three", limits: .init())
       if case .rotated = again { Issue.record("a spent token was taken again") }
       #expect(try await store.claimIdempotencyKey(owner: "o", digest: "d", request: "r") == .running)
+    }
+  }
+
+  @Test(
+    "A session ends 30 minutes after its last renewal, and 12 hours after the sign-in however often it is renewed",
+    arguments: TestBackend.allCases)
+  func sessions(_ backend: TestBackend) async throws {
+    try await withDatabase(backend) { database in
+      try await Migrator(Schema.migrations).run(on: database)
+      let clock = Clock()
+      let store = SQLStore(database, now: { clock.now })
+      let user = try await store.createUser(.sample("a@x.org"))
+      func renew(_ old: String, _ new: String, _ limits: SessionLimits = .init()) async throws -> RefreshTokenRotation {
+        try await store.rotateRefreshToken(digest: old, successorDigest: new, limits: limits)
+      }
+      let start = clock.now
+      _ = try await store.insertRefreshToken(digest: "0", userID: user.id, limits: .init())
+      for n in 0..<24 {
+        clock.jump(1799)
+        #expect(try await renew("\(n)", "\(n + 1)") == .rotated(user), "\(n)")
+      }
+      // 24 s before the end of the 12 hours: that is the end of the last token, too.
+      let end = start.addingTimeInterval(12 * 3600)
+      #expect(try await store.refreshToken(digest: "24")?.state.expiresAt == end)
+      #expect(try await store.sessions(userID: user.id).map(\.expiresAt) == [end])
+      clock.jump(24)
+      #expect(try await renew("24", "25") == .expired)
+      #expect(try await store.sessions(userID: user.id).isEmpty)
+
+      _ = try await store.insertRefreshToken(digest: "idle", userID: user.id, limits: .init())
+      clock.jump(1800)
+      #expect(try await renew("idle", "late") == .expired)
+    }
+  }
+
+  @Test("Limits that become narrower hold for sessions that began before; wider ones don't bring back what ended",
+    arguments: TestBackend.allCases)
+  func limits(_ backend: TestBackend) async throws {
+    try await withDatabase(backend) { database in
+      try await Migrator(Schema.migrations).run(on: database)
+      let clock = Clock()
+      let store = SQLStore(database, now: { clock.now })
+      let user = try await store.createUser(.sample("a@x.org"))
+      let (wide, narrow) = (SessionLimits(lifetime: .seconds(14 * 86_400), idle: .seconds(14 * 86_400)), SessionLimits())
+      func renew(_ old: String, _ new: String, _ limits: SessionLimits) async throws -> RefreshTokenRotation {
+        try await store.rotateRefreshToken(digest: old, successorDigest: new, limits: limits)
+      }
+      for digest in ["unused", "used"] {
+        _ = try await store.insertRefreshToken(digest: digest, userID: user.id, limits: wide)
+      }
+      _ = try await store.insertRefreshToken(digest: "narrow", userID: user.id, limits: narrow)
+      clock.jump(1801)
+      #expect(try await renew("unused", "1", narrow) == .expired)
+      #expect(try await renew("narrow", "2", wide) == .expired)
+      #expect(try await renew("used", "used 2", wide) == .rotated(user))
+      clock.jump(12 * 3600 - 1801)
+      #expect(try await renew("used 2", "3", SessionLimits(idle: .seconds(86_400))) == .expired, "12 hours in all")
     }
   }
 }

@@ -17,8 +17,8 @@ import Testing
       #expect(try await store.secondFactor(userID: user.id)?.sealedSecret == "two")
       #expect(try await !store.user(id: user.id).hasSecondFactor, "not before it is confirmed")
       #expect(try await !store.useSecondFactor(userID: user.id, step: 5))
-      let kept = try await store.insertRefreshToken(digest: "d1", userID: user.id, expiresAt: .distantFuture)
-      _ = try await store.insertRefreshToken(digest: "d2", userID: user.id, expiresAt: .distantFuture)
+      let kept = try await store.insertRefreshToken(digest: "d1", userID: user.id, limits: .init())
+      _ = try await store.insertRefreshToken(digest: "d2", userID: user.id, limits: .init())
       #expect(
         try await store.confirmSecondFactor(
           userID: user.id, step: 7, recoveryDigests: ["r1", "r2"], keepingSession: kept.familyID))
@@ -62,7 +62,7 @@ import Testing
       try await store.createPasswordReset(userID: user.id, digest: "new", expiresAt: later) { _ in }
       #expect(try await store.userOfPasswordReset(digest: "old") == nil, "replaced")
       #expect(try await store.userOfPasswordReset(digest: "new")?.id == user.id)
-      _ = try await store.insertRefreshToken(digest: "d1", userID: user.id, expiresAt: .distantFuture)
+      _ = try await store.insertRefreshToken(digest: "d1", userID: user.id, limits: .init())
       let winners = try await withThrowingTaskGroup(of: Bool.self) { group in
         for number in 0..<6 {
           group.addTask { try await store.resetPassword(digest: "new", passwordHash: "hash \(number)") != nil }

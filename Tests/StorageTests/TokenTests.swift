@@ -6,12 +6,10 @@ import Testing
 @testable import Storage
 
 @Suite(.serialized) struct TokenTests {
-  private let soon = Date(timeIntervalSinceNow: 3600)
-
   private func rotate(
     _ store: SQLStore, _ old: RefreshToken, to new: RefreshToken
   ) async throws -> RefreshTokenRotation {
-    try await store.rotateRefreshToken(digest: old.digest, successorDigest: new.digest, successorExpiresAt: soon)
+    try await store.rotateRefreshToken(digest: old.digest, successorDigest: new.digest, limits: .init())
   }
 
   @Test("Each rotation uses up a token and gives the next of the family", arguments: TestBackend.allCases)
@@ -19,7 +17,7 @@ import Testing
     try await withStore(backend) { store in
       let user = try await store.createUser(.sample("a@x.org"))
       var token = RefreshToken()
-      let record = try await store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: soon)
+      let record = try await store.insertRefreshToken(digest: token.digest, userID: user.id, limits: .init())
       #expect(record.digest == token.digest && record.userID == user.id && record.state.rotatedAt == nil)
       for _ in 0..<5 {
         let next = RefreshToken()
@@ -29,7 +27,7 @@ import Testing
       #expect(try await rotate(store, RefreshToken(), to: RefreshToken()) == .unknown)
       let stranger = UUID()
       #expect(
-        await storageError { try await store.insertRefreshToken(digest: "d", userID: stranger, expiresAt: soon) }
+        await storageError { try await store.insertRefreshToken(digest: "d", userID: stranger, limits: .init()) }
           == .notFound(kind: "user", key: stranger.uuidString.lowercased()))
     }
   }
@@ -40,7 +38,7 @@ import Testing
       let user = try await store.createUser(.sample("a@x.org"))
       let stolen = RefreshToken(), successor = RefreshToken(), other = RefreshToken()
       for token in [stolen, other] {
-        _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: soon)
+        _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, limits: .init())
       }
       #expect(try await rotate(store, stolen, to: successor) == .rotated(user))
       #expect(try await rotate(store, stolen, to: RefreshToken()) == .reused(userID: user.id))
@@ -55,7 +53,7 @@ import Testing
     try await withStore(backend) { store in
       let user = try await store.createUser(.sample("a@x.org"))
       let token = RefreshToken()
-      _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: soon)
+      _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, limits: .init())
       let outcomes = try await withThrowingTaskGroup(of: RefreshTokenRotation.self) { group in
         for _ in 0..<8 { group.addTask { try await self.rotate(store, token, to: RefreshToken()) } }
         return try await group.reduce(into: []) { $0.append($1) }
@@ -69,12 +67,12 @@ import Testing
   func refused(_ backend: TestBackend) async throws {
     try await withStore(backend) { store in
       let user = try await store.createUser(.sample("a@x.org"))
-      func sign(expiresAt: Date? = nil) async throws -> RefreshToken {
+      func sign(_ limits: SessionLimits = .init()) async throws -> RefreshToken {
         let token = RefreshToken()
-        _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: expiresAt ?? soon)
+        _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, limits: limits)
         return token
       }
-      let expired = try await sign(expiresAt: Date(timeIntervalSinceNow: -1))
+      let expired = try await sign(SessionLimits(idle: .zero))
       #expect(try await rotate(store, expired, to: RefreshToken()) == .expired)
       let signedOut = try await sign()
       try await store.revokeRefreshTokenFamily(digest: signedOut.digest)
@@ -100,7 +98,7 @@ import Testing
       let user = try await store.createUser(.sample("a@x.org"))
       for _ in 0..<10 {
         let token = RefreshToken(), next = RefreshToken()
-        _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: soon)
+        _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, limits: .init())
         async let rotated = rotate(store, token, to: next)
         async let changed = store.updateUser(id: user.id, UserChange(passwordHash: "$\(UUID())"))
         _ = try await (rotated, changed)
@@ -122,7 +120,7 @@ import Testing
     try await withStore(backend) { store in
       let user = try await store.createUser(.sample("a@x.org"))
       let token = RefreshToken()
-      _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, expiresAt: soon)
+      _ = try await store.insertRefreshToken(digest: token.digest, userID: user.id, limits: .init())
       try await store.recordSignIn(SignIn(email: "a@x.org", userID: user.id, succeeded: true, at: Date()))
       try await store.deleteUser(id: user.id)
       #expect(try await rotate(store, token, to: RefreshToken()) == .unknown)
@@ -135,7 +133,7 @@ import Testing
   func signIns(_ backend: TestBackend) async throws {
     try await withStore(backend) { store in
       let user = try await store.createUser(.sample("a@x.org"))
-      let start = Date(timeIntervalSince1970: 1_800_000_000)
+      let start = Date(timeIntervalSinceNow: 3600).wholeMilliseconds
       func record(_ second: Int, _ succeeded: Bool, _ email: String = " A@x.org") async throws {
         try await store.recordSignIn(
           SignIn(
@@ -153,7 +151,7 @@ import Testing
       #expect(try await store.user(id: user.id).lastSignInAt == start.addingTimeInterval(3))
       #expect(try await store.signIns(userID: user.id, .init()).total == 1)
       #expect(try await store.signIns(userID: nil, Page(limit: 1)).items.map(\.at) == [start.addingTimeInterval(4)])
-      _ = try await store.insertRefreshToken(digest: "old", userID: user.id, expiresAt: start)
+      _ = try await store.insertRefreshToken(digest: "old", userID: user.id, limits: SessionLimits(lifetime: .zero))
       #expect(try await store.purgeHistory(before: start.addingTimeInterval(3)) == 5)
       #expect(try await store.signIns(userID: nil, .init()).total == 2)
     }

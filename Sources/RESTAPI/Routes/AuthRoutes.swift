@@ -133,14 +133,19 @@ enum AuthRoutes {
     }
     let successor = RefreshToken()
     let rotation = try await services.store.rotateRefreshToken(
-      digest: token.digest, successorDigest: successor.digest, successorExpiresAt: expiry(services))
+      digest: token.digest, successorDigest: successor.digest, limits: services.settings.sessions)
     switch rotation {
     case .rotated(let user):
-      let sessionID = try await services.store.sessionID(refreshTokenDigest: successor.digest)
-      return .data(try await json(user, successor, sessionID, services))
-    case .expired: throw APIError(.tokenExpired, "the refresh token has expired: sign in again")
+      let record = try await services.store.refreshToken(digest: successor.digest)
+      return .data(try await json(user, successor, record, services))
+    case .expired:
+      let limits = services.settings.sessions
+      throw APIError(
+        .tokenExpired,
+        "the session has ended, as each does \(limits.lifetime.components.seconds / 60) minutes after the sign-in and "
+          + "\(limits.idle.components.seconds / 60) minutes after its last renewal: sign in again")
     case .reused(let userID):
-      if let id = try await services.store.sessionID(refreshTokenDigest: token.digest) {
+      if let id = try await services.store.refreshToken(digest: token.digest)?.familyID {
         services.authenticator.sessionEnded(id)
       }
       services.logger.warning(
@@ -156,7 +161,7 @@ enum AuthRoutes {
     if let text = call.body.present("refresh_token")?.string {
       if let token = RefreshToken(text) {
         try await services.store.revokeRefreshTokenFamily(digest: token.digest)
-        if let id = try await services.store.sessionID(refreshTokenDigest: token.digest) {
+        if let id = try await services.store.refreshToken(digest: token.digest)?.familyID {
           services.authenticator.sessionEnded(id)
         }
       }
@@ -264,27 +269,24 @@ enum AuthRoutes {
         subject: AuditSubject(kind: "user", id: user.id.uuidString.lowercased())))
   }
 
-  private static func expiry(_ services: Services) -> Date {
-    Date(timeIntervalSinceNow: TimeInterval(services.settings.refreshLifetime.components.seconds))
-  }
-
   private static func newSession(_ user: User, _ services: Services) async throws -> JSONValue {
     let token = RefreshToken()
     let record = try await services.store.insertRefreshToken(
-      digest: token.digest, userID: user.id, expiresAt: expiry(services))
-    return try await json(user, token, record.familyID, services)
+      digest: token.digest, userID: user.id, limits: services.settings.sessions)
+    return try await json(user, token, record, services)
   }
 
   private static func json(
-    _ user: User, _ refresh: RefreshToken, _ sessionID: UUID?, _ services: Services
+    _ user: User, _ refresh: RefreshToken, _ record: RefreshTokenRecord?, _ services: Services
   ) async throws -> JSONValue {
     let subject = AccessSubject(
       userID: user.id, email: user.email, roles: user.roles, mustChangePassword: user.mustChangePassword,
-      sessionID: sessionID)
-    let access = try await services.tokens.issue(to: subject)
+      sessionID: record?.familyID)
+    let access = try await services.tokens.issue(to: subject, until: record?.state.expiresAt)
+    let seconds = access.claims.expiresAt.timeIntervalSince(access.claims.issuedAt)
     return [
       "access_token": .string(access.text), "token_type": "Bearer",
-      "expires_in": .count(services.tokens.settings.lifetime.components.seconds),
+      "expires_in": .count(Int64(max(0, seconds))),
       "refresh_token": .string(refresh.text), "must_change_password": .bool(user.mustChangePassword),
       "must_set_up_second_factor": .bool(services.secondFactorPolicy.isOwed(by: user)),
       "user": UserRoutes.json(user),

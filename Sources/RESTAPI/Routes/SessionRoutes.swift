@@ -14,8 +14,16 @@ enum SessionRoutes {
       access: .signedIn, answer: .page(session, by: order)
     ) { call, services in
       let caller = try call.account()
-      let sessions = try await services.store.sessions(userID: caller.subjectID)
-      return try call.page(of: sessions.map { json($0, isCurrent: $0.id == caller.sessionID) }, by: order)
+      let (limits, now) = (services.settings.sessions, Date())
+      let sessions = try await services.store.sessions(userID: caller.subjectID).map { session in
+        var session = session
+        // It began under other limits, perhaps.
+        session.expiresAt = min(
+          session.expiresAt, limits.end(startedAt: session.startedAt, renewedAt: session.lastUsedAt))
+        return session
+      }
+      return try call.page(
+        of: sessions.filter { $0.expiresAt > now }.map { json($0, isCurrent: $0.id == caller.sessionID) }, by: order)
     },
     Route(
       .delete, base + "/sessions/{id}", "revokeSession", tag: "auth", "End one of the caller's sessions.",

@@ -18,6 +18,13 @@ enum RefreshTokenTable {
     try session.first("SELECT \(columns) FROM refresh_tokens WHERE digest = $1", [.text(digest)], read)
   }
 
+  /// When its session began.
+  static func start(ofFamily id: UUID, _ session: any SQLSession) throws(StorageError) -> Date? {
+    try session.first("SELECT started_at FROM sessions WHERE id = $1", [SQLValue(id)]) { row throws(StorageError) in
+      try row.date()
+    }
+  }
+
   static func insert(_ record: RefreshTokenRecord, _ session: any SQLSession) throws(StorageError) {
     try session.execute(
       "INSERT INTO refresh_tokens (digest, family_id, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
@@ -44,11 +51,12 @@ enum RefreshTokenTable {
 }
 
 extension SQLStore {
-  func insertRefreshToken(digest: String, userID: UUID, expiresAt: Date) async throws -> RefreshTokenRecord {
+  func insertRefreshToken(digest: String, userID: UUID, limits: SessionLimits) async throws -> RefreshTokenRecord {
     let request = AuditedRequest.current
+    let at = timestamp
     let record = RefreshTokenRecord(
-      digest: digest, familyID: UUID(), userID: userID, createdAt: timestamp,
-      state: RefreshTokenState(expiresAt: expiresAt.wholeMilliseconds))
+      digest: digest, familyID: UUID(), userID: userID, createdAt: at,
+      state: RefreshTokenState(expiresAt: limits.end(startedAt: at, renewedAt: at)))
     try await bookkeep("the sign-in that it belongs to is recorded") { session in
       guard try UserTable.lock(userID, session) != nil else {
         throw StorageError.notFound(kind: "user", key: SQLValue(userID).plainText)
@@ -68,7 +76,7 @@ extension SQLStore {
   }
 
   func rotateRefreshToken(
-    digest: String, successorDigest: String, successorExpiresAt: Date
+    digest: String, successorDigest: String, limits: SessionLimits
   ) async throws -> RefreshTokenRotation {
     let at = timestamp
     let address = AuditedRequest.current?.address
@@ -79,7 +87,11 @@ extension SQLStore {
         let user = try UserTable.lock(userID, session),
         let token = try RefreshTokenTable.find(digest, session)
       else { return .unknown }
-      switch token.state.present(at: at) {
+      // The limits may have become narrower since the token was made.
+      let startedAt = try RefreshTokenTable.start(ofFamily: token.familyID, session) ?? token.createdAt
+      var state = token.state
+      state.expiresAt = min(state.expiresAt, limits.end(startedAt: startedAt, renewedAt: token.createdAt))
+      switch state.present(at: at) {
       case .expired: return .expired
       case .revoked: return .revoked
       case .reused:
@@ -96,7 +108,7 @@ extension SQLStore {
         "UPDATE refresh_tokens SET rotated_at = $2 WHERE digest = $1", [.text(digest), SQLValue(at)])
       let successor = RefreshTokenRecord(
         digest: successorDigest, familyID: token.familyID, userID: userID, createdAt: at,
-        state: RefreshTokenState(expiresAt: successorExpiresAt))
+        state: RefreshTokenState(expiresAt: limits.end(startedAt: startedAt, renewedAt: at)))
       try RefreshTokenTable.insert(successor, session)
       try session.execute(
         "UPDATE sessions SET last_used_at = $2, address = COALESCE($3, address) WHERE id = $1",
@@ -169,8 +181,8 @@ extension SQLStore {
     }
   }
 
-  func sessionID(refreshTokenDigest digest: String) async throws -> UUID? {
-    try await database.read { try RefreshTokenTable.find(digest, $0)?.familyID }
+  func refreshToken(digest: String) async throws -> RefreshTokenRecord? {
+    try await database.read { try RefreshTokenTable.find(digest, $0) }
   }
 
   func revokeSession(id: UUID, userID: UUID) async throws {

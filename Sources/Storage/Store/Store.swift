@@ -50,18 +50,18 @@ public protocol Store:
   /// Failures for this address since the time, successes in between resetting the count.
   func failedSignInCount(email: String, since: Date) async throws -> Int
   /// Starts a family. `StorageError.notFound` for an unknown user.
-  func insertRefreshToken(digest: String, userID: UUID, expiresAt: Date) async throws -> RefreshTokenRecord
-  /// Uses up the token and stores its successor, or says why not; reuse revokes the family. One transaction, serialised
-  /// per token.
+  func insertRefreshToken(digest: String, userID: UUID, limits: SessionLimits) async throws -> RefreshTokenRecord
+  /// Uses up the token and stores its successor, or says why not; reuse revokes the family. The limits are those of now,
+  /// also for a session that began under others. One transaction, serialised per token.
   func rotateRefreshToken(
-    digest: String, successorDigest: String, successorExpiresAt: Date
+    digest: String, successorDigest: String, limits: SessionLimits
   ) async throws -> RefreshTokenRotation
   /// Ends the family of this token; unknown tokens are ignored.
   func revokeRefreshTokenFamily(digest: String) async throws
   /// Those that go on, the one used last first.
   func sessions(userID: UUID) async throws -> [Session]
-  /// The session that a refresh token belongs to, whatever its state; nil for an unknown one.
-  func sessionID(refreshTokenDigest digest: String) async throws -> UUID?
+  /// A refresh token, whatever its state; nil for an unknown one.
+  func refreshToken(digest: String) async throws -> RefreshTokenRecord?
   /// Ends one session of the user's; `StorageError.notFound` for another's.
   func revokeSession(id: UUID, userID: UUID) async throws
   /// Ends all of a user's families.
