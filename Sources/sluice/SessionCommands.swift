@@ -192,15 +192,30 @@ struct SessionCommand: AsyncParsableCommand {
 
   struct Revoke: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "End one of your sessions.",
+      abstract: "End one of your sessions, or all of them; asks for the password.",
       discussion: "`sluice logout` ends this one; `sluice session list` shows the others.")
     @Argument(help: "The session's id.")
-    var id: String
+    var id: String?
+    @Flag(help: "All of them, this one too.")
+    var all = false
+    @Flag(help: "Read the password from standard input, its first line.")
+    var passwordStdin = false
     @OptionGroup var options: APIOptions
 
+    func validate() throws {
+      guard (id == nil) == all else { throw ValidationError("give the id of a session, or --all") }
+    }
+
     func run() async throws {
+      let password = try passwordStdin ? Prompt.standardInputLine() : Prompt.secret("Password: ")
+      let body: JSON = ["current_password": .string(password)]
       try await options.withAPI { api in
-        _ = try await api.call(.delete, APIClient.path("auth", "sessions", id))
+        guard let id else {
+          _ = try await api.call(.post, "/auth/logout", body: body)
+          try api.store.set(nil, for: api.base)
+          return options.output.write(["revoked": true], "ended all your sessions at \(api.base)")
+        }
+        _ = try await api.call(.delete, APIClient.path("auth", "sessions", id), body: body)
         options.output.write(["id": .string(id), "revoked": true], "ended session \(Terminal.safe(id))")
       }
     }

@@ -19,6 +19,39 @@ struct SessionTests {
     )
   }
 
+  private static let password: JSONValue = ["current_password": .string(TestAPI.password)]
+
+  @Test("Guesses at the password of a session that is to be ended are counted as those at a sign-in are")
+  func guesses() async throws {
+    try await TestAPI.with { api in
+      let user = try await api.makeUser([.viewer])
+      let session = try await signIn(api, user, agent: "x")
+      var last = 0
+      for _ in 0..<11 {
+        last = try await api.post("/auth/logout", session.access, ["current_password": "not this one"]).status
+      }
+      #expect(last == 429)
+      #expect(try await api.post("/auth/logout", session.access, Self.password).status == 429)
+    }
+  }
+
+  @Test("What an administrator may do to the credentials of others he does to his own with the password only")
+  func ownAccount() async throws {
+    try await TestAPI.with { api in
+      let admin = try await api.makeUser([.admin])
+      let (token, path) = (try await api.token(of: admin), "/users/\(admin.id.uuidString)")
+      let patched = try await api.send(.patch, path, token, ["password": "another long password"])
+      #expect(patched.status == 422 && patched.problemPaths == ["password"])
+      #expect(try await api.post("\(path)/password-reset", token, [:]).details["reason"] == "own_account")
+      #expect(try await api.send(.delete, "\(path)/second-factor", token).details["reason"] == "own_account")
+      #expect(try await api.send(.patch, path, token, ["name": "Somebody"]).status == 200)
+      let other = try await api.makeUser([.viewer])
+      let theirs = "/users/\(other.id.uuidString)"
+      #expect(try await api.send(.patch, theirs, token, ["password": "another long password"]).status == 200)
+      #expect(try await api.post("\(theirs)/password-reset", token, [:]).status == 201)
+    }
+  }
+
   private func refresh(_ api: TestAPI, _ token: String) async throws -> Answer {
     try await api.post("/auth/refresh", nil, ["refresh_token": .string(token)])
   }
@@ -35,7 +68,12 @@ struct SessionTests {
       #expect(list.items.allSatisfy { $0["address"]?.string?.isEmpty == false })
       let id = try #require(list.items[0]["id"]?.string)
       #expect(try await api.get("/nodes", phone.access).status == 200)
-      #expect(try await api.send(.delete, "/auth/sessions/\(id)", laptop.access).status == 200)
+      for wrong: JSONValue? in [nil, [:], ["current_password": "not this one"]] {
+        let refused = try await api.send(.delete, "/auth/sessions/\(id)", laptop.access, wrong)
+        #expect(refused.status == 422 && refused.problemPaths == ["current_password"])
+      }
+      #expect(try await api.get("/nodes", phone.access).status == 200)
+      #expect(try await api.send(.delete, "/auth/sessions/\(id)", laptop.access, Self.password).status == 200)
       #expect(try await api.get("/nodes", phone.access).code == "unauthenticated", "its access token too")
       #expect(try await refresh(api, phone.refresh).status == 401)
       #expect(try await api.get("/nodes", laptop.access).status == 200)
@@ -43,6 +81,9 @@ struct SessionTests {
       let renewed = try #require(try await refresh(api, laptop.refresh).data["access_token"]?.string)
       let after = try await api.get("/auth/sessions", renewed)
       #expect(after.items.map { $0["is_current"] } == [true], "the same session, renewed")
+      let own = try #require(after.items[0]["id"]?.string)
+      #expect(try await api.send(.delete, "/auth/sessions/\(own)", renewed).status == 200, "one's own, as signing out")
+      #expect(try await api.get("/nodes", renewed).code == "unauthenticated")
     }
   }
 
@@ -54,7 +95,7 @@ struct SessionTests {
       let session = try await signIn(api, owner, agent: "x")
       let id = try #require(try await api.get("/auth/sessions", session.access).items[0]["id"]?.string)
       #expect(try await api.get("/auth/sessions", stranger).meta["total"] == 0)
-      #expect(try await api.send(.delete, "/auth/sessions/\(id)", stranger).code == "not_found")
+      #expect(try await api.send(.delete, "/auth/sessions/\(id)", stranger, Self.password).code == "not_found")
       #expect(try await api.send(.delete, "/auth/sessions/nothing", stranger).code == "not_found")
       #expect(try await api.get("/nodes", session.access).status == 200)
     }
@@ -77,9 +118,31 @@ struct SessionTests {
       #expect(try await refresh(api, two.refresh).code == "unauthenticated")
       for token in [two.access, renewed] { #expect(try await api.get("/auth/me", token).code == "unauthenticated") }
       #expect(try await api.get("/auth/me", three.access).status == 200)
-      #expect(try await api.post("/auth/logout", three.access, [:]).status == 200)
+      #expect(try await api.post("/auth/logout", three.access, [:]).problemPaths == ["current_password"])
+      #expect(try await api.get("/auth/me", three.access).status == 200)
+      #expect(try await api.post("/auth/logout", three.access, Self.password).status == 200)
       #expect(try await api.get("/auth/me", three.access).code == "unauthenticated")
       #expect(try await api.store.sessions(userID: user.id).isEmpty)
+    }
+  }
+
+  @Test("A session that is over cannot be renewed, says why, and is not listed; its access token ends with it")
+  func limits() async throws {
+    try await TestAPI.with(sessions: SessionLimits(idle: .zero)) { api in
+      let user = try await api.makeUser([.viewer])
+      let session = try await signIn(api, user, agent: "x")
+      let refused = try await refresh(api, session.refresh)
+      #expect(refused.status == 401 && refused.code == "token_expired")
+      #expect(refused.message.contains("720 minutes after the sign-in"), "\(refused.message)")
+      #expect(try await api.get("/auth/sessions", try await api.token(of: user)).meta["total"] == 0)
+    }
+    try await TestAPI.with(sessions: SessionLimits(lifetime: .seconds(300))) { api in
+      let user = try await api.makeUser([.viewer])
+      let body: JSONValue = ["email": .string(user.email.value), "password": .string(TestAPI.password)]
+      let answer = try await api.post("/auth/login", nil, body)
+      #expect((295...300).contains(answer.data["expires_in"]?.integer ?? 0), "not the 15 minutes of others")
+      let renewed = try await refresh(api, try #require(answer.data["refresh_token"]?.string))
+      #expect((1...300).contains(renewed.data["expires_in"]?.integer ?? 0))
     }
   }
 
@@ -126,25 +189,5 @@ struct SessionTests {
       let session = try await signIn(api, user, agent: "x")
       #expect(try await refresh(api, session.refresh).code == "unauthenticated")
     }
-  @Test("A session that is over cannot be renewed, says why, and is not listed; its access token ends with it")
-  func limits() async throws {
-    try await TestAPI.with(sessions: SessionLimits(idle: .zero)) { api in
-      let user = try await api.makeUser([.viewer])
-      let session = try await signIn(api, user, agent: "x")
-      let refused = try await refresh(api, session.refresh)
-      #expect(refused.status == 401 && refused.code == "token_expired")
-      #expect(refused.message.contains("720 minutes after the sign-in"), "\(refused.message)")
-      #expect(try await api.get("/auth/sessions", try await api.token(of: user)).meta["total"] == 0)
-    }
-    try await TestAPI.with(sessions: SessionLimits(lifetime: .seconds(300))) { api in
-      let user = try await api.makeUser([.viewer])
-      let body: JSONValue = ["email": .string(user.email.value), "password": .string(TestAPI.password)]
-      let answer = try await api.post("/auth/login", nil, body)
-      #expect((295...300).contains(answer.data["expires_in"]?.integer ?? 0), "not the 15 minutes of others")
-      let renewed = try await refresh(api, try #require(answer.data["refresh_token"]?.string))
-      #expect((1...300).contains(renewed.data["expires_in"]?.integer ?? 0))
-    }
-  }
-
   }
 }

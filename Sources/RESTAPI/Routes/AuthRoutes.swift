@@ -36,9 +36,14 @@ enum AuthRoutes {
       answer: .data(session), errors: [.unauthenticated, .tokenExpired, .databaseUnavailable], handler: refresh),
     Route(
       .post, RouteTable.base + "/auth/logout", "logout", tag: "auth",
-      "End the session of the refresh token, or all of the caller's sessions where none is given.", access: .signedIn,
-      body: .named("Logout", .object([.optional("refresh_token", .nullable(refreshToken))])), bodyIsOptional: true,
-      answer: .data(.object([.required("signed_out", .boolean)])), handler: logout),
+      "End the session of the refresh token; where none is given all of the caller's sessions, which takes the password.",
+      access: .signedIn,
+      body: .named(
+        "Logout",
+        .object([
+          .optional("refresh_token", .nullable(refreshToken)), .optional("current_password", Shapes.typedPassword),
+        ])), bodyIsOptional: true,
+      answer: .data(.object([.required("signed_out", .boolean)])), errors: [.tooManyRequests], handler: logout),
     Route(
       .get, RouteTable.base + "/auth/me", "me", tag: "auth", "The caller's own account.", access: .signedIn,
       answer: .data(UserRoutes.user)
@@ -166,7 +171,7 @@ enum AuthRoutes {
         }
       }
     } else {
-      let id = try call.account().subjectID
+      let id = try await checkOwnPassword(call, services).id
       for session in try await services.store.sessions(userID: id) { services.authenticator.sessionEnded(session.id) }
       try await services.store.revokeRefreshTokens(userID: id)
     }
@@ -191,7 +196,10 @@ enum AuthRoutes {
     let caller = try call.account()
     try refuseIfThrottled(caller.name, call, services)
     let user = try await services.store.user(id: caller.subjectID)
-    let current = Password(try call.body.text("current_password"))
+    guard let text = call.body.present("current_password")?.string else {
+      throw APIError.validation("current_password", "required", "is required")
+    }
+    let current = Password(text)
     let hasher = services.hasher
     guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
       try await noteFailure(caller.name, call, services)

@@ -4,6 +4,14 @@ import Hummingbird
 import Identity
 import Storage
 
+extension Call {
+  /// What an administrator does for others asks for no password: on his own account it would go around those that do.
+  func refuseOwnAccount(_ id: UUID, _ instead: String) throws {
+    guard try caller().subjectID == id else { return }
+    throw APIError(.conflict, "this account is the caller's own: \(instead)", details: ["reason": "own_account"])
+  }
+}
+
 /// A new password for somebody who has forgotten his: an administrator makes a token, he sets the password with it.
 enum PasswordResetRoutes {
   private static let secondsRange: ClosedRange<Int64> = 300...86_400
@@ -11,7 +19,7 @@ enum PasswordResetRoutes {
   static let all: [Route] = [
     Route(
       .post, RouteTable.base + "/users/{id}/password-reset", "createPasswordReset", tag: "users",
-      "Make a token with which the account's password can be set, once. The answer shows it, and nothing does ever "
+      "Make a token with which another account's password can be set, once. The answer shows it, and nothing does ever "
         + "again. It takes the place of an earlier one.",
       access: .scope(.usersWrite),
       body: .named(
@@ -22,9 +30,10 @@ enum PasswordResetRoutes {
         .named(
           "PasswordReset",
           .object([.required("token", .string(), "This once"), .required("expires_at", .timestamp)]))),
-      errors: [.beyondAuthority]
+      errors: [.beyondAuthority, .conflict]
     ) { call, services in
       let id = try call.identifier("id", of: "user")
+      try call.refuseOwnAccount(id, "POST \(RouteTable.base)/auth/change-password, with the current one")
       let caller = try call.caller().permissions
       let token = ResetToken()
       let expiresAt = Date(timeIntervalSinceNow: TimeInterval(call.body["expires_in_seconds"]?.integer ?? 3600))

@@ -51,11 +51,12 @@ enum SecondFactorRoutes {
       handler: disable),
     Route(
       .delete, RouteTable.base + "/users/{id}/second-factor", "resetSecondFactor", tag: "users",
-      "Take an account's second factor away, for somebody who has lost it with his recovery codes. Ends its sessions.",
+      "Take another account's second factor away, for somebody who has lost it with his recovery codes. Ends its sessions.",
       access: .scope(.usersWrite), answer: .data(.object([.required("deleted", .boolean)])),
-      errors: [.beyondAuthority]
+      errors: [.beyondAuthority, .conflict]
     ) { call, services in
       let id = try call.identifier("id", of: "user")
+      try call.refuseOwnAccount(id, "POST \(base)/disable, with the password and a code")
       let caller = try call.caller().permissions
       try await endOtherSessions(of: id, than: nil, services) {
         try await services.store.removeSecondFactor(userID: id, keepingSession: nil) { user in

@@ -26,11 +26,15 @@ enum SessionRoutes {
         of: sessions.filter { $0.expiresAt > now }.map { json($0, isCurrent: $0.id == caller.sessionID) }, by: order)
     },
     Route(
-      .delete, base + "/sessions/{id}", "revokeSession", tag: "auth", "End one of the caller's sessions.",
-      access: .signedIn, answer: .data(.object([.required("revoked", .boolean)]))
+      .delete, base + "/sessions/{id}", "revokeSession", tag: "auth",
+      "End one of the caller's sessions; one that is not the caller's own takes the password.", access: .signedIn,
+      body: .named("RevokeSession", .object([.optional("current_password", Shapes.typedPassword)])), bodyIsOptional: true,
+      answer: .data(.object([.required("revoked", .boolean)])), errors: [.tooManyRequests]
     ) { call, services in
       let id = try call.identifier("id", of: "session")
-      try await services.store.revokeSession(id: id, userID: try call.account().subjectID)
+      let caller = try call.account()
+      if id != caller.sessionID { _ = try await AuthRoutes.checkOwnPassword(call, services) }
+      try await services.store.revokeSession(id: id, userID: caller.subjectID)
       services.authenticator.sessionEnded(id)
       return .data(["revoked": true])
     },

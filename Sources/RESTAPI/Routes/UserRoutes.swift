@@ -145,6 +145,10 @@ enum UserRoutes {
       customRoles: customRoles?.map(\.name),
       isActive: call.body["is_active"]?.bool, mustChangePassword: call.body["must_change_password"]?.bool)
     if let text = call.body["password"]?.string {
+      guard try call.caller().subjectID != id else {
+        throw APIError.validation(
+          "password", "own", "is the caller's own: POST \(RouteTable.base)/auth/change-password, with the current one")
+      }
       let password = Password(text)
       let address: Email = if let email { email } else { try await services.store.user(id: id).email }
       try AuthRoutes.check(password, for: address, path: "password")
