@@ -211,7 +211,8 @@ struct StartError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-/// Removes expired refresh tokens, old sign-ins and what the audit log need not keep, once an hour.
+/// Removes expired refresh tokens, old sign-ins and what the audit log need not keep, and tells of keys that will end;
+/// once an hour.
 struct Housekeeping: Service {
   let store: any Store
   let logger: Logger
@@ -230,8 +231,9 @@ struct Housekeeping: Service {
           try await store.purgeIdempotencyKeys(before: Date(timeIntervalSinceNow: -Self.idempotencySeconds))
           if count > 0 { logger.info("history purged", metadata: ["rows": "\(count)"]) }
           try await removeAuditLog()
+          try await store.tellOfEndingKeys()
         } catch {
-          logger.warning("history not purged", metadata: ["error": "\(error)"])
+          logger.warning("housekeeping did not come to its end", metadata: ["error": "\(error)"])
         }
         try await Task.sleep(for: Self.period)
       }

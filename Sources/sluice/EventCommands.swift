@@ -4,15 +4,17 @@ import Foundation
 
 struct Events: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "What happened in the daemons: applied, refused, rolled back, rules that ended, …",
+    abstract: "What happened in the daemons, and to credentials: applied, refused, rules that ended, keys made, …",
     discussion: """
       The oldest first. With --follow they come as they happen, until interrupted; where the API goes away, it is asked again,
       and nothing is left out. --json prints one event in a line. Straight from the daemon (--socket): the last ones that it
-      keeps, of its own.
+      keeps, of its own. What happened to credentials is no node's: --all-nodes shows it to those who may read accounts and
+      API clients, and to everybody of his own account.
 
       EXAMPLES
         sluice events
         sluice events --follow --type applied,refused,rolled_back,rule_expired
+        sluice events --all-nodes --type account_credentials_changed,client_credentials_changed,client_key_expires
         sluice events --rule-set edge --limit 1000 --json | jq -r .message
         sluice events --follow --socket /run/sluice/sluiced.sock
       """)
@@ -27,7 +29,7 @@ struct Events: AsyncParsableCommand {
   var ruleSet: String?
   @Option(help: "So many of the last ones.")
   var limit = 100
-  @Flag(help: "Of all nodes, not of --node alone.")
+  @Flag(help: "Of all nodes, not of --node alone, and about credentials.")
   var allNodes = false
   @OptionGroup var options: TargetOptions
 
@@ -110,10 +112,10 @@ struct Events: AsyncParsableCommand {
 
   private static func show(_ event: JSON, _ output: Output) {
     guard !output.isJSON else { return Terminal.print(event.text(pretty: false)) }
-    let place = [event["node"].cell, event["interface"].cell].filter { !$0.isEmpty }.joined(separator: " ")
-    let ruleSet = event["rule_set"].string.map { " \($0)" } ?? ""
+    let place = [event["node"], event["interface"], event["rule_set"]].compactMap(\.string).filter { !$0.isEmpty }
+    let message = (place.isEmpty ? [] : [place.joined(separator: " ")]) + [event["message"].cell]
     Terminal.print(
-      Terminal.safe("\(event["at"].cell)  \(event["type"].cell)  \(place)\(ruleSet): \(event["message"].cell)"))
+      Terminal.safe("\(event["at"].cell)  \(event["type"].cell)  \(message.joined(separator: ": "))"))
   }
 }
 

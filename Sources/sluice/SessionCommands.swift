@@ -34,6 +34,11 @@ struct Login: AsyncParsableCommand {
       options.output.write(
         ["user": answer["user"], "must_change_password": .bool(mustChange)],
         "signed in to \(api.base) as \(answer["user"]["email"].cell)")
+      if answer["credentials_changed_at"] != .null {
+        options.output.note(
+          "since your last sign-in your password or second factor was changed, at \(answer["credentials_changed_at"].cell): "
+            + "if that wasn't you, tell an administrator")
+      }
       if mustChange { options.output.note("this password must be changed first: sluice password change") }
       if answer["must_set_up_second_factor"].bool == true {
         options.output.note("a second factor must be set up first: sluice second-factor enable")

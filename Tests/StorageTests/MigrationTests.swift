@@ -31,6 +31,7 @@ import Testing
         "14 webhooks 8e759e367020edfe43d8b15752f9d9f63a1b272a47d38caff9855b1cc1a1ffc8",
         "15 ids of accounts fa470a249eeaa17f89d66ea19eada51d2b5084e33dcbe7e8ea87d3e3d8bd8e52",
         "16 contents of revisions last e42b9c3787d1b54a6580c6c3b0bd7d909e51352a035eb5a5658eec295e355c10",
+        "17 credential events 7e70b5405e2b339e5094595a8c773a68a584adfbbe46ea3c6cb62cd0d3c7a9b6",
       ])
   }
 

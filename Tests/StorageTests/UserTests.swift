@@ -74,8 +74,11 @@ import Testing
         if let roles = change.roles { expected.roles = roles }
         if let isActive = change.isActive { expected.isActive = isActive }
         if let must = change.mustChangePassword { expected.mustChangePassword = must }
-        if let hash = change.passwordHash { expected.passwordHash = hash }
         expected.updatedAt = updated.updatedAt
+        if let hash = change.passwordHash {
+          expected.passwordHash = hash
+          expected.credentialsChangedAt = updated.updatedAt
+        }
         #expect(updated == expected)
         #expect(try await store.user(id: user.id) == expected)
       }

@@ -68,6 +68,9 @@ enum AuthRoutes {
       .required("expires_in", .count, "Seconds"), .required("refresh_token", .string()),
       .required("must_change_password", .boolean),
       .required("must_set_up_second_factor", .boolean, "A role requires one; nothing else is possible before"),
+      .required(
+        "credentials_changed_at", .nullable(.timestamp),
+        "Password, second factor or recovery codes, where that was after the sign-in before; for the answer to a sign-in"),
       .required("user", UserRoutes.user),
     ]))
 
@@ -129,7 +132,10 @@ enum AuthRoutes {
     services.metrics.loginSucceeded()
     try await record(user.email.value, user, succeeded: true, call, services)
     if isBreakGlass { try await recordBreakGlass(user, call, services) }
-    return .data(try await newSession(user, services))
+    // As of before this sign-in.
+    let isNews = user.credentialsChangedAt.map { $0 > user.lastSignInAt ?? .distantPast } ?? false
+    return .data(
+      try await newSession(user, credentialsChangedAt: isNews ? user.credentialsChangedAt : nil, services))
   }
 
   @Sendable private static func refresh(_ call: Call, _ services: Services) async throws -> Reply {
@@ -277,15 +283,18 @@ enum AuthRoutes {
         subject: AuditSubject(kind: "user", id: user.id.uuidString.lowercased())))
   }
 
-  private static func newSession(_ user: User, _ services: Services) async throws -> JSONValue {
+  private static func newSession(
+    _ user: User, credentialsChangedAt: Date? = nil, _ services: Services
+  ) async throws -> JSONValue {
     let token = RefreshToken()
     let record = try await services.store.insertRefreshToken(
       digest: token.digest, userID: user.id, limits: services.settings.sessions)
-    return try await json(user, token, record, services)
+    return try await json(user, token, record, credentialsChangedAt: credentialsChangedAt, services)
   }
 
   private static func json(
-    _ user: User, _ refresh: RefreshToken, _ record: RefreshTokenRecord?, _ services: Services
+    _ user: User, _ refresh: RefreshToken, _ record: RefreshTokenRecord?, credentialsChangedAt: Date? = nil,
+    _ services: Services
   ) async throws -> JSONValue {
     let subject = AccessSubject(
       userID: user.id, email: user.email, roles: user.roles, mustChangePassword: user.mustChangePassword,
@@ -297,7 +306,7 @@ enum AuthRoutes {
       "expires_in": .count(Int64(max(0, seconds))),
       "refresh_token": .string(refresh.text), "must_change_password": .bool(user.mustChangePassword),
       "must_set_up_second_factor": .bool(services.secondFactorPolicy.isOwed(by: user)),
-      "user": UserRoutes.json(user),
+      "credentials_changed_at": .time(credentialsChangedAt), "user": UserRoutes.json(user),
     ]
   }
 }

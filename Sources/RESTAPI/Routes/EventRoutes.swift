@@ -4,7 +4,7 @@ import Hummingbird
 import NIOCore
 import Storage
 
-/// What happened in the daemons: as a list, and as a stream of server-sent events for whoever asks for
+/// What happened in the daemons, and to credentials: as a list, and as a stream of server-sent events for whoever asks for
 /// `text/event-stream`.
 enum EventRoutes {
   static let base = RouteTable.base + "/events"
@@ -13,7 +13,8 @@ enum EventRoutes {
   static let all: [Route] = [
     Route(
       .get, base, "listEvents", tag: "events",
-      "What happened in the daemons, newest first. With Accept: text/event-stream, a stream of what happens from now on, or "
+      "What happened in the daemons, and to the credentials of accounts (for users:read, and one's own) and API clients "
+        + "(clients:read), newest first. With Accept: text/event-stream, a stream of what happens from now on, or "
         + "behind the event that Last-Event-ID (or after) names; it ends with the token, and is taken up again by Last-Event-ID.",
       access: .scope(.eventsRead), on: .anything,
       query: [
@@ -38,17 +39,18 @@ enum EventRoutes {
   static let event = Schema.named(
     "Event",
     .object([
-      .required("id", .count, "Grows; for Last-Event-ID"), .required("type", .string()), .required("node", .string()),
+      .required("id", .count, "Grows; for Last-Event-ID"), .required("type", .string()),
+      .required("node", .nullable(.string()), "null: about credentials, told by the API itself"),
       .required("interface", .nullable(.string())), .required("rule_set", .nullable(.string())),
       .required("message", .string()), .required("fields", .map(.string(), keys: nil)), .required("at", .timestamp),
-      .required("sequence", .count, "The daemon's own number, since its start"),
+      .required("sequence", .count, "The daemon's own number, since its start; of the API's own events the id"),
     ]))
 
   static func json(_ event: NodeEvent) -> JSONValue { json(event.event, id: event.id, node: event.node) }
 
-  static func json(_ told: NewNodeEvent, id: UInt64, node: String) -> JSONValue {
+  static func json(_ told: NewNodeEvent, id: UInt64, node: String?) -> JSONValue {
     [
-      "id": .count(id), "type": .string(told.kind), "node": .string(node),
+      "id": .count(id), "type": .string(told.kind), "node": .optional(node),
       "interface": told.interface.isEmpty ? .null : .string(told.interface),
       "rule_set": told.fields["rule_set"].map { $0.isEmpty ? .null : .string($0) } ?? .null,
       "message": .string(told.message), "fields": .object(told.fields.mapValues(JSONValue.string)),
@@ -67,7 +69,7 @@ enum EventRoutes {
     let behind = try EventStream.lastEventID(call)
     if wantsStream(call.headers[.accept]) { return try await EventStream.start(filter, behind: behind, call, services) }
     filter.isAscending = filter.after != nil
-    filter.among = try await visible(to: call.caller(), services)
+    try await restrict(&filter, to: call.caller(), services)
     let page = call.page
     var reply = Reply.page(try await services.store.events(filter, page), page, json)
     reply.headers[.vary] = "Accept"
@@ -80,8 +82,16 @@ enum EventRoutes {
     }
   }
 
-  /// Of what the caller may read events; nil: of everything.
-  static func visible(to caller: Principal, _ services: Services) async throws -> EventFilter.Places? {
+  /// To what the caller may read.
+  static func restrict(_ filter: inout EventFilter, to caller: Principal, _ services: Services) async throws {
+    filter.among = try await visible(to: caller, services)
+    filter.credentials = .init(
+      accounts: caller.permissions.grants(.usersRead), clients: caller.permissions.grants(.clientsRead),
+      ownAccount: caller.kind == .user ? caller.subjectID : nil)
+  }
+
+  /// Of what the caller may read the daemons' events; nil: of everything.
+  private static func visible(to caller: Principal, _ services: Services) async throws -> EventFilter.Places? {
     let permissions = caller.permissions
     guard let nodeIDs = permissions.things(.node, with: .eventsRead) else { return nil }
     var attachments = AttachmentFilter()

@@ -30,7 +30,7 @@ enum EventStream {
     var filter = filter
     filter.isAscending = true
     filter.after = behind ?? filter.after
-    filter.among = try await EventRoutes.visible(to: call.caller(), services)
+    try await EventRoutes.restrict(&filter, to: call.caller(), services)
     let range = try await services.store.eventRange()
     // Asked for before the first answer: what happens meanwhile is sent.
     guard let news = services.events.subscribe() else {
@@ -69,7 +69,7 @@ enum EventStream {
       case .end: return
       case .heartbeat:
         guard let caller = try? await stillMay(call, services) else { return }
-        if let among = try? await EventRoutes.visible(to: caller, services) { filter.among = among }
+        try? await EventRoutes.restrict(&filter, to: caller, services)
         try await send(": \(Envelope.timestamp())\n\n", &writer)
       }
     }

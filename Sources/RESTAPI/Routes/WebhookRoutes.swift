@@ -21,7 +21,8 @@ enum WebhookRoutes {
     Route(
       .post, base, "createWebhook", tag: tag,
       "Tell a URL of events from now on: each by a POST, in their order, with the header Sluice-Signature: t=…,v1=…, where v1 "
-        + "is the HMAC-SHA256 of `t.body` by the secret. Needs events:read, too. The answer shows the secret, and nothing does "
+        + "is the HMAC-SHA256 of `t.body` by the secret. Needs events:read, too, and for events about credentials what reading "
+        + "them takes. The answer shows the secret, and nothing does "
         + "ever again.",
       access: .scope(.webhooksWrite), body: newWebhook, example: example, answer: .created(shown), errors: [.conflict],
       handler: create),
@@ -90,7 +91,7 @@ enum WebhookRoutes {
         // A path may be as good as a password: the audit log's refusals leave it out.
         "url", .string(StringShape(bytes: 1...WebhookTarget.urlBytesMax, format: "uri", isSecret: true)),
         "https, and no address of this machine or its network, unless the settings allow it"),
-      .optional("types", .array(word, max: 32), default: [], "Of the events; empty: all"),
+      .optional("types", .array(word, max: 32), default: [], "Of the events; empty: all that daemons tell. Those about credentials are to be named"),
       .optional("is_active", .boolean, default: true),
       .optional(
         "secret", .nullable(.string(StringShape(bytes: 16...256, format: "password", isSecret: true))),
@@ -184,13 +185,19 @@ enum WebhookRoutes {
     }
   }
 
-  /// A webhook is told of every event: nobody has one told of what he may not read himself.
-  private static func checkMayRead(_ call: Call) throws {
-    try Authorizer.checkScope(.eventsRead, .everything, call.caller())
+  /// A webhook is told of every event of these types: nobody has one told of what he may not read himself.
+  private static func checkMayRead(_ kinds: [String], _ caller: Principal) throws {
+    try Authorizer.checkScope(.eventsRead, .everything, caller)
+    if !CredentialEventKinds.ofAccounts.isDisjoint(with: kinds) {
+      try Authorizer.checkScope(.usersRead, .everything, caller)
+    }
+    if !CredentialEventKinds.ofClients.isDisjoint(with: kinds) {
+      try Authorizer.checkScope(.clientsRead, .everything, caller)
+    }
   }
 
   @Sendable private static func create(_ call: Call, _ services: Services) async throws -> Reply {
-    try checkMayRead(call)
+    try checkMayRead(call.body.texts("types"), call.caller())
     let url = try call.body.text("url")
     try check(url: url, services)
     let id = UUID()
@@ -210,10 +217,14 @@ enum WebhookRoutes {
     if let url = change.url { try check(url: url, services) }
     change.kinds = call.body["types"] == nil ? nil : call.body.texts("types")
     change.isActive = call.body["is_active"]?.bool
-    if change.url != nil || change.kinds != nil || change.isActive == true { try checkMayRead(call) }
     change.sealedSecret = try call.body.present("secret")?.string.map { try sealed($0, of: id, services) }
-    let new = try await services.store.updateWebhook(
-      id: id, change, if: try call.precondition { (stored: Webhook) in content(stored) })
+    let precondition = try call.precondition { (stored: Webhook) in content(stored) }
+    let caller = try call.caller()
+    let new = try await services.store.updateWebhook(id: id, change) { [change] stored in
+      try precondition(stored)
+      guard change.url != nil || change.kinds != nil || change.isActive == true else { return }
+      try checkMayRead(change.kinds ?? stored.kinds, caller)
+    }
     services.webhooks.wake()
     return Reply.data(json(new)).tagged(content(new))
   }

@@ -22,7 +22,7 @@ struct WebhookMessage: Sendable {
   init(_ event: NodeEvent, to webhook: Webhook) {
     kind = event.event.kind
     let position = event.event.position
-    delivery = "\(webhook.id.uuidString.lowercased())/\(event.node)/\(position.epoch)/\(position.sequence)"
+    delivery = "\(webhook.id.uuidString.lowercased())/\(event.node ?? "api")/\(position.epoch)/\(position.sequence)"
     body = EventRoutes.json(event).bytes()
   }
 

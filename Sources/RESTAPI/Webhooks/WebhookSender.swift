@@ -175,6 +175,8 @@ public final class WebhookSender: Service {
     var filter = EventFilter()
     filter.after = webhook.lastEvent
     filter.kinds = Set(webhook.kinds)
+    // Of credentials only where they were asked for by name, by somebody who may read them.
+    filter.credentials = .init(accounts: !webhook.kinds.isEmpty, clients: !webhook.kinds.isEmpty)
     filter.isAscending = true
     return try await store.events(filter, Page(limit: Self.batch)).items
   }

@@ -16,6 +16,8 @@ public struct User: Hashable, Sendable, Identifiable {
   public var createdAt: Date
   public var updatedAt: Date
   public var lastSignInAt: Date?
+  /// Password, second factor or recovery codes; nil: never since the account was made, or before that was noted.
+  public var credentialsChangedAt: Date?
   /// Since the last sign-in; older ones than the history are not counted.
   public var failedSignInCount = 0
   /// A confirmed one, which every sign-in asks for.

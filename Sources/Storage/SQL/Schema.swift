@@ -4,7 +4,10 @@
 /// column is the field: that is where ``StorageError/conflict(field:)`` gets the name from.
 enum Schema {
   static let migrations =
-    first + [AccountKeySchema.migration(number: 15, after: first), RevisionSchema.migration(number: 16)]
+    first + [
+      AccountKeySchema.migration(number: 15, after: first), RevisionSchema.migration(number: 16),
+      CredentialSchema.migration(number: 17),
+    ]
 
   private static let first: [Migration] = [
     Migration(

@@ -1,11 +1,25 @@
 import Audit
 import Foundation
+import Identity
 import JSONValues
 
 /// What one run of a transaction has changed so far. Lives inside the closure of ``SQLStore/change(_:_:)``, on the
 /// thread of the connection; a transaction that runs again starts with an empty one.
 final class AuditTrail {
   private(set) var events: [AuditEvent] = []
+  /// For whoever listens to events.
+  private(set) var credentialEvents: [CredentialEvent] = []
+  private let actor: AuditActor
+  private let address: String
+
+  /// - Parameters:
+  ///   - actor: Who changes.
+  ///   - address: From where; empty: the program itself.
+  init(actor: AuditActor, address: String) {
+    self.actor = actor
+    self.address = address
+  }
+
   /// Other copies of the API keep something of what has changed in memory.
   private(set) var concernsCopies = true
 
@@ -13,6 +27,15 @@ final class AuditTrail {
   func concernsNoCopies() { concernsCopies = false }
 
   func add(_ event: AuditEvent) { events.append(event) }
+
+  func credentials(_ change: CredentialChange, of user: User, formerly old: Email? = nil) {
+    credentialEvents.append(CredentialEvent(change, of: user, formerly: old, by: actor.name, from: address))
+  }
+
+  /// - Parameter key: its visible part.
+  func credentials(_ change: CredentialChange, of client: APIClientRecord, key: String) {
+    credentialEvents.append(CredentialEvent(change, of: client, key: key, by: actor.name, from: address))
+  }
 
   func created(_ kind: String, _ made: AuditedState) {
     add(AuditEvent(subject: AuditSubject(kind: kind, id: made.id), after: made.state))
@@ -54,15 +77,17 @@ extension SQLStore {
     let actor = request?.actor ?? .system
     let at = timestamp
     let (value, count) = try await writes.write { session in
-      let trail = AuditTrail()
+      let trail = AuditTrail(actor: actor, address: request?.address ?? "")
       let value = try body(session, trail)
+      try EventTable.append(trail.credentialEvents, at: at, session)
       let records = trail.events.map { event in
         AuditRecord(
           at: at.rfc3339, actor: event.actor ?? actor, address: request?.address ?? "",
           requestID: request?.requestID ?? "", operation: event.operation ?? name, outcome: event.outcome,
           code: event.code, subject: event.subject, before: event.before, after: event.after)
       }
-      let wakes: Set<WakeTopic> = trail.concernsCopies && !records.isEmpty ? [.access] : []
+      var wakes: Set<WakeTopic> = trail.concernsCopies && !records.isEmpty ? [.access] : []
+      if !trail.credentialEvents.isEmpty { wakes.insert(.events) }
       return ((value, records.count), WriteCombiner.Records(at: at, list: records, wakes: wakes))
     }
     request?.wrote(count)

@@ -172,6 +172,7 @@ extension SQLStore {
         ])
       let new = try ClientTable.find(id, session)
       trail.changed("api_client", from: old.audited, to: new.audited)
+      trail.credentials(key.othersEndAt == nil ? .keyMade : .keyRotated, of: new, key: key.prefix)
       return new
     }
   }
@@ -187,6 +188,7 @@ extension SQLStore {
       guard removed > 0 else { throw StorageError.notFound(kind: "key", key: SQLValue(keyID).plainText) }
       let new = try ClientTable.find(id, session)
       trail.changed("api_client", from: old.audited, to: new.audited)
+      trail.credentials(.keyRevoked, of: new, key: old.keys.first { $0.id == keyID }?.prefix ?? "")
       return new
     }
   }
@@ -206,6 +208,35 @@ extension SQLStore {
       _ = try session.execute(
         "UPDATE api_keys SET last_used_at = $2, last_used_from = $3 WHERE id = $1",
         [SQLValue(id), SQLValue(at), .text(address)])
+    }
+  }
+
+  func tellOfEndingKeys() async throws -> Int {
+    let at = timestamp
+    return try await bookkeep("time tells it, nobody decides", wakes: { $0 > 0 ? [.events] : [] }) { session in
+      var events: [CredentialEvent] = []
+      // The later notice first: a key that is found a day before its end is told of once.
+      for (notice, days) in [(2, 1), (1, 14)] {
+        let seconds = TimeInterval(days * 86_400)
+        let keys = try session.all(
+          """
+          SELECT k.id, k.prefix, k.expires_at, c.name FROM api_keys k JOIN api_clients c ON c.id = k.client_id
+            WHERE c.is_active = 1 AND k.end_notices < $1 AND k.expires_at > $2 AND k.expires_at <= $3
+              AND k.expires_at - k.created_at > $4 ORDER BY k.id
+          """, [SQLValue(notice), SQLValue(at), SQLValue(at.addingTimeInterval(seconds)), .integer(Int64(seconds) * 1000)]
+        ) { row throws(StorageError) in
+          (id: try row.uuid(), prefix: try row.text(), end: try row.date(), client: try row.text())
+        }
+        for key in keys {
+          // Of several copies of the API that found it, one gets it.
+          let count = try session.execute(
+            "UPDATE api_keys SET end_notices = $2 WHERE id = $1 AND end_notices < $2", [SQLValue(key.id), SQLValue(notice)])
+          guard count > 0 else { continue }
+          events.append(CredentialEvent(key: key.prefix, ofClient: key.client, endingAt: key.end, within: days))
+        }
+      }
+      try EventTable.append(events, at: at, session)
+      return events.count
     }
   }
 }

@@ -40,7 +40,8 @@ public struct NewNodeEvent: Hashable, Sendable {
 public struct NodeEvent: Hashable, Sendable {
   /// Grows from one event to the next, over all nodes; some numbers are left out.
   public var id: UInt64
-  public var node: String
+  /// Nil: no daemon tells it, it is about credentials.
+  public var node: String?
   public var event: NewNodeEvent
 }
 
@@ -53,8 +54,10 @@ public struct EventFilter: Hashable, Sendable {
   public var node: String?
   public var interface: String?
   public var ruleSet: String?
-  /// Only those of these; nil: all.
+  /// Of the daemons' events only those of these; nil: all.
   public var among: Places?
+  /// Beside the daemons'.
+  public var credentials = Credentials()
   /// Oldest first; else newest first.
   public var isAscending = false
 
@@ -71,10 +74,26 @@ public struct EventFilter: Hashable, Sendable {
     }
   }
 
+  /// Events about credentials that somebody may read.
+  public struct Credentials: Hashable, Sendable {
+    /// Of every account.
+    public var accounts = false
+    /// Of every API client.
+    public var clients = false
+    /// Of this account.
+    public var ownAccount: UUID?
+
+    public init(accounts: Bool = false, clients: Bool = false, ownAccount: UUID? = nil) {
+      self.accounts = accounts
+      self.clients = clients
+      self.ownAccount = ownAccount
+    }
+  }
+
   public init() {}
 }
 
-/// The part of a ``Store`` about what happened in the daemons.
+/// The part of a ``Store`` about what happened: in the daemons, and to credentials.
 public protocol EventStore: Sendable {
   /// Stores those that are not there yet, and how far they go; of several copies of the API that bring the same, one
   /// stores it. Beyond ``EventTable/eventsMax`` the oldest go. Returns how many were new.
@@ -82,6 +101,10 @@ public protocol EventStore: Sendable {
   func recordEvents(_ events: [NewNodeEvent], ofNode id: UUID) async throws -> Int
   /// Nil: none was ever stored.
   func eventPosition(ofNode id: UUID) async throws -> EventPosition?
+  /// Stores an event for each key of an active API client that ends within fourteen days, and once more within one, if it
+  /// was made for longer than that; of several copies of the API, one does. Returns how many.
+  @discardableResult
+  func tellOfEndingKeys() async throws -> Int
   func events(_ filter: EventFilter, _ page: Page) async throws -> Paged<NodeEvent>
   /// Numbers of the oldest and the newest event that are there; nil: none is. All nodes'.
   func eventRange() async throws -> ClosedRange<UInt64>?

@@ -7,11 +7,11 @@ public enum EventTable {
 
   static let columns =
     "e.id, n.name, e.epoch, e.sequence, e.kind, e.interface, e.message, e.fields, e.happened_at"
-  static let source = "events e JOIN nodes n ON n.id = e.node_id"
+  static let source = "events e LEFT JOIN nodes n ON n.id = e.node_id"
 
   static func read(_ row: inout RowReader) throws(StorageError) -> NodeEvent {
     NodeEvent(
-      id: UInt64(clamping: try row.integer()), node: try row.text(),
+      id: UInt64(clamping: try row.integer()), node: try row.textOrNil(),
       event: NewNodeEvent(
         position: EventPosition(
           epoch: UInt64(clamping: try row.integer()), sequence: UInt64(clamping: try row.integer())),
@@ -26,14 +26,48 @@ public enum EventTable {
     if let node = filter.node { conditions.add("n.name = $?", .text(node)) }
     if let interface = filter.interface { conditions.add("e.interface = $?", .text(interface)) }
     if let ruleSet = filter.ruleSet { conditions.add("e.rule_set = $?", .text(ruleSet)) }
-    if let among = filter.among {
-      conditions.addAny([
-        ("n.name", among.nodes.sorted().map { .text($0) }),
-        ("n.name || '/' || e.interface", among.interfaces.sorted().map { .text($0) }),
-        ("e.rule_set", among.ruleSets.sorted().map { .text($0) }),
+    var subjects: [SQLValue] = filter.among == nil ? [.text("node")] : []
+    if filter.credentials.accounts { subjects.append(.text(CredentialEvent.Subject.account.rawValue)) }
+    if filter.credentials.clients { subjects.append(.text(CredentialEvent.Subject.client.rawValue)) }
+    conditions.addAny([
+      ("e.subject", subjects), ("e.account_id", filter.credentials.ownAccount.map { [SQLValue($0)] } ?? []),
+      ("n.name", (filter.among?.nodes ?? []).sorted().map { .text($0) }),
+      ("n.name || '/' || e.interface", (filter.among?.interfaces ?? []).sorted().map { .text($0) }),
+      ("e.rule_set", (filter.among?.ruleSets ?? []).sorted().map { .text($0) }),
+    ])
+    return conditions
+  }
+
+  /// Numbers for so many events, of which the last is returned. Until the transaction ends, nobody else gives numbers.
+  static func numbers(_ count: Int, _ session: any SQLSession) throws(StorageError) -> Int64 {
+    let last = try session.update(
+      "guards", set: "version = version + $1", where: "name = $2", [SQLValue(count), .text(EventSchema.guardName)],
+      returning: "version"
+    ) { row throws(StorageError) in try row.integer() }
+    guard let last else { throw .corrupt("the events have no guard") }
+    return last
+  }
+
+  /// What the API itself has to tell; the position is the time and the number, which no other event of its has.
+  static func append(_ events: [CredentialEvent], at: Date, _ session: any SQLSession) throws {
+    guard !events.isEmpty else { return }
+    let last = try numbers(events.count, session)
+    var rows: [[SQLValue]] = []
+    for (index, event) in events.enumerated() {
+      let id = last - Int64(events.count - 1 - index)
+      rows.append([
+        .integer(id), SQLValue(at), .integer(id), .text(event.kind), .text(""), .text(event.message),
+        try .json(event.fields), SQLValue(at), .text(event.subject.rawValue), SQLValue(event.accountID),
       ])
     }
-    return conditions
+    try session.insert(
+      into: "events",
+      ["id", "epoch", "sequence", "kind", "interface", "message", "fields", "happened_at", "subject", "account_id"], rows)
+    try removeOldest(newest: last, session)
+  }
+
+  static func removeOldest(newest: Int64, _ session: any SQLSession) throws(StorageError) {
+    try session.execute("DELETE FROM events WHERE id <= $1", [.integer(newest - Int64(eventsMax))])
   }
 
   /// Those that the table has not, and never had.
@@ -110,8 +144,7 @@ extension SQLStore {
       let newest = head + Int64(fresh.count)
       try session.execute(
         "UPDATE guards SET version = $2 WHERE name = $1", [.text(EventSchema.guardName), .integer(newest)])
-      try session.execute(
-        "DELETE FROM events WHERE id <= $1", [.integer(newest - Int64(EventTable.eventsMax))])
+      try EventTable.removeOldest(newest: newest, session)
       // Another copy of the API may be further.
       let sequence = before?.epoch == last.epoch ? max(last.sequence, before?.sequence ?? 0) : last.sequence
       try session.upsert(

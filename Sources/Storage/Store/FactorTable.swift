@@ -47,14 +47,16 @@ extension SQLStore {
   ) async throws -> Bool {
     let at = timestamp
     return try await change { session, trail in
-      guard try UserTable.lock(userID, session) != nil else { return false }
+      guard let user = try UserTable.lock(userID, session) else { return false }
       let count = try session.execute(
         "UPDATE second_factors SET confirmed_at = $2, last_step = $3 WHERE user_id = $1 AND confirmed_at IS NULL",
         [SQLValue(userID), SQLValue(at), .integer(step)])
       guard count > 0 else { return false }
       try Self.set(recoveryDigests, of: userID, session)
       try RefreshTokenTable.revokeAll(of: userID, keeping: keepingSession, at: at, session)
+      try UserTable.noteCredentials(userID, at: at, session)
       trail.add(AuditEvent(subject: .factor(userID), after: ["is_confirmed": true]))
+      trail.credentials(.secondFactorEnabled, of: user)
       return true
     }
   }
@@ -75,17 +77,21 @@ extension SQLStore {
         [SQLValue(userID), .text(digest), SQLValue(at)])
       guard count > 0 else { return false }
       trail.add(AuditEvent(subject: .factor(userID), after: ["recovery_code_used": true]))
+      trail.credentials(.recoveryCodeUsed, of: try UserTable.find(userID, session))
       return true
     }
   }
 
   func replaceRecoveryCodes(userID: UUID, digests: [String]) async throws {
+    let at = timestamp
     try await change { session, trail in
       guard let user = try UserTable.lock(userID, session), user.hasSecondFactor else {
         throw StorageError.notFound(kind: "second factor", key: SQLValue(userID).plainText)
       }
       try Self.set(digests, of: userID, session)
+      try UserTable.noteCredentials(userID, at: at, session)
       trail.add(AuditEvent(subject: .factor(userID), after: ["recovery_codes_replaced": true]))
+      trail.credentials(.recoveryCodesReplaced, of: user)
     }
   }
 
@@ -110,6 +116,9 @@ extension SQLStore {
       try RefreshTokenTable.revokeAll(of: userID, keeping: keepingSession, at: at, session)
       trail.add(
         AuditEvent(subject: .factor(userID), before: ["is_confirmed": .bool(user.hasSecondFactor)]))
+      guard user.hasSecondFactor else { return }
+      try UserTable.noteCredentials(userID, at: at, session)
+      trail.credentials(.secondFactorRemoved, of: user)
     }
   }
 }
@@ -134,6 +143,7 @@ extension SQLStore {
         AuditEvent(
           subject: AuditSubject(kind: "user", id: SQLValue(userID).plainText),
           after: ["password_reset_until": .string(expiresAt.wholeMilliseconds.rfc3339)]))
+      trail.credentials(.passwordResetMade, of: user)
     }
   }
 
@@ -167,8 +177,10 @@ extension SQLStore {
         """, [SQLValue(id), .text(passwordHash), SQLValue(at)])
       try session.execute("DELETE FROM password_resets WHERE user_id = $1", [SQLValue(id)])
       try RefreshTokenTable.revokeAll(of: id, at: at, session)
+      try UserTable.noteCredentials(id, at: at, session)
       let new = try UserTable.find(id, session)
       trail.changed("user", from: old.audited, to: new.audited(passwordChanged: true))
+      trail.credentials(.passwordChanged, of: new)
       return new
     }
   }

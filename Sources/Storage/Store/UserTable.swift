@@ -6,6 +6,7 @@ enum UserTable {
   /// The roles as one column each: neither database has an aggregate of texts that the other has too.
   static let columns =
     "id, email, name, password_hash, is_active, must_change_password, created_at, updated_at, last_sign_in_at, "
+    + "credentials_changed_at, "
     + "(SELECT COUNT(*) FROM second_factors f WHERE f.user_id = users.id AND f.confirmed_at IS NOT NULL), "
     + "(SELECT COUNT(*) FROM sign_ins i WHERE i.email = users.email AND i.succeeded = 0 "
     + "AND i.happened_at > COALESCE(users.last_sign_in_at, 0)), "
@@ -20,7 +21,7 @@ enum UserTable {
     var user = User(
       id: id, email: email, name: try row.text(), passwordHash: try row.text(), roles: [], isActive: try row.flag(),
       mustChangePassword: try row.flag(), createdAt: try row.date(), updatedAt: try row.date(),
-      lastSignInAt: try row.dateOrNil(), hasSecondFactor: try row.flag())
+      lastSignInAt: try row.dateOrNil(), credentialsChangedAt: try row.dateOrNil(), hasSecondFactor: try row.flag())
     user.failedSignInCount = Int(try row.integer())
     for role in Role.allCases where try row.flag() { user.roles.insert(role) }
     return user
@@ -57,6 +58,11 @@ enum UserTable {
   static func lock(_ id: UUID, _ session: any SQLSession) throws(StorageError) -> User? {
     try session.lockLater("users", where: "id = $1", [SQLValue(id)])
     return try findOrNil(id, session)
+  }
+
+  /// That something changed with which the account proves who it is.
+  static func noteCredentials(_ id: UUID, at: Date, _ session: any SQLSession) throws(StorageError) {
+    try session.execute("UPDATE users SET credentials_changed_at = $2 WHERE id = $1", [SQLValue(id), SQLValue(at)])
   }
 
   static func insert(
@@ -181,6 +187,7 @@ extension SQLStore {
       if change.passwordHash != nil {
         try session.execute("UPDATE users SET has_seeded_password = 0 WHERE id = $1", [SQLValue(id)])
         try session.execute("DELETE FROM password_resets WHERE user_id = $1", [SQLValue(id)])
+        try UserTable.noteCredentials(id, at: at, session)
       }
       if let roles = change.roles, roles != old.roles {
         try session.execute("DELETE FROM user_roles WHERE user_id = $1", [SQLValue(id)])
@@ -196,6 +203,8 @@ extension SQLStore {
         try RefreshTokenTable.revokeAll(of: id, at: at, session)
       }
       trail.changed("user", from: old.audited, to: new.audited(passwordChanged: change.passwordHash != nil))
+      if change.passwordHash != nil { trail.credentials(.passwordChanged, of: new) }
+      if new.email != old.email { trail.credentials(.addressChanged, of: new, formerly: old.email) }
       return new
     }
   }
