@@ -110,11 +110,14 @@ enum Base32 {
   }
 }
 
-/// A code for the day on which the phone is gone: 80 random bits, `xxxx-xxxx-xxxx-xxxx`, good for one sign-in.
+/// A code for the day on which the phone is gone: 120 random bits, six groups of four letters and digits, good for one
+/// sign-in.
 public struct RecoveryCode: Sendable, Hashable {
   /// Of an account at a time.
   public static let count = 10
-  private static let byteCount = 10
+  private static let byteCount = 15
+  /// Of a new one, and of those that earlier versions made: 80 bits, good until they are used or replaced.
+  private static let characterCounts = [24, 16]
   private let characters: String
 
   /// A new random code.
@@ -127,16 +130,16 @@ public struct RecoveryCode: Sendable, Hashable {
     let isPlain = typed.utf8.allSatisfy { byte in
       (UInt8(ascii: "a")...UInt8(ascii: "z")).contains(byte) || (UInt8(ascii: "2")...UInt8(ascii: "7")).contains(byte)
     }
-    guard typed.utf8.count == 16, isPlain else { return nil }
+    guard Self.characterCounts.contains(typed.utf8.count), isPlain else { return nil }
     characters = typed
   }
 
   /// For the one answer that shows it, and nothing else.
   public var text: String {
-    stride(from: 0, to: 16, by: 4).map { characters.dropFirst($0).prefix(4) }.joined(separator: "-")
+    stride(from: 0, to: characters.count, by: 4).map { characters.dropFirst($0).prefix(4) }.joined(separator: "-")
   }
 
-  /// SHA-256, lower-case hexadecimal: what is stored. No salt: the code itself is 80 random bits.
+  /// SHA-256, lower-case hexadecimal: what is stored. No salt: the code itself is random.
   public var digest: String { SHA256.hash(data: Array(characters.utf8)).hexadecimal }
 }
 
