@@ -99,9 +99,24 @@ struct APIProcess {
     guard try await store.seed(adminPasswordHash: hasher.hash(SeededAdmin.password)) else { return }
     _ = try await store.updateNode(
       named: NewNode.local.name, NodeChange(address: "\(ControlAddress(parsing: settings.socketPath))"))
+    let metadata: Logger.Metadata = ["account": "\(SeededAdmin.emailText)"]
+    let account = try await store.user(email: SeededAdmin.email)
+    // Nobody becomes an administrator because his address is that of the first account.
+    guard let account, account.isActive, account.roles.contains(.admin) else {
+      logger.warning(
+        """
+        first start: the account of the first administrator was there before and is no active one; it stays as it is. Let \
+        `sluice-api seed` give somebody the role Admin, or name a break-glass account (SLUICE_BREAK_GLASS_EMAIL)
+        """,
+        metadata: metadata)
+      return
+    }
+    guard try await store.seededPasswordStands() else {
+      logger.notice("first start: the first administrator was there before; his password is his own", metadata: metadata)
+      return
+    }
     logger.notice(
-      "first start: sign in as \(SeededAdmin.emailText) and change the password, which README names",
-      metadata: ["account": "\(SeededAdmin.emailText)"])
+      "first start: sign in as \(SeededAdmin.emailText) and change the password, which README names", metadata: metadata)
   }
 
   private func refuseToExposeTheSeededPassword(_ store: any Store) async throws {

@@ -199,6 +199,30 @@ struct ExecutableTests {
     }
   }
 
+  @Test(
+    "An account of the first administrator's address that was there before stays as it is, and the log says what to do",
+    arguments: [("Viewer", true), ("Admin", false), ("Admin", true)])
+  func foreignAdministrator(_ role: String, _ isActive: Bool) async throws {
+    try await withDirectory { directory in
+      let record = #"[{"email":"admin@localhost.local","roles":["\#(role)"],"is_active":\#(isActive)}]"#
+      try Data(record.utf8).write(to: URL(fileURLWithPath: "\(directory)/accounts.json"))
+      let seed = try Run(in: directory, [:], ["seed", "\(directory)/accounts.json"])
+      #expect(try await seed.status() == 0, "\(seed.text)")
+      let run = try Run(in: directory, [:])
+      _ = try await run.port()
+      run.terminate()
+      #expect(try await run.status() == 0)
+      let isAdministrator = role == "Admin" && isActive
+      #expect(run.text.contains("is no active one; it stays as it is") == !isAdministrator, "\(run.text)")
+      #expect(run.text.contains("sluice-api seed") == !isAdministrator)
+      #expect(run.text.contains("his password is his own") == isAdministrator)
+      #expect(!run.text.contains("change the password"))
+      let again = try Run(in: directory, [:], ["seed", "\(directory)/accounts.json"])
+      #expect(try await again.status() == 0)
+      #expect(again.text.contains("unchanged"), "\(again.text)")
+    }
+  }
+
   @Test("Gives up on a database that never answers, after the retries, with the reason")
   func noDatabase() async throws {
     try await withDirectory { directory in
