@@ -101,15 +101,18 @@ struct CaptureCommand: AsyncParsableCommand {
   }
 
   struct List: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Running captures and those before.")
+    static let configuration = CommandConfiguration(
+      abstract: "Running captures and those before; straight from the daemon (--socket) in its own order.")
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: TargetOptions
 
     func run() async throws {
       let output = options.output
       try await options.run { api in
-        let captures = try await api.list("/captures", query: [("node", options.node)])
+        let captures = try await api.list("/captures", query: [("node", options.node)] + order.query)
         output.write(.array(captures), CaptureCommand.table(captures))
       } daemon: { daemon in
+        guard order.sort == nil else { throw CommandError.usage("--sort is what the API does: leave --socket out") }
         let captures = try await daemon.captures().map(\.json)
         output.write(.array(captures), CaptureCommand.table(captures))
       }

@@ -126,11 +126,12 @@ struct RuleCommand: AsyncParsableCommand {
     var tag: String?
     @Option(help: "Those of this owner.")
     var owner: String?
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let rules = try await api.list(APIClient.path("rule-sets", ruleSet, "rules")).filter { rule in
+        let rules = try await api.list(APIClient.path("rule-sets", ruleSet, "rules"), query: order.query).filter { rule in
           (tag.map { rule["tags"].elements.contains(.string($0)) } ?? true) && (owner.map { rule["owner"] == .string($0) } ?? true)
         }
         options.output.write(.array(rules), RuleCommand.table(rules))

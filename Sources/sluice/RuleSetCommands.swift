@@ -128,11 +128,12 @@ struct RuleSetCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Who changed a rule set, and when.")
     @Argument(help: "The rule set.")
     var name: String
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       try await options.withAPI { api in
-        let revisions = try await api.list(APIClient.path("rule-sets", name, "revisions"))
+        let revisions = try await api.list(APIClient.path("rule-sets", name, "revisions"), query: order.query)
         var table = Table(">REVISION", "MADE", "BY", ">RULES", "REASON")
         for revision in revisions {
           table.add(

@@ -229,14 +229,15 @@ struct SessionCommand: AsyncParsableCommand {
   struct History: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Who signed in with your account, or tried to, newest first.")
-    @Option(help: "Entries at most, 1 to 1000.")
+    @Option(help: "Entries at most, 1 to 100000.")
     var limit = 50
+    @OptionGroup var order: SortOptions
     @OptionGroup var options: APIOptions
 
     func run() async throws {
-      guard (1...1000).contains(limit) else { throw CommandError.usage("--limit is 1 to 1000") }
+      guard (1...100_000).contains(limit) else { throw CommandError.usage("--limit is 1 to 100000") }
       try await options.withAPI { api in
-        let entries = try await api.call(.get, "/auth/sign-ins", query: [("limit", "\(limit)")])["data"].elements
+        let entries = try await api.list("/auth/sign-ins", query: order.query, max: limit)
         var table = Table("AT", "SUCCEEDED", "FROM", "PROGRAM")
         for entry in entries {
           table.add(entry["at"].cell, entry["succeeded"].cell, entry["address"].cell, entry["user_agent"].cell)

@@ -106,7 +106,9 @@ struct CommandTests {
       ["apply", "x", "--file", "f", "--revision", "1"], ["rule", "add", "edge"], ["rule", "add", "edge", "r", "--action", "explode"], ["status", "--api", "nonsense"],
       ["status", "--api", "http://127.0.0.1:1", "--socket", "/s"], ["counters", "--interval", "soon"],
       ["apply", "--file", "/nonexistent/rules"], ["login", "a@b", "--password-stdin"],
-      ["status", "--socket", "relative/path"],
+      ["status", "--socket", "relative/path"], ["session", "revoke"], ["session", "revoke", "x", "--all"],
+      ["session", "revoke", "x"], ["session", "history", "--limit", "100001"],
+      ["capture", "list", "--sort", "id", "--socket", "/s"],
     ])
   func usage(_ arguments: [String]) async throws {
     try await withFolder { home in

@@ -106,6 +106,47 @@ struct AccessCommandTests {
     #expect(try stack.sluice("rule-set approval edge --no-require").contains("nobody has to approve"))
   }
 
+  @Test("sluice session: another one, and all of them, end with the password only; lists are sorted, sign-ins paged")
+  func sessions() throws {
+    let stack = try start()
+    for _ in 0..<2 { #expect(try secondSignsIn(stack).contains("signed in")) }
+    let list = JSON(try second(stack, "session list --json")).array
+    let other = try #require(list.first { $0["is_current"].bool == false }?["id"].string)
+    #expect(list.count == 2)
+    let wrong = try second(stack, "session revoke \(other) --password-stdin <<<'not this one'")
+    #expect(wrong.contains("status=2") && wrong.contains("current_password"), "\(wrong)")
+    #expect(try second(stack, "session revoke \(other) --password-stdin <<<'\(Self.secondPassword)'").contains("ended session"))
+    #expect(JSON(try second(stack, "session list --json")).array.count == 1)
+    let history = JSON(try second(stack, "session history --limit 5000 --sort at --json")).array
+    #expect(history.count == 2 && history.compactMap { $0["at"].string } == history.compactMap { $0["at"].string }.sorted())
+    #expect(try second(stack, "session revoke --all --password-stdin <<<'\(Self.secondPassword)'").contains("ended all"))
+    let after = try second(stack, "whoami")
+    #expect(after.contains("status=3") && after.contains("sluice login"), "\(after)")
+
+    _ = try stack.sluice("rule-set create edge")
+    for name in ["one", "two"] { _ = try stack.sluice("rule add edge \(name) --action count") }
+    let names = JSON(try stack.sluice("rule list edge --sort=-position --json")).array.map { $0["name"].string }
+    #expect(names == ["two", "one"])
+    let revisions = JSON(try stack.sluice("rule-set revisions edge --sort revision --json")).array
+    #expect(revisions.map { $0["revision"].int } == [1, 2, 3])
+    #expect(JSON(try stack.sluice("capture list --sort=-started_at --json")).array.isEmpty)
+  }
+
+  @Test("sluice events and login tell of a changed password, and nobody else of his")
+  func credentials() throws {
+    let stack = try start()
+    _ = try secondSignsIn(stack)
+    let users = try stack.get("/users?search=second").body["data"].array
+    let id = try #require(users.first?["id"].string)
+    let changed = try stack.request("PATCH", "/users/\(id)", body: #"{"password":"a third fine password"}"#)
+    #expect(changed.status == 200, "\(changed.text)")
+    let again = try second(stack, "login \(Self.secondEmail) --password-stdin <<<'a third fine password'")
+    #expect(again.contains("since your last sign-in"), "\(again)")
+    let events = try stack.sluice("events --all-nodes --type account_credentials_changed")
+    #expect(events.contains("account_credentials_changed  \(Self.secondEmail): the password was changed, by admin@"), "\(events)")
+    #expect(try !stack.sluice("events").contains(Self.secondEmail), "it is no node's")
+  }
+
   @Test("sluice second-factor and login: two steps, by the app's code or by a recovery code that is good once")
   func secondFactor() throws {
     let stack = try start()
