@@ -111,27 +111,29 @@ extension Rule {
     try refuseUnknownKeys(
       in: decoder, of: "a rule", known: CodingKeys.allCases.map(\.rawValue) + Self.otherKeys)
     let fields = try decoder.container(keyedBy: CodingKeys.self)
-    let action = try fields.decode(String.self, forKey: .action)
+    let word = try fields.decode(String.self, forKey: .action)
     let target = try fields.decodeIfPresent(String.self, forKey: .redirectTo)
     let chain = try fields.decodeIfPresent(String.self, forKey: .chain)
+    let action: Action
     do throws(ValueTextError) {
-      self.action = try Action(name: action, redirectTo: target, chain: chain)
+      action = try Action(name: word, redirectTo: target, chain: chain)
     } catch {
       throw DecodingError.dataCorruptedError(forKey: .action, in: fields, debugDescription: error.description)
     }
-    name = try fields.decode(String.self, forKey: .name)
-    match = try fields.decodeIfPresent(Match.self, forKey: .match) ?? Match()
-    comment = try fields.decodeIfPresent(String.self, forKey: .comment) ?? ""
-    isEnabled = try fields.decodeIfPresent(Bool.self, forKey: .isEnabled) ?? true
-    owner = try fields.decodeIfPresent(String.self, forKey: .owner) ?? ""
     let expiresAt = try fields.decodeIfPresent(String.self, forKey: .expiresAt)
     let ttlSeconds = try fields.decodeIfPresent(Int64.self, forKey: .ttlSeconds)
+    let expiry: Expiry?
     do throws(ValueTextError) {
       expiry = try Expiry(expiresAt: expiresAt, ttlSeconds: ttlSeconds)
     } catch {
       throw DecodingError.dataCorruptedError(forKey: .expiresAt, in: fields, debugDescription: error.description)
     }
-    tags = []
+    self.init(
+      name: try fields.decode(String.self, forKey: .name),
+      match: try fields.decodeIfPresent(Match.self, forKey: .match) ?? Match(), action: action,
+      comment: try fields.decodeIfPresent(String.self, forKey: .comment) ?? "",
+      isEnabled: try fields.decodeIfPresent(Bool.self, forKey: .isEnabled) ?? true,
+      owner: try fields.decodeIfPresent(String.self, forKey: .owner) ?? "", expiry: expiry)
     guard fields.contains(.tags), try !fields.decodeNil(forKey: .tags) else { return }
     var list = try fields.nestedUnkeyedContainer(forKey: .tags)
     while !list.isAtEnd {

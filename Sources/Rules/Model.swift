@@ -53,7 +53,8 @@ public struct MalformedPolicy: Hashable, Sendable {
 public struct Rule: Hashable, Sendable, Codable {
   /// Unique in the rule set: `[a-z0-9][a-z0-9._-]{0,62}`, and not `default`.
   public var name: String
-  public var match: Match
+  /// Shared: it is most of a rule, and lists of rules are copied and compared whole.
+  @Shared public var match: Match
   public var action: Action
   /// Free text, at most 256 bytes of UTF-8 without control characters.
   public var comment: String
@@ -78,6 +79,11 @@ public struct Rule: Hashable, Sendable, Codable {
     self.owner = owner
     self.expiry = expiry
   }
+}
+
+extension Rule {
+  /// The match as copies of the rule share it: nothing is compared between those.
+  var sharedMatch: Shared<Match> { _match }
 }
 
 /// What a packet must show: each condition that isn't empty.

@@ -65,10 +65,10 @@ extension Array where Element == Rule {
     return (first, last)
   }
 
-  /// `==` field by field: rules are large values, and `self[i] == other[j]` copies both, at five times the cost.
+  /// `==` field by field: `self[i] == other[j]` copies both rules.
   private func isSame(at i: Int, as other: Self, at j: Int) -> Bool {
-    self[i].name == other[j].name && self[i].match == other[j].match && self[i].action == other[j].action
-      && self[i].comment == other[j].comment && self[i].isEnabled == other[j].isEnabled && self[i].tags == other[j].tags
+    self[i].name == other[j].name && self[i].sharedMatch == other[j].sharedMatch
+      && self[i].action == other[j].action && self[i].comment == other[j].comment && self[i].isEnabled == other[j].isEnabled && self[i].tags == other[j].tags
       && self[i].owner == other[j].owner && self[i].expiry == other[j].expiry
   }
 }
