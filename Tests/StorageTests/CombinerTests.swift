@@ -173,6 +173,14 @@ import Testing
     let large = RevisionCache.Key(ruleSetID: UUID(), number: 1, createdAt: Date())
     cache.keep(.init(content: rules), textLength: RevisionCache.textLengthMax + 1, for: large)
     #expect(cache[large] == nil)
+    let used = RevisionCache.Key(ruleSetID: UUID(), number: 1, createdAt: Date())
+    cache.keep(.init(content: rules), textLength: RevisionCache.textLengthMax / 4, for: used)
+    for n in 0..<100 {
+      let other = RevisionCache.Key(ruleSetID: UUID(), number: UInt64(n), createdAt: Date())
+      cache.keep(.init(content: rules), textLength: RevisionCache.textLengthMax / 4, for: other)
+      #expect(cache[used] != nil && cache[other] != nil, "what is asked for stays")
+      #expect(cache.length <= RevisionCache.lengthMax)
+    }
     try await withCounted(.sqlite) { store, _ in
       struct Refused: Error {}
       let made = try await store.createRuleSet(rules, description: "", editor)

@@ -21,26 +21,44 @@ final class RevisionCache: Sendable {
     /// Nil where nobody asked for it yet.
     var text: RevisionText?
   }
+  private struct Entry {
+    var value: Value
+    let length: Int
+  }
+  /// What was asked for since the last turn, and what was before: a turn drops the older half, so that what is in use stays.
   private struct State {
-    var values: [Key: Value] = [:]
-    var length = 0
+    var recent: [Key: Entry] = [:]
+    var older: [Key: Entry] = [:]
+    var recentLength = 0
+
+    mutating func keep(_ entry: Entry, for key: Key) {
+      if let known = recent[key] {
+        recentLength -= known.length
+      } else if recentLength + entry.length > RevisionCache.lengthMax / 2 {
+        (older, recent, recentLength) = (recent, [:], 0)
+      }
+      older[key] = nil
+      recent[key] = entry
+      recentLength += entry.length
+    }
   }
   private let state = Mutex(State())
 
-  subscript(key: Key) -> Value? { state.withLock { $0.values[key] } }
-
-  /// Only for what is committed. Nothing where no text was made: then it is here already.
-  func keep(_ value: Value, textLength: Int, for key: Key) {
-    guard (1...Self.textLengthMax).contains(textLength) else { return }
+  subscript(key: Key) -> Value? {
     state.withLock { state in
-      if state.values[key] == nil {
-        if state.length + textLength > Self.lengthMax { state = State() }
-        state.length += textLength
-      }
-      state.values[key] = value
+      if let entry = state.recent[key] { return entry.value }
+      guard let entry = state.older[key] else { return nil }
+      state.keep(entry, for: key)
+      return entry.value
     }
   }
 
+  /// Only for what is committed.
+  func keep(_ value: Value, textLength: Int, for key: Key) {
+    guard (1...Self.textLengthMax).contains(textLength) else { return }
+    state.withLock { $0.keep(Entry(value: value, length: textLength), for: key) }
+  }
+
   /// Characters in the texts that are kept.
-  var length: Int { state.withLock { $0.length } }
+  var length: Int { state.withLock { $0.recentLength + $0.older.values.reduce(0) { $0 + $1.length } } }
 }
