@@ -14,12 +14,27 @@ public struct SmallDisk: Sendable {
     try await body(disk)
   }
 
-  /// Leaves so little room.
+  /// Leaves so little room, or less where others write meanwhile.
   public func fill(leavingKibibytes rest: Int) throws {
-    var state = statvfs()
-    guard statvfs(path, &state) == 0 else { throw DatabaseSupportError(description: "cannot measure \(path)") }
-    let count = Int(clamping: state.f_bavail) * Int(clamping: state.f_frsize) - rest << 10
-    try Data(count: max(count, 0)).write(to: URL(fileURLWithPath: "\(path)/ballast"))
+    let ballast = "\(path)/ballast"
+    guard FileManager.default.createFile(atPath: ballast, contents: nil), let file = FileHandle(forWritingAtPath: ballast)
+    else { throw DatabaseSupportError(description: "cannot make \(ballast)") }
+    defer { try? file.close() }
+    let piece = Data(count: 64 << 10)
+    while try freeByteCount > rest << 10 {
+      do { try file.write(contentsOf: piece) } catch {
+        guard try freeByteCount < piece.count else { throw error }
+        return
+      }
+    }
+  }
+
+  private var freeByteCount: Int {
+    get throws {
+      var state = statvfs()
+      guard statvfs(path, &state) == 0 else { throw DatabaseSupportError(description: "cannot measure \(path)") }
+      return Int(clamping: state.f_bavail) * Int(clamping: state.f_frsize)
+    }
   }
 
   /// What a disk has after somebody made room.
