@@ -76,11 +76,12 @@ ip -n "$inside" link set wan0 up
 ip -n "$outside" link set wan1 up
 
 say "2. sluiced (packets) and sluice-api (users, rules; SQLite)"
-router "$bin/sluiced" -v --set daemon.state_directory="$run/state" --set daemon.capture_directory="$run/captures" \
+# Not by the functions: in the background they are shells of their own, whose end the programs would outlive.
+ip netns exec "$inside" "$bin/sluiced" -v --set daemon.state_directory="$run/state" --set daemon.capture_directory="$run/captures" \
   --set daemon.bpffs="$run/bpf" --set control.socket="$run/sluiced.sock" >"$out/sluiced.log" 2>&1 &
 pids+=($!)
 wait_for "waited for sluiced" grep -q ' ready version=' "$out/sluiced.log"
-router env SLUICE_SOCKET="$run/sluiced.sock" DB_PATH="$run/api/sluice.db" SLUICE_TOKEN_KEYS="$run/api/keys" \
+ip netns exec "$inside" env SLUICE_SOCKET="$run/sluiced.sock" DB_PATH="$run/api/sluice.db" SLUICE_TOKEN_KEYS="$run/api/keys" \
   "$bin/sluice-api" -v >"$out/sluice-api.log" 2>&1 &
 pids+=($!)
 wait_for "waited for sluice-api" router curl -sf http://127.0.0.1:8080/readyz
