@@ -72,14 +72,15 @@ enum ApplyRoutes {
   ) async throws -> Reply {
     let name = try call.parameter("name")
     let byNode = Dictionary(grouping: targets, by: \.node).sorted { $0.key < $1.key }
+    let seconds = UInt32(clamping: call.body.present("confirm_within_seconds")?.integer ?? 0)
+    let isChange = byNode.count == 1 && !isDryRun && seconds == 0
     // Together: each is a trip to the database.
     async let wanted = content(name, call.body.present("revision")?.integer, services)
-    async let running = base(of: targets, name, services)
+    async let running = isChange ? base(of: targets, name, services) : nil
     async let addressed = addressed(byNode, services)
-    async let needsApproval = services.store.requiresApproval(ruleSet: name)
+    async let needsApproval = isDryRun ? false : services.store.requiresApproval(ruleSet: name)
     let content = try await wanted
-    if try await needsApproval, !isDryRun { try await ApprovalRoutes.checkApproved(content, services) }
-    let seconds = UInt32(clamping: call.body.present("confirm_within_seconds")?.integer ?? 0)
+    if try await needsApproval { try await ApprovalRoutes.checkApproved(content, services) }
     var confirmBy: [UInt64] = []
     var warnings = try lockOut(call, content, targets.map(\.interface), mayRefuse: !isDryRun && seconds == 0)
     let nodes = try await addressed
@@ -93,9 +94,8 @@ enum ApplyRoutes {
     for (node, targets) in nodes {
       do {
         let interfaces = targets.map(\.interface)
-        let isChange = nodes.count == 1 && !isDryRun && seconds == 0
         let response =
-          if isChange, let base = await running,
+          if let base = await running,
             let response = try await change(targets, from: base, to: content, on: node, services)
           {
             response
