@@ -57,18 +57,13 @@ extension RuleSet {
 extension Array where Element == Rule {
   /// How many rules both begin with, and how many of those behind both end with.
   public func commonEnds(with other: Self) -> (first: Int, last: Int) {
-    let most = Swift.min(count, other.count)
-    var first = 0
-    while first < most, isSame(at: first, as: other, at: first) { first += 1 }
-    var last = 0
-    while last < most - first, isSame(at: count - 1 - last, as: other, at: other.count - 1 - last) { last += 1 }
-    return (first, last)
+    Rules.commonEnds(count, other.count) { isSame(at: $0, as: other, at: $1) }
   }
 
   /// `==` field by field: `self[i] == other[j]` copies both rules.
   private func isSame(at i: Int, as other: Self, at j: Int) -> Bool {
-    self[i].name == other[j].name && self[i].sharedMatch == other[j].sharedMatch
-      && self[i].action == other[j].action && self[i].comment == other[j].comment && self[i].isEnabled == other[j].isEnabled && self[i].tags == other[j].tags
+    self[i].name == other[j].name && self[i].sharedMatch == other[j].sharedMatch && self[i].action == other[j].action
+      && self[i].comment == other[j].comment && self[i].isEnabled == other[j].isEnabled && self[i].tags == other[j].tags
       && self[i].owner == other[j].owner && self[i].expiry == other[j].expiry
   }
 }
@@ -78,13 +73,18 @@ extension NamedSet {
   public func commonEnds(with other: NamedSet) -> (first: Int, last: Int) {
     guard kind == other.kind else { return (0, 0) }
     let (mine, others) = (expiries, other.expiries)
-    func areSame(_ index: Int, _ otherIndex: Int) -> Bool {
+    return Rules.commonEnds(count, other.count) { index, otherIndex in
       guard (mine.isEmpty ? nil : mine[index]) == (others.isEmpty ? nil : others[otherIndex]) else { return false }
       return kind == .ports ? ports[index] == other.ports[otherIndex] : prefixes[index] == other.prefixes[otherIndex]
     }
-    let most = min(count, other.count)
-    let first = (0..<most).first { !areSame($0, $0) } ?? most
-    let last = (0..<most - first).first { !areSame(count - 1 - $0, other.count - 1 - $0) } ?? most - first
-    return (first, last)
   }
+}
+
+private func commonEnds(_ count: Int, _ otherCount: Int, _ areSame: (Int, Int) -> Bool) -> (first: Int, last: Int) {
+  let most = min(count, otherCount)
+  var first = 0
+  while first < most, areSame(first, first) { first += 1 }
+  var last = 0
+  while last < most - first, areSame(count - 1 - last, otherCount - 1 - last) { last += 1 }
+  return (first, last)
 }

@@ -13,7 +13,7 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   let connection: OpaquePointer
   private(set) var prepared: [String: String] = [:]
   /// What runs with the next statement of the transaction.
-  private var queue: [SQLQuery] = []
+  private var queue: [PostgresStatement] = []
   /// The last failure was a deadlock or a failed serialisation: the transaction, rolled back, can be repeated.
   private(set) var mustRepeat = false
 
@@ -79,9 +79,8 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   }
 
   func commit() throws(StorageError) {
-    let result = queue.isEmpty ? PQexec(connection, "COMMIT") : try run("COMMIT", [])
+    let result = try run("COMMIT")
     defer { PQclear(result) }
-    try check(result)
     // A transaction in which a statement failed is rolled back by COMMIT, which calls that a success.
     guard PQcmdStatus(result).map({ String(cString: $0) }) == "COMMIT" else {
       throw .failed(code: "25P02", message: "the transaction was rolled back")
@@ -101,16 +100,14 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   }
 
   func define(_ sql: String) throws(StorageError) {
-    let result = queue.isEmpty ? PQexec(connection, sql) : try run(sql, [])
-    defer { PQclear(result) }
-    try check(result)
+    PQclear(try run(sql))
   }
 
   func executeLater(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) {
-    // Here, where nothing has failed yet.
-    for argument in arguments { _ = try argument.checked() }
-    if queue.count >= Self.queueMax { PQclear(try runQueue(with: nil)) }
-    queue.append(SQLQuery(sql: sql, arguments: arguments))
+    // The arguments are checked here, where nothing has failed yet.
+    let statement = PostgresStatement(sql: sql, texts: try Self.texts(arguments))
+    if queue.count >= Self.queueMax { PQclear(try runQueue(with: [])) }
+    queue.append(statement)
   }
 
   func beginPart() throws(StorageError) { try executeLater(Self.savepoint, []) }
@@ -131,12 +128,23 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
 
   /// With what was to run before it, in one trip. The caller clears the result.
   private func run(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> OpaquePointer? {
-    let texts = try Self.texts(arguments)
-    guard queue.isEmpty else { return try runQueue(with: SQLQuery(sql: sql, arguments: arguments)) }
+    let statement = PostgresStatement(sql: sql, texts: try Self.texts(arguments))
+    guard queue.isEmpty else { return try runQueue(with: [statement]) }
     let name = try prepare(sql)
-    let result = withCStrings(texts) { values in
-      PQexecPrepared(connection, name, Int32(arguments.count), values, nil, nil, 0)
-    }
+    return try checked(
+      withCStrings(statement.texts) { values in
+        PQexecPrepared(connection, name, Int32(arguments.count), values, nil, nil, 0)
+      })
+  }
+
+  /// As ``run(_:_:)``, of what has no parameters and is not kept prepared for itself.
+  private func run(_ sql: String) throws(StorageError) -> OpaquePointer? {
+    guard queue.isEmpty else { return try run(sql, []) }
+    return try checked(PQexec(connection, sql))
+  }
+
+  /// Clears the result of a failure.
+  private func checked(_ result: OpaquePointer?) throws(StorageError) -> OpaquePointer? {
     do throws(StorageError) { try check(result) } catch {
       PQclear(result)
       throw error
@@ -144,9 +152,9 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
     return result
   }
 
-  private func runQueue(with last: SQLQuery?) throws(StorageError) -> OpaquePointer? {
+  private func runQueue(with last: [PostgresStatement]) throws(StorageError) -> OpaquePointer? {
     defer { queue = [] }
-    return try runTogether(queue + (last.map { [$0] } ?? []))
+    return try runTogether(queue + last)
   }
 
   static func texts(_ arguments: [SQLValue]) throws(StorageError) -> [String?] {

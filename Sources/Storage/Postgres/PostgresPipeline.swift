@@ -1,5 +1,11 @@
 import CPostgres
 
+/// A statement with its parameters as libpq takes them.
+struct PostgresStatement {
+  let sql: String
+  let texts: [String?]
+}
+
 extension PostgresConnection {
   /// Sends all queries before it reads the first answer: one trip instead of one each. Outside a transaction.
   ///
@@ -14,15 +20,14 @@ extension PostgresConnection {
 
   /// What remains nil has no answer yet.
   private func sendTogether(_ queries: [SQLQuery], _ answers: inout [Result<[[SQLValue]], StorageError>?]) {
-    guard let names = try? prepare(queries) else { return }
-    let texts = queries.map { query in Result { () throws(StorageError) in try Self.texts(query.arguments) } }
-    for (index, text) in texts.enumerated() {
-      if case .failure(let error) = text { answers[index] = .failure(error) }
+    var sent: [(index: Int, statement: PostgresStatement)] = []
+    for (index, query) in queries.enumerated() {
+      do throws(StorageError) {
+        sent.append((index, PostgresStatement(sql: query.sql, texts: try Self.texts(query.arguments))))
+      } catch { answers[index] = .failure(error) }
     }
-    let sent = texts.indices.compactMap { index in
-      (try? texts[index].get()).map { (index: index, name: names[index], texts: $0) }
-    }
-    inPipeline(sent.map { ($0.name, $0.texts) }) { position, result in
+    guard let names = try? prepare(sent.map(\.statement)) else { return }
+    inPipeline(sent.map(\.statement), names) { position, result in
       defer { PQclear(result) }
       // It was not run, because one before it failed.
       if PQresultStatus(result) == PGRES_PIPELINE_ABORTED { return }
@@ -34,21 +39,19 @@ extension PostgresConnection {
   }
 
   /// Statements of a transaction in one trip; the first failure ends them. The last one's result, which the caller clears.
-  func runTogether(_ queries: [SQLQuery]) throws(StorageError) -> OpaquePointer? {
-    let names = try prepare(queries)
-    var sent: [(String, [String?])] = []
-    for (name, query) in zip(names, queries) { sent.append((name, try Self.texts(query.arguments))) }
+  func runTogether(_ statements: [PostgresStatement]) throws(StorageError) -> OpaquePointer? {
+    let names = try prepare(statements)
     var last: OpaquePointer?
     var failure: StorageError?
     var count = 0
-    inPipeline(sent) { position, result in
+    inPipeline(statements, names) { position, result in
       count += 1
       if failure == nil {
         do throws(StorageError) { try check(result) } catch { failure = error }
       }
-      if position == queries.count - 1 { last = result } else { PQclear(result) }
+      if position == statements.count - 1 { last = result } else { PQclear(result) }
     }
-    if failure == nil, count < queries.count {
+    if failure == nil, count < statements.count {
       failure = PostgresFailure(
         state: "", constraint: "", message: String(cString: PQerrorMessage(connection)), isConnected: false
       ).storageError
@@ -61,26 +64,28 @@ extension PostgresConnection {
   }
 
   /// Preparing is a trip of its own, the first time only. Where it made room, the names before it are gone: then again.
-  private func prepare(_ queries: [SQLQuery]) throws(StorageError) -> [String] {
+  private func prepare(_ statements: [PostgresStatement]) throws(StorageError) -> [String] {
     var names: [String] = []
     repeat {
       names = []
-      for query in queries { names.append(try prepare(query.sql)) }
-    } while !queries.allSatisfy { prepared[$0.sql] != nil }
+      for statement in statements { names.append(try prepare(statement.sql)) }
+    } while !statements.allSatisfy { prepared[$0.sql] != nil }
     return names
   }
 
   /// Sends prepared statements with their parameters, and gives each one's result, in order, to the body, which clears
   /// it; fewer where the connection was lost.
-  private func inPipeline(_ statements: [(name: String, texts: [String?])], _ body: (Int, OpaquePointer) -> Void) {
+  private func inPipeline(
+    _ statements: [PostgresStatement], _ names: [String], _ body: (Int, OpaquePointer) -> Void
+  ) {
     guard PQenterPipelineMode(connection) == 1 else {
       isLost = true
       return
     }
     var count = 0
-    for statement in statements {
+    for (name, statement) in zip(names, statements) {
       let isSent = withCStrings(statement.texts) { values in
-        PQsendQueryPrepared(connection, statement.name, Int32(statement.texts.count), values, nil, nil, 0)
+        PQsendQueryPrepared(connection, name, Int32(statement.texts.count), values, nil, nil, 0)
       }
       guard isSent == 1 else {
         isLost = true

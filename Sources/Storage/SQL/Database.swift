@@ -25,9 +25,14 @@ enum SQLValue: Hashable, Sendable {
   }
 
   static func json(_ value: some Encodable) throws -> SQLValue {
+    .text(String(decoding: try encoded(value), as: UTF8.self))
+  }
+
+  /// JSON as it is stored: equal values have equal bytes.
+  static func encoded(_ value: some Encodable) throws -> Data {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return .text(String(decoding: try encoder.encode(value), as: UTF8.self))
+    return try encoder.encode(value)
   }
 
   /// PostgreSQL's text cannot hold NUL and SQLite's tools stop at it: neither gets one.

@@ -47,30 +47,34 @@ extension CaptureRecord {
   }
 }
 
-extension StoredRuleSet {
+extension RuleSetTable.Written {
   /// Rules of one record; the others are counted. The revisions have them all.
   private static let rulesMax = 32
 
-  /// With the rules that the other one has not.
-  func audited(digest: String, besides other: StoredRuleSet) throws -> AuditedState {
-    let (mine, others) = (content.allRules, other.content.allRules)
-    let (first, last) = mine.commonEnds(with: others)
-    let known = Set(others[first..<others.count - last])
-    return try audited(digest: digest, rules: mine[first..<mine.count - last].filter { !known.contains($0) })
+  /// Both with the rules that the other one has not.
+  func audited(replacedBy new: Self) throws -> (old: AuditedState, new: AuditedState) {
+    let (before, after) = (ruleSet.content.allRules, new.ruleSet.content.allRules)
+    let (first, last) = before.commonEnds(with: after)
+    let (gone, come) = (Set(before[first..<before.count - last]), Set(after[first..<after.count - last]))
+    return (
+      try audited(before[first..<before.count - last].filter { !come.contains($0) }),
+      try new.audited(after[first..<after.count - last].filter { !gone.contains($0) })
+    )
   }
 
-  /// - Parameter digest: of the content, as ``RevisionText`` has it.
-  func audited(digest: String) throws -> AuditedState { try audited(digest: digest, rules: content.allRules) }
+  var audited: AuditedState { get throws { try audited(ruleSet.content.allRules) } }
 
-  private func audited(digest: String, rules: [Rule]) throws -> AuditedState {
+  private func audited(_ rules: [Rule]) throws -> AuditedState {
+    let content = ruleSet.content
     var members: [String: JSONValue] = [
-      "name": .string(name), "revision": .count(revision), "description": .string(description),
-      "default_action": .string(content.defaultAction.rawValue), "rule_count": .count(content.allRules.count),
-      "content_sha256": .string(digest), "rules": .array(try rules.prefix(Self.rulesMax).map { try .encoding($0) }),
+      "name": .string(ruleSet.name), "revision": .count(ruleSet.revision), "description": .string(ruleSet.description),
+      "default_action": .string(content.defaultAction.rawValue),
+      "rule_count": .count(content.allRules.count),
+      "content_sha256": .string(text.digest), "rules": .array(try rules.prefix(Self.rulesMax).map { try .encoding($0) }),
     ]
     if rules.count > Self.rulesMax { members["rules_omitted"] = .count(rules.count - Self.rulesMax) }
-    if let reason = current.info.reason { members["reason"] = .string(reason) }
-    return AuditedState(id, .object(members))
+    if let reason = ruleSet.current.info.reason { members["reason"] = .string(reason) }
+    return AuditedState(ruleSet.id, .object(members))
   }
 }
 

@@ -9,6 +9,8 @@ final class AuditTrail {
   private(set) var events: [AuditEvent] = []
   /// For whoever listens to events.
   private(set) var credentialEvents: [CredentialEvent] = []
+  /// Other copies of the API keep something of what has changed in memory.
+  private(set) var concernsCopies = true
   private let actor: AuditActor
   private let address: String
 
@@ -19,9 +21,6 @@ final class AuditTrail {
     self.actor = actor
     self.address = address
   }
-
-  /// Other copies of the API keep something of what has changed in memory.
-  private(set) var concernsCopies = true
 
   /// Nothing of this change is kept in memory elsewhere: what happens often tells nobody.
   func concernsNoCopies() { concernsCopies = false }

@@ -118,11 +118,8 @@ extension SQLStore {
       wakes: { $0 > 0 ? [.events] : [] }
     ) { session in
       let node = SQLValue(id)
-      // Until the transaction ends, nobody else gives numbers.
-      let head = try session.update(
-        "guards", set: "version = version", where: "name = $1", [.text(EventSchema.guardName)], returning: "version"
-      ) { row throws(StorageError) in try row.integer() }
-      guard let head else { throw StorageError.corrupt("the events have no guard") }
+      // How many are fresh is known behind the lock only.
+      let head = try EventTable.numbers(0, session)
       guard try session.count("SELECT COUNT(*) FROM nodes WHERE id = $1", [node]) > 0 else {
         throw StorageError.notFound(kind: "node", key: node.plainText)
       }

@@ -22,7 +22,7 @@ final class RevisionCache: Sendable {
     var text: RevisionText?
   }
   private struct Entry {
-    var value: Value
+    let value: Value
     let length: Int
   }
   /// What was asked for since the last turn, and what was before: a turn drops the older half, so that what is in use stays.

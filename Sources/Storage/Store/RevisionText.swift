@@ -74,11 +74,7 @@ struct RevisionText: Sendable {
     return bytes
   }
 
-  static func json(_ value: some Encodable) throws -> [UInt8] {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    return Array(try encoder.encode(value))
-  }
+  private static func json(_ value: some Encodable) throws -> [UInt8] { Array(try SQLValue.encoded(value)) }
 }
 
 /// The values of a JSON array, without its brackets, and where each of them ends.

@@ -116,8 +116,10 @@ enum RuleSetTable {
   }
 
   /// The newest revision, locked as by ``lock(_:_:)``, for the transaction that replaces it.
+  ///
+  /// - Parameter expected: what it is to be; nil: any.
   static func lockNewest(
-    _ name: String, _ cache: RevisionCache, _ session: any SQLSession
+    _ name: String, expected: UInt64?, _ cache: RevisionCache, _ session: any SQLSession
   ) throws -> (head: Head, newest: Written) {
     try session.lockLater("rule_sets", where: "name = $1", [.text(name)])
     let sql = Described.sql(number: "s.revision")
@@ -125,6 +127,9 @@ enum RuleSetTable {
       throw StorageError.notFound(kind: "rule set", key: name)
     }
     let (head, info) = (found.head, found.info)
+    if let expected, expected != head.revision {
+      throw StorageError.staleRevision(expected: expected, current: head.revision)
+    }
     let known = cache[.init(ruleSetID: head.id, number: info.number, createdAt: info.createdAt)]
     let content = try known?.content ?? revision(info.number, of: head.id, session).content
     let revision = RuleSetRevision(info: info, description: found.description, content: content)
@@ -168,7 +173,7 @@ extension SQLStore {
         try ResourceTable.setOwner(of: ResourceRef(.ruleSet, head.id), teamID: teamID, session)
       }
       let made = try RuleSetTable.insert(draft, number: 1, of: head, edit, after: nil, at: head.createdAt, session)
-      trail.created("rule_set", try made.ruleSet.audited(digest: made.text.digest))
+      trail.created("rule_set", try made.audited)
       return made
     }
     made.keep(in: revisions)
@@ -230,10 +235,7 @@ extension SQLStore {
     let at = timestamp
     let written = try await self.change { [revisions] session, trail in
       trail.concernsNoCopies()
-      let (head, old) = try RuleSetTable.lockNewest(name, revisions, session)
-      if let expected = edit.expectedRevision, expected != head.revision {
-        throw StorageError.staleRevision(expected: expected, current: head.revision)
-      }
+      let (head, old) = try RuleSetTable.lockNewest(name, expected: edit.expectedRevision, revisions, session)
       let oldDraft = RuleSetDraft(content: old.ruleSet.content, description: old.ruleSet.description)
       var draft = oldDraft
       try change(&draft)
@@ -252,9 +254,8 @@ extension SQLStore {
       let new = try RuleSetTable.insert(draft, number: next, of: head, edit, after: old.text, at: at, session)
       let gone = Set(oldDraft.content.sets.map(\.name)).subtracting(draft.content.sets.map(\.name))
       for set in gone.sorted() { try ResourceTable.forget(ResourceRef(set: set, ofRuleSet: head.id), session) }
-      trail.changed(
-        "rule_set", from: try old.ruleSet.audited(digest: old.text.digest, besides: new.ruleSet),
-        to: try new.ruleSet.audited(digest: new.text.digest, besides: old.ruleSet))
+      let audited = try old.audited(replacedBy: new)
+      trail.changed("rule_set", from: audited.old, to: audited.new)
       return new
     }
     written.keep(in: revisions)
@@ -263,10 +264,7 @@ extension SQLStore {
 
   func deleteRuleSet(named name: String, expectedRevision: UInt64?) async throws {
     try await change { [revisions] session, trail in
-      let (head, old) = try RuleSetTable.lockNewest(name, revisions, session)
-      if let expectedRevision, expectedRevision != head.revision {
-        throw StorageError.staleRevision(expected: expectedRevision, current: head.revision)
-      }
+      let (head, old) = try RuleSetTable.lockNewest(name, expected: expectedRevision, revisions, session)
       do throws(StorageError) {
         try session.execute("DELETE FROM rule_sets WHERE name = $1", [.text(name)])
       } catch { throw error.naming(kind: "rule set", by: "attachments") }
@@ -274,7 +272,7 @@ extension SQLStore {
       for set in old.ruleSet.content.sets {
         try ResourceTable.forget(ResourceRef(set: set.name, ofRuleSet: head.id), session)
       }
-      trail.deleted("rule_set", try old.ruleSet.audited(digest: old.text.digest))
+      trail.deleted("rule_set", try old.audited)
     }
   }
 
