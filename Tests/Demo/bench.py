@@ -1,10 +1,11 @@
 """What a daemon with an attached interface costs while nothing happens, and the time from the HTTP request that applies a
-rule to the first packet decided by it: bench.py BIN [ROUNDS [RULES [RATE]]].
+rule to the first packet decided by it: bench.py BIN [ROUNDS [RULES [RATE [ELEMENTS]]]].
 
 Packets flow all the while. Each round adds a capture rule and applies it; the kernel program's own timestamp of the first
 packet that the rule caught, in the capture file, is the end of the measurement. RATE packets a second, evenly: the time
 between two of them is the resolution, and part of what is measured; above some thousands the generator watches the clock
-instead of sleeping and takes a CPU for itself. RULES are in the rule set all the time, before the one that comes and goes.
+instead of sleeping and takes a CPU for itself. RULES are in the rule set all the time, before the one that comes and goes. ELEMENTS:
+of a set that one of them names; without, there is none.
 """
 import http.client
 import json
@@ -22,6 +23,7 @@ BIN = os.path.realpath(sys.argv[1])
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 RULES = int(sys.argv[3]) if len(sys.argv) > 3 else 1
 RATE = int(sys.argv[4]) if len(sys.argv) > 4 else 2_000
+ELEMENTS = int(sys.argv[5]) if len(sys.argv) > 5 else 0
 NAME = f"sluice-bench-{os.getpid()}"
 PASSWORD = "bench-password-of-this-run"
 
@@ -35,11 +37,12 @@ class API:
         self.connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=30)
         self.token = None
 
-    def call(self, method, path, body=None, expect=(200, 201)):
-        headers = {"Content-Type": "application/json"}
+    def call(self, method, path, body=None, expect=(200, 201), text=None):
+        headers = {"Content-Type": "application/json" if text is None else "text/plain"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
-        self.connection.request(method, f"/api/v1{path}", json.dumps(body or {}) if method != "GET" else None, headers)
+        content = text if text is not None else json.dumps(body or {}) if method != "GET" else None
+        self.connection.request(method, f"/api/v1{path}", content, headers)
         answer = self.connection.getresponse()
         text = answer.read()
         if answer.status not in expect:
@@ -99,6 +102,15 @@ def other_rule(index):
                                                 "destination_ports": [str(chance.randrange(65536))]}, "action": "drop"}
 
 
+def add_set(api):
+    """Of hosts, none of which sends the measured packets, and a rule that drops what the others send."""
+    chance = random.Random(0)
+    hosts = "".join(f"10.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}\n" for _ in range(ELEMENTS))
+    api.call("POST", "/rule-sets/bench/sets", {"name": "blocked", "type": "ipv4_addr"})
+    api.call("PUT", "/rule-sets/bench/sets/blocked/elements", text=hosts)
+    api.call("POST", "/rule-sets/bench/rules", {"name": "blocked", "match": {"sources": ["@blocked"]}, "action": "drop"})
+
+
 def received():
     with open("/sys/class/net/lan0/statistics/rx_packets") as file:
         return int(file.read())
@@ -116,6 +128,8 @@ def measure(api, folder, start, programs):
                          {"current_password": "admin123", "new_password": PASSWORD})["access_token"]
     base = {"name": "base", "match": {"protocols": ["udp"], "destination_ports": ["1"]}, "action": "capture"}
     api.call("POST", "/rule-sets", {"name": "bench", "rules": [base] + [other_rule(index) for index in range(1, RULES)]})
+    if ELEMENTS:
+        add_set(api)
     api.call("POST", "/attachments", {"interface": "lan0", "rule_set": "bench"})
     idle = {"sluiced": round(idle_share(programs[0]), 5), "sluice_api": round(idle_share(programs[1]), 5)}
     capture = api.call("POST", "/captures", {"interface": "lan0", "path": "bench.pcapng", "snap_length": 64})
@@ -150,7 +164,7 @@ def measure(api, folder, start, programs):
     if len(times) < ROUNDS:
         raise SystemExit(f"bench: {ROUNDS - len(times)} rules caught no packet")
     print(json.dumps({"idle_cpu_share_of_a_core": idle, "rounds": ROUNDS, "rules": RULES, "packets_per_second": RATE,
-                      "edit_ms": percentiles(edits), "request_to_first_packet_ms": percentiles(times)}, indent=2))
+                      "elements": ELEMENTS, "edit_ms": percentiles(edits), "request_to_first_packet_ms": percentiles(times)}, indent=2))
 
 
 def main():
@@ -159,14 +173,14 @@ def main():
     try:
         run(f"mount -t bpf bpf {folder}/bpf; ip netns add {NAME}")
         status = subprocess.run(["ip", "netns", "exec", NAME, sys.executable, __file__, BIN, str(ROUNDS), str(RULES),
-                                 str(RATE), folder]).returncode
+                                 str(RATE), str(ELEMENTS), folder]).returncode
     finally:
         subprocess.run(["bash", "-c", f"ip netns pids {NAME} | xargs -r kill -9; ip netns del {NAME}; umount -l {folder}/bpf"])
         shutil.rmtree(folder, ignore_errors=True)
     sys.exit(status)
 
 
-if len(sys.argv) > 5:
-    inside(sys.argv[5])
+if len(sys.argv) > 6:
+    inside(sys.argv[6])
 else:
     main()
