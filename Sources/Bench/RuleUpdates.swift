@@ -44,7 +44,7 @@ struct RuleUpdates {
       let slot = slots[rule.name] ?? 0
       do throws(GenerationEditor.Refusal) {
         let start = SystemClock.monotonicNanoseconds()
-        try editor.remove(rule, slot: slot, from: half)
+        try editor.remove(EditedRule(rule, slot: slot), from: half)
         let middle = SystemClock.monotonicNanoseconds()
         updates.deletes.append(middle - start)
       } catch {
@@ -57,7 +57,7 @@ struct RuleUpdates {
         do throws(GenerationEditor.Refusal) {
           let start = SystemClock.monotonicNanoseconds()
           try editor.insert(
-            rule, slot: slot, after: index > 0 ? rules[index - 1].name : nil,
+            EditedRule(rule, slot: slot), after: index > 0 ? rules[index - 1].name : nil,
             before: index + 1 < rules.count ? rules[index + 1].name : nil, in: half)
           updates.inserts.append(SystemClock.monotonicNanoseconds() - start)
           break

@@ -14,9 +14,9 @@ struct PlannedRuleChange {
   /// The rule set as it is afterwards.
   let next: RuleSet
   let slots: SlotTable
-  /// Of the rule that goes, and of the one that comes; nil: it is disabled, or there is none.
-  let gone: (rule: Rule, slot: UInt32)?
-  let come: (rule: Rule, slot: UInt32)?
+  /// The rule that goes, and the one that comes; nil: it is disabled, or there is none.
+  let gone: EditedRule?
+  let come: EditedRule?
   /// Whether the slot of the one that comes was another's before.
   let isFreshSlot: Bool
   /// Enabled neighbours of the one that comes, without the one that goes.
@@ -29,39 +29,46 @@ struct PlannedRuleChange {
 extension Attachment {
   /// Nil where rules of what is live can't be changed in place, or the change isn't one that can: it is compiled anew.
   func plan(_ change: RuleChange, to next: RuleSet) -> PlannedRuleChange? {
-    guard let ruleSet, live.compiled.isEditable, !needsMore(change) else { return nil }
-    if ruleEditor == nil {
-      let editor = GenerationEditor(live.compiled, wordCount: program.liveHalf.wordCount)
-      ruleEditor = RuleEditor(generation: editor, usedSlots: Set(slots.slots.values))
+    guard let ruleSet, live.compiled.isEditable else { return nil }
+    let editor = ruleEditor ?? RuleEditor(
+      generation: GenerationEditor(live.compiled, interface: interface, wordCount: program.liveHalf.wordCount),
+      usedSlots: Set(slots.slots.values))
+    ruleEditor = editor
+    /// Nil: it takes more than tables.
+    func edited(_ rule: Rule, _ slot: UInt32) -> EditedRule? {
+      guard let resolved = ruleSet.resolved(rule, keeping: live.compiled.largeSetNames), !live.counts(for: rule) else { return nil }
+      let target = rule.action.redirectInterface.flatMap { try? NetworkInterface.named($0) }
+      return EditedRule(resolved, slot: slot, targetIndex: target?.index)
     }
     var table = slots
-    var gone: (Rule, UInt32)?
+    var gone: EditedRule?
     if let name = change.removed, let index = ruleSet.index(ofRule: name) {
       let rule = ruleSet.rules[index]
-      if rule.isEnabled, let slot = table[name] { gone = (rule, slot) }
+      if rule.isEnabled, editor.generation.has(name), let slot = table[name] {
+        gone = edited(rule, slot)
+        if gone == nil { return nil }
+      }
       if change.inserted?.name != name { table.remove(name) }
     }
-    var come: (Rule, UInt32)?
+    var come: EditedRule?
     var isFresh = false
     if let rule = change.inserted {
       let known = table[rule.name]
-      guard let slot = known ?? table.add(rule.name, used: ruleEditor?.usedSlots ?? []), slot < program.slotCount else {
+      guard let slot = known ?? table.add(rule.name, used: editor.usedSlots), slot < program.slotCount else {
         return nil
       }
       isFresh = known == nil
-      if rule.isEnabled { come = (rule, slot) }
+      if rule.isEnabled {
+        // Packets that are captured need sockets.
+        guard rule.action != .capture || live.needsSockets else { return nil }
+        come = edited(rule, slot)
+        if come == nil { return nil }
+      }
     }
     let place = change.inserted.flatMap { next.index(ofRule: $0.name) } ?? 0
+    let neighbours = next.neighbours(of: place, in: editor.generation)
     return PlannedRuleChange(
-      next: next, slots: table, gone: gone, come: come, isFreshSlot: isFresh,
-      after: next.rules[..<place].last(where: \.isEnabled)?.name,
-      before: next.rules[place...].dropFirst().first(where: \.isEnabled)?.name)
-  }
-
-  /// Sockets, other devices and chains take more than tables.
-  private func needsMore(_ change: RuleChange) -> Bool {
-    guard let rule = change.inserted, rule.isEnabled else { return false }
-    return rule.namesOthers || (rule.action == .capture && !live.needsSockets)
+      next: next, slots: table, gone: gone, come: come, isFreshSlot: isFresh, after: neighbours.after, before: neighbours.before)
   }
 
   /// Changes a rule in the live tables, which are then as they are afterwards or as they were.
@@ -93,32 +100,35 @@ extension Attachment {
     let tables = LiveTables(half: program.liveHalf)
     switch (plan.gone, plan.come) {
     case (nil, nil): break
-    case (let gone?, nil): try editor.remove(gone.rule, slot: gone.slot, interface: interface, from: tables)
-    case (nil, let come?):
-      try editor.insert(
-        come.rule, slot: come.slot, after: plan.after, before: plan.before, interface: interface, in: tables)
+    case (let gone?, nil): try editor.remove(gone, from: tables)
+    case (nil, let come?): try editor.insert(come, after: plan.after, before: plan.before, in: tables)
     case (let gone?, let come?):
-      if gone.rule.match == come.rule.match, isInPlace(gone.rule, plan) {
-        try editor.replace(
-          gone.rule, slot: gone.slot, by: come.rule, newSlot: come.slot, interface: interface, in: tables)
+      if gone.rule.match == come.rule.match, isInPlace(gone.rule, plan, editor) {
+        try editor.replace(gone, by: come, in: tables)
       } else {
         try editor.exchange(
-          gone.rule, slot: gone.slot, for: come.rule, newSlot: come.slot, after: plan.after, before: plan.before,
-          interface: interface, in: tables, waiting: Kernel.waitForGracePeriod)
+          gone, for: come, after: plan.after, before: plan.before, in: tables, waiting: Kernel.waitForGracePeriod)
       }
     }
   }
 
   /// Whether the one that comes is between the neighbours of the one that goes.
-  private func isInPlace(_ gone: Rule, _ plan: PlannedRuleChange) -> Bool {
-    guard let rules = ruleSet?.rules, let index = ruleSet?.index(ofRule: gone.name) else { return false }
-    return rules[..<index].last(where: \.isEnabled)?.name == plan.after
-      && rules[index...].dropFirst().first(where: \.isEnabled)?.name == plan.before
+  private func isInPlace(_ gone: Rule, _ plan: PlannedRuleChange, _ editor: GenerationEditor) -> Bool {
+    guard let ruleSet, let index = ruleSet.index(ofRule: gone.name) else { return false }
+    return ruleSet.neighbours(of: index, in: editor) == (plan.after, plan.before)
   }
 
   private func wait(_ editor: inout GenerationEditor) {
     editor.beginGracePeriod()
     Kernel.waitForGracePeriod()
     editor.endGracePeriod()
+  }
+}
+
+extension RuleSet {
+  /// Of the rules in front of one and behind it those next to it that are in the tables.
+  fileprivate func neighbours(of index: Int, in editor: GenerationEditor) -> (after: String?, before: String?) {
+    func isThere(_ rule: Rule) -> Bool { rule.isEnabled && editor.has(rule.name) }
+    return (rules[..<index].last(where: isThere)?.name, rules[index...].dropFirst().first(where: isThere)?.name)
   }
 }

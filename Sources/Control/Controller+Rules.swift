@@ -135,7 +135,7 @@ extension Controller {
     let snapshot = attachment.snapshot
     let limit = max(Self.framesMin, min(Self.framesMax, Self.comparisonsMax / max(1, plan.next.rules.count)))
     return try snapshot.selfTest(
-      with: try selfTest(for: snapshot.compiled), SelfTest.packets(around: rule, limit: limit))
+      with: try selfTest(for: snapshot.compiled), SelfTest.packets(around: rule, in: plan.next, limit: limit))
   }
 
   private static let framesMin = 4

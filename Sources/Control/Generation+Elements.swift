@@ -8,6 +8,12 @@ import XDPPrograms
 extension PreparedGeneration {
   var countedSets: [NamedSet] { applied?.sets.filter(\.hasCounters) ?? [] }
 
+  /// Whether packets that the rule takes count at elements, which the tables say by its slot.
+  func counts(for rule: Rule) -> Bool {
+    let named = rule.match.sources.sets + rule.match.destinations.sets
+    return !named.isEmpty && countedSets.contains { named.contains($0.name) }
+  }
+
   /// - Parameter previous: What is live; nil: nothing that is known.
   func countedElements(after previous: PreparedGeneration?) -> CountedElements {
     let sets = countedSets

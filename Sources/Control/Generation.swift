@@ -104,10 +104,12 @@ struct PreparedGeneration: Sendable {
   }
 
   /// The same for a rule.
-  mutating func change(_ plan: PlannedRuleChange) {
+  ///
+  /// - Parameter count: Entries of a rule.
+  mutating func change(_ plan: PlannedRuleChange, entryCount count: (Rule) -> Int) {
     applied = plan.next
     slots = plan.slots
-    entryCount += (plan.come?.rule.entryCount ?? 0) - (plan.gone?.rule.entryCount ?? 0)
+    entryCount += (plan.come.map { count($0.rule) } ?? 0) - (plan.gone.map { count($0.rule) } ?? 0)
     if plan.changesExpiry { nextExpiry = plan.next.nextExpiry }
   }
 

@@ -43,7 +43,7 @@ public func compile(
     forest.append(rule.match, CutRule(priority: priority, verdict: verdict), interface: interface)
   }
   return try CompiledGeneration(
-    header: header, forest: forest, entryCount: entryCount, ruleNames: names)
+    header: header, forest: forest, entryCount: entryCount, ruleNames: names, listedNames: names)
 }
 
 /// The priority of a rule by its place. Spread over 32 bits: the trees keep the upper half in their slots, and rules that come
@@ -64,9 +64,9 @@ struct Forest {
   var trees: [[CutRule]] { [ipv4, ipv6, other] }
 
   /// What a rule's match comes to for packets of the interface.
-  mutating func append(_ match: Match, _ template: CutRule, interface: String) {
+  mutating func append(_ match: Match, _ template: CutRule, interface: String, _ large: LargeSets = LargeSets()) {
     if match.isPlain, append(plain: match, template) { return }
-    if match.canMatch(interface) { Expansion([match], LargeSets()).appendEntries(from: template, to: &self) }
+    if match.canMatch(interface) { Expansion([match], large).appendEntries(from: template, to: &self) }
   }
 
   /// What the entries look at: of `enum sluice_feature`.
@@ -109,9 +109,11 @@ private enum HeaderBits {
 extension Rule {
   /// Entries that the rule takes in a generation at most, without what chains and sets bring; 0 if it is disabled. For rules
   /// that are valid by themselves.
-  public var entryCount: Int {
+  public var entryCount: Int { entryCount(LargeSets()) }
+
+  func entryCount(_ large: LargeSets) -> Int {
     if !isEnabled { return 0 }
-    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion([match], LargeSets()).entryCount
+    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion([match], large).entryCount
   }
 }
 
@@ -134,9 +136,10 @@ private func compile(
     let slot = flat.isEnd ? nil : slots(flat.rule.name)
     if let slot { counting.note(flat.rule.match, slot: slot) }
     if let resumesAt = flat.resumesAt {
-      // It goes on behind the rule in front of where it resumes.
+      // It goes on behind the rule in front of where it resumes; at the end behind whatever may come there, too.
       verdict = try header.verdict(
-        resumingBehind: priority(resumesAt - 1), rule: flat.rule, slot: slot)
+        resumingBehind: resumesAt < rules.count ? priority(resumesAt - 1) : UInt32(SLUICE_PRIORITY_MAX), rule: flat.rule,
+        slot: slot)
     } else {
       verdict = try header.verdict(of: flat.rule, slot: slot ?? 0, interfaceIndex: interfaceIndex)
     }
@@ -144,17 +147,9 @@ private func compile(
       expansions[index].appendEntries(from: CutRule(priority: priority(index), verdict: verdict), to: &forest)
     }
   }
-  var compiled = try CompiledGeneration(
-    header: header, forest: forest, sets: large.sets, counting: counting, entryCount: entryCount,
-    ruleNames: rules.map(\.rule.name))
-  // A rule of a chain may stand in many places, and others resume behind it: one change is many there. Large sets are
-  // edited themselves, in the same room; and where elements count, a rule that comes may be one that they count for.
-  if !ruleSet.chains.isEmpty || !large.sets.isEmpty || ruleSet.sets.contains(where: \.hasCounters)
-    || rules.contains(where: { $0.resumesAt != nil })
-  {
-    compiled.isEditable = false
-  }
-  return compiled
+  return try CompiledGeneration(
+    header: header, forest: forest, large: large, counting: counting, entryCount: entryCount,
+    ruleNames: rules.map(\.rule.name), listedNames: rules.map(\.listed))
 }
 
 private func checkEntryCount(of rules: [Rule]) throws(CompileError) -> Int {

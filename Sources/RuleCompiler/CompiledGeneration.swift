@@ -17,8 +17,20 @@ public struct CompiledGeneration: Hashable, Sendable {
   public let features: UInt8
   /// Where the large sets are; nil: it has none.
   let sets: SetPlaces?
+  /// Which they are.
+  let large: [String: LargeSets.Place]
+  /// By index as ``ruleNames``: the rules of the rule set's own list that they are, or that lead to them.
+  let listedNames: [String]
+  /// Interface indices of redirects, as labels count them.
+  let targets: [UInt32]
+  /// Rules behind which packets go on, and how many there may be.
+  let passCount: Int
+  let passCountMax: Int
   /// Whether the bounds hold, too, when ``GenerationEditor`` inserts rules.
-  public internal(set) var isEditable: Bool
+  public private(set) var isEditable: Bool
+
+  /// The sets that packets are looked up in, so that rules that ask for them have not their elements as entries.
+  public var largeSetNames: Set<String> { Set(large.keys) }
 
   /// Takes over what was changed since it was put into the tables.
   ///
@@ -44,8 +56,8 @@ public struct CompiledGeneration: Hashable, Sendable {
   ///
   /// - Parameter counting: Which of the sets count for which rules.
   init(
-    header: GenerationHeader, forest: Forest, sets: [NamedSet] = [], counting: CountedSets = CountedSets(), entryCount: Int,
-    ruleNames: [String]
+    header: GenerationHeader, forest: Forest, large: LargeSets = LargeSets(), counting: CountedSets = CountedSets(),
+    entryCount: Int, ruleNames: [String], listedNames: [String]
   ) throws(CompileError) {
     var generation = header.abiGeneration
     generation.rule_count = UInt32(ruleNames.count)
@@ -61,17 +73,17 @@ public struct CompiledGeneration: Hashable, Sendable {
     words += repeatElement(0, count: 8)
     generation.sets = UInt32(emptyLink)  // as a struct sluice_sets it says that there are none
     var places: SetPlaces?
-    if !sets.isEmpty {
+    if !large.sets.isEmpty {
       let line = words.count / 8
       generation.sets = UInt32(line)
-      let tables = try SetTables(sets, at: line)
+      let tables = try SetTables(large.sets, at: line)
       words += tables.words
       places = tables.places
       if counting.isNeeded {
         let line = words.count / 8
         generation.counted = UInt32(line)
         generation.counted_slots = UInt32(counting.slotWords.count)
-        words += counting.words(of: sets)
+        words += counting.words(of: large.sets)
         places?.counted = line * SetForm.lineWordCount
       }
     }
@@ -84,13 +96,20 @@ public struct CompiledGeneration: Hashable, Sendable {
     stepsMax = trees.map(\.stepsMax).max() ?? 0
     let pendingMax = trees.map(\.pendingMax).max() ?? 0
     let byteCount = words.count * 8
-    func isBounded(_ stepsMax: Int, _ pendingMax: Int) -> Bool {
+    func passesMax(_ stepsMax: Int) -> Int {
       let perCall = Int(SLUICE_STEPS_PER_CALL)
-      let callsMax = (header.passesMax + 1) * ((stepsMax + perCall) / perCall + 1)
-      return stepsMax <= Int(SLUICE_STEPS_MAX) && callsMax <= Int(SLUICE_CALLS_MAX)
-        && pendingMax < Int(SLUICE_PENDING_SLOTS)
+      return Int(SLUICE_CALLS_MAX) / ((stepsMax + perCall) / perCall + 1) - 1
     }
-    isEditable = isBounded(trees.map(\.grown.stepsMax).max() ?? 0, trees.map(\.grown.pendingMax).max() ?? 0)
+    func isBounded(_ stepsMax: Int, _ pendingMax: Int) -> Bool {
+      stepsMax <= Int(SLUICE_STEPS_MAX) && header.passesMax <= passesMax(stepsMax) && pendingMax < Int(SLUICE_PENDING_SLOTS)
+    }
+    let grownStepsMax = trees.map(\.grown.stepsMax).max() ?? 0
+    isEditable = isBounded(grownStepsMax, trees.map(\.grown.pendingMax).max() ?? 0)
+    passCountMax = min(passesMax(grownStepsMax), Limits.countRulesMax)
+    passCount = header.passCount
+    targets = header.targets
+    self.large = large.places
+    self.listedNames = listedNames
     guard isBounded(stepsMax, pendingMax), byteCount <= CompiledGeneration.byteCountMax else {
       // Where the walk itself is short enough, it is how often it begins anew.
       let isPassing = header.passesMax > 0 && stepsMax <= Int(SLUICE_STEPS_MAX) && byteCount <= CompiledGeneration.byteCountMax
@@ -130,7 +149,7 @@ struct GenerationHeader {
   /// Priorities behind which packets go on that leave a chain.
   private(set) var resumes: [UInt32] = []
   /// Rules that count, or leave a chain, and let packets go on.
-  private var passCount = 0
+  private(set) var passCount = 0
   /// The first of them.
   private(set) var passingRules: [String] = []
   /// How often a packet can go on: a valid rule set has no more.

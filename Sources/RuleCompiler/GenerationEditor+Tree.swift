@@ -1,8 +1,5 @@
 import CSluiceABI
 
-/// Of a slot and of a label: what a walk compares.
-private let priorityMask: UInt64 = 0xffff << 48
-
 /// Where the entries of a rule go in the trees, or are.
 private struct Way {
   /// A leaf of an entry.
@@ -28,102 +25,6 @@ private struct Way {
       while end < places.count, places[end].leaf == places[start].leaf { end += 1 }
       try body(places[start].leaf, places[start..<end].map(\.entry))
       start = end
-    }
-  }
-}
-
-/// One entry, to be found in a tree.
-struct SoughtEntry {
-  /// Of `enum sluice_tree`.
-  fileprivate let tree: Int
-  fileprivate let layout: KeyLayout
-  fileprivate let columns: RuleColumns
-  /// Of no link record: entries that ask for one aren't edited in place.
-  private let long: [UInt64]
-  fileprivate let short: [UInt64]?
-  fileprivate let label: UInt64
-
-  init(_ entry: CutRule, _ tree: Int) throws(GenerationEditor.Refusal) {
-    let layout: KeyLayout = tree == Int(SLUICE_TREE_IPV6.rawValue) ? .ipv6 : .ipv4
-    let linked = entry.ternaries[layout.link].mask | entry.ternaries[layout.link + 1].mask | entry.ternaries[layout.sets].mask
-    guard linked == 0 else { throw .needsMore }
-    self.tree = tree
-    self.layout = layout
-    columns = RuleColumns([entry], layout: layout)
-    var record: [UInt64] = []
-    entry.appendLongRecord(to: &record, layout, link: Self.emptyLink)
-    long = record
-    short = layout == .ipv4 ? entry.shortRecord.map { [$0.addresses, $0.ports, $0.header, $0.label] } : nil
-    label = entry.label
-  }
-
-  fileprivate func record(isShort: Bool) -> [UInt64]? { isShort ? short : long }
-
-  /// Behind the header, where ``CompiledGeneration`` puts it.
-  private static let emptyLink =
-    UInt64((Int(SLUICE_TABLES_HEADER_BYTES) + MemoryLayout<sluice_generation>.size) / MemoryLayout<sluice_record_link>.size)
-}
-
-/// A leaf's slot, taken apart.
-private struct Leaf {
-  let isShort: Bool
-  let index: Int
-  let count: Int
-  let recordWordCount: Int
-  var wordCount: Int { count * recordWordCount }
-
-  init(_ slot: UInt64, _ layout: KeyLayout) {
-    isShort = slot >> 42 & 7 == UInt64(SLUICE_SLOT_SHORT_LEAF)
-    index = Int(slot & 0x7ff_ffff) * 4
-    count = slot >> 42 & 7 == 0 ? 0 : Int(slot >> 27 & 0xff)
-    recordWordCount = isShort ? MemoryLayout<sluice_short_ipv4>.size / 8 : layout.recordWordCount
-  }
-
-  /// Where the label stands in a record.
-  var labelOffset: Int { isShort ? 3 : 6 }
-
-  static func slot(isShort: Bool, index: Int, count: Int, label: UInt64) -> UInt64 {
-    if count == 0 { return UInt64(SLUICE_SLOT_EMPTY) }
-    let type = UInt64(isShort ? SLUICE_SLOT_SHORT_LEAF : SLUICE_SLOT_LEAF)
-    return label & priorityMask | type << 42 | UInt64(count) << 27 | UInt64(index / 4)
-  }
-}
-
-/// A cut's slot, taken apart.
-private struct CutSlot {
-  let base: Int
-  let cut: Cut
-  let hasResidual: Bool
-
-  init(_ slot: UInt64, _ layout: KeyLayout) {
-    base = Int(slot & 0x7ff_ffff)
-    hasResidual = slot & UInt64(SLUICE_SLOT_RESIDUAL) != 0
-    let (word, shift, bitCount) = (Int(slot >> 27 & 7), Int(slot >> 30 & 63), Int(slot >> 36 & 31))
-    let laneBits = Int(SLUICE_LANE_BITS)
-    if word == layout.rangeWord {
-      cut = Cut(field: .lane(shift / laneBits), shift: shift % laneBits, bitCount: bitCount)
-    } else {
-      cut = Cut(field: .ternary(layout.ternaryWords.firstIndex(of: word) ?? 0), shift: shift, bitCount: bitCount)
-    }
-  }
-
-  /// The children that the entry overlaps; nil if they are more than so many.
-  func children(of entry: SoughtEntry, _ region: LaneRegion, atMost most: Int) -> [Int]? {
-    switch cut.field {
-    case .ternary(let word):
-      let (start, wild) = entry.columns.overlap(ternary: word, of: 0, shift: cut.shift, mask: cut.childMask)
-      guard 1 << wild.nonzeroBitCount <= most else { return nil }
-      var result: [Int] = []
-      var part: UInt32 = 0
-      repeat {
-        result.append(Int(start | part))
-        part = (part &- wild) & wild
-      } while part != 0
-      return result
-    case .lane(let lane):
-      let (start, count) = entry.columns.overlap(
-        lane: lane, of: 0, shift: cut.shift, mask: cut.childMask, within: region.interval(lane))
-      return Int(count) <= most ? (0..<count).map { Int((start &+ $0) & cut.childMask) } : nil
     }
   }
 }
@@ -171,12 +72,23 @@ extension GenerationEditor {
 
   /// Copies records of a leaf to where nobody looks yet.
   ///
+  /// - Parameter widening: Short ones become long ones.
   /// - Returns: The word index behind them.
   private func copy(
-    _ numbers: Range<Int>, of leaf: Leaf, to place: Int, _ memory: some TableMemory
+    _ numbers: Range<Int>, of leaf: Leaf, to place: Int, widening: Bool = false, _ memory: some TableMemory
   ) -> Int {
     let from = leaf.index + numbers.lowerBound * leaf.recordWordCount
     let count = numbers.count * leaf.recordWordCount
+    if widening {
+      var next = place
+      for first in stride(from: from, to: from + count, by: leaf.recordWordCount) {
+        for word in SoughtEntry.widened((0..<leaf.recordWordCount).map { memory.word(first + $0) }) {
+          memory.store(word, at: next)
+          next += 1
+        }
+      }
+      return next
+    }
     for offset in 0..<count { memory.store(memory.word(from + offset), at: place + offset) }
     return place + count
   }
@@ -185,6 +97,35 @@ extension GenerationEditor {
 
   /// - Parameter entries: Of one rule: all with one priority.
   mutating func insert(_ entries: [SoughtEntry], _ memory: some TableMemory) throws(Refusal) {
+    var entries = entries
+    let links = try makeLinks(of: &entries, memory)
+    do throws(Refusal) {
+      try insert(linked: entries, memory)
+    } catch {
+      for index in links { space.giveBack(index, wordCount: SoughtEntry.linkWordCount) }
+      throw error
+    }
+  }
+
+  /// Puts link records where nobody looks yet.
+  private mutating func makeLinks(
+    of entries: inout [SoughtEntry], _ memory: some TableMemory
+  ) throws(Refusal) -> [Int] {
+    var links: [Int] = []
+    for number in entries.indices {
+      guard let link = entries[number].link else { continue }
+      guard let index = space.take(wordCount: link.count) else {
+        for index in links { space.giveBack(index, wordCount: link.count) }
+        throw .noRoom
+      }
+      for (offset, word) in link.enumerated() { memory.store(word, at: index + offset) }
+      entries[number].setLink(index)
+      links.append(index)
+    }
+    return links
+  }
+
+  private mutating func insert(linked entries: [SoughtEntry], _ memory: some TableMemory) throws(Refusal) {
     var way = Way()
     for (number, entry) in entries.enumerated() {
       try descend(root(entry.tree), entry, number, LaneRegion(), &way, memory)
@@ -228,7 +169,8 @@ extension GenerationEditor {
     _ slot: UInt64, by entries: [SoughtEntry], _ memory: some TableMemory
   ) throws(Refusal) -> UInt64 {
     let old = Leaf(slot, entries[0].layout)
-    let isShort = old.count == 0 ? entries.allSatisfy { $0.short != nil } : old.isShort
+    let isShort = (old.count == 0 || old.isShort) && entries.allSatisfy { $0.short != nil }
+    let widening = old.isShort && !isShort
     let records = entries.compactMap { $0.record(isShort: isShort) }
     let count = old.count + entries.count
     guard records.count == entries.count, count <= GenerationEditor.recordsMax,
@@ -236,14 +178,14 @@ extension GenerationEditor {
     else { throw .noRoom }
     let label = entries[0].label
     let before = (0..<old.count).first { memory.word(old.index + $0 * old.recordWordCount + old.labelOffset) > label } ?? old.count
-    var next = copy(0..<before, of: old, to: index, memory)
+    var next = copy(0..<before, of: old, to: index, widening: widening, memory)
     for record in records {
       for word in record {
         memory.store(word, at: next)
         next += 1
       }
     }
-    _ = copy(before..<old.count, of: old, to: next, memory)
+    _ = copy(before..<old.count, of: old, to: next, widening: widening, memory)
     let best = old.count == 0 ? label : min(label, memory.word(old.index + old.labelOffset))
     return Leaf.slot(isShort: isShort, index: index, count: count, label: best)
   }
@@ -252,10 +194,12 @@ extension GenerationEditor {
 
   mutating func remove(_ entries: [SoughtEntry], _ memory: some TableMemory) throws(Refusal) {
     var way = try way(to: entries, memory)
+    var links: Set<Int> = []
     let slots = try renewed(&way, entries, memory) { (editor, slot, numbers) throws(Refusal) in
-      try editor.shrunk(slot, by: numbers.map { entries[$0] }, memory)
+      try editor.shrunk(slot, by: numbers.map { entries[$0] }, &links, memory)
     }
     exchange(slots, memory)
+    for index in links { space.retire(index, wordCount: SoughtEntry.linkWordCount, own: index >= builtEnd) }
   }
 
   /// Afterwards only room can be missing to remove the entries.
@@ -327,12 +271,14 @@ extension GenerationEditor {
   }
 
   private func isRecord(_ number: Int, of leaf: Leaf, _ entry: SoughtEntry, _ memory: some TableMemory) -> Bool {
-    guard let record = entry.record(isShort: leaf.isShort) else { return false }
     let from = leaf.index + number * leaf.recordWordCount
-    return record.indices.allSatisfy { offset in
-      // The index of a long record's link is no part of it.
-      memory.word(from + offset) == record[offset] || (!leaf.isShort && offset == 7)
-    }
+    return entry.isOwn(
+      isShort: leaf.isShort, { memory.word(from + $0) }, linkWord: { memory.word(linkIndex(ofRecord: from, memory) + $0) })
+  }
+
+  /// Word index of a long record's link record.
+  private func linkIndex(ofRecord index: Int, _ memory: some TableMemory) -> Int {
+    Int(memory.word(index + SoughtEntry.linkOffset)) * SoughtEntry.linkWordCount
   }
 
   /// Which of the leaf's records are those of the entries, each of which has one at least: by its number, which entry.
@@ -349,11 +295,16 @@ extension GenerationEditor {
   }
 
   /// The slot of a new leaf without the entries.
+  ///
+  /// - Parameter links: collects the link records that they had.
   private mutating func shrunk(
-    _ slot: UInt64, by entries: [SoughtEntry], _ memory: some TableMemory
+    _ slot: UInt64, by entries: [SoughtEntry], _ links: inout Set<Int>, _ memory: some TableMemory
   ) throws(Refusal) -> UInt64 {
     let old = Leaf(slot, entries[0].layout)
     let gone = try places(of: entries, in: old, memory)
+    for (number, entry) in gone where entries[entry].link != nil {
+      links.insert(linkIndex(ofRecord: old.index + number * old.recordWordCount, memory))
+    }
     // What goes from a longer one couldn't come back.
     guard old.count <= GenerationEditor.recordsMax else { throw .noRoom }
     let left = old.count - gone.count

@@ -27,11 +27,30 @@ extension CutRule {
       label: label)
   }
 
+  /// What a `struct sluice_short_ipv4` matches; its words.
+  init(short words: [UInt64]) {
+    let (ports, header) = (words[1], words[2])
+    self.init(priority: UInt32(words[3] >> 32), verdict: UInt32(truncatingIfNeeded: words[3]))
+    func mask(_ shift: Int32) -> UInt64 { 0xffff_ffff << (header >> UInt64(shift) & 63) & 0xffff_ffff }
+    ternaries[0] = Ternary(value: words[0], mask: mask(SLUICE_SHORT_SOURCE_SHIFT) << 32 | mask(SLUICE_SHORT_DESTINATION_SHIFT))
+    let asked = header >> UInt64(SLUICE_SHORT_HEADER_BITS)
+    ternaries[1] = Ternary(value: CutRule.long(header), mask: CutRule.long(asked))
+    guard asked >> UInt64(SLUICE_SHORT_NO_PORTS) & 1 != 0 else { return }
+    for lane in 0..<2 {
+      let range = ports >> UInt64(32 * lane)
+      (low[lane], high[lane]) = (UInt32(range & 0xffff), UInt32(range >> 16 & 0xffff))
+    }
+  }
+
   private static let shortHeaderMask: UInt64 = 0xffff | 31 << UInt64(SLUICE_HEADER_FRAGMENT)
 
   /// Of the header word, what the short one shows.
   private static func short(_ word: UInt64) -> UInt64 {
     word & 0xffff | (word >> UInt64(SLUICE_HEADER_FRAGMENT) & 31) << UInt64(SLUICE_SHORT_FRAGMENT)
+  }
+
+  private static func long(_ word: UInt64) -> UInt64 {
+    word & 0xffff | (word >> UInt64(SLUICE_SHORT_FRAGMENT) & 31) << UInt64(SLUICE_HEADER_FRAGMENT)
   }
 }
 

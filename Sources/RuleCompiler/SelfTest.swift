@@ -21,10 +21,7 @@ public enum SelfTest {
     fixedFrames.forEach(add)
     if frames.count >= limit { return frames }
     var round = 0
-    // Of large sets a few elements, which the rules that name them get their packets from.
-    var sample = ruleSet
-    for index in sample.sets.indices { sample.sets[index].thinOut(to: Limits.elementsPerFieldMax) }
-    let rules = sample.flattened
+    let rules = ruleSet.withFewElements.flattened
     let room = limit - frames.count
     let chosen = rules.count <= room ? Array(rules.indices) : (0..<room).map { $0 * rules.count / room }
     var lists = chosen.map { Probe.all(for: rules[$0].matches.narrowed) }
@@ -36,9 +33,11 @@ public enum SelfTest {
     return frames
   }
 
-  /// Frames that a rule without sets takes, if none before it does, and such that it just doesn't.
-  public static func packets(around rule: Rule, limit: Int) -> [[UInt8]] {
-    Array(Set(Probe.all(for: [rule.match].narrowed).map(\.frame)).prefix(limit))
+  /// Frames that a rule of the own list takes, if none before it does, and such that it just doesn't.
+  public static func packets(around rule: Rule, in ruleSet: RuleSet, limit: Int) -> [[UInt8]] {
+    let rule = rule.namesOthers ? ruleSet.withFewElements.resolved(rule, keeping: []) : rule
+    guard let rule else { return [] }
+    return Array(Set(Probe.all(for: [rule.match].narrowed).map(\.frame)).prefix(limit))
   }
 
   /// Frames that no rule asks for: malformed ones of each reason but `truncated_ethernet`, which BPF_PROG_TEST_RUN
@@ -79,6 +78,15 @@ public enum SelfTest {
       changed(udp4, at: 39, to: 7),  // bad_udp
     ]
   }()
+}
+
+extension RuleSet {
+  /// Of large sets a few elements, which the rules that name them get their packets from.
+  fileprivate var withFewElements: RuleSet {
+    var sample = self
+    for index in sample.sets.indices { sample.sets[index].thinOut(to: Limits.elementsPerFieldMax) }
+    return sample
+  }
 }
 
 let selfTestAddress4 = IPAddress.v4(IPv4Address(192, 0, 2, 1))

@@ -6,10 +6,18 @@ import Rules
 /// entries, or count.
 struct LargeSets {
   private(set) var sets: [NamedSet] = []
-  /// Bit and family, by name.
-  private(set) var places: [String: (bit: Int, family: IPFamily)] = [:]
+  /// By name.
+  private(set) var places: [String: Place] = [:]
+
+  struct Place: Hashable, Sendable {
+    let bit: Int
+    let family: IPFamily
+  }
 
   init() {}
+
+  /// Those that a generation has, without their elements.
+  init(places: [String: Place]) { self.places = places }
 
   /// Those of a rule set that an enabled rule names.
   init(_ ruleSet: RuleSet) throws(CompileError) {
@@ -22,7 +30,7 @@ struct LargeSets {
     }
     for set in large where named.contains(set.name) {
       guard let family = set.family else { continue }
-      places[set.name] = (sets.count, family)
+      places[set.name] = Place(bit: sets.count, family: family)
       sets.append(set)
     }
     guard sets.count <= Int(SLUICE_SETS_MAX) else { throw .tooManyLargeSets(count: sets.count) }

@@ -10,12 +10,15 @@ public struct FlatRule: Hashable, Sendable {
   public var resumesAt: Int?
   /// Whether it only ends a chain that was gone to: it has no counter.
   public var isEnd: Bool
+  /// Name of the rule of the rule set's own list that it is, or that leads to it.
+  public var listed: String
 
-  public init(rule: Rule, outer: [Match] = [], resumesAt: Int? = nil, isEnd: Bool = false) {
+  public init(rule: Rule, outer: [Match] = [], resumesAt: Int? = nil, isEnd: Bool = false, listed: String? = nil) {
     self.rule = rule
     self.outer = outer
     self.resumesAt = resumesAt
     self.isEnd = isEnd
+    self.listed = listed ?? rule.name
   }
 
   /// What must match, the rule's own last.
@@ -47,9 +50,26 @@ extension RuleSet {
     }
     var flattener = Flattener(chains: chains, sets: sets, kept: kept)
     var leaving: [Int] = []
-    flattener.add(rules, outer: [], leaving: &leaving)
+    for rule in rules { flattener.add([rule], outer: [], listed: rule.name, leaving: &leaving) }
     flattener.resume(leaving)
     return flattener.flat
+  }
+
+  /// A rule of the own list that leads into no chain, with the elements of the sets in place of their names.
+  ///
+  /// - Parameter kept: Names of sets that stay.
+  /// - Returns: Nil where nothing can match, or it isn't valid in this rule set.
+  public func resolved(_ rule: Rule, keeping kept: Set<String>) -> Rule? {
+    if chains.contains(where: { $0.rules.contains { $0.name == rule.name } }) { return nil }
+    if !rule.namesOthers { return rule }
+    var rule = rule
+    let sets = Dictionary(sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let isKnown = rule.match.setReferences.allSatisfy { field, names in
+      names.allSatisfy { sets[$0].map { ($0.kind == .ports) == field.hasSuffix("ports") } ?? false }
+    }
+    guard rule.action.chain == nil, isKnown, let match = rule.match.withoutSets(sets, keeping: kept) else { return nil }
+    rule.match = match
+    return rule
   }
 
   /// Whether everything that rules ask for is in their own matches, in one list: nothing to flatten.
@@ -68,27 +88,30 @@ private struct Flattener {
     self.kept = kept
   }
 
-  /// - Parameter leaving: collects what goes on behind the jump that led here.
-  mutating func add(_ rules: [Rule], outer: [Match], leaving: inout [Int]) {
+  /// - Parameters:
+  ///   - listed: The rule of the own list that they are, or that leads to them.
+  ///   - leaving: collects what goes on behind the jump that led here.
+  mutating func add(_ rules: [Rule], outer: [Match], listed: String, leaving: inout [Int]) {
     for rule in rules where rule.isEnabled {
       guard let match = rule.match.withoutSets(sets, keeping: kept) else { continue }
       let inner = match == Match() ? outer : outer + [match]
       switch rule.action {
       case .jump(let name):
         var returning: [Int] = []
-        add(chains[name]?.rules ?? [], outer: inner, leaving: &returning)
+        add(chains[name]?.rules ?? [], outer: inner, listed: listed, leaving: &returning)
         resume(returning)
       case .goTo(let name):
-        add(chains[name]?.rules ?? [], outer: inner, leaving: &leaving)
+        add(chains[name]?.rules ?? [], outer: inner, listed: listed, leaving: &leaving)
         leaving.append(flat.count)
-        flat.append(FlatRule(rule: Rule(name: rule.name, match: match, action: .leave), outer: outer, isEnd: true))
+        let end = Rule(name: rule.name, match: match, action: .leave)
+        flat.append(FlatRule(rule: end, outer: outer, isEnd: true, listed: listed))
       case .leave:
         leaving.append(flat.count)
         fallthrough
       case .pass, .drop, .count, .capture, .redirect:
         var rule = rule
         rule.match = match
-        flat.append(FlatRule(rule: rule, outer: outer))
+        flat.append(FlatRule(rule: rule, outer: outer, listed: listed))
       }
     }
   }

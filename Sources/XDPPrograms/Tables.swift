@@ -18,11 +18,14 @@ struct Tables: ~Copyable {
 
   private static let headerByteCount = Int(SLUICE_TABLES_HEADER_BYTES)
 
-  /// The size of tables for generations of so many bytes: a power of two.
+  /// Behind a generation, for rules that come while it is live.
+  private static let roomMin = 1 << 16
+
+  /// The size of tables for generations of so many bytes, with room for a sixteenth more: a power of two.
   static func byteCount(forGenerationOf byteCount: Int) -> Int {
-    let needed = 2 * (headerByteCount + byteCount)
+    let needed = 2 * (headerByteCount + byteCount + max(roomMin, byteCount / 16))
     var size = Int(SLUICE_TABLES_BYTES_MIN)
-    while size < needed { size *= 2 }
+    while size < min(needed, Int(SLUICE_TABLES_BYTES_MAX)) { size *= 2 }
     return size
   }
 

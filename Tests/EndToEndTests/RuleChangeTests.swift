@@ -103,6 +103,67 @@ struct RuleChangeTests {
     #expect(try packets(stack, "b") == 20 && packets(stack, "c") == 10)
   }
 
+  @Test("Beside a large set and chains, and where it names sets, counts or redirects, a rule comes and goes in place")
+  func besideOthers() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    let hosts = (0..<600).map { #""10.7.\#($0 / 200).\#($0 % 200 + 1)""# }.joined(separator: ",")
+    let sets = #"""
+      [{"name":"blocked","type":"ipv4_addr","elements":[\#(hosts)]},
+       {"name":"few","type":"ipv4_addr","elements":["192.0.2.0/24","10.8.0.0/16"]},
+       {"name":"empty","type":"ipv4_addr","elements":[]},
+       {"name":"counted","type":"ipv4_addr","counters":true,"elements":["10.9.0.1"]}]
+      """#
+    let chains = #"[{"name":"services","rules":[\#(rule("in-chain", 21)),{"name":"back","action":"return"}]}]"#
+    let others = [
+      #"{"name":"from-blocked","action":"drop","match":{"sources":["@blocked"]}}"#,
+      #"{"name":"from-counted","action":"drop","match":{"sources":["@counted"]}}"#,
+      #"{"name":"from-none","action":"drop","match":{"sources":["@empty"]}}"#,
+      #"{"name":"jump","action":"jump","chain":"services"}"#, rule("counts", 22, "count"),
+      #"{"name":"out","action":"redirect","redirect_to":"lan1","match":{"protocols":["udp"],"destination_ports":["23"]}}"#,
+    ].joined(separator: ",")
+    let body = #"{"name":"edge","sets":\#(sets),"chains":\#(chains),"rules":[\#(others)]}"#
+    let created = try stack.post("/rule-sets", body)
+    #expect(created.status == 201, "\(created.text)")
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    let rules = "/rule-sets/edge/rules"
+    func isInPlace(_ body: String) throws -> Bool {
+      let answer = try stack.post(rules, body)
+      #expect(answer.status == 201, "\(answer.text)")
+      let result = try apply(stack)
+      #expect(result["in_place"].bool != true || result["self_test_packets"].int ?? 0 > 0, "\(result)")
+      return result["in_place"].bool == true
+    }
+    #expect(try isInPlace(rule("plain", 9)))
+    #expect(try isInPlace(rule("counted-too", 9, "count", more: #","position":0"#)))
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "plain") == 10 && packets(stack, "counted-too") == 10)
+    #expect(try isInPlace(#"{"name":"not-blocked","action":"drop","position":0,"match":{"sources":["@blocked"],"destination_ports":["9"],"protocols":["udp"]}}"#))
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "not-blocked") == 0 && packets(stack, "plain") == 20)
+    #expect(try isInPlace(#"{"name":"few","action":"pass","match":{"sources":["@few"]}}"#))
+    #expect(
+      try isInPlace(#"{"name":"out-2","action":"redirect","redirect_to":"lan1","match":{"protocols":["udp"],"destination_ports":["24"]}}"#))
+    #expect(try !isInPlace(#"{"name":"counts-hosts","action":"drop","match":{"destinations":["@counted"]}}"#), "elements count for it")
+    // The set changes in the same tables, and who sends is in it now.
+    #expect(
+      try stack.post("/rule-sets/edge/sets/blocked/elements?apply=true", #"{"elements":["10.99.0.0/16"]}"#).status == 200)
+    #expect(try isInPlace(rule("later", 11)))
+    for name in ["plain", "counted-too", "not-blocked", "few", "out-2", "later"] {
+      #expect(try stack.request("DELETE", "\(rules)/\(name)").status == 200)
+      let result = try apply(stack)
+      #expect(result["in_place"].bool == true, "\(name): \(result)")
+    }
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    // Also where the API finds out only now that it must connect again.
+    try stack.wait("the restarted daemon is in sync") {
+      try stack.get("/attachments").body["data"][0]["in_sync"].bool == true
+    }
+  }
+
   @Test("What takes more than tables is compiled anew, and rules with an end in place still end")
   func others() throws {
     let stack = try Stack()

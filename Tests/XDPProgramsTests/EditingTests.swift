@@ -71,7 +71,7 @@ struct EditingTests {
     var edited = 0
     for (index, rule) in tests.ruleSet.rules.enumerated() where rule.isEnabled && index % 16 == 0 {
       do throws(GenerationEditor.Refusal) {
-        try editor.remove(rule, slot: tests.slots[rule.name]!, from: half)
+        try editor.remove(EditedRule(rule, slot: tests.slots[rule.name]!), from: half)
       } catch {
         #expect(error != .unknownRule, "\(rule) is there")
         try tests.expectVerdicts(of: tests.ruleSet)
@@ -82,7 +82,7 @@ struct EditingTests {
       try tests.expectVerdicts(of: without)
       let (after, before) = tests.neighbours(of: index)
       do throws(GenerationEditor.Refusal) {
-        try editor.insert(rule, slot: tests.slots[rule.name]!, after: after, before: before, in: half)
+        try editor.insert(EditedRule(rule, slot: tests.slots[rule.name]!), after: after, before: before, in: half)
       } catch {
         // Rules that cross each other as here can fill a leaf; then nothing has changed.
         #expect(error == .noRoom)
@@ -124,10 +124,10 @@ struct EditingTests {
       }
       do throws(GenerationEditor.Refusal) {
         if turn % 3 == 0 {
-          try editor.replace(old, slot: slot, by: rule, newSlot: slot, in: half)
+          try editor.replace(EditedRule(old, slot: slot), by: EditedRule(rule, slot: slot), in: half)
         } else {
           try editor.exchange(
-            old, slot: slot, for: rule, newSlot: slot, after: place > 0 ? next.rules[place - 1].name : nil,
+            EditedRule(old, slot: slot), for: EditedRule(rule, slot: slot), after: place > 0 ? next.rules[place - 1].name : nil,
             before: place + 1 < next.rules.count ? next.rules[place + 1].name : nil, in: half, waiting: {})
         }
       } catch {
@@ -157,7 +157,7 @@ struct EditingTests {
     let probe = try generation.withUnsafeBytes { try ClassificationProbe($0) }
     let half = Half(live: probe.liveHalf)
     var editor = GenerationEditor(generation, wordCount: half.wordCount)
-    let around = SelfTest.packets(around: kept, limit: 64).filter { $0.count >= 14 }
+    let around = SelfTest.packets(around: kept, in: ruleSet, limit: 64).filter { $0.count >= 14 }
     var frames: [[UInt8]] = []
     for turn in 0... {
       let frame = around[turn % around.count]
@@ -168,7 +168,7 @@ struct EditingTests {
     var current = kept
     for ports: [UInt16] in [[80], [80, 443], [443], [443, 80], [80, 443]] {
       try editor.exchange(
-        current, slot: 1, for: rule(ports), newSlot: 1, after: nil, before: nil, in: half, waiting: {})
+        EditedRule(current, slot: 1), for: EditedRule(rule(ports), slot: 1), after: nil, before: nil, in: half, waiting: {})
       current = rule(ports)
       _ = try probe.run(period: frames.count, count: frames.count)
       for (index, frame) in frames.enumerated() {
@@ -263,10 +263,10 @@ struct EditingTests {
       let rule = tests.ruleSet.rules[index]
       next += 1
       let slot = tests.slots[rule.name]!
-      guard rule.isEnabled, (try? editor.remove(rule, slot: slot, from: half)) != nil else { return waitForGracePeriod() }
+      guard rule.isEnabled, (try? editor.remove(EditedRule(rule, slot: slot), from: half)) != nil else { return waitForGracePeriod() }
       let (after, before) = tests.neighbours(of: index)
       for _ in 0..<3 {
-        if (try? editor.insert(rule, slot: slot, after: after, before: before, in: half)) != nil { break }
+        if (try? editor.insert(EditedRule(rule, slot: slot), after: after, before: before, in: half)) != nil { break }
         waitForGracePeriod()
       }
       count += 2
@@ -301,7 +301,8 @@ struct EditingTests {
       var new = old
       new.action = old.action == .drop ? .pass : .drop
       let slot = slots[old.name]!
-      guard (try? editor.replace(old, slot: slot, by: new, newSlot: slot, in: half)) != nil else {
+      if old.action == .count { return }
+      guard (try? editor.replace(EditedRule(old, slot: slot), by: EditedRule(new, slot: slot), in: half)) != nil else {
         editor.beginGracePeriod()
         Kernel.waitForGracePeriod()
         return editor.endGracePeriod()
