@@ -16,7 +16,7 @@ extension Subject {
       QueueConfiguration(interface: interface, queue: 0, cpu: cpu, frameCount: 16384, wait: .adaptive))
     let session = try CaptureSession.start(
       CaptureRequest(path: path, ringByteCount: 64 << 20), interface: name, workers: [worker],
-      slotName: { _ in nil }, onFinish: { _ in })
+      names: SlotNames(), onFinish: { _ in })
     let program = try LeadingProgram.toCapture(worker.socketDescriptor, from: interface, classifies: classifies)
     tell(readyText)
     StopFlag.wait()

@@ -120,6 +120,7 @@ extension Controller {
     var done: [(attachment: Attachment, previous: PreparedGeneration)] = []
     for step in plan {
       let previous = (step.attachment, step.attachment.snapshot)
+      nameSlots(step.next.slots.slots, of: step.attachment)
       do throws(ControlError) {
         try step.attachment.publish(step.next)
         done.append(previous)
@@ -131,7 +132,6 @@ extension Controller {
     }
     for step in plan {
       if !step.next.needsSockets, step.attachment.options.zeroCopy != .required { closeQueuesIfIdle(of: step.attachment) }
-      updateSlotNames(of: step.attachment)
     }
   }
 

@@ -33,12 +33,11 @@ extension Controller {
     let feed = try openFeed(of: attachment)
 
     let identifier = captures.nextIdentifier()
-    let names = feed.slotNames
     let session: CaptureSession
     do throws(CaptureError) {
       session = try CaptureSession.start(
         request(options, slots: slots, stream), interface: options.interface, workers: feed.sources,
-        slotName: { names.name(of: $0) },
+        names: feed.slotNames,
         onFinish: { [weak self] summary in
           guard let self else { return }
           Task { await self.captureEnded(identifier, summary) }
@@ -140,10 +139,10 @@ extension Controller {
     userPath(of: attachment)?.threads.settle()
   }
 
-  /// The rules of an attachment have changed: their names, for captures.
-  func updateSlotNames(of attachment: Attachment) {
-    attachment.queues?.slotNames.set(attachment.slots)
-    if let (threads, side) = userPath(of: attachment) { threads.slotNames[side].set(attachment.slots) }
+  /// Names of rules that come, for captures: before the first of their packets.
+  func nameSlots(_ slots: [String: UInt32], of attachment: Attachment) {
+    attachment.queues?.slotNames.set(slots)
+    if let (threads, side) = userPath(of: attachment) { threads.slotNames[side].set(slots) }
   }
 
   /// Opens the interface's sockets, if they aren't open. Not for a side of a wire on the user path, whose threads have them.
@@ -153,7 +152,7 @@ extension Controller {
     let queues = try QueueSet(
       interface: try findInterface(attachment.interface), zeroCopy: attachment.options.zeroCopy,
       isNative: attachment.program.isNative, worker: attachment.options.worker.over(settings.worker))
-    queues.slotNames.set(attachment.slots)
+    queues.slotNames.set(attachment.slots.slots)
     attachment.queues = queues
     for warning in queues.warnings {
       logger.info("\(warning)", metadata: ["interface": "\(attachment.interface)"])

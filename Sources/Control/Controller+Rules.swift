@@ -110,6 +110,7 @@ extension Controller {
 
   private func changeInPlace(_ plan: PlannedRuleChange, _ attachment: Attachment) -> ApplyReport? {
     let start = ContinuousClock.now
+    if plan.isFreshSlot, let come = plan.come { nameSlots([come.rule.name: come.slot], of: attachment) }
     guard attachment.changeTables(plan) else { return nil }
     attachment.change(plan)
     let frames: Int
@@ -120,7 +121,6 @@ extension Controller {
       return nil
     }
     if plan.changesExpiry { watchExpiry() }
-    if plan.isFreshSlot { updateSlotNames(of: attachment) }
     return ApplyReport(
       interface: attachment.interface, generation: attachment.generation, entryCount: attachment.live.entryCount,
       selfTestPacketCount: frames, isInPlace: true, seconds: (ContinuousClock.now - start).inSeconds)

@@ -1,6 +1,5 @@
 import DataPlane
 import LinuxSystem
-import Synchronization
 import XDPPrograms
 import XSK
 
@@ -10,7 +9,7 @@ import XSK
 /// and ``stopDelivering(from:)``.
 final class QueueSet {
   let workers: [QueueWorker]
-  /// The rule of each slot, for capture threads to read.
+  /// The rule of each slot, for captures.
   let slotNames = SlotNames()
 
   /// Opens one socket per queue in use. Either all or none.
@@ -88,20 +87,6 @@ final class QueueSet {
       ].compactMap { $0 }
     }
   }
-}
-
-/// Which rule a slot belongs to. Written by the control actor, read by capture threads.
-final class SlotNames: Sendable {
-  private let names = Mutex<[UInt32: String]>([:])
-
-  /// Names of rules that are gone stay until their slot has another: packets of theirs may still be on the way.
-  func set(_ table: SlotTable) {
-    names.withLock { names in
-      for (name, slot) in table.slots { names[slot] = name }
-    }
-  }
-
-  func name(of slot: UInt32) -> String? { names.withLock { $0[slot] } }
 }
 
 extension WorkerOptions.Wait {

@@ -57,7 +57,7 @@ final class WireThreads {
     self.mirror = mirror?.name
     slotNames = sides.map { side in
       let names = SlotNames()
-      names.set(side.slots)
+      names.set(side.slots.slots)
       return names
     }
     setLiveAble(interfaces.map(WireThreads.isLiveAble))

@@ -16,16 +16,23 @@ public final class CaptureSession: Sendable {
   ///
   /// - Parameters:
   ///   - workers: All queues of the interface.
-  ///   - slotName: The rule of a slot, for the packets' comments. Called for every slot during this call, then on the
-  ///     writer thread, each second for every slot and at once for one that had no name; nil: no comment.
+  ///   - names: The rules of the slots, for the packets' comments.
   ///   - onFinish: Called once, on the writer thread, with the final summary, when the session ends by a limit, by
   ///     ``stop()``, with the workers, or by a write error. Must not call ``stop()`` itself.
   public static func start(
     _ request: CaptureRequest, interface: String, workers: [any CaptureSource],
-    slotName: @escaping @Sendable (UInt32) -> String?, onFinish: @escaping @Sendable (CaptureSummary) -> Void
+    names: SlotNames, onFinish: @escaping @Sendable (CaptureSummary) -> Void
+  ) throws(CaptureError) -> CaptureSession {
+    try start(request, interface: interface, workers: workers, names: names, openSink: openCaptureSink, onFinish: onFinish)
+  }
+
+  static func start(
+    _ request: CaptureRequest, interface: String, workers: [any CaptureSource], names: SlotNames, openSink: OpenCaptureSink,
+    onFinish: @escaping @Sendable (CaptureSummary) -> Void
   ) throws(CaptureError) -> CaptureSession {
     try request.validate()
-    let writer = try CaptureWriter(request: request, interface: interface, workers: workers, slotName: slotName)
+    let writer = try CaptureWriter(
+      request: request, interface: interface, workers: workers, names: names, openSink: openSink)
     do throws(CaptureError) {
       try writer.attach()
       do throws(SystemError) {

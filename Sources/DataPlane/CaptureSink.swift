@@ -27,6 +27,24 @@ protocol CaptureSink: AnyObject {
   func abandon()
 }
 
+/// Opens what a request asks for; nil: another capture has it.
+///
+/// - Parameter wake: The reader has made room, or is gone.
+typealias OpenCaptureSink = (
+  _ request: CaptureRequest, _ interface: String, _ startedAt: UInt64, _ wake: @escaping @Sendable () -> Void
+) throws(SystemError) -> (any CaptureSink)?
+
+func openCaptureSink(
+  _ request: CaptureRequest, _ interface: String, _ startedAt: UInt64, _ wake: @escaping @Sendable () -> Void
+) throws(SystemError) -> (any CaptureSink)? {
+  switch request.destination {
+  case .file(let path):
+    return try CaptureFiles(path: path, request: request, interface: interface, startedAt: startedAt)
+  case .stream(let stream):
+    return CaptureStreamSink(stream, request: request, interface: interface, startedAt: startedAt, wake: wake)
+  }
+}
+
 enum CaptureRoom: Equatable {
   case isThere
   /// The reader is slow: there may be some later.

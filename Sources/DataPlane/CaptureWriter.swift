@@ -16,7 +16,6 @@ final class CaptureWriter: @unchecked Sendable {
   }
 
   private let request: CaptureRequest
-  private let names: CaptureNames
   private var lanes: [Lane]
   private let wake: WakeSignal
   private let isStopRequested = Atomic<Bool>(false)
@@ -42,34 +41,26 @@ final class CaptureWriter: @unchecked Sendable {
   private static var patienceNanoseconds: UInt64 { 250_000_000 }
 
   init(
-    request: CaptureRequest, interface: String, workers: [any CaptureSource],
-    slotName: @escaping @Sendable (UInt32) -> String?
+    request: CaptureRequest, interface: String, workers: [any CaptureSource], names: SlotNames, openSink: OpenCaptureSink
   ) throws(CaptureError) {
     let startedAt = SystemClock.realtimeNanoseconds()
     let wake: WakeSignal
-    let names: CaptureNames
     var lanes: [Lane] = []
     var sink: (any CaptureSink)?
     do throws(SystemError) {
       wake = try WakeSignal()
-      names = try CaptureNames(slotName, hasQueues: workers.count > 1)
+      let options = try names.makeOptions(hasQueues: workers.count > 1)
       for worker in workers {
         let ring = try RecordRing(
           byteCount: request.ringByteCount,
           admission: RecordAdmission(
             slots: request.slots, sampleEvery: request.sampleEvery, snapByteCount: request.effectiveSnapByteCount),
-          options: names.options, queue: workers.count > 1 ? worker.captureQueue : nil,
+          options: options, queue: workers.count > 1 ? worker.captureQueue : nil,
           timeOffset: SystemClock.realtimeOffsetNanoseconds(), lender: worker.frameLender, wake: wake)
         lanes.append(Lane(ring: ring, source: worker))
       }
       // Last of what can fail: no file is left behind.
-      switch request.destination {
-      case .file(let path):
-        sink = try CaptureFiles(path: path, request: request, interface: interface, startedAt: startedAt)
-      case .stream(let stream):
-        sink = CaptureStreamSink(
-          stream, request: request, interface: interface, startedAt: startedAt, wake: { wake.signal() })
-      }
+      sink = try openSink(request, interface, startedAt, { wake.signal() })
     } catch { throw .system(error) }
     guard let sink else { throw .invalid(field: "stream", reason: "another capture has it") }
     var summary = CaptureSummary()
@@ -83,7 +74,6 @@ final class CaptureWriter: @unchecked Sendable {
     deadline = isLimited ? SystemClock.monotonicNanoseconds() + nanoseconds.partialValue : nil
     self.sink = sink
     self.request = request
-    self.names = names
     self.lanes = lanes
     self.wake = wake
   }
@@ -220,13 +210,11 @@ final class CaptureWriter: @unchecked Sendable {
     }
   }
 
-  /// Wall time drifts against the monotonic clock, and rules get other names.
+  /// Wall time drifts against the monotonic clock.
   private func refresh() {
-    names.prepareMissed()
     let now = SystemClock.monotonicNanoseconds()
     guard now &- refreshedAt > CaptureWriter.refreshIntervalNanoseconds else { return }
     refreshedAt = now
-    names.prepareAll()
     let offset = SystemClock.realtimeOffsetNanoseconds()
     for lane in lanes { lane.ring.setTimeOffset(offset) }
   }

@@ -8,7 +8,6 @@ import Synchronization
 public final class PacketOptions: @unchecked Sendable {
   // Sendable: readers see atomic entries, and lists that are complete before their entry says where they are.
   private let entries: UnsafeMutablePointer<Atomic<UInt32>>
-  private let unprepared: UnsafeMutablePointer<Atomic<UInt32>>
   private let lists: MappedRegion
   private var places: [[UInt8]: UInt32] = [:]
   private var usedByteCount: Int
@@ -22,8 +21,6 @@ public final class PacketOptions: @unchecked Sendable {
     lists = try MappedRegion(anonymous: PacketOptions.byteCountMax, subject: "options of packets")
     entries = .allocate(capacity: Int(RecordAdmission.slotLimit))
     for slot in 0..<Int(RecordAdmission.slotLimit) { (entries + slot).initialize(to: Atomic(0)) }
-    unprepared = .allocate(capacity: 1)
-    unprepared.initialize(to: Atomic(.max))
     usedByteCount = 0
     store(standard)
   }
@@ -31,8 +28,6 @@ public final class PacketOptions: @unchecked Sendable {
   deinit {
     entries.deinitialize(count: Int(RecordAdmission.slotLimit))
     entries.deallocate()
-    unprepared.deinitialize(count: 1)
-    unprepared.deallocate()
   }
 
   /// From now on packets of the slot have these options; nil: the standard ones.
@@ -40,12 +35,6 @@ public final class PacketOptions: @unchecked Sendable {
     guard slot < RecordAdmission.slotLimit else { return }
     let place = options.map { places[$0] ?? store($0) } ?? 0
     entries[Int(slot)].store(place, ordering: .releasing)  // the list is there before the entry says so
-  }
-
-  /// A slot without a list of its own of which there was a packet since the last call; nil: none.
-  public func takeUnprepared() -> UInt32? {
-    let slot = unprepared.pointee.exchange(.max, ordering: .relaxed)
-    return slot == .max ? nil : slot
   }
 
   @discardableResult
@@ -63,6 +52,6 @@ public final class PacketOptions: @unchecked Sendable {
 
   /// For packet threads; the object must outlive it.
   var view: PacketOptionsView {
-    PacketOptionsView(entries: UnsafePointer(entries), unprepared: UnsafePointer(unprepared), lists: lists.base)
+    PacketOptionsView(entries: UnsafePointer(entries), lists: lists.base)
   }
 }

@@ -316,14 +316,10 @@ public struct RecordProducer: BitwiseCopyable {
 /// A packet thread's view of ``PacketOptions``.
 @usableFromInline struct PacketOptionsView: BitwiseCopyable {
   @usableFromInline let entries: UnsafePointer<Atomic<UInt32>>
-  @usableFromInline let unprepared: UnsafePointer<Atomic<UInt32>>
   @usableFromInline let lists: UnsafeMutableRawPointer
 
-  init(
-    entries: UnsafePointer<Atomic<UInt32>>, unprepared: UnsafePointer<Atomic<UInt32>>, lists: UnsafeMutableRawPointer
-  ) {
+  init(entries: UnsafePointer<Atomic<UInt32>>, lists: UnsafeMutableRawPointer) {
     self.entries = entries
-    self.unprepared = unprepared
     self.lists = lists
   }
 
@@ -332,7 +328,6 @@ public struct RecordProducer: BitwiseCopyable {
     var place: UInt32 = 0
     if slot < RecordAdmission.slotLimit {
       place = entries[Int(slot)].load(ordering: .acquiring)  // pairs with set
-      if place == 0 { unprepared.pointee.store(slot, ordering: .relaxed) }
     }
     let list = UnsafeRawPointer(lists) + Int(place) &* 4
     return (list + 4, Int(truncatingIfNeeded: list.load(as: UInt32.self)))

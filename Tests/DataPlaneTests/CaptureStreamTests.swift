@@ -135,30 +135,33 @@ struct CaptureStreamTests {
     }
   }
 
-  @Test("A rule that gets its name, or another, while the capture runs: packets have it from then on")
+  @Test("A rule that gets its name, or another, while captures run: packets have it from then on")
   func names() throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
         var bench = try Bench(network)
-        let name = Mutex<String?>(nil)
-        let path = "\(directory)/x.pcapng"
-        let session = try CaptureSession.start(
-          .init(path: path), interface: "near", workers: bench.workers,
-          slotName: { $0 == 1 ? name.withLock { $0 } : nil }, onFinish: { _ in })
+        let names = SlotNames()
+        func start(_ name: String) throws -> CaptureSession {
+          try CaptureSession.start(
+            .init(path: "\(directory)/\(name)"), interface: "near", workers: bench.workers, names: names, onFinish: { _ in })
+        }
+        let sessions = [try start("0"), try start("1")]
         try bench.send(1)
-        name.withLock { $0 = "first" }
-        for _ in 0..<10 {
-          try bench.send(1)
-          usleep(20_000)
+        names.set("first", of: 1)
+        try bench.send(10)
+        names.set(["second": 1, "other": 2])
+        try bench.send(10)
+        let last = try start("2")
+        try bench.send(5)
+        for (number, session) in sessions.enumerated() {
+          #expect(session.stop().written == 26)
+          let comments = try tshark("\(directory)/\(number)", ["frame.number", "frame.comment"]).map { $0[1] }
+          #expect(
+            comments == [""] + Array(repeating: "rule=first", count: 10) + Array(repeating: "rule=second", count: 15))
         }
-        name.withLock { $0 = "second" }
-        for _ in 0..<15 {
-          try bench.send(1)
-          usleep(100_000)
-        }
-        #expect(session.stop().written == 26)
-        let comments = try tshark(path, ["frame.number", "frame.comment"]).map { $0[1] }
-        #expect(comments.first == "" && comments.contains("rule=first") && comments.last == "rule=second")
+        #expect(last.stop().written == 5)
+        let comments = try tshark("\(directory)/2", ["frame.number", "frame.comment"]).map { $0[1] }
+        #expect(comments == Array(repeating: "rule=second", count: 5))
         bench.stop()
       }
     }
