@@ -77,9 +77,9 @@ __noinline int count_in_set(__u64 origin, __u64 bit, __u64 high, __u64 low, __u6
 		    count_longest(set->name, lengths, high, 0, 64, frame))
 			return 0;
 	} else {
-		/* Lengths that are in the root alone are in none of its cells. */
-		cell = table_word(half, (__u64)sets->root_ipv4 * SLUICE_SET_LINE_BYTES + (high >> 16 & 0xffff) * 8);
-		lengths &= (cell >> 32 & 0xffff) | ~0xffffULL;
+		/* Of those up to the root's it doesn't say. */
+		cell = table_word(half, (__u64)sets->lengths_ipv4 * SLUICE_SET_LINE_BYTES + (high >> 18 & 0x3fff) * 8);
+		lengths &= (cell >> (high >> 12 & 48) & 0xffff) | ~0xffffULL;
 		if (count_longest(set->name, lengths, high, 0, 32, frame))
 			return 0;
 	}

@@ -56,19 +56,6 @@ static __always_inline __u64 key_behind(__u64 bits, const __u64 *key)
 	return *(const volatile __u64 *)((const void *)key + after(bits));
 }
 
-static __always_inline __u64 bits_in_ipv4(const struct sluice_set_line_ipv4 *line, __u64 wanted)
-{
-	__u64 found = 0;
-
-#pragma unroll
-	for (int i = 0; i < SLUICE_SET_PLACES_IPV4; i++) {
-		__u64 place = *(const volatile __u64 *)&line->places[i] ^ wanted;
-
-		found |= bits_if_same(place, place >> SLUICE_SET_LENGTH);
-	}
-	return found;
-}
-
 static __always_inline __u64 bits_in_short(const struct sluice_set_line_short *line, __u64 key, __u64 length)
 {
 	__u64 found = 0;
@@ -103,40 +90,79 @@ static __always_inline const struct sluice_sets *sets_in(const void *half)
 	return table_record(half, (__u64)generation_in(half)->sets * SLUICE_SET_LINE_BYTES, constants.mask_64);
 }
 
+#define SEGMENT_FIELD(header, field) ((header) >> (field) & SLUICE_SET_SEGMENT_FIELD)
+
+/* In the high bits of lanes: whether one is 0 at least. Not which: a 0 borrows from the lane above it. */
+static __always_inline __u64 zero_in(__u64 lanes) { return (lanes - SLUICE_SET_LANES) & ~lanes; }
+
+/* The header's bits if a segment of a list has the address, whose low 16 bits all lanes repeat. */
+static __always_inline __u64 bits_in_segment(const void *segment, __u64 header, __u64 address)
+{
+	__u64 hosts = SEGMENT_FIELD(header, SLUICE_SET_SEGMENT_HOSTS), zero = 0;
+	__u64 prefixes = SEGMENT_FIELD(header, SLUICE_SET_SEGMENT_PREFIXES);
+
+	for (__u64 i = 0; i < SLUICE_SET_LIST_WORDS_MAX - 1 && i < hosts; i++)
+		zero |= zero_in(((const volatile __u64 *)segment)[1 + i] ^ address);
+	if (prefixes) {
+		__u64 first = SEGMENT_FIELD(header, SLUICE_SET_SEGMENT_WORDS) - prefixes;
+
+		segment += (first & SLUICE_SET_LIST_WORDS_MAX - 1) * 8;
+		for (__u64 i = 0; i < SLUICE_SET_LIST_WORDS_MAX - 1 && i < prefixes; i++) {
+			__u64 word = ((const volatile __u64 *)segment)[i];
+
+			/* Without what is below the 1 that ends the prefix: no lane is 0, so none borrows. */
+			zero |= zero_in((word ^ address) & ~(word ^ (word - SLUICE_SET_LANES)));
+		}
+	}
+	zero &= SLUICE_SET_LANES << 15;
+	return header & -((zero | -zero) >> 63);
+}
+
 /* Bits of the sets that hold an address, in host order. */
 __noinline __u64 sets_of_ipv4(__u64 origin, __u64 address)
 {
+	/* Behind it an address of a segment is inside the half whatever its words are. */
+	const __u64 last = constants.mask_8 - 2 * SLUICE_SET_LIST_WORDS_MAX * 8;
 	const void *tables = tables_begin(), *half;
 	const struct sluice_sets *sets;
-	__u64 cell, lengths, length = 32, found;
+	__u64 cell, found, offset, end, rest = address << 48;
 
 	if (!tables)
 		return SETS_BROKEN;
 	half = half_of(tables, origin);
 	sets = sets_in(half);
-	address &= 0xffffffff;
 	if (!sets->root_ipv4)
 		return 0;
-	cell = table_word(half, (__u64)sets->root_ipv4 * SLUICE_SET_LINE_BYTES + (address >> 16) * 8);
-	found = cell & SLUICE_SET_BITS_MASK;
-	lengths = cell >> 32 & 0xffff;
-	for (int i = 0; i < 32 - SLUICE_SET_ROOT_LENGTH; i++) {
-		if (lengths & 1) {
-			__u64 value = address & 0xffffffff << (32 - length & 31);
-			struct set_lines lines = lines_of(&sets->ipv4, value, length);
-			const struct sluice_set_line_ipv4 *line = table_record(half, lines.first, constants.mask_64);
-			__u64 wanted = value << 32 | length << SLUICE_SET_LENGTH;
+	cell = table_word(half, (__u64)sets->root_ipv4 * SLUICE_SET_LINE_BYTES + (address >> 16 & 0xffff) * 8);
+	found = cell;
+	for (int i = 0; i < SLUICE_SET_SPLITS_MAX; i++) {
+		__u64 split = cell >> SLUICE_SET_CELL_SPLIT & 31;
 
-			found |= bits_in_ipv4(line, wanted);
-			if (*(const volatile __u64 *)&line->overflows)
-				found |= bits_in_ipv4(table_record(half, lines.second, constants.mask_64), wanted);
-		}
-		lengths >>= 1;
-		length--;
-		if (!lengths)
-			return found & SLUICE_SET_BITS_MASK;
+		if (!split)
+			break;
+		cell = table_word(half, ((cell >> SLUICE_SET_CELL_INDEX & 0x7ffffff) + (rest >> (64 - split & 63))) * 8);
+		rest <<= split;
+		found |= cell;
 	}
-	return SETS_BROKEN;
+	if (cell >> SLUICE_SET_CELL_SPLIT & 31)
+		return SETS_BROKEN;
+	offset = (cell >> SLUICE_SET_CELL_INDEX & 0x7ffffff) * 8;
+	end = offset + (cell >> SLUICE_SET_CELL_WORDS) * 8;
+	address = (address & 0xffff) * SLUICE_SET_LANES;
+	for (int i = 0; i < SLUICE_SET_SEGMENTS_MAX; i++) {
+		const void *segment;
+		__u64 header;
+
+		if (offset >= end)
+			return found & SLUICE_SET_BITS_MASK;
+		if (offset > last)
+			return SETS_BROKEN;
+		segment = half + offset;
+		header = *(const volatile __u64 *)segment;
+		found |= bits_in_segment(segment + after(header), header, address);
+		offset += SEGMENT_FIELD(header, SLUICE_SET_SEGMENT_WORDS) * 8;
+	}
+	return offset >= end ? found & SLUICE_SET_BITS_MASK : SETS_BROKEN;
 }
 
 /* Bits of the sets that have an element of IPv6: `high` and `low` are its address, without the bits beyond its length. */

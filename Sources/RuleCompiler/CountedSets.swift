@@ -46,7 +46,7 @@ struct CountedSets {
       let first = index * CountedSets.setWordCount
       words[first] = set.keyName
       for prefix in set.prefixes {
-        if let length = CountedSets.lengthBit(of: SetKey(prefix)) { words[first + length.word] |= length.bit }
+        if let length = CountedSets.lengthBit(of: prefix) { words[first + length.word] |= length.bit }
       }
     }
     words += slotWords
@@ -55,13 +55,10 @@ struct CountedSets {
   }
 
   /// Where a struct sluice_counted_set says that there are elements of a length; nil: nowhere, for the one that holds all.
-  static func lengthBit(of key: SetKey) -> (word: Int, bit: UInt64)? {
-    if key.length == 0 { return nil }
-    return switch key.form {
-    case .ipv4: (1, 1 << UInt64(32 - Int(key.length)))
-    case .short: (1, 1 << UInt64(64 - Int(key.length)))
-    case .long: (2, 1 << UInt64(128 - Int(key.length)))
-    }
+  static func lengthBit(of prefix: IPPrefix) -> (word: Int, bit: UInt64)? {
+    if prefix.length == 0 { return nil }
+    if prefix.length > 64 { return (2, 1 << UInt64(128 - prefix.length)) }
+    return (1, 1 << UInt64(min(prefix.family.bitCount, 64) - prefix.length))
   }
 }
 
@@ -78,8 +75,11 @@ extension NamedSet {
   public func counterKeys(of prefixes: some Sequence<IPPrefix>) -> [sluice_element_key] {
     let name = keyName
     return prefixes.map { prefix in
-      let key = SetKey(prefix)
-      return sluice_element_key(set: name | UInt64(key.length), high: key.high, low: key.low)
+      let value = prefix.address.value
+      let high = prefix.family == .ipv4 ? value : value >> 64
+      let low = prefix.family == .ipv4 ? 0 : value
+      return sluice_element_key(
+        set: name | UInt64(prefix.length), high: UInt64(truncatingIfNeeded: high), low: UInt64(truncatingIfNeeded: low))
     }
   }
 

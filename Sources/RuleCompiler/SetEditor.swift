@@ -8,12 +8,22 @@ struct SetPlaces: Hashable, Sendable {
   var names: [String]
   /// The struct sluice_sets; word indices count from the begin of the half.
   var header: Int
-  var rootIPv4: Int?
+  /// Nil: there are no sets of IPv4.
+  var trie: TriePlaces?
   var rootIPv6: Int?
   /// By ``SetForm``.
   var tables: [SetTable?]
   /// The struct sluice_counted; nil: no rule names a set that counts.
   var counted: Int?
+}
+
+/// The same of the trie of IPv4, counted in words from the begin of the half.
+struct TriePlaces: Hashable, Sendable {
+  var root: Int
+  /// Nil: no set of IPv4 counts.
+  var lengths: Int?
+  /// Room for lists and cells, with what is free of it.
+  var lists: Range<Int>
 }
 
 /// Changes the large sets of a live generation by one element at a time, in the tables, while packets are looked up in them.
@@ -27,7 +37,8 @@ public struct SetEditor {
   public enum Refusal: Error, Hashable, Sendable {
     /// The set's elements stand in the rules that name it, or no rule names it: the rule set must be compiled anew.
     case notLarge
-    /// The lines are full that the element can be in, and so are those of their elements: compiled anew, there is room.
+    /// The room for lists is used up; or, of IPv6, the lines are full that the element can be in, and so are those of their
+    /// elements: compiled anew, there is room.
     case noRoom
     /// There is a place once a grace period ended that begins from now on.
     case needsGracePeriod
@@ -41,8 +52,7 @@ public struct SetEditor {
 
   private let places: SetPlaces
   private let bits: [String: UInt64]
-  /// Elements that are in the root of IPv4 alone.
-  private var wide: [SetKey: UInt64] = [:]
+  private var trie: SetTrieEditor?
   /// Places of IPv6 that were emptied, which packets under way may still read.
   private var retired: Set<Place> = []
   /// Those that were emptied before the grace period that runs began.
@@ -55,12 +65,7 @@ public struct SetEditor {
     guard let places = compiled.sets else { return nil }
     self.places = places
     bits = Dictionary(uniqueKeysWithValues: places.names.enumerated().map { ($0.element, 1 << UInt64($0.offset)) })
-    for set in ruleSet.sets where set.family == .ipv4 {
-      guard let bit = bits[set.name] else { continue }
-      for prefix in set.prefixes where prefix.length <= Int(SLUICE_SET_ROOT_LENGTH) {
-        wide[SetKey(prefix), default: 0] |= bit
-      }
-    }
+    if let trie = places.trie { self.trie = SetTrieEditor(trie, compiled, of: ruleSet, bits: bits) }
   }
 
   /// The sets that it can change.
@@ -73,15 +78,10 @@ public struct SetEditor {
     _ prefix: IPPrefix, into set: String, of memory: some TableMemory
   ) throws(Refusal) -> Bool {
     guard let bit = bits[set] else { throw .notLarge }
+    announceCounted(prefix, bit, memory)
+    if prefix.family == .ipv4 { return try trie?.insert(TriePrefix(prefix), bit, memory) ?? false }
     let key = SetKey(prefix)
-    announceCounted(key, bit, memory)
     if key.isEverything { return change(places.allIPv6, to: { $0 | bit }, memory) }
-    if key.isInRootAlone {
-      guard wide[key, default: 0] & bit == 0 else { return false }
-      wide[key, default: 0] |= bit
-      for cell in cells(of: key) { _ = change(cell, to: { $0 | bit }, memory) }
-      return true
-    }
     if let place = find(key, memory) {
       let known = bits(at: place, key.form, memory)
       guard known & bit == 0 else { return false }
@@ -103,9 +103,9 @@ public struct SetEditor {
     _ prefix: IPPrefix, from set: String, of memory: some TableMemory
   ) throws(Refusal) -> Bool {
     guard let bit = bits[set] else { throw .notLarge }
+    if prefix.family == .ipv4 { return try trie?.remove(TriePrefix(prefix), bit, memory) ?? false }
     let key = SetKey(prefix)
     if key.isEverything { return change(places.allIPv6, to: { $0 & ~bit }, memory) }
-    if key.isInRootAlone { return removeWide(key, bit, memory) }
     guard let place = find(key, memory) else { return false }
     let known = bits(at: place, key.form, memory)
     guard known & bit != 0 else { return false }
@@ -115,16 +115,17 @@ public struct SetEditor {
 
   // MARK: Grace periods
 
-  /// Whether one would give back places.
-  public var hasRetired: Bool { !retired.isEmpty }
-
   /// Whoever reads what was emptied up to now is gone when it ends.
   public mutating func beginGracePeriod() {
     precondition(waiting.isEmpty, "one grace period at a time")
     swap(&waiting, &retired)
+    trie?.beginGracePeriod()
   }
 
-  public mutating func endGracePeriod() { waiting.removeAll(keepingCapacity: true) }
+  public mutating func endGracePeriod() {
+    waiting.removeAll(keepingCapacity: true)
+    trie?.endGracePeriod()
+  }
 
   // MARK: Roots
 
@@ -136,39 +137,20 @@ public struct SetEditor {
     return new != old
   }
 
-  private func cells(of key: SetKey) -> Range<Int> {
-    let first = (places.rootIPv4 ?? 0) + Int(key.high >> 16)
-    return first..<first + 1 << (Int(SLUICE_SET_ROOT_LENGTH) - Int(key.length))
-  }
-
-  private mutating func removeWide(_ key: SetKey, _ bit: UInt64, _ memory: some TableMemory) -> Bool {
-    guard let known = wide[key], known & bit != 0 else { return false }
-    wide[key] = known == bit ? nil : known & ~bit
-    for cell in cells(of: key) {
-      let address = UInt32(cell - (places.rootIPv4 ?? 0)) << 16
-      // Others that hold these addresses keep them in their sets.
-      let left = (0...Int(SLUICE_SET_ROOT_LENGTH)).reduce(0 as UInt64) { left, length in
-        left | wide[SetKey(IPPrefix(.v4(IPv4Address(value: address)), length: length)), default: 0]
-      }
-      _ = change(cell, to: { $0 & ~SetForm.bitsMask | left }, memory)
-    }
-    return true
-  }
-
   /// Says that there are elements of its length; that is never taken back, it only costs packets a line.
   private func announce(_ key: SetKey, _ memory: some TableMemory) {
     guard let announcement = key.announcement else { return }
     let word =
       switch announcement.word {
-      case .root(let index): ((key.form == .ipv4 ? places.rootIPv4 : places.rootIPv6) ?? 0) + index
+      case .root(let index): (places.rootIPv6 ?? 0) + index
       case .wide: places.wideIPv6
       }
     _ = change(word, to: { $0 | announcement.bit }, memory)
   }
 
   /// The same for who counts at the element.
-  private func announceCounted(_ key: SetKey, _ bit: UInt64, _ memory: some TableMemory) {
-    guard let counted = places.counted, let length = CountedSets.lengthBit(of: key) else { return }
+  private func announceCounted(_ prefix: IPPrefix, _ bit: UInt64, _ memory: some TableMemory) {
+    guard let counted = places.counted, let length = CountedSets.lengthBit(of: prefix) else { return }
     let set = counted + bit.trailingZeroBitCount * CountedSets.setWordCount
     _ = change(set + length.word, to: { $0 | length.bit }, memory)
   }
@@ -204,7 +186,6 @@ public struct SetEditor {
     let length = UInt8(truncatingIfNeeded: word >> UInt64(SLUICE_SET_LENGTH))
     if length == 0 { return nil }
     switch form {
-    case .ipv4: return SetKey(form, length, word >> 32, 0)
     case .short: return SetKey(form, length, memory.word(place.line + place.place), 0)
     case .long:
       let first = place.line + 2 * place.place
@@ -219,7 +200,6 @@ public struct SetEditor {
 
   private func setBits(_ bits: UInt64, of key: SetKey, at place: Place, _ memory: some TableMemory) {
     let (offset, shift) = key.form.bits(place.place)
-    if key.form == .ipv4 { return memory.store(key.place(bits), at: place.line + offset) }
     let others = memory.word(place.line + offset) & ~(0xffff_ffff << shift)
     memory.store(others | key.place(bits) << shift, at: place.line + offset)
   }
@@ -228,7 +208,6 @@ public struct SetEditor {
     _ bit: UInt64, of known: UInt64, _ key: SetKey, at place: Place, _ memory: some TableMemory
   ) {
     if known & ~bit != 0 { return setBits(known & ~bit, of: key, at: place, memory) }
-    if key.form == .ipv4 { return memory.store(0, at: place.line + place.place) }
     setBits(0, of: key, at: place, memory)
     retired.insert(place)
   }
@@ -246,16 +225,10 @@ public struct SetEditor {
     if let place = freePlace(lines.first, key.form, memory) { return write(key, bits, at: place, memory) }
     if let place = freePlace(lines.second, key.form, memory) {
       write(key, bits, at: place, memory)
-      return setOverflow(lines.first, key.form, memory)
+      return setOverflow(lines.first, memory)
     }
     for line in [lines.first, lines.second] {
       guard let place = moveAway(from: line, key.form, memory) else { continue }
-      if key.form == .ipv4 {
-        // Over the one that is in its other line by now.
-        write(key, bits, at: place, memory)
-        if line == lines.second { setOverflow(lines.first, key.form, memory) }
-        return
-      }
       setBits(0, of: self.key(at: place, key.form, memory) ?? key, at: place, memory)
       retired.insert(place)
       throw .needsGracePeriod
@@ -274,8 +247,8 @@ public struct SetEditor {
     setBits(bits, of: key, at: place, memory)
   }
 
-  private func setOverflow(_ line: Int, _ form: SetForm, _ memory: some TableMemory) {
-    _ = change(line + SetForm.lineWordCount - 1, to: { $0 | form.overflowFlag }, memory)
+  private func setOverflow(_ line: Int, _ memory: some TableMemory) {
+    _ = change(line + SetForm.lineWordCount - 1, to: { $0 | SetForm.overflowFlag }, memory)
   }
 
   /// Copies an element whose first line this is to its second; where it is now, too. Only that way: who looks it up reads the
@@ -288,7 +261,7 @@ public struct SetEditor {
       let lines = lines(of: key)
       guard lines.first == line, lines.second != line, let other = freePlace(lines.second, form, memory) else { continue }
       write(key, bits, at: other, memory)
-      setOverflow(line, form, memory)
+      setOverflow(line, memory)
       return place
     }
     return nil
@@ -302,6 +275,5 @@ extension SetPlaces {
 
 extension SetKey {
   /// ::/0
-  fileprivate var isEverything: Bool { form != .ipv4 && length == 0 }
-  fileprivate var isInRootAlone: Bool { form == .ipv4 && length <= UInt8(SLUICE_SET_ROOT_LENGTH) }
+  fileprivate var isEverything: Bool { length == 0 }
 }

@@ -1,16 +1,14 @@
 import CSluiceABI
 import Packets
 
-/// Which of the tables of large sets an element is in, and how its lines look: see sluice_sets_abi.h.
+/// Which of the tables of IPv6 an element is in, and how its lines look: see sluice_sets_abi.h.
 enum SetForm: Int, CaseIterable {
-  case ipv4
-  /// Of IPv6, up to /64.
+  /// Up to /64.
   case short
   case long
 
   var placeCount: Int {
     switch self {
-    case .ipv4: Int(SLUICE_SET_PLACES_IPV4)
     case .short: Int(SLUICE_SET_PLACES_SHORT)
     case .long: Int(SLUICE_SET_PLACES_LONG)
     }
@@ -23,24 +21,22 @@ enum SetForm: Int, CaseIterable {
   /// Where a line's bits of a place are: word in the line, and shift.
   func bits(_ place: Int) -> (word: Int, shift: UInt64) {
     switch self {
-    case .ipv4: (place, 0)
     case .short: ((2 * SetForm.short.placeCount + place) / 2, UInt64(place % 2 * 32))
     case .long: (2 * SetForm.long.placeCount + place / 2, UInt64(place % 2 * 32))
     }
   }
 
   /// In the last word of a line.
-  var overflowFlag: UInt64 { self == .ipv4 ? 1 : 1 << 32 }
+  static let overflowFlag: UInt64 = 1 << 32
 
   static let lineWordCount = Int(SLUICE_SET_LINE_BYTES) / 8
   static let bitsMask = UInt64(SLUICE_SET_BITS_MASK)
 }
 
-/// An element of large sets, as a table has it.
+/// An element of IPv6, as a table has it.
 struct SetKey: Hashable, BitwiseCopyable {
   let form: SetForm
   let length: UInt8
-  /// IPv4: the address.
   let high: UInt64
   let low: UInt64
 
@@ -51,18 +47,12 @@ struct SetKey: Hashable, BitwiseCopyable {
   init(_ prefix: IPPrefix) {
     let value = prefix.address.value
     length = UInt8(prefix.length)
-    if prefix.family == .ipv4 {
-      (form, high, low) = (.ipv4, UInt64(truncatingIfNeeded: value), 0)
-    } else {
-      form = prefix.length <= 64 ? .short : .long
-      (high, low) = (UInt64(truncatingIfNeeded: value >> 64), UInt64(truncatingIfNeeded: value))
-    }
+    form = prefix.length <= 64 ? .short : .long
+    (high, low) = (UInt64(truncatingIfNeeded: value >> 64), UInt64(truncatingIfNeeded: value))
   }
 
-  /// Its place's word or half word, with the bits of the sets that have it.
-  func place(_ bits: UInt64) -> UInt64 {
-    (form == .ipv4 ? high << 32 : 0) | UInt64(length) << UInt64(SLUICE_SET_LENGTH) | bits
-  }
+  /// Its place's half word, with the bits of the sets that have it.
+  func place(_ bits: UInt64) -> UInt64 { UInt64(length) << UInt64(SLUICE_SET_LENGTH) | bits }
 
   func hash(seed: UInt32) -> UInt64 {
     var hash = (high ^ UInt64(seed)) &* UInt64(SLUICE_SET_HASH_FIRST)
@@ -70,12 +60,9 @@ struct SetKey: Hashable, BitwiseCopyable {
     return (hash ^ (low &+ UInt64(length))) &* UInt64(SLUICE_SET_HASH_SECOND)
   }
 
-  /// Where the element's length is announced; nil: the element is in a root alone, or all addresses of its family are in it.
+  /// Where the element's length is announced; nil: it is ::/0.
   var announcement: SetAnnouncement? {
     switch form {
-    case .ipv4:
-      guard length > UInt8(SLUICE_SET_ROOT_LENGTH) else { return nil }
-      return SetAnnouncement(word: .root(Int(high >> 16)), bit: 1 << UInt64(64 - Int(length)))
     case .short:
       if length == 0 { return nil }
       let bit: UInt64 = 1 << UInt64(64 - Int(length))
@@ -92,7 +79,6 @@ struct SetKey: Hashable, BitwiseCopyable {
 /// That there are elements of a length.
 struct SetAnnouncement {
   enum Word {
-    /// Of the family's root.
     case root(Int)
     /// `wide_ipv6`.
     case wide

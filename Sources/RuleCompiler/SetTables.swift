@@ -39,7 +39,7 @@ struct LargeSets {
   var names: Set<String> { Set(places.keys) }
 }
 
-/// Builds the struct sluice_sets of a generation, its roots and its tables.
+/// Builds the struct sluice_sets of a generation, the trie of IPv4, and root and tables of IPv6.
 struct SetTables {
   /// Where it begins, counted in lines from the begin of the half.
   private let line: Int
@@ -58,24 +58,24 @@ struct SetTables {
   ///   - line: Where it will stand.
   init(_ sets: [NamedSet], at line: Int) throws(CompileError) {
     self.line = line
-    places = SetPlaces(names: sets.map(\.name), header: line * SetForm.lineWordCount, tables: [nil, nil, nil])
+    places = SetPlaces(names: sets.map(\.name), header: line * SetForm.lineWordCount, tables: [nil, nil])
     words = [UInt64](repeating: 0, count: MemoryLayout<sluice_sets>.size / 8)
-    var elements = SetForm.allCases.map { _ in Elements() }
-    for (bit, set) in sets.enumerated() {
-      for prefix in set.prefixes {
-        let key = SetKey(prefix)
-        elements[key.form.rawValue].append(key, bits: 1 << UInt32(bit))
-      }
-    }
     if sets.contains(where: { $0.family == .ipv4 }) {
-      let place = reserve(Int(SLUICE_SET_ROOT_WORDS_IPV4))
-      header.root_ipv4 = UInt32(line + place / SetForm.lineWordCount)
-      places.rootIPv4 = line * SetForm.lineWordCount + place
-      fillRoot(elements[SetForm.ipv4.rawValue], place)
-      let long = elements[SetForm.ipv4.rawValue].longer(than: UInt8(SLUICE_SET_ROOT_LENGTH))
-      header.ipv4 = try table(long, .ipv4).abiTable
+      let start = line * SetForm.lineWordCount + words.count
+      let trie = SetTrieBuilder(sets, at: start)
+      words += trie.words
+      header.root_ipv4 = UInt32(start / SetForm.lineWordCount)
+      header.lengths_ipv4 = UInt32((trie.lengths ?? 0) / SetForm.lineWordCount)
+      places.trie = TriePlaces(root: start, lengths: trie.lengths, lists: trie.lists)
     }
     if sets.contains(where: { $0.family == .ipv6 }) {
+      var elements = SetForm.allCases.map { _ in Elements() }
+      for (bit, set) in sets.enumerated() where set.family == .ipv6 {
+        for prefix in set.prefixes {
+          let key = SetKey(prefix)
+          elements[key.form.rawValue].append(key, bits: 1 << UInt32(bit))
+        }
+      }
       let place = reserve(2 * Int(SLUICE_SET_ROOT_CELLS_IPV6))
       header.root_ipv6 = UInt32(line + place / SetForm.lineWordCount)
       places.rootIPv6 = line * SetForm.lineWordCount + place
@@ -114,19 +114,6 @@ struct SetTables {
     let place = words.count
     words.append(contentsOf: repeatElement(0, count: wordCount))
     return place
-  }
-
-  private mutating func fillRoot(_ elements: Elements, _ place: Int) {
-    for index in elements.keys.indices {
-      let key = elements.keys[index]
-      if key.announcement == nil {
-        let first = place + Int(key.high >> 16)
-        for cell in first..<first + 1 << (Int(SLUICE_SET_ROOT_LENGTH) - Int(key.length)) {
-          words[cell] |= UInt64(elements.bits[index])
-        }
-      }
-    }
-    announce(elements, place)
   }
 
   private mutating func announce(_ elements: Elements, _ root: Int) {
@@ -235,7 +222,7 @@ struct SetTables {
           if form == .short { words[word + place] = key.high }
           if form == .long { (words[word + 2 * place], words[word + 2 * place + 1]) = (key.high, key.low) }
         }
-        if overflows[line] { words[word + SetForm.lineWordCount - 1] |= form.overflowFlag }
+        if overflows[line] { words[word + SetForm.lineWordCount - 1] |= SetForm.overflowFlag }
       }
     }
   }

@@ -1,10 +1,13 @@
-/// The half of a program's tables that a live generation is in, as words: what ``GenerationEditor`` reads and writes while
-/// packets walk it.
-public protocol TableMemory {
+/// Words of the half of a program's tables that a generation is in.
+public protocol TableWords {
   /// How many words the half has; indices in a generation count from its begin.
   var wordCount: Int { get }
   /// The word at an index below ``wordCount``.
   func word(_ index: Int) -> UInt64
+}
+
+/// The half that a live generation is in: what ``GenerationEditor`` and ``SetEditor`` read and write while packets walk it.
+public protocol TableMemory: TableWords {
   /// One store that a packet sees whole or not at all, behind all that were stored before it.
   func store(_ word: UInt64, at index: Int)
 }

@@ -71,4 +71,36 @@ struct LargeSetTests {
     cases.ruleSet.sets.append(rules.sets[3])
     try expectAgreement(cases, 3000, using: &random)
   }
+
+  enum Damage: CaseIterable, Sendable {
+    case cellsWithoutEnd, listWithoutEnd, listBeyondTheTables
+  }
+
+  @Test("Where the trie of IPv4 is damaged, packets are dropped and counted", arguments: Damage.allCases)
+  func damaged(_ damage: Damage) throws {
+    let hosts = (0..<1000).map { IPPrefix(host: .v4(IPv4Address(value: 0x0a00_0000 | $0 << 16))) }
+    var ruleSet = RuleSet(name: "sets", defaultAction: .pass)
+    ruleSet.rules = [Rule(name: "in", match: Match(sources: Condition([], sets: ["s"])), action: .drop)]
+    ruleSet.sets = [NamedSet(name: "s", family: .ipv4, prefixes: hosts)]
+    let generation = try Self.compiled(ruleSet)
+    let program = try SelfTestProgram(generationByteCount: generation.words.count * 8)
+    generation.withUnsafeBytes { program.load($0) }
+    let half = program.liveHalf
+    let place = try #require(MemoryLayout<sluice_generation>.offset(of: \.sets)) + Int(SLUICE_TABLES_HEADER_BYTES)
+    let sets = Int(half.word(place / 8) >> UInt64(place % 8 * 8) & 0xffff_ffff) * 8
+    let cell = Int(half.word(sets) & 0xffff_ffff) * 8 + 0x0a01
+    let list = Int(half.word(cell) >> UInt64(SLUICE_SET_CELL_INDEX) & 0x7ff_ffff)
+    func leading(_ index: Int, split: UInt64 = 0, words: UInt64 = 0) -> UInt64 {
+      UInt64(index) << UInt64(SLUICE_SET_CELL_INDEX) | split << UInt64(SLUICE_SET_CELL_SPLIT) | words << UInt64(SLUICE_SET_CELL_WORDS)
+    }
+    switch damage {
+    case .cellsWithoutEnd: for index in cell - 1...cell { half.store(leading(cell - 1, split: 1), at: index) }
+    case .listWithoutEnd: half.store(1, at: list)
+    case .listBeyondTheTables: half.store(leading(0x7ff_ffff, words: 2), at: cell)
+    }
+    let frame = PacketBuilder(from: .v4(IPv4Address(10, 1, 0, 9)), to: .v4(IPv4Address(10, 0, 0, 1)), .udp(source: 1, destination: 2))
+    let decision = try program.decide(frame.build())
+    #expect(decision.action == SLUICE_ACTION_DROP.rawValue)
+    #expect(try program.interfaceCounter(SLUICE_COUNTER_BROKEN_WALK.rawValue).packets == 1)
+  }
 }

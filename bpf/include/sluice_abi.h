@@ -13,7 +13,7 @@
 
 #include "sluice_sets_abi.h"
 
-#define SLUICE_ABI_VERSION 8
+#define SLUICE_ABI_VERSION 9
 
 /*
  * Bounds of a walk through a cut tree: steps (nodes, and groups of four records), and residual subtrees that wait at a
