@@ -35,21 +35,21 @@ extension Attachment {
     } catch {
       return false
     }
-    var done: [IPPrefix] = []
+    var done: [(prefix: IPPrefix, isIn: Bool)] = []
+    func change(_ prefix: IPPrefix, isIn: Bool) throws(SetEditor.Refusal) {
+      if try editor.change(prefix, isIn: isIn, set, tables) { done.append((prefix, isIn)) }
+    }
     do throws(SetEditor.Refusal) {
-      for case .prefix(let prefix) in inserted {
-        if try insert(prefix, set, &editor, tables) { done.append(prefix) }
-      }
+      for case .prefix(let prefix) in inserted { try change(prefix, isIn: true) }
       let staying = Set(inserted)
-      for case .prefix(let prefix) in removed where !staying.contains(.prefix(prefix)) {
-        _ = try editor.remove(prefix, from: set, of: tables)
-      }
+      for case .prefix(let prefix) in removed where !staying.contains(.prefix(prefix)) { try change(prefix, isIn: false) }
       if let counted {
         program.removeElementCounters(counted.counterKeys(of: removed.filter { !staying.contains($0) }.prefixes))
       }
       return true
     } catch {
-      for prefix in done { _ = try? editor.remove(prefix, from: set, of: tables) }
+      // Backwards: each finds the room that it gave up.
+      for step in done.reversed() { _ = try? editor.change(step.prefix, isIn: !step.isIn, set, tables) }
       program.removeElementCounters(newKeys)
       return false
     }
@@ -60,19 +60,23 @@ extension Attachment {
     guard let counted = live.countedSet(named: set) else { return }
     program.removeElementCounters(counted.counterKeys(of: elements.prefixes))
   }
+}
 
-  /// Whether it is new there.
-  private func insert(
-    _ prefix: IPPrefix, _ set: String, _ editor: inout SetEditor, _ tables: LiveTables
+extension SetEditor {
+  /// Puts an element in or takes it out; once more after a grace period, if that would help.
+  ///
+  /// - Returns: Whether that changes the set.
+  fileprivate mutating func change(
+    _ prefix: IPPrefix, isIn: Bool, _ set: String, _ tables: LiveTables
   ) throws(SetEditor.Refusal) -> Bool {
     do throws(SetEditor.Refusal) {
-      return try editor.insert(prefix, into: set, of: tables)
+      return try isIn ? insert(prefix, into: set, of: tables) : remove(prefix, from: set, of: tables)
     } catch {
       guard error == .needsGracePeriod else { throw error }
-      editor.beginGracePeriod()
+      beginGracePeriod()
       Kernel.waitForGracePeriod()
-      editor.endGracePeriod()
-      return try editor.insert(prefix, into: set, of: tables)
+      endGracePeriod()
+      return try isIn ? insert(prefix, into: set, of: tables) : remove(prefix, from: set, of: tables)
     }
   }
 }
