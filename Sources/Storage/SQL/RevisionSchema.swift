@@ -28,4 +28,10 @@ enum RevisionSchema {
         "ALTER TABLE rule_set_revisions_next RENAME TO rule_set_revisions",
       ])
   }
+
+  /// From now on a content may say what differs from the one before, see ``StoredContent``: programs that don't know it are kept
+  /// from reading it.
+  static func differencesMigration(number: Int) -> Migration {
+    Migration(number: number, name: "contents of revisions as differences", statements: [])
+  }
 }

@@ -6,7 +6,7 @@ enum Schema {
   static let migrations =
     first + [
       AccountKeySchema.migration(number: 15, after: first), RevisionSchema.migration(number: 16),
-      CredentialSchema.migration(number: 17),
+      CredentialSchema.migration(number: 17), RevisionSchema.differencesMigration(number: 18),
     ]
 
   private static let first: [Migration] = [

@@ -73,8 +73,10 @@ extension SQLStore {
     let at = timestamp
     return try await change { session, trail in
       let head = try RuleSetTable.lock(name, session)
-      _ = try RuleSetTable.revision(revision, of: head.id, session)
       let key = [SQLValue(head.id), SQLValue(revision: revision)]
+      guard try session.count("SELECT COUNT(*) FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2", key) == 1 else {
+        throw StorageError.notFound(kind: "revision", key: "\(revision)")
+      }
       let approvedBefore = try session.count(
         "SELECT COALESCE(MAX(number), 0) FROM rule_set_decisions WHERE rule_set_id = $1 AND number < $2 AND is_approved = 1",
         key)

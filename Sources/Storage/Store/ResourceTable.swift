@@ -77,7 +77,7 @@ extension ResourceTable {
     let parts = text.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
     guard parts.count == 2 else { throw missing }
     let head = isLocked ? try RuleSetTable.lock(parts[0], session) : try RuleSetTable.find(parts[0], session)
-    let content = try RuleSetTable.revision(head.revision, of: head.id, session).content
+    let content = try RuleSetTable.content(head.revision, of: head.id, session).value.content
     guard content.sets.contains(where: { $0.name == parts[1] }) else { throw missing }
     return NamedResource(
       ref: ResourceRef(set: parts[1], ofRuleSet: head.id), name: text, parent: ResourceRef(.ruleSet, head.id), team: nil)

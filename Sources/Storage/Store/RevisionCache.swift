@@ -20,6 +20,14 @@ final class RevisionCache: Sendable {
     let content: RuleSet
     /// Nil where nobody asked for it yet.
     var text: RevisionText?
+    var stored: Stored?
+  }
+  /// What others may be made from.
+  struct Stored: Sendable {
+    /// Of the text as it is in the database.
+    let digest: String
+    /// See ``StoredContent``.
+    let whole: UInt64
   }
   private struct Entry {
     let value: Value

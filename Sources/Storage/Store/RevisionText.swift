@@ -34,8 +34,6 @@ struct RevisionText: Sendable {
     digest = AuditChain.digest(bytes)
   }
 
-  var text: String { String(decoding: bytes, as: UTF8.self) }
-
   private static func whole(
     _ content: RuleSet, _ rules: EncodedList, _ chains: [UInt8], _ elements: [EncodedList]
   ) throws -> [UInt8] {

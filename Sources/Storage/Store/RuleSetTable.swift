@@ -59,42 +59,43 @@ enum RuleSetTable {
     }
   }
 
-  static func revision(
+  static func content(
     _ number: UInt64, of id: UUID, _ session: any SQLSession
-  ) throws(StorageError) -> RuleSetRevision {
-    let revision = try session.first(
-      "SELECT \(infoColumns), description, content FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
-      [SQLValue(id), SQLValue(revision: number)]
-    ) { row throws(StorageError) in
-      let info = try readInfo(&row)
-      var revision = RuleSetRevision(info: info, description: try row.text(), content: try row.json(RuleSet.self))
-      revision.content.revision = info.number
-      return revision
+  ) throws(StorageError) -> (value: RevisionCache.Value, textLength: Int) {
+    guard let stored = try StoredContent(number, of: id, session) else {
+      throw .notFound(kind: "revision", key: "\(number)")
     }
-    guard let revision else { throw .notFound(kind: "revision", key: "\(number)") }
-    return revision
+    var content = try stored.content()
+    content.revision = number
+    let known = stored.digest.map { RevisionCache.Stored(digest: $0, whole: stored.whole) }
+    return (.init(content: content, stored: known), stored.bytes.count)
   }
 
   /// A revision that a transaction has made or is about to replace.
   struct Written: Sendable {
     let ruleSet: StoredRuleSet
     let text: RevisionText
+    /// Which revision is whole of those that the text is made from; nil: it may not be what is stored.
+    let whole: UInt64?
 
     func keep(in cache: RevisionCache) {
+      let stored = whole.map { RevisionCache.Stored(digest: text.digest, whole: $0) }
       cache.keep(
-        .init(content: ruleSet.content, text: text), textLength: text.bytes.count,
+        .init(content: ruleSet.content, text: text, stored: stored), textLength: text.bytes.count,
         for: .init(ruleSetID: ruleSet.id, number: ruleSet.revision, createdAt: ruleSet.current.info.createdAt))
     }
   }
 
   /// Writes revision `number`.
   ///
-  /// - Parameter old: the text of the one before.
+  /// - Parameter old: the one before.
   static func insert(
-    _ draft: RuleSetDraft, number: UInt64, of head: Head, _ edit: RuleSetEdit, after old: RevisionText?, at: Date,
+    _ draft: RuleSetDraft, number: UInt64, of head: Head, _ edit: RuleSetEdit, after old: Written?, at: Date,
     _ session: any SQLSession
   ) throws -> Written {
-    let text = try RevisionText(draft.content, after: old)
+    let text = try RevisionText(draft.content, after: old?.text)
+    let row = StoredContent.row(
+      text.bytes, number: number, after: old.flatMap { old in old.whole.map { (old.text.bytes, $0) } })
     var content = draft.content
     content.revision = number
     try session.executeLater(
@@ -105,14 +106,15 @@ enum RuleSetTable {
       [
         SQLValue(head.id), SQLValue(revision: number), SQLValue(edit.author.userID), .text(edit.author.email),
         SQLValue(edit.reason), .text(draft.description), SQLValue(content.allRules.count),
-        .text(content.defaultAction.rawValue), .text(text.text), SQLValue(at),
+        .text(content.defaultAction.rawValue), .text(row.text), SQLValue(at),
       ])
     let info = RuleSetRevisionInfo(
       number: number, author: edit.author, reason: edit.reason, ruleCount: content.allRules.count, createdAt: at)
     return Written(
       ruleSet: StoredRuleSet(
         id: head.id, createdAt: head.createdAt,
-        current: RuleSetRevision(info: info, description: draft.description, content: content)), text: text)
+        current: RuleSetRevision(info: info, description: draft.description, content: content)),
+      text: text, whole: row.whole)
   }
 
   /// The newest revision, locked as by ``lock(_:_:)``, for the transaction that replaces it.
@@ -130,14 +132,16 @@ enum RuleSetTable {
     if let expected, expected != head.revision {
       throw StorageError.staleRevision(expected: expected, current: head.revision)
     }
-    let known = cache[.init(ruleSetID: head.id, number: info.number, createdAt: info.createdAt)]
-    let content = try known?.content ?? revision(info.number, of: head.id, session).content
-    let revision = RuleSetRevision(info: info, description: found.description, content: content)
+    let known = try cache[.init(ruleSetID: head.id, number: info.number, createdAt: info.createdAt)]
+      ?? content(info.number, of: head.id, session).value
+    let revision = RuleSetRevision(info: info, description: found.description, content: known.content)
+    let text = try known.text ?? RevisionText(known.content)
     return (
       head,
       Written(
-        ruleSet: StoredRuleSet(id: head.id, createdAt: head.createdAt, current: revision),
-        text: try known?.text ?? RevisionText(content))
+        ruleSet: StoredRuleSet(id: head.id, createdAt: head.createdAt, current: revision), text: text,
+        // Another version may have written the same otherwise.
+        whole: known.stored.flatMap { $0.digest == text.digest ? $0.whole : nil })
     )
   }
 }
@@ -198,17 +202,9 @@ extension SQLStore {
   private func content(of id: UUID, _ info: RuleSetRevisionInfo) async throws -> RuleSet {
     let key = RevisionCache.Key(ruleSetID: id, number: info.number, createdAt: info.createdAt)
     if let known = revisions[key] { return known.content }
-    let read = try await reads.first(
-      "SELECT LENGTH(content), content FROM rule_set_revisions WHERE rule_set_id = $1 AND number = $2",
-      [SQLValue(id), SQLValue(revision: info.number)]
-    ) { row throws(StorageError) in (Int(try row.integer()), try row.json(RuleSet.self)) }
-    guard let (length, stored) = read else {
-      throw StorageError.notFound(kind: "revision", key: "\(info.number)")
-    }
-    var content = stored
-    content.revision = info.number
-    revisions.keep(.init(content: content), textLength: length, for: key)
-    return content
+    let read = try await database.read { session in try RuleSetTable.content(info.number, of: id, session) }
+    revisions.keep(read.value, textLength: read.textLength, for: key)
+    return read.value.content
   }
 
   func ruleSets(search: String?, among ids: Set<UUID>?, _ page: Page) async throws -> Paged<RuleSetSummary> {
@@ -251,7 +247,7 @@ extension SQLStore {
       try session.executeLater(
         "UPDATE rule_sets SET revision = $2, name = $3 WHERE id = $1",
         [SQLValue(head.id), SQLValue(revision: next), .text(draft.content.name)])
-      let new = try RuleSetTable.insert(draft, number: next, of: head, edit, after: old.text, at: at, session)
+      let new = try RuleSetTable.insert(draft, number: next, of: head, edit, after: old, at: at, session)
       let gone = Set(oldDraft.content.sets.map(\.name)).subtracting(draft.content.sets.map(\.name))
       for set in gone.sorted() { try ResourceTable.forget(ResourceRef(set: set, ofRuleSet: head.id), session) }
       let audited = try old.audited(replacedBy: new)
