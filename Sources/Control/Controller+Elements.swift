@@ -40,20 +40,23 @@ struct EndedElements: Hashable {
 extension Controller {
   /// Takes out what has ended by now. Live first: the next daemon leaves out the same by the clock.
   ///
-  /// - Returns: False where that takes another generation: a set is small, and its elements stand in the rules.
+  /// - Returns: False where that takes another generation: a set is small, and its elements stand in the rules, or there is no
+  ///   room in the tables.
   func endElements(on attachment: Attachment, atUnixMilliseconds now: Int64) throws(ControlError) -> Bool {
     let ended = attachment.live.endedElements(atUnixMilliseconds: now)
     for (set, _) in ended where attachment.live.isNamed(set) {
       guard attachment.canChange(set) else { return false }
     }
-    var entries: [ChangeJournal.Entry] = []
     for (set, elements) in ended {
-      // Taking out needs no room.
       if attachment.canChange(set) {
-        _ = attachment.changeTables(set, inserted: [], removed: elements)
+        // Where other sets share them it takes room.
+        guard attachment.changeTables(set, inserted: [], removed: elements) else { return false }
       } else {
         attachment.forgetCounters(of: set, elements)
       }
+    }
+    var entries: [ChangeJournal.Entry] = []
+    for (set, elements) in ended {
       entries.append(
         ChangeJournal.Entry(
           interface: attachment.interface, generation: attachment.generation, ruleSet: attachment.ruleSet?.name ?? "",
