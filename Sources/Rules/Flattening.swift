@@ -35,7 +35,7 @@ extension RuleSet {
 
   /// The same, but the names of some sets stay in the matches.
   public func flattened(keeping kept: Set<String>) -> [FlatRule] {
-    let sets = Dictionary(sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let sets = setsByName
     if chains.isEmpty {
       var flat: [FlatRule] = []
       flat.reserveCapacity(rules.count)
@@ -63,13 +63,16 @@ extension RuleSet {
     if chains.contains(where: { $0.rules.contains { $0.name == rule.name } }) { return nil }
     if !rule.namesOthers { return rule }
     var rule = rule
-    let sets = Dictionary(sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
-    let isKnown = rule.match.setReferences.allSatisfy { field, names in
-      names.allSatisfy { sets[$0].map { ($0.kind == .ports) == field.hasSuffix("ports") } ?? false }
-    }
+    let sets = setsByName
+    let isKnown = rule.match.setReferences.allSatisfy { field, names in names.allSatisfy { sets[$0]?.kind.fits(field) ?? false } }
     guard rule.action.chain == nil, isKnown, let match = rule.match.withoutSets(sets, keeping: kept) else { return nil }
     rule.match = match
     return rule
+  }
+
+  /// Of several with one name, which is an error, the first.
+  var setsByName: [String: NamedSet] {
+    Dictionary(sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   /// Whether everything that rules ask for is in their own matches, in one list: nothing to flatten.

@@ -60,7 +60,7 @@ struct ListValidator {
             .unknownSet, "\(path).match.\(field)", "the rule set has no set @\(ValueTextError.excerpt(name))\(near)")
           continue
         }
-        if (kind == .ports) != field.hasSuffix("ports") {
+        if !kind.fits(field) {
           issues.add(
             .wrongSetType, "\(path).match.\(field)",
             "@\(name) is of \(kind.rawValue); \(field.hasSuffix("ports") ? "ports" : "addresses") are asked for here")
@@ -76,6 +76,11 @@ extension Rule {
     action.chain != nil || !match.sources.sets.isEmpty || !match.destinations.sets.isEmpty
       || !match.sourcePorts.sets.isEmpty || !match.destinationPorts.sets.isEmpty
   }
+}
+
+extension NamedSet.Kind {
+  /// Whether a field of ``Match/setReferences`` asks for such elements.
+  func fits(_ field: String) -> Bool { (self == .ports) == field.hasSuffix("ports") }
 }
 
 extension Match {

@@ -48,7 +48,7 @@ private struct Analyser {
 
   /// - Parameter chain: whose rules it is about.
   init(_ ruleSet: RuleSet, chain: Chain?, budget: Int) {
-    let sets = Dictionary(ruleSet.sets.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let sets = ruleSet.setsByName
     var ruleSet = ruleSet
     if let chain { ruleSet.rules = chain.rules }
     var impossible: Set<Int> = []
