@@ -181,14 +181,11 @@ struct CutTreeBuilder {
 
   /// The index of the record's link record, which is there from now on.
   private mutating func link(of rule: CutRule) -> UInt64 {
-    let destination = rule.ternaries[layout.link]
-    let source = rule.ternaries[layout.link + 1]
-    let sets = rule.ternaries[layout.sets]
-    let key = [destination, source, sets]
+    let key = rule.link(layout)
     if let index = links[key] { return index }
     while image.count % 8 != 0 { image.append(0) }
     let index = UInt64(image.count / 8)
-    image += [destination.value, destination.mask, source.value, source.mask, sets.value, sets.mask, 0, 0]
+    image += CutRule.linkRecord(key)
     links[key] = index
     return index
   }

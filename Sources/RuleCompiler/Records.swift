@@ -80,3 +80,13 @@ extension CutRule {
     }
   }
 }
+
+extension CutRule {
+  /// What it asks of the link words and of the large sets.
+  func link(_ layout: KeyLayout) -> [Ternary] {
+    [ternaries[layout.link], ternaries[layout.link + 1], ternaries[layout.sets]]
+  }
+
+  /// The words of a `struct sluice_record_link`.
+  static func linkRecord(_ link: [Ternary]) -> [UInt64] { link.flatMap { [$0.value, $0.mask] } + [0, 0] }
+}

@@ -25,8 +25,8 @@ struct SoughtEntry {
     long = record
     short = layout == .ipv4 ? entry.shortRecord.map { [$0.addresses, $0.ports, $0.header, $0.label] } : nil
     label = entry.label
-    let linked = [entry.ternaries[layout.link], entry.ternaries[layout.link + 1], entry.ternaries[layout.sets]]
-    link = linked.allSatisfy { $0.mask == 0 } ? nil : linked.flatMap { [$0.value, $0.mask] } + [0, 0]
+    let linked = entry.link(layout)
+    link = linked.allSatisfy { $0.mask == 0 } ? nil : CutRule.linkRecord(linked)
   }
 
   func record(isShort: Bool) -> [UInt64]? { isShort ? short : long }
