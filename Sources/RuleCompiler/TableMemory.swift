@@ -12,14 +12,35 @@ public protocol TableMemory: TableWords {
   func store(_ word: UInt64, at index: Int)
 }
 
+/// Runs of words that were replaced and that packets under way may still read.
+struct RetiredRuns<Run> {
+  private var runs: [Run] = []
+  /// What was replaced before the grace period that runs began.
+  private var waiting: [Run] = []
+
+  var isEmpty: Bool { runs.isEmpty && waiting.isEmpty }
+
+  mutating func append(_ run: Run) { runs.append(run) }
+
+  /// Whoever reads what was retired up to now is gone when it ends.
+  mutating func beginGracePeriod() {
+    precondition(waiting.isEmpty, "one grace period at a time")
+    swap(&waiting, &runs)
+  }
+
+  /// - Returns: What nobody reads any more.
+  mutating func endGracePeriod() -> [Run] {
+    var done: [Run] = []
+    swap(&done, &waiting)
+    return done
+  }
+}
+
 /// Runs of words for records: handed out from the end of a generation on, and again once nobody reads them any more.
 struct RecordSpace {
   /// By size class, word indices of runs that nobody reads.
   private var free: [[Int]] = Array(repeating: [], count: RecordSpace.classCount)
-  /// What was replaced, and may still be read.
-  private var retired: [(sizeClass: Int, index: Int)] = []
-  /// What was replaced before the grace period that runs began.
-  private var waiting: [(sizeClass: Int, index: Int)] = []
+  private var retired = RetiredRuns<(sizeClass: Int, index: Int)>()
   private(set) var next: Int
   private let end: Int
 
@@ -53,14 +74,10 @@ struct RecordSpace {
   }
 
   /// A grace period begins: whoever reads what was retired up to now is gone when it ends.
-  mutating func beginGracePeriod() {
-    precondition(waiting.isEmpty, "one grace period at a time")
-    swap(&waiting, &retired)
-  }
+  mutating func beginGracePeriod() { retired.beginGracePeriod() }
 
   mutating func endGracePeriod() {
-    for run in waiting { free[run.sizeClass].append(run.index) }
-    waiting.removeAll(keepingCapacity: true)
+    for run in retired.endGracePeriod() { free[run.sizeClass].append(run.index) }
   }
 
   private static func sizeClass(_ wordCount: Int) -> Int? {

@@ -11,10 +11,7 @@ struct WordSpace {
   private var free: [[Int]] = Array(repeating: [], count: WordSpace.shortCount)
   /// The longer ones.
   private var long: [Run] = []
-  /// What was replaced, and may still be read.
-  private var retired: [Run] = []
-  /// What was replaced before the grace period that runs began.
-  private var waiting: [Run] = []
+  private var retired = RetiredRuns<Run>()
 
   private static let shortCount = 32
 
@@ -61,16 +58,12 @@ struct WordSpace {
   mutating func retire(_ run: Run) { retired.append(run) }
 
   /// Whether a grace period would give back some.
-  var hasRetired: Bool { !retired.isEmpty || !waiting.isEmpty }
+  var hasRetired: Bool { !retired.isEmpty }
 
   /// Whoever reads what was retired up to now is gone when it ends.
-  mutating func beginGracePeriod() {
-    precondition(waiting.isEmpty, "one grace period at a time")
-    swap(&waiting, &retired)
-  }
+  mutating func beginGracePeriod() { retired.beginGracePeriod() }
 
   mutating func endGracePeriod() {
-    for run in waiting { giveBack(run) }
-    waiting.removeAll(keepingCapacity: true)
+    for run in retired.endGracePeriod() { giveBack(run) }
   }
 }
