@@ -95,9 +95,7 @@ final class Attachment {
   }
 
   /// After ``changeTables(_:)``.
-  func change(_ plan: PlannedRuleChange) {
-    live.change(plan, entryCount: { ruleEditor?.generation.entryCount(of: $0) ?? 0 })
-  }
+  func change(_ plan: PlannedRuleChange) { live.change(plan) }
 
   /// After those that had ended were taken out of the tables.
   func removeEnded(of sets: [String], atUnixMilliseconds now: Int64) {

@@ -104,12 +104,11 @@ struct PreparedGeneration: Sendable {
   }
 
   /// The same for a rule.
-  ///
-  /// - Parameter count: Entries of a rule.
-  mutating func change(_ plan: PlannedRuleChange, entryCount count: (Rule) -> Int) {
+  mutating func change(_ plan: PlannedRuleChange) {
     applied = plan.next
     slots = plan.slots
-    entryCount += (plan.come.map { count($0.rule) } ?? 0) - (plan.gone.map { count($0.rule) } ?? 0)
+    func count(_ edited: EditedRule?) -> Int { edited.map { compiled.entryCount(of: $0.rule) } ?? 0 }
+    entryCount += count(plan.come) - count(plan.gone)
     if plan.changesExpiry { nextExpiry = plan.next.nextExpiry }
   }
 

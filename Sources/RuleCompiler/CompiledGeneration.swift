@@ -32,6 +32,9 @@ public struct CompiledGeneration: Hashable, Sendable {
   /// The sets that packets are looked up in, so that rules that ask for them have not their elements as entries.
   public var largeSetNames: Set<String> { Set(large.keys) }
 
+  /// Entries that a rule takes here at most, as ``EditedRule`` has it.
+  public func entryCount(of rule: Rule) -> Int { rule.entryCount(LargeSets(places: large)) }
+
   /// Takes over what was changed since it was put into the tables.
   ///
   /// - Parameter editor: What changed rules there: no other will, since names and priorities are no longer as they were compiled.

@@ -101,9 +101,6 @@ public struct GenerationEditor {
   /// Whether a rule of the own list is in the tables, or leads to such. What can't match, because of an empty set, is not.
   public func has(_ rule: String) -> Bool { priorities[rule] != nil }
 
-  /// How many entries a rule takes, at most.
-  public func entryCount(of rule: Rule) -> Int { rule.entryCount(large) }
-
   /// Inserts a rule between two that it has; nil: before the first, behind the last.
   public mutating func insert(
     _ edited: EditedRule, after: String?, before: String?, in memory: some TableMemory
