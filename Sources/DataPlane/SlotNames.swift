@@ -10,12 +10,6 @@ public final class SlotNames: Sendable {
   private struct State {
     var names: [UInt32: String] = [:]
     var captures: [Capture] = []
-
-    mutating func set(_ name: String, of slot: UInt32) {
-      if names[slot] == name { return }
-      names[slot] = name
-      for capture in captures { capture.options?.set(Pcapng.packetOptions(rule: name), of: slot) }
-    }
   }
 
   /// One that runs, or ran.
@@ -30,11 +24,12 @@ public final class SlotNames: Sendable {
   /// Names of rules that are gone stay until their slot has another: packets of theirs may still be on the way.
   public func set(_ slots: [String: UInt32]) {
     state.withLock { state in
-      for (name, slot) in slots { state.set(name, of: slot) }
+      for (name, slot) in slots where state.names[slot] != name {
+        state.names[slot] = name
+        for capture in state.captures { capture.options?.set(Pcapng.packetOptions(rule: name), of: slot) }
+      }
     }
   }
-
-  public func set(_ name: String, of slot: UInt32) { state.withLock { $0.set(name, of: slot) } }
 
   /// What the rings of a new capture put behind their packets, kept up to date while somebody holds it.
   ///

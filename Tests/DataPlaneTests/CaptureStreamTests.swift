@@ -147,7 +147,7 @@ struct CaptureStreamTests {
         }
         let sessions = [try start("0"), try start("1")]
         try bench.send(1)
-        names.set("first", of: 1)
+        names.set(["first": 1])
         try bench.send(10)
         names.set(["second": 1, "other": 2])
         try bench.send(10)
