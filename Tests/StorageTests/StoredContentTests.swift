@@ -29,7 +29,7 @@ import Testing
     defer { database.remove() }
     let settings = try DatabaseSettings(environment: database.environment)
     var stores: [SQLStore] = []
-    for _ in 0..<3 { stores.append(try #require(try await Stores.open(settings, logger: quiet) as? SQLStore)) }
+    for _ in 0..<3 { stores.append(try await openStore(settings)) }
     var expected = [try await stores[0].createRuleSet(large, description: "", editor).content]
     for turn in 1...300 {
       // Mostly the one of them; each finds revisions that it hasn't made.
@@ -53,7 +53,7 @@ import Testing
     let database = try backend.make()
     defer { database.remove() }
     let settings = try DatabaseSettings(environment: database.environment)
-    let store = try #require(try await Stores.open(settings, logger: quiet) as? SQLStore)
+    let store = try await openStore(settings)
     let sets = large.sets
     _ = try await store.createRuleSet(.sample("edge", rules: ["a"]), description: "", editor)
     _ = try await store.updateRuleSet(named: "edge", editor) { $0.content.rules[0].comment = "small" }
@@ -69,12 +69,12 @@ import Testing
       try session.execute("UPDATE rule_set_revisions SET content = $1 WHERE number = 4", [others])
     }
     await store.close()
-    let next = try #require(try await Stores.open(settings, logger: quiet) as? SQLStore)
+    let next = try await openStore(settings)
     for turn in 5...6 { _ = try await next.updateRuleSet(named: "edge", editor) { edit(&$0.content, turn) } }
     #expect(try await rows(next).map { $0.first } == ["{", "{", "{", "{", "{", "@"])
     let last = try await next.ruleSet(named: "edge").content
     await next.close()
-    let reader = try #require(try await Stores.open(settings, logger: quiet) as? SQLStore)
+    let reader = try await openStore(settings)
     #expect(try await reader.ruleSet(named: "edge").content == last)
     await reader.close()
   }
@@ -116,14 +116,14 @@ import Testing
       let database = try backend.make()
       defer { database.remove() }
       let settings = try DatabaseSettings(environment: database.environment)
-      let store = try #require(try await Stores.open(settings, logger: quiet) as? SQLStore)
+      let store = try await openStore(settings)
       _ = try await store.createRuleSet(large, description: "", editor)
       for turn in 1...4 { _ = try await store.updateRuleSet(named: "edge", editor) { edit(&$0.content, turn) } }
       _ = try await store.database.write { session in
         try session.execute("UPDATE rule_set_revisions SET content = $1 WHERE number = 3", [.text(damage)])
       }
       await store.close()
-      let reader = try #require(try await Stores.open(settings, logger: quiet) as? SQLStore)
+      let reader = try await openStore(settings)
       #expect(try await reader.ruleSetRevision(named: "edge", number: 2).content.rules.count > 0)
       for number: UInt64 in [3, 4, 5] where damage != "{}" || number > 3 {
         let error = await storageError { try await reader.ruleSetRevision(named: "edge", number: number) }

@@ -9,6 +9,11 @@ import Testing
 
 let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
+/// One more program on a database.
+func openStore(_ settings: DatabaseSettings) async throws -> SQLStore {
+  try #require(try await Stores.open(settings, logger: quiet) as? SQLStore)
+}
+
 /// Runs the body with a store on a new, empty, migrated database.
 func withStore(
   _ backend: TestBackend, _ adjust: (inout DatabaseSettings) -> Void = { _ in }, _ body: (SQLStore) async throws -> Void
@@ -17,8 +22,7 @@ func withStore(
   defer { database.remove() }
   var settings = try DatabaseSettings(environment: database.environment)
   adjust(&settings)
-  let opened = try await Stores.open(settings, logger: quiet)
-  let store = try #require(opened as? SQLStore)
+  let store = try await openStore(settings)
   do { try await body(store) } catch {
     await store.close()
     throw error
