@@ -60,8 +60,12 @@ struct Forest {
 
   var entryCount: Int { ipv4.count + ipv6.count + other.count }
 
-  /// In the order of `enum sluice_tree`.
-  var trees: [[CutRule]] { [ipv4, ipv6, other] }
+  /// With the tree that it is in.
+  func forEachEntry(_ body: (CutRule, sluice_tree) -> Void) {
+    for entry in ipv4 { body(entry, SLUICE_TREE_IPV4) }
+    for entry in ipv6 { body(entry, SLUICE_TREE_IPV6) }
+    for entry in other { body(entry, SLUICE_TREE_OTHER) }
+  }
 
   /// What a rule's match comes to for packets of the interface.
   mutating func append(_ match: Match, _ template: CutRule, interface: String, _ large: LargeSets = LargeSets()) {
@@ -74,12 +78,11 @@ struct Forest {
     var header: UInt64 = 0
     var link: UInt64 = 0
     var sets: UInt64 = 0
-    for (tree, layout) in [(ipv4, KeyLayout.ipv4), (ipv6, .ipv6), (other, .ipv4)] {
-      for entry in tree {
-        header |= entry.ternaries[layout.header].mask
-        link |= entry.ternaries[layout.link].mask | entry.ternaries[layout.link + 1].mask
-        sets |= entry.ternaries[layout.sets].mask
-      }
+    forEachEntry { entry, tree in
+      let layout = KeyLayout(tree)
+      header |= entry.ternaries[layout.header].mask
+      link |= entry.ternaries[layout.link].mask | entry.ternaries[layout.link + 1].mask
+      sets |= entry.ternaries[layout.sets].mask
     }
     var features: UInt32 = 0
     if HeaderBits.networkMask & header != 0 { features |= SLUICE_FEATURE_HEADER.rawValue }

@@ -6,6 +6,8 @@ enum KeyLayout {
   case ipv4
   case ipv6
 
+  init(_ tree: sluice_tree) { self = tree == SLUICE_TREE_IPV6 ? .ipv6 : .ipv4 }
+
   /// The words of the key that a rule's ternaries are for, in their order.
   var ternaryWords: [Int] {
     switch self {

@@ -163,8 +163,8 @@ struct CutTreeBuilder {
     let alignment = isShort ? (own.count > 1 ? 8 : 4) : layout.recordWordCount
     while image.count % alignment != 0 { image.append(0) }
     let place = image.count / 4
-    for record in shorts where isShort { image += [record.addresses, record.ports, record.header, record.label] }
-    for (index, link) in zip(own, links) { rules[Int(index)].appendLongRecord(to: &image, layout, link: link) }
+    for record in shorts where isShort { image += record }
+    for (index, link) in zip(own, links) { image += rules[Int(index)].longRecord(layout, link: link) }
     let type = isShort ? SLUICE_SLOT_SHORT_LEAF : SLUICE_SLOT_LEAF
     let leaf = BuiltTree(
       slot: priority(of: own) | UInt64(type) << 42 | UInt64(own.count) << 27 | UInt64(place),

@@ -60,6 +60,9 @@ public struct GenerationEditor {
   private let passCountMax: Int
   let builtEnd: Int
   var space: RecordSpace
+  /// Of the change under way.
+  var way = Way()
+  var renewed: [RenewedLeaf] = []
   /// Rules behind which packets go on.
   private var passCount: Int
   /// Of the rules of the own list; of those that lead into chains, from the first to the last there.
@@ -204,9 +207,8 @@ public struct GenerationEditor {
     forest.append(rule.match, CutRule(priority: priority, verdict: verdict), interface: interface, large)
     guard forest.features & ~features == 0, forest.entryCount <= Self.entriesMax else { throw .needsMore }
     var result: [SoughtEntry] = []
-    for (tree, entries) in forest.trees.enumerated() {
-      for entry in entries { result.append(SoughtEntry(entry, tree)) }
-    }
+    result.reserveCapacity(forest.entryCount)
+    forest.forEachEntry { result.append(SoughtEntry($0, $1)) }
     return result
   }
 

@@ -19,9 +19,7 @@ struct RuleColumns {
   /// The children that a rule overlaps: `start`, and every combination of the bits in `wild`.
   @inline(__always)
   func overlap(ternary word: Int, of rule: Int, shift: Int, mask: UInt32) -> (start: UInt32, wild: UInt32) {
-    let start = UInt32(truncatingIfNeeded: values[word][rule] >> UInt64(shift)) & mask
-    let wild = ~UInt32(truncatingIfNeeded: masks[word][rule] >> UInt64(shift)) & mask
-    return (start, wild)
+    Ternary(value: values[word][rule], mask: masks[word][rule]).overlap(shift: shift, mask: mask)
   }
 
   /// The children that a rule overlaps: `count` of them from `start` on, around the end.
@@ -29,8 +27,25 @@ struct RuleColumns {
   func overlap(
     lane: Int, of rule: Int, shift: Int, mask: UInt32, within region: ClosedRange<UInt32>
   ) -> (start: UInt32, count: UInt32) {
-    let first = max(lows[lane][rule], region.lowerBound) >> UInt32(shift)
-    let last = min(highs[lane][rule], region.upperBound) >> UInt32(shift)
+    region.overlap(lows[lane][rule], highs[lane][rule], shift: shift, mask: mask)
+  }
+}
+
+extension Ternary {
+  /// The children of a cut that it overlaps: `start`, and every combination of the bits in `wild`.
+  @inline(__always)
+  func overlap(shift: Int, mask childMask: UInt32) -> (start: UInt32, wild: UInt32) {
+    let start = UInt32(truncatingIfNeeded: value >> UInt64(shift)) & childMask
+    return (start, ~UInt32(truncatingIfNeeded: mask >> UInt64(shift)) & childMask)
+  }
+}
+
+extension ClosedRange<UInt32> {
+  /// The children of a cut in this region of a lane that a range overlaps: `count` of them from `start` on, around the end.
+  @inline(__always)
+  func overlap(_ low: UInt32, _ high: UInt32, shift: Int, mask: UInt32) -> (start: UInt32, count: UInt32) {
+    let first = Swift.max(low, lowerBound) >> UInt32(shift)
+    let last = Swift.min(high, upperBound) >> UInt32(shift)
     let count = last &- first &+ 1
     return count > mask ? (0, mask &+ 1) : (first & mask, count)
   }

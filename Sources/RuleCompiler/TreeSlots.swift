@@ -5,51 +5,46 @@ let priorityMask: UInt64 = 0xffff << 48
 
 /// One entry, to be found in a tree.
 struct SoughtEntry {
-  /// Of `enum sluice_tree`.
-  let tree: Int
+  let tree: sluice_tree
   let layout: KeyLayout
-  let columns: RuleColumns
-  private var long: [UInt64]
-  let short: [UInt64]?
-  let label: UInt64
+  /// What it matches.
+  let rule: CutRule
+  private var long: RecordWords
+  private let short: RecordWords?
   /// Its link record; nil: it asks for nothing that stands there.
-  let link: [UInt64]?
+  let link: RecordWords?
 
-  init(_ entry: CutRule, _ tree: Int) {
-    let layout: KeyLayout = tree == Int(SLUICE_TREE_IPV6.rawValue) ? .ipv6 : .ipv4
+  init(_ rule: CutRule, _ tree: sluice_tree) {
     self.tree = tree
-    self.layout = layout
-    columns = RuleColumns([entry], layout: layout)
-    var record: [UInt64] = []
-    entry.appendLongRecord(to: &record, layout, link: Self.emptyLink)
-    long = record
-    short = layout == .ipv4 ? entry.shortRecord.map { [$0.addresses, $0.ports, $0.header, $0.label] } : nil
-    label = entry.label
-    let linked = entry.link(layout)
-    link = linked.allSatisfy { $0.mask == 0 } ? nil : CutRule.linkRecord(linked)
+    layout = KeyLayout(tree)
+    self.rule = rule
+    long = rule.longRecord(layout, link: Self.emptyLink)
+    short = layout == .ipv4 ? rule.shortRecord : nil
+    link = rule.hasLink(layout) ? CutRule.linkRecord(rule.link(layout)) : nil
   }
 
-  func record(isShort: Bool) -> [UInt64]? { isShort ? short : long }
+  var label: UInt64 { rule.label }
+
+  /// Whether a short record can say what it matches.
+  var isShort: Bool { short != nil }
+
+  /// Short only if ``isShort``.
+  func record(isShort: Bool) -> RecordWords { isShort ? short ?? long : long }
 
   /// Whether a record is its own, by the words of both; of a link record counts what it says.
   func isOwn(isShort: Bool, _ word: (Int) -> UInt64, linkWord: (Int) -> UInt64) -> Bool {
     guard word(Leaf.labelOffset(isShort: isShort)) == label else { return false }
-    func isSame(_ record: [UInt64]?) -> Bool {
-      guard let record else { return false }
-      return record.indices.allSatisfy { record[$0] == word($0) || (!isShort && $0 == Self.linkOffset) }
+    func isSame(_ record: RecordWords) -> Bool {
+      record.indices.allSatisfy { record[$0] == word($0) || (!isShort && $0 == Self.linkOffset) }
     }
-    if isShort { return isSame(short) }
+    if isShort { return short.map(isSame) ?? false }
     // Or its short one, where a longer one came to the leaf later.
-    guard isSame(long) || isSame(short.map(Self.widened)) else { return false }
+    guard isSame(long) || short.map({ isSame(Self.widened($0)) }) ?? false else { return false }
     return (0..<Self.linkWordCount).allSatisfy { linkWord($0) == link?[$0] ?? 0 }
   }
 
   /// The words of a long record that matches as a short one does.
-  static func widened(_ short: [UInt64]) -> [UInt64] {
-    var record: [UInt64] = []
-    CutRule(short: short).appendLongRecord(to: &record, .ipv4, link: emptyLink)
-    return record
-  }
+  static func widened(_ short: RecordWords) -> RecordWords { CutRule(short: short).longRecord(.ipv4, link: emptyLink) }
 
   /// From now on its record says that its link record is there.
   mutating func setLink(_ index: Int) { long[Self.linkOffset] = UInt64(index / Self.linkWordCount) }
@@ -95,6 +90,8 @@ struct CutSlot {
   let cut: Cut
   let hasResidual: Bool
 
+  static func isCut(_ slot: UInt64) -> Bool { slot >> 42 & 7 == UInt64(SLUICE_SLOT_CUT) }
+
   init(_ slot: UInt64, _ layout: KeyLayout) {
     base = Int(slot & 0x7ff_ffff)
     hasResidual = slot & UInt64(SLUICE_SLOT_RESIDUAL) != 0
@@ -107,23 +104,48 @@ struct CutSlot {
     }
   }
 
-  /// The children that the entry overlaps; nil if they are more than so many.
-  func children(of entry: SoughtEntry, _ region: LaneRegion, atMost most: Int) -> [Int]? {
+  /// The children that the entry overlaps.
+  func children(of entry: SoughtEntry, _ region: LaneRegion) -> CutChildren {
     switch cut.field {
     case .ternary(let word):
-      let (start, wild) = entry.columns.overlap(ternary: word, of: 0, shift: cut.shift, mask: cut.childMask)
-      guard 1 << wild.nonzeroBitCount <= most else { return nil }
-      var result: [Int] = []
-      var part: UInt32 = 0
-      repeat {
-        result.append(Int(start | part))
-        part = (part &- wild) & wild
-      } while part != 0
-      return result
+      let (start, wild) = entry.rule.ternaries[word].overlap(shift: cut.shift, mask: cut.childMask)
+      return CutChildren(start: start, wild: wild)
     case .lane(let lane):
-      let (start, count) = entry.columns.overlap(
-        lane: lane, of: 0, shift: cut.shift, mask: cut.childMask, within: region.interval(lane))
-      return Int(count) <= most ? (0..<count).map { Int((start &+ $0) & cut.childMask) } : nil
+      let (low, high) = (entry.rule.low[lane], min(entry.rule.high[lane], 0xffff))
+      let (start, count) = region.interval(lane).overlap(low, high, shift: cut.shift, mask: cut.childMask)
+      return CutChildren(start: start, run: count, mask: cut.childMask)
     }
+  }
+}
+
+/// Numbers of a cut's children.
+struct CutChildren: Sequence, IteratorProtocol {
+  /// How many are left.
+  private(set) var count: Int
+  private let start: UInt32
+  /// Of what is added to ``start``: the bits of it, and the next.
+  private let wild: UInt32
+  private var part: UInt32 = 0
+  private let mask: UInt32
+
+  /// `start`, and every combination of the bits in `wild`.
+  init(start: UInt32, wild: UInt32) {
+    (self.start, self.wild) = (start, wild)
+    mask = .max
+    count = 1 << wild.nonzeroBitCount
+  }
+
+  /// So many from `start` on, around the end.
+  init(start: UInt32, run: UInt32, mask: UInt32) {
+    (self.start, self.mask) = (start, mask)
+    wild = .max
+    count = Int(run)
+  }
+
+  mutating func next() -> Int? {
+    guard count > 0 else { return nil }
+    count -= 1
+    defer { part = (part &- wild) & wild }
+    return Int((start &+ part) & mask)
   }
 }
