@@ -22,6 +22,8 @@ struct PlannedRuleChange {
   /// Enabled neighbours of the one that comes, without the one that goes.
   let after: String?
   let before: String?
+  /// Of all rules, afterwards.
+  let entryCount: Int
 
   var changesExpiry: Bool { gone?.rule.expiry != nil || come?.rule.expiry != nil }
 }
@@ -44,9 +46,10 @@ extension Attachment {
     var gone: EditedRule?
     if let name = change.removed, let index = ruleSet.index(ofRule: name) {
       let rule = ruleSet.rules[index]
-      if rule.isEnabled, editor.generation.has(name), let slot = table[name] {
-        gone = edited(rule, slot)
-        if gone == nil { return nil }
+      if rule.isEnabled, editor.generation.has(name) {
+        // What leads into a chain is there without a slot.
+        guard let slot = table[name], let edited = edited(rule, slot) else { return nil }
+        gone = edited
       }
       if change.inserted?.name != name { table.remove(name) }
     }
@@ -58,17 +61,24 @@ extension Attachment {
         return nil
       }
       isFresh = known == nil
+      // A disabled one must be valid here, too.
+      guard rule.action.chain == nil, let edited = edited(rule, slot) else { return nil }
       if rule.isEnabled {
         // Packets that are captured need sockets.
         guard rule.action != .capture || live.needsSockets else { return nil }
-        come = edited(rule, slot)
-        if come == nil { return nil }
+        come = edited
       }
     }
+    func entryCount(_ edited: EditedRule?) -> Int { edited.map { live.compiled.entryCount(of: $0.rule) } ?? 0 }
+    let entries = live.entryCount + entryCount(come) - entryCount(gone)
+    guard entries <= Limits.entriesMax, next.ruleCount <= Limits.rulesMax,
+      editor.generation.ruleCount < Limits.flattenedRulesMax || come == nil
+    else { return nil }
     let place = change.inserted.flatMap { next.index(ofRule: $0.name) } ?? 0
     let neighbours = next.neighbours(of: place, in: editor.generation)
     return PlannedRuleChange(
-      next: next, slots: table, gone: gone, come: come, isFreshSlot: isFresh, after: neighbours.after, before: neighbours.before)
+      next: next, slots: table, gone: gone, come: come, isFreshSlot: isFresh, after: neighbours.after, before: neighbours.before,
+      entryCount: entries)
   }
 
   /// Changes a rule in the live tables, which are then as they are afterwards or as they were.

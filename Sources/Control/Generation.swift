@@ -107,8 +107,7 @@ struct PreparedGeneration: Sendable {
   mutating func change(_ plan: PlannedRuleChange) {
     applied = plan.next
     slots = plan.slots
-    func count(_ edited: EditedRule?) -> Int { edited.map { compiled.entryCount(of: $0.rule) } ?? 0 }
-    entryCount += count(plan.come) - count(plan.gone)
+    entryCount = plan.entryCount
     if plan.changesExpiry { nextExpiry = plan.next.nextExpiry }
   }
 

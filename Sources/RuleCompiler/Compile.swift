@@ -68,9 +68,19 @@ struct Forest {
   }
 
   /// What a rule's match comes to for packets of the interface.
-  mutating func append(_ match: Match, _ template: CutRule, interface: String, _ large: LargeSets = LargeSets()) {
-    if match.isPlain, append(plain: match, template) { return }
-    if match.canMatch(interface) { Expansion([match], large).appendEntries(from: template, to: &self) }
+  ///
+  /// - Parameter most: So many entries, as ``Rule/entryCount`` counts them, may be made.
+  /// - Returns: False where they are more: nothing was appended.
+  @discardableResult
+  mutating func append(
+    _ match: Match, _ template: CutRule, interface: String, _ large: LargeSets = LargeSets(), most: Int = .max
+  ) -> Bool {
+    if match.isPlain, append(plain: match, template) { return true }
+    guard match.canMatch(interface) else { return true }
+    let expansion = Expansion([match], large)
+    guard expansion.entryCount <= most else { return false }
+    expansion.appendEntries(from: template, to: &self)
+    return true
   }
 
   /// What the entries look at: of `enum sluice_feature`.
@@ -138,12 +148,13 @@ private func compile(
     let verdict: UInt32
     let slot = flat.isEnd ? nil : slots(flat.rule.name)
     if let slot { counting.note(flat.rule.match, slot: slot) }
-    if let resumesAt = flat.resumesAt {
-      // It goes on behind the rule in front of where it resumes; at the end behind whatever may come there, too.
-      verdict = try header.verdict(
-        resumingBehind: resumesAt < rules.count ? priority(resumesAt - 1) : UInt32(SLUICE_PRIORITY_MAX), rule: flat.rule,
-        slot: slot)
-    } else {
+    switch flat.continuation {
+    case .rule(let next):
+      // Behind the last rule that its jump leads to, so that what comes there later is asked.
+      verdict = try header.verdict(resumingBehind: priority(next - 1), rule: flat.rule, slot: slot)
+    case .defaultAction:
+      verdict = try header.verdict(resumingBehind: UInt32(SLUICE_PRIORITY_MAX), rule: flat.rule, slot: slot)
+    case nil:
       verdict = try header.verdict(of: flat.rule, slot: slot ?? 0, interfaceIndex: interfaceIndex)
     }
     if flat.matches.allSatisfy({ $0.canMatch(interface) }) {

@@ -67,6 +67,8 @@ public struct GenerationEditor {
   private var passCount: Int
   /// Of the rules of the own list; of those that lead into chains, from the first to the last there.
   private var priorities: [String: ClosedRange<UInt32>]
+  /// Of the rules in the tables, those in chains as often as the chain is led to.
+  public private(set) var ruleCount: Int
   /// Whether the tables have a rule that should have gone and could not: only another generation makes that good.
   public private(set) var isTorn = false
 
@@ -83,6 +85,7 @@ public struct GenerationEditor {
     passCountMax = compiled.passCountMax
     builtEnd = compiled.words.count + Int(SLUICE_TABLES_HEADER_BYTES) / 8
     space = RecordSpace(from: builtEnd, to: wordCount)
+    ruleCount = compiled.ruleNames.count
     priorities = Dictionary(minimumCapacity: compiled.listedNames.count)
     for (index, name) in compiled.listedNames.enumerated() {
       let priority = rulePriority(at: index, of: compiled.listedNames.count)
@@ -168,11 +171,13 @@ public struct GenerationEditor {
 
   private mutating func note(_ rule: Rule, _ priority: UInt32) {
     priorities[rule.name] = priority...priority
+    ruleCount += 1
     if rule.action == .count { passCount += 1 }
   }
 
   private mutating func forget(_ rule: Rule) {
     priorities[rule.name] = nil
+    ruleCount -= 1
     if rule.action == .count { passCount -= 1 }
   }
 
@@ -204,8 +209,10 @@ public struct GenerationEditor {
       verdict |= UInt32(target) << UInt32(SLUICE_LABEL_TARGET)
     }
     var forest = Forest()
-    forest.append(rule.match, CutRule(priority: priority, verdict: verdict), interface: interface, large)
-    guard forest.features & ~features == 0, forest.entryCount <= Self.entriesMax else { throw .needsMore }
+    let entry = CutRule(priority: priority, verdict: verdict)
+    guard forest.append(rule.match, entry, interface: interface, large, most: Self.entriesMax),
+      forest.features & ~features == 0, forest.entryCount <= Self.entriesMax
+    else { throw .needsMore }
     var result: [SoughtEntry] = []
     result.reserveCapacity(forest.entryCount)
     forest.forEachEntry { result.append(SoughtEntry($0, $1)) }

@@ -18,6 +18,9 @@ extension RuleSet {
   /// The rules of the set's own list, then those of its chains.
   public var allRules: [Rule] { chains.isEmpty ? rules : rules + chains.flatMap(\.rules) }
 
+  /// Of all rules, those of chains too.
+  public var ruleCount: Int { chains.reduce(rules.count) { $0 + $1.rules.count } }
+
   /// All rules that have counters: those that a packet can stop at or pass. A jump isn't one, its chain's rules are.
   public var countedRules: [Rule] { chains.isEmpty ? rules : allRules.filter { $0.action.chain == nil } }
 

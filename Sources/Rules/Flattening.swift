@@ -2,21 +2,29 @@ import Packets
 
 /// A rule as it is asked in one place: of the rule set's own list, or of a chain by one way that leads to it.
 public struct FlatRule: Hashable, Sendable {
+  /// Where the search goes on behind a rule that leaves its list.
+  public enum Continuation: Hashable, Sendable {
+    /// With the rule at an index of the flattened list; at its count with what may come to stand behind the last.
+    case rule(at: Int)
+    /// Nowhere: the default action follows.
+    case defaultAction
+  }
+
   /// The rule, with its own match and without sets.
   public var rule: Rule
   /// What the rules ask for that lead here, from the outermost on. All of it must match, too.
   public var outer: [Match]
-  /// What ``Action/leave`` goes on with: index in the list, or its count where the default action follows.
-  public var resumesAt: Int?
+  /// Of ``Action/leave``, and of no other.
+  public var continuation: Continuation?
   /// Whether it only ends a chain that was gone to: it has no counter.
   public var isEnd: Bool
   /// Name of the rule of the rule set's own list that it is, or that leads to it.
   public var listed: String
 
-  public init(rule: Rule, outer: [Match] = [], resumesAt: Int? = nil, isEnd: Bool = false, listed: String? = nil) {
+  public init(rule: Rule, outer: [Match] = [], continuation: Continuation? = nil, isEnd: Bool = false, listed: String? = nil) {
     self.rule = rule
     self.outer = outer
-    self.resumesAt = resumesAt
+    self.continuation = continuation
     self.isEnd = isEnd
     self.listed = listed ?? rule.name
   }
@@ -27,7 +35,7 @@ public struct FlatRule: Hashable, Sendable {
 
 extension RuleSet {
   /// Every enabled rule wherever it is asked, in order, and without sets: first match wins, but for those that count and
-  /// ``Action/leave``, behind which the search goes on at ``FlatRule/resumesAt``.
+  /// ``Action/leave``, behind which the search goes on by ``FlatRule/continuation``.
   ///
   /// For valid rule sets. Rules that lead into chains are not in it themselves; what can't match because of an empty set isn't
   /// either. ``Limits/flattenedRulesMax`` bounds its size.
@@ -43,15 +51,14 @@ extension RuleSet {
         guard let match = rule.match.withoutSets(sets, keeping: kept) else { continue }
         var rule = rule
         if !sets.isEmpty { rule.match = match }
-        flat.append(FlatRule(rule: rule, resumesAt: rule.action == .leave ? .max : nil))
+        flat.append(FlatRule(rule: rule, continuation: rule.action == .leave ? .defaultAction : nil))
       }
-      for index in flat.indices where flat[index].resumesAt != nil { flat[index].resumesAt = flat.count }
       return flat
     }
     var flattener = Flattener(chains: chains, sets: sets, kept: kept)
     var leaving: [Int] = []
     for rule in rules { flattener.add([rule], outer: [], listed: rule.name, leaving: &leaving) }
-    flattener.resume(leaving)
+    flattener.end(leaving, .defaultAction)
     return flattener.flat
   }
 
@@ -102,7 +109,7 @@ private struct Flattener {
       case .jump(let name):
         var returning: [Int] = []
         add(chains[name]?.rules ?? [], outer: inner, listed: listed, leaving: &returning)
-        resume(returning)
+        end(returning, .rule(at: flat.count))
       case .goTo(let name):
         add(chains[name]?.rules ?? [], outer: inner, listed: listed, leaving: &leaving)
         leaving.append(flat.count)
@@ -119,9 +126,8 @@ private struct Flattener {
     }
   }
 
-  /// What left a chain goes on here.
-  mutating func resume(_ leaving: [Int]) {
-    for index in leaving { flat[index].resumesAt = flat.count }
+  mutating func end(_ leaving: [Int], _ continuation: FlatRule.Continuation) {
+    for index in leaving { flat[index].continuation = continuation }
   }
 }
 

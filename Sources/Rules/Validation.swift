@@ -6,7 +6,6 @@ extension RuleSet {
   public func validate() -> [ValidationIssue] {
     var issues = IssueCollector()
     if !isValidName(name) { issues.add(.invalidName, "name", invalidNameMessage(name)) }
-    let ruleCount = chains.reduce(rules.count) { $0 + $1.rules.count }
     if ruleCount > Limits.rulesMax {
       issues.add(.tooManyRules, "rules", "\(ruleCount) rules; a rule set has at most \(Limits.rulesMax)")
     }

@@ -156,6 +156,12 @@ struct RuleChangeTests {
       let result = try apply(stack)
       #expect(result["in_place"].bool == true, "\(name): \(result)")
     }
+    try stack.send(10, ports: [21])
+    #expect(try packets(stack, "in-chain") == 10)
+    #expect(try stack.request("DELETE", "\(rules)/jump").status == 200)
+    #expect(try apply(stack)["in_place"].bool != true, "what it leads to goes too")
+    try stack.send(10, ports: [21])
+    #expect(try packets(stack, "in-chain") == 10)
     stack.stopDaemon(SIGKILL)
     try stack.startDaemon()
     // Also where the API finds out only now that it must connect again.

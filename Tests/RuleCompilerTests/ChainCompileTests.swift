@@ -21,7 +21,7 @@ struct ChainCompileTests {
     for _ in 0..<50 {
       let set = RandomCases.chainedRuleSet(rulesUpTo: 16, using: &random) { $0.entryCount <= 200 }
       guard let (generation, slots) = try? compiled(set) else { continue }
-      resumed += set.flattened.count { $0.resumesAt != nil }
+      resumed += set.flattened.count { $0.continuation != nil }
       var table = TableInterpreter(compiled: generation)
       for _ in 0..<400 {
         let packet = PacketParser.parse(RandomCases.frame(using: &random))

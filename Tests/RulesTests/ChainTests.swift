@@ -94,8 +94,8 @@ struct ChainTests {
     gone.rules[0].action = .goTo(chain: "outer")
     #expect(ReferenceClassifier.decide(frame, by: gone) == Decision(action: .drop, counted: ["c"]))
     #expect(set.flattened.map(\.rule.name) == ["r", "c", "g", "never", "after"])
-    #expect(set.flattened.map(\.resumesAt) == [4, nil, 4, nil, nil])
-    #expect(gone.flattened.map(\.resumesAt) == [6, nil, 6, nil, 6, nil])
+    #expect(set.flattened.map(\.continuation) == [.rule(at: 4), nil, .rule(at: 4), nil, nil])
+    #expect(gone.flattened.map(\.continuation) == [.defaultAction, nil, .defaultAction, nil, .defaultAction, nil])
   }
 
   @Test("Any rule set with chains and sets comes back from its text and from JSON as it was")

@@ -109,6 +109,17 @@ struct ListEditingTests {
       if ruleSet.rules.contains(where: { $0.isEnabled && $0.action.chain != nil }) { done[.besideChains, default: 0] += 1 }
     }
 
+    /// What inserting a rule at the begin is refused for; nil: it is there.
+    func refusal(of rule: Rule) -> GenerationEditor.Refusal? {
+      do throws(GenerationEditor.Refusal) {
+        try editor.insert(
+          EditedRule(rule, slot: 100), after: nil, before: ruleSet.rules.first?.name, in: Half(live: program.liveHalf))
+        return nil
+      } catch {
+        return error
+      }
+    }
+
     func expectAgreement(on frames: [[UInt8]]) throws {
       for frame in frames {
         let expected = ReferenceClassifier.decide(frame, by: ruleSet)
@@ -160,8 +171,26 @@ struct ListEditingTests {
     #expect(refused[.unknownRule] == nil, "\(refused)")
   }
 
-  @Test("Behind the end of a chain that was gone to comes no rule that is new, and behind a jump it does")
-  func ends() throws {
+  @Test("A rule of a thousand million entries is refused before any of them is made")
+  func tooManyEntries() throws {
+    let live = try Live(RuleSet(name: "edge", rules: [Rule(name: "all", action: .pass)]))
+    let hosts = (0..<64).map { IPPrefix(host: .v4(IPv4Address(value: 0x0a00_0000 + $0 * 2))) }
+    let ports = (0..<64).map { PortRange($0 * 2) }
+    var match = Match(
+      sources: Condition(hosts), destinations: Condition(hosts), protocols: [.tcp], sourcePorts: Condition(ports),
+      destinationPorts: Condition(ports))
+    match[.lengths] = Condition((0..<64).map { NumberRange(low: $0 * 2 + 100, high: $0 * 2 + 100) })
+    #expect(live.refusal(of: Rule(name: "huge", match: match, action: .drop)) == .needsMore)
+    #expect(live.refusal(of: Rule(name: "small", match: Match(protocols: [.tcp]), action: .drop)) == nil)
+  }
+
+  /// What a list ends with.
+  enum End: CaseIterable {
+    case goTo, jump, jumpToGoTo, disabled
+  }
+
+  @Test("Behind the end of a chain that was gone to comes no rule that is new, and behind a jump it does", arguments: End.allCases)
+  func ends(_ end: End) throws {
     var random = SeededGenerator(announcing: "ListEditingTests.ends")
     func rule(_ name: String, _ action: Action, _ port: UInt16? = nil) -> Rule {
       Rule(
@@ -171,8 +200,15 @@ struct ListEditingTests {
     edge.chains = [
       Chain(name: "a", rules: [rule("a-1", .leave, 1), rule("a-2", .drop, 2)]),
       Chain(name: "b", rules: [rule("b-1", .leave, 3), rule("b-2", .drop, 4)]),
+      Chain(name: "c", rules: [rule("c-to-b", .goTo(chain: "b"))]),
     ]
-    edge.rules = [rule("first", .pass, 5), rule("to-a", .jump(chain: "a")), rule("to-b", .goTo(chain: "b"))]
+    edge.rules = [rule("first", .pass, 5), rule("to-a", .jump(chain: "a"))]
+    switch end {
+    case .goTo: edge.rules.append(rule("to-b", .goTo(chain: "b")))
+    case .jump: break
+    case .jumpToGoTo: edge.rules.append(rule("to-c", .jump(chain: "c")))
+    case .disabled: edge.rules.append(Rule(name: "off", action: .drop, isEnabled: false))
+    }
     let frames = (1...6).map {
       PacketBuilder(from: IPPrefix("10.0.0.1")!.address, to: IPPrefix("10.0.0.2")!.address, .udp(source: 9, destination: $0)).build()
     }
