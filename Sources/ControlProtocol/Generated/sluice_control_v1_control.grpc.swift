@@ -459,7 +459,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes one rule of what is applied, in the live tables where that can be.
+        /// > Changes one rule of what is applied, in the live tables where that can be. Refused where the rule set waits for a
+        /// > confirmation: Apply says what becomes of that.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Sluice_Control_V1_ChangeRuleRequest` messages.
@@ -477,7 +478,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large. What waits for a confirmation goes on
+        /// > waiting, and the change with it.
         ///
         /// - Parameters:
         ///   - request: A streaming request of `Sluice_Control_V1_ChangeSetRequest` messages.
@@ -856,7 +858,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes one rule of what is applied, in the live tables where that can be.
+        /// > Changes one rule of what is applied, in the live tables where that can be. Refused where the rule set waits for a
+        /// > confirmation: Apply says what becomes of that.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
@@ -874,7 +877,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large. What waits for a confirmation goes on
+        /// > waiting, and the change with it.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
@@ -1251,7 +1255,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes one rule of what is applied, in the live tables where that can be.
+        /// > Changes one rule of what is applied, in the live tables where that can be. Refused where the rule set waits for a
+        /// > confirmation: Apply says what becomes of that.
         ///
         /// - Parameters:
         ///   - request: A `Sluice_Control_V1_ChangeRuleRequest` message.
@@ -1269,7 +1274,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large. What waits for a confirmation goes on
+        /// > waiting, and the change with it.
         ///
         /// - Parameters:
         ///   - request: A `Sluice_Control_V1_ChangeSetRequest` message.
@@ -2470,7 +2476,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes one rule of what is applied, in the live tables where that can be.
+        /// > Changes one rule of what is applied, in the live tables where that can be. Refused where the rule set waits for a
+        /// > confirmation: Apply says what becomes of that.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
@@ -2493,7 +2500,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large. What waits for a confirmation goes on
+        /// > waiting, and the change with it.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
@@ -3040,7 +3048,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes one rule of what is applied, in the live tables where that can be.
+        /// > Changes one rule of what is applied, in the live tables where that can be. Refused where the rule set waits for a
+        /// > confirmation: Apply says what becomes of that.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
@@ -3074,7 +3083,8 @@ extension Sluice_Control_V1_Control {
         ///
         /// > Source IDL Documentation:
         /// >
-        /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+        /// > Changes elements of a set of what is applied, in the live tables where the set is large. What waits for a confirmation goes on
+        /// > waiting, and the change with it.
         ///
         /// - Parameters:
         ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
@@ -3756,7 +3766,8 @@ extension Sluice_Control_V1_Control.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Changes one rule of what is applied, in the live tables where that can be.
+    /// > Changes one rule of what is applied, in the live tables where that can be. Refused where the rule set waits for a
+    /// > confirmation: Apply says what becomes of that.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Sluice_Control_V1_ChangeRuleRequest` message.
@@ -3785,7 +3796,8 @@ extension Sluice_Control_V1_Control.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+    /// > Changes elements of a set of what is applied, in the live tables where the set is large. What waits for a confirmation goes on
+    /// > waiting, and the change with it.
     ///
     /// - Parameters:
     ///   - request: A request containing a single `Sluice_Control_V1_ChangeSetRequest` message.
@@ -4406,7 +4418,8 @@ extension Sluice_Control_V1_Control.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Changes one rule of what is applied, in the live tables where that can be.
+    /// > Changes one rule of what is applied, in the live tables where that can be. Refused where the rule set waits for a
+    /// > confirmation: Apply says what becomes of that.
     ///
     /// - Parameters:
     ///   - message: request message to send.
@@ -4439,7 +4452,8 @@ extension Sluice_Control_V1_Control.ClientProtocol {
     ///
     /// > Source IDL Documentation:
     /// >
-    /// > Changes elements of a set of what is applied, in the live tables where the set is large.
+    /// > Changes elements of a set of what is applied, in the live tables where the set is large. What waits for a confirmation goes on
+    /// > waiting, and the change with it.
     ///
     /// - Parameters:
     ///   - message: request message to send.

@@ -80,6 +80,9 @@ public nonisolated struct Sluice_Control_V1_ChangeSetResponse: Sendable {
 
     public var seconds: Double = 0
 
+    /// Until when the rule set must be confirmed, or the change goes with it; 0: it stands.
+    public var confirmByUnixNanos: UInt64 = 0
+
     public var unknownFields = SwiftProtobuf.UnknownStorage()
 
     public init() {}
@@ -248,7 +251,7 @@ nonisolated extension Sluice_Control_V1_ChangeSetResponse: SwiftProtobuf.Message
 
 nonisolated extension Sluice_Control_V1_ChangeSetResponse.Result: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = Sluice_Control_V1_ChangeSetResponse.protoMessageName + ".Result"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}generation\0\u{1}changed\0\u{1}elements\0\u{3}in_place\0\u{1}seconds\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interface\0\u{1}generation\0\u{1}changed\0\u{1}elements\0\u{3}in_place\0\u{1}seconds\0\u{3}confirm_by_unix_nanos\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -262,6 +265,7 @@ nonisolated extension Sluice_Control_V1_ChangeSetResponse.Result: SwiftProtobuf.
       case 4: try { try decoder.decodeSingularUInt32Field(value: &self.elements) }()
       case 5: try { try decoder.decodeSingularBoolField(value: &self.inPlace) }()
       case 6: try { try decoder.decodeSingularDoubleField(value: &self.seconds) }()
+      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.confirmByUnixNanos) }()
       default: break
       }
     }
@@ -286,6 +290,9 @@ nonisolated extension Sluice_Control_V1_ChangeSetResponse.Result: SwiftProtobuf.
     if self.seconds.bitPattern != 0 {
       try visitor.visitSingularDoubleField(value: self.seconds, fieldNumber: 6)
     }
+    if self.confirmByUnixNanos != 0 {
+      try visitor.visitSingularUInt64Field(value: self.confirmByUnixNanos, fieldNumber: 7)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -296,6 +303,7 @@ nonisolated extension Sluice_Control_V1_ChangeSetResponse.Result: SwiftProtobuf.
     if lhs.elements != rhs.elements {return false}
     if lhs.inPlace != rhs.inPlace {return false}
     if lhs.seconds != rhs.seconds {return false}
+    if lhs.confirmByUnixNanos != rhs.confirmByUnixNanos {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
