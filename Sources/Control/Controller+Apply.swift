@@ -12,9 +12,15 @@ extension Controller {
   public func apply(
     _ ruleSet: RuleSet, to names: [String], dryRun: Bool, confirmWithin seconds: UInt32 = 0
   ) throws(ControlError) -> (reports: [ApplyReport], warnings: [String]) {
+    try apply(ruleSet, to: names, dryRun: dryRun, trials: seconds == 0 ? .end : .begin(seconds: seconds))
+  }
+
+  func apply(
+    _ ruleSet: RuleSet, to names: [String], dryRun: Bool = false, trials: TrialChange
+  ) throws(ControlError) -> (reports: [ApplyReport], warnings: [String]) {
     try checkRunning()
     do throws(ControlError) {
-      guard seconds == 0 || Trial.secondsRange.contains(seconds) else {
+      if case .begin(let seconds) = trials, !Trial.secondsRange.contains(seconds) {
         throw ControlError(
           .invalidArgument, "confirm_within_seconds: \(Trial.secondsRange.lowerBound) to "
             + "\(Trial.secondsRange.upperBound), or 0 for what stands at once")
@@ -23,7 +29,7 @@ extension Controller {
       let now = ExpiryClock.wall
       accepted.fixExpiry(atUnixMilliseconds: now)
       let (left, expired, endedCount) = accepted.expiring(atUnixMilliseconds: now)
-      var outcome = try carryOut(left, names, dryRun: dryRun, confirmWithin: seconds)
+      var outcome = try carryOut(left, names, dryRun: dryRun, trials)
       if !expired.isEmpty {
         outcome.warnings.append(
           "\(expired.count) of its rules had ended before, and are not applied: \(Controller.names(of: expired))")
@@ -62,7 +68,7 @@ extension Controller {
   private static let refusedEventsMax = 64
 
   private func carryOut(
-    _ ruleSet: RuleSet, _ names: [String], dryRun: Bool, confirmWithin trialSeconds: UInt32
+    _ ruleSet: RuleSet, _ names: [String], dryRun: Bool, _ trials: TrialChange
   ) throws(ControlError) -> (reports: [ApplyReport], warnings: [String]) {
     guard !names.isEmpty else { throw ControlError(.invalidArgument, "name at least one attached interface") }
     guard Set(names).count == names.count else { throw ControlError(.invalidArgument, "an interface is named twice") }
@@ -90,7 +96,7 @@ extension Controller {
           if userPath(of: step.attachment) == nil { try openQueues(of: step.attachment) }
         }
       }
-      let undoTrials = beginTrials(on: plan.map(\.attachment), seconds: trialSeconds)
+      let undoTrials = change(trials, on: plan.map(\.attachment))
       do throws(ControlError) {
         try save(after: plan)
         try publish(plan)
@@ -99,7 +105,7 @@ extension Controller {
         try save()
         throw error
       }
-      watchTrials(of: plan.map(\.attachment))
+      if trials != .keep { watchTrials(of: plan.map(\.attachment)) }
     }
     let seconds = (ContinuousClock.now - start).inSeconds
     let reports = plan.map { step in

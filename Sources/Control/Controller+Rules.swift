@@ -23,7 +23,8 @@ public struct RuleSetChange: Hashable, Sendable {
 
 /// Single rules of what is live: in the tables where that can be, and packets see the rule come or go whole.
 extension Controller {
-  /// Changes one rule of what is live on interfaces. What can't be changed in the live tables is compiled anew.
+  /// Changes one rule of what is live on interfaces. What can't be changed in the live tables is compiled anew. Refused where
+  /// the rule set waits for a confirmation: an apply says what becomes of that.
   ///
   /// - Parameter names: Where the rule set is applied; empty: wherever it is.
   public func change(_ change: RuleSetChange, on names: [String]) throws(ControlError) -> [ApplyReport] {
@@ -38,6 +39,10 @@ extension Controller {
     var steps: [Step] = []
     for attachment in try targets(ofRuleSet: change.ruleSet, names) {
       try check(change.fromRevision, isThatOf: attachment)
+      guard attachment.trial == nil else {
+        throw ControlError(
+          .failedPrecondition, "\(attachment.interface): \(change.ruleSet) waits for a confirmation: apply the newest")
+      }
       guard let previous = attachment.ruleSet else { throw ControlError(.internal, "a target without a rule set") }
       let next = try result(of: change, in: previous, attachment)
       steps.append(Step(attachment: attachment, previous: previous, next: next))
@@ -149,7 +154,7 @@ extension Controller {
     while let first = left.first {
       // They differ where rules of one have ended.
       let same = left.filter { $0.next == first.next }
-      reports += try apply(first.next, to: same.map(\.attachment.interface), dryRun: false).reports
+      reports += try apply(first.next, to: same.map(\.attachment.interface), trials: .keep).reports
       left.removeAll { step in same.contains { $0.attachment === step.attachment } }
     }
     return reports
@@ -161,7 +166,7 @@ extension Controller {
       let isTorn = step.attachment.ruleEditor?.generation.isTorn == true
       guard isTorn || step.attachment.ruleSet != step.previous else { continue }
       do throws(ControlError) {
-        _ = try apply(step.previous, to: [step.attachment.interface], dryRun: false)
+        _ = try apply(step.previous, to: [step.attachment.interface], trials: .keep)
       } catch {
         logger.critical(
           "a change that failed could not be taken back",

@@ -59,12 +59,15 @@ public struct SetChangeReport: Hashable, Sendable {
   public var elementCount: Int
   /// Whether the live tables were changed; else the rule set was compiled anew.
   public var isInPlace: Bool
+  /// CLOCK_REALTIME until when the rule set must be confirmed, or the change goes with it; nil: it stands.
+  public var confirmByNanoseconds: UInt64?
   public var seconds: Double
 }
 
 extension Controller {
   /// Changes a set of what is live on interfaces. Where the set is large the live tables are changed, element by element, and
-  /// packets see each element come or go by itself; else, or where there is no room, the rule set is compiled anew.
+  /// packets see each element come or go by itself; else, or where there is no room, the rule set is compiled anew. What is on
+  /// trial stays so.
   ///
   /// - Parameter names: Where the rule set is applied; empty: wherever it is.
   public func change(_ change: SetChange, on names: [String]) throws(ControlError) -> [SetChangeReport] {
@@ -158,7 +161,7 @@ extension Controller {
     let report = SetChangeReport(
       interface: attachment.interface, generation: attachment.generation, changedCount: inserted.count + removed.count,
       elementCount: attachment.ruleSet?.sets.first { $0.name == change.set }?.count ?? 0, isInPlace: isInPlace,
-      seconds: (ContinuousClock.now - start).inSeconds)
+      confirmByNanoseconds: attachment.trial?.deadlineNanoseconds, seconds: (ContinuousClock.now - start).inSeconds)
     logger.info(
       "changed a set", metadata: [
         "interface": "\(report.interface)", "rule_set": "\(change.ruleSet)", "set": "\(change.set)",
@@ -173,7 +176,7 @@ extension Controller {
     guard var ruleSet = attachment.ruleSet else { return }
     ruleSet.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)
     do throws(ControlError) {
-      _ = try apply(ruleSet, to: [attachment.interface], dryRun: false)
+      _ = try apply(ruleSet, to: [attachment.interface], trials: .keep)
     } catch {
       try save()  // the journal may say otherwise
       throw error

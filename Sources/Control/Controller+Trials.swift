@@ -25,19 +25,32 @@ struct Trial: Hashable, Sendable, Codable {
   }
 }
 
+/// What an apply does to the trials of its interfaces.
+enum TrialChange: Equatable {
+  /// What is on trial is so with what is applied now, for the time that is left.
+  case keep
+  /// What is applied stands, and so does what was on trial.
+  case end
+  case begin(seconds: UInt32)
+}
+
 /// Commits that undo themselves. The daemon alone decides: whoever locked himself out, or the API and its database with
 /// him, waits until the time is over.
 extension Controller {
-  /// Before the state is saved: puts the interfaces of an apply on trial, or ends the trials that it replaces.
+  /// Before the state is saved.
   ///
   /// - Returns: What undoes this.
-  func beginTrials(on attachments: [Attachment], seconds: UInt32) -> () -> Void {
+  func change(_ trials: TrialChange, on attachments: [Attachment]) -> () -> Void {
     let before = attachments.map { ($0, $0.trial) }
     for attachment in attachments {
-      // A second trial keeps what was confirmed last.
-      attachment.trial =
-        seconds == 0
-        ? nil : Trial(previous: attachment.trial.map(\.previous) ?? attachment.ruleSet, windowSeconds: seconds)
+      switch trials {
+      case .keep: break
+      case .end: attachment.trial = nil
+      case .begin(let seconds):
+        // A second trial keeps what was confirmed last.
+        attachment.trial = Trial(
+          previous: attachment.trial.map(\.previous) ?? attachment.ruleSet, windowSeconds: seconds)
+      }
     }
     return { for (attachment, trial) in before { attachment.trial = trial } }
   }

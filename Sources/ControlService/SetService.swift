@@ -95,6 +95,7 @@ extension Sluice_Control_V1_ChangeSetResponse.Result {
     changed = UInt32(clamping: report.changedCount)
     elements = UInt32(clamping: report.elementCount)
     inPlace = report.isInPlace
+    confirmByUnixNanos = report.confirmByNanoseconds ?? 0
     seconds = report.seconds
   }
 }

@@ -80,6 +80,53 @@ struct TrialTests {
     }
   }
 
+  @Test("Elements that come and go meanwhile leave it on trial, in the live tables or compiled anew, and go with it")
+  func elements() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    let hosts = (0..<300).map { #""198.51.\#($0 / 250).\#($0 % 250)""# }.joined(separator: ",")
+    let sets = #"""
+      [{"name":"few","type":"ipv4_addr","elements":["10.0.0.1"]},{"name":"many","type":"ipv4_addr","elements":[\#(hosts)]}]
+      """#
+    let rules = ["few", "many"].map { #"{"name":"\#($0)","action":"drop","match":{"sources":["@\#($0)"]}}"# }
+    let body = #"{"name":"edge","sets":\#(sets),"rules":[\#(rules.joined(separator: ","))]}"#
+    #expect(try stack.post("/rule-sets", body).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    #expect(try stack.post("/rule-sets/edge/rules", #"{"name":"lockout","action":"drop","match":{}}"#).status == 201)
+    let applied = try stack.post("/rule-sets/edge/apply", #"{"confirm_within_seconds":600}"#).body["data"]
+    let deadline = try #require(applied["confirm_by"].string)
+    for (set, isInPlace) in [("many", true), ("few", false)] {
+      let answer = try stack.post("/rule-sets/edge/sets/\(set)/elements?apply=true", #"{"elements":["192.0.2.1"]}"#)
+      let result = answer.body["data"]["applied"][0]
+      #expect(result["in_place"].bool == isInPlace && result["confirm_by"].string == deadline, "\(answer.text)")
+      let attachment = try stack.get("/attachments").body["data"][0]
+      #expect(attachment["observed"]["confirm_by"].string == deadline, "\(attachment)")
+      #expect(attachment["applied_revision"].int == 1, "what is on trial is not wanted yet")
+    }
+    #expect(try revision(stack) == 4)
+    #expect(try stack.post("/rule-sets/edge/withdraw").status == 200)
+    #expect(try revision(stack) == 1)
+  }
+
+  @Test("An apply of one rule ends it: what was on trial stands with it")
+  func rule() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    // What is recorded as applied is what is on trial, so the daemon is told of the rule alone.
+    #expect(try stack.post("/rule-sets/edge/apply", #"{"confirm_within_seconds":600}"#).status == 200)
+    #expect(try stack.post("/rule-sets/edge/rules", #"{"name":"more","action":"drop","match":{}}"#).status == 201)
+    let applied = try stack.post("/rule-sets/edge/apply", #"{"force":true}"#)
+    #expect(applied.status == 200, "\(applied.text)")
+    let attachment = try stack.get("/attachments").body["data"][0]
+    #expect(attachment["applied_revision"].int == 2 && attachment["observed"]["confirm_by"].isNull, "\(attachment)")
+  }
+
   @Test("What would drop the caller's own connection is refused, unless it undoes itself or is forced")
   func ownConnection() throws {
     let stack = try Stack()

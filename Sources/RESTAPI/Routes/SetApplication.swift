@@ -15,6 +15,8 @@ enum SetApplication {
       .required("node", .string()), .required("interface", .string()), .required("generation", .count),
       .required("changed", .count), .required("element_count", .count),
       .required("in_place", .boolean, "The live tables were changed; else the rule set was compiled anew"),
+      .required(
+        "confirm_by", .nullable(.timestamp), "Until when the rule set must be confirmed, or the change goes with it; null: it stands"),
       .required("seconds", .number),
     ]), max: Int.max)
 
@@ -38,7 +40,9 @@ enum SetApplication {
       results += try await services.store.exclusively(on: name) {
         let response = try await services.nodes.changeSet(
           node, interfaces: targets.map(\.interface), set, of: content, inserted: inserted, removed: removed)
-        for target in targets {
+        // What is on trial is wanted only once it is confirmed.
+        let standing = Set(response.results.filter { $0.confirmByUnixNanos == 0 }.map(\.interface))
+        for target in targets where standing.contains(target.interface) {
           _ = try await services.store.recordApplied(
             attachmentID: target.id, ruleSet: content.name, revision: content.revision)
         }
@@ -53,7 +57,8 @@ extension Sluice_Control_V1_ChangeSetResponse.Result {
   fileprivate func json(node: String) -> JSONValue {
     [
       "node": .string(node), "interface": .string(interface), "generation": .count(generation),
-      "changed": .count(changed), "element_count": .count(elements), "in_place": .bool(inPlace), "seconds": .number(seconds),
+      "changed": .count(changed), "element_count": .count(elements), "in_place": .bool(inPlace),
+      "confirm_by": confirmByUnixNanos == 0 ? .null : .time(unixNanoseconds: confirmByUnixNanos), "seconds": .number(seconds),
     ]
   }
 }
