@@ -1,6 +1,7 @@
 import LinuxSystem
 import RuleCompiler
 import Synchronization
+import XDPPrograms
 
 /// What reuses places of live tables that packets under way may still read.
 protocol TableEditor {
@@ -14,11 +15,14 @@ extension SetEditor: TableEditor {}
 /// Waits on a thread of its own until packets that read what was replaced are gone.
 final class GracePeriod {
   private var thread: PinnedThread?
+  private let barrier: ProgramBarrier
   private let ending = Ending()
 
   private final class Ending: Sendable {
     let hasCome = Atomic(false)
   }
+
+  init() throws(ProgramError) { barrier = try ProgramBarrier() }
 
   /// Takes notice of one that has ended, and begins the next.
   func turn(_ editor: inout some TableEditor) {
@@ -26,12 +30,12 @@ final class GracePeriod {
     finish(&editor)
     editor.beginGracePeriod()
     ending.hasCome.store(false, ordering: .relaxed)
-    thread = try? PinnedThread.spawn(name: "grace-period") { [ending] in
-      Kernel.waitForGracePeriod()
+    thread = try? PinnedThread.spawn(name: "grace-period") { [barrier, ending] in
+      barrier.wait()
       ending.hasCome.store(true, ordering: .releasing)
     }
     if thread == nil {
-      Kernel.waitForGracePeriod()
+      barrier.wait()
       editor.endGracePeriod()
     }
   }
@@ -40,7 +44,7 @@ final class GracePeriod {
   func wait(_ editor: inout some TableEditor) {
     finish(&editor)
     editor.beginGracePeriod()
-    Kernel.waitForGracePeriod()
+    barrier.wait()
     editor.endGracePeriod()
   }
 

@@ -33,7 +33,7 @@ struct RuleUpdates {
     var updates = RuleUpdates(ruleSet: ruleSet)
     updates.ruleSet.rules.removeAll { !$0.isEnabled }
     if !generation.isEditable { return updates }
-    let period = GracePeriod()
+    let period = try GracePeriod()
     let start = SystemClock.monotonicNanoseconds()
     for _ in 0..<count where SystemClock.monotonicNanoseconds() - start < budgetNanoseconds {
       let rules = updates.ruleSet.rules

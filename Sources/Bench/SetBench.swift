@@ -200,7 +200,7 @@ private struct SetUpdates {
   mutating func measure(
     _ editor: inout SetEditor, _ half: LiveHalf, _ elements: [IPPrefix], except set: NamedSet
   ) throws {
-    let period = GracePeriod()
+    let period = try GracePeriod()
     var inside: [IPPrefix] = []
     for (index, element) in elements.enumerated() where !set.contains(.prefix(element)) {
       if index % 200 == 0 { period.turn(&editor) }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/ethtool.h>
-#include <linux/membarrier.h>
 #include <linux/mempolicy.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -178,11 +177,6 @@ int sluice_enter_new_network_namespace(void)
 int sluice_enter_network_namespace(int descriptor)
 {
 	return setns(descriptor, CLONE_NEWNET);
-}
-
-int sluice_membarrier_global(void)
-{
-	return (int)syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
 int sluice_memory_file(const char *name)

@@ -51,6 +51,14 @@ static inline int sluice_xdp_link_create(int program, int ifindex, __u32 flags)
 	return bpf_link_create(program, ifindex, BPF_XDP, &options);
 }
 
+/* A descriptor of an array of one map like `inner`, or -errno. */
+static inline int sluice_map_of_maps_create(const char *name, int inner)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, options, .inner_map_fd = (__u32)inner);
+
+	return bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, name, sizeof(__u32), sizeof(__u32), 1, &options);
+}
+
 /* BPF_PROG_TEST_RUN, once, with these bytes as the packet. */
 static inline int sluice_test_run(int program, const void *data, __u32 byte_count)
 {

@@ -117,7 +117,7 @@ extension Attachment {
         try editor.replace(gone, by: come, in: tables)
       } else {
         try editor.exchange(
-          gone, for: come, after: plan.after, before: plan.before, in: tables, waiting: Kernel.waitForGracePeriod)
+          gone, for: come, after: plan.after, before: plan.before, in: tables, waiting: program.waitForPackets)
       }
     }
   }
@@ -130,7 +130,7 @@ extension Attachment {
 
   private func wait(_ editor: inout GenerationEditor) {
     editor.beginGracePeriod()
-    Kernel.waitForGracePeriod()
+    program.waitForPackets()
     editor.endGracePeriod()
   }
 }

@@ -1,4 +1,3 @@
-import LinuxSystem
 import Packets
 import RuleCompiler
 import Rules
@@ -37,7 +36,7 @@ extension Attachment {
     }
     var done: [(prefix: IPPrefix, isIn: Bool)] = []
     func change(_ prefix: IPPrefix, isIn: Bool) throws(SetEditor.Refusal) {
-      if try editor.change(prefix, isIn: isIn, set, tables) { done.append((prefix, isIn)) }
+      if try editor.change(prefix, isIn: isIn, set, tables, program.waitForPackets) { done.append((prefix, isIn)) }
     }
     do throws(SetEditor.Refusal) {
       for case .prefix(let prefix) in inserted { try change(prefix, isIn: true) }
@@ -49,7 +48,7 @@ extension Attachment {
       return true
     } catch {
       // Backwards: each finds the room that it gave up.
-      for step in done.reversed() { _ = try? editor.change(step.prefix, isIn: !step.isIn, set, tables) }
+      for step in done.reversed() { _ = try? editor.change(step.prefix, isIn: !step.isIn, set, tables, program.waitForPackets) }
       program.removeElementCounters(newKeys)
       return false
     }
@@ -67,14 +66,14 @@ extension SetEditor {
   ///
   /// - Returns: Whether that changes the set.
   fileprivate mutating func change(
-    _ prefix: IPPrefix, isIn: Bool, _ set: String, _ tables: LiveTables
+    _ prefix: IPPrefix, isIn: Bool, _ set: String, _ tables: LiveTables, _ wait: () -> Void
   ) throws(SetEditor.Refusal) -> Bool {
     do throws(SetEditor.Refusal) {
       return try isIn ? insert(prefix, into: set, of: tables) : remove(prefix, from: set, of: tables)
     } catch {
       guard error == .needsGracePeriod else { throw error }
       beginGracePeriod()
-      Kernel.waitForGracePeriod()
+      wait()
       endGracePeriod()
       return try isIn ? insert(prefix, into: set, of: tables) : remove(prefix, from: set, of: tables)
     }

@@ -57,7 +57,7 @@ final class QueueSet {
   /// Captured packets take the fallback again. Returns when every packet that was on its way has been received.
   func stopDelivering(from program: InterfaceProgram) {
     for worker in workers { try? program.removeSocket(queue: worker.report.queue) }
-    Kernel.waitForGracePeriod()
+    program.waitForPackets()
     for worker in workers { worker.settle() }
   }
 

@@ -97,7 +97,7 @@ final class WireThreads {
     for worker in workers {
       for attachment in sides { try? attachment.program.removeSocket(queue: worker.configuration.queue) }
     }
-    Kernel.waitForGracePeriod()
+    sides.first?.program.waitForPackets()
     for worker in workers {
       worker.settle()
       worker.stop()

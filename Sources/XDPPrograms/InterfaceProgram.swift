@@ -181,7 +181,7 @@ public final class InterfaceProgram {
     }
     programIdentifier = try attachment.programIdentifier()
     if needed.slotCount > shape.slotCount || hasMoreElements {
-      Kernel.waitForGracePeriod()  // packets in the previous program still count in its counters
+      waitForPackets()  // in the previous program they still count in its counters
     }
     if needed.slotCount > shape.slotCount {
       try maps.replaceRuleCounters(by: new.ruleCounters, with: counterReader, in: pins)
@@ -208,9 +208,12 @@ public final class InterfaceProgram {
   public func setPath(_ path: PacketPath) throws(ProgramError) {
     if let peer = path.peer { try maps.devices.update(peer, to: peer) }
     try maps.store(path)
-    Kernel.waitForGracePeriod()
+    waitForPackets()
     try removeStaleTargets(keeping: path.peer)
   }
+
+  /// Returns when no packet is under way any more that was when it was called: some 10 ms.
+  public func waitForPackets() { maps.tables.barrier.wait() }
 
   private func removeStaleTargets(keeping peer: UInt32?) throws(ProgramError) {
     for target in try staleTargets(keeping: peer) { try maps.devices.remove(target) }

@@ -13,6 +13,8 @@ struct Tables: ~Copyable {
   private let region: MappedRegion
   /// Where generations may begin.
   private let places: (UInt64, UInt64)
+  /// For packets that read what is changed here.
+  let barrier: ProgramBarrier
   /// Runs until no packet reads the generation before the live one any more.
   private var gracePeriod: PinnedThread?
 
@@ -31,6 +33,7 @@ struct Tables: ~Copyable {
 
   init(_ map: consuming BPFMap) throws(ProgramError) {
     let byteCount = try map.sizes().valueByteCount
+    let barrier = try ProgramBarrier()
     do throws(SystemError) {
       region = try MappedRegion(
         sharingDescriptor: map.descriptor.rawValue, byteCount: byteCount, subject: "tables")
@@ -41,6 +44,7 @@ struct Tables: ~Copyable {
     generationByteCountMax = byteCount / 2 - headerByteCount
     places = (UInt64(headerByteCount), UInt64(byteCount / 2 + headerByteCount))
     self.byteCount = byteCount
+    self.barrier = barrier
     self.map = map
   }
 
@@ -74,8 +78,8 @@ struct Tables: ~Copyable {
     let place = UnsafeMutableRawBufferPointer(start: region.base + Int(next), count: generationByteCountMax)
     place.copyMemory(from: generation)
     live.pointee.store(next, ordering: .releasing)  // the generation is there before the word says so
-    gracePeriod = try? PinnedThread.spawn(name: "grace-period") { Kernel.waitForGracePeriod() }
-    if gracePeriod == nil { Kernel.waitForGracePeriod() }
+    gracePeriod = try? PinnedThread.spawn(name: "grace-period") { [barrier] in barrier.wait() }
+    if gracePeriod == nil { barrier.wait() }
   }
 
   /// Returns when no packet is in the generation before the live one any more: some 10 ms after the swap.

@@ -186,7 +186,7 @@ struct EditingTests {
       guard let rule = ruleSet.rules.first(where: { slots[$0.name] == decided.slot }), flips[rule.name] != nil else { return [decided] }
       return Set([Rules.Action.pass, .drop, rule.action].map { Verdict(action: UInt32($0.abiAction), slot: decided.slot) })
     }
-    let flipping = UncheckedBox(Flipping(self))
+    let flipping = UncheckedBox(try Flipping(self))
     let (wrong, seen) = try watch(allowed, while: { flipping.value.step() })
     #expect(wrong.isEmpty, "decided by neither of both: \(wrong.first.map { "\(frames[$0])" } ?? "")")
     #expect(flipping.value.count > 1000 && !seen.isEmpty, "\(flipping.value.count) changes, \(seen.count) packets noticed some")
@@ -237,7 +237,7 @@ struct EditingTests {
       without.rules.removeAll { slots[$0.name] == full.slot }
       return [full, verdict(frame, by: without)]
     }
-    let editing = UncheckedBox(Editing(self))
+    let editing = UncheckedBox(try Editing(self))
     let (wrong, seen) = try watch(allowed, while: { editing.value.step() })
     #expect(wrong.isEmpty, "decided by neither of both: \(wrong.first.map { "\(frames[$0])" } ?? "")")
     #expect(editing.value.count > 1000 && !seen.isEmpty, "\(editing.value.count) updates, \(seen.count) packets noticed some")
@@ -248,11 +248,13 @@ struct EditingTests {
   private final class Editing {
     private let tests: EditingTests
     private let half: Half
+    private let barrier: ProgramBarrier
     private var editor: GenerationEditor
     private var next = 0
     private(set) var count = 0
 
-    init(_ tests: EditingTests) {
+    init(_ tests: EditingTests) throws {
+      barrier = try ProgramBarrier()
       self.tests = tests
       half = Half(live: tests.probe.liveHalf)
       editor = GenerationEditor(tests.generation, wordCount: half.wordCount)
@@ -274,7 +276,7 @@ struct EditingTests {
 
     private func waitForGracePeriod() {
       editor.beginGracePeriod()
-      Kernel.waitForGracePeriod()
+      barrier.wait()
       editor.endGracePeriod()
     }
   }
@@ -283,11 +285,13 @@ struct EditingTests {
     private(set) var ruleSet: RuleSet
     private let slots: [String: UInt32]
     private let half: Half
+    private let barrier: ProgramBarrier
     private var editor: GenerationEditor
     private var next = 0
     private(set) var count = 0
 
-    init(_ tests: EditingTests) {
+    init(_ tests: EditingTests) throws {
+      barrier = try ProgramBarrier()
       ruleSet = tests.ruleSet
       slots = tests.slots
       half = Half(live: tests.probe.liveHalf)
@@ -304,7 +308,7 @@ struct EditingTests {
       if old.action == .count { return }
       guard (try? editor.replace(EditedRule(old, slot: slot), by: EditedRule(new, slot: slot), in: half)) != nil else {
         editor.beginGracePeriod()
-        Kernel.waitForGracePeriod()
+        barrier.wait()
         return editor.endGracePeriod()
       }
       ruleSet.rules[index] = new

@@ -103,7 +103,7 @@ struct SetEditingTests {
     }
     try #require(frames.count == 512)
     let probe = try probe(generation, frames)
-    let editing = UncheckedBox(Editing(SetEditor(generation, of: ruleSet)!, Half(live: probe.liveHalf), moving))
+    let editing = UncheckedBox(try Editing(SetEditor(generation, of: ruleSet)!, Half(live: probe.liveHalf), moving))
     var wrong: [Int] = []
     try repeating(name: "editor", { editing.value.step() }) {
       let end = SystemClock.monotonicNanoseconds() + 3_000_000_000
@@ -120,6 +120,7 @@ struct SetEditingTests {
   private final class Editing {
     private var editor: SetEditor
     private let half: Half
+    private let barrier: ProgramBarrier
     private let elements: [IPPrefix]
     private var inside: [IPPrefix] = []
     private var isFilling = true
@@ -128,7 +129,8 @@ struct SetEditingTests {
     /// Insertions that found no room at once.
     private(set) var refused = 0
 
-    init(_ editor: SetEditor, _ half: Half, _ elements: [IPPrefix]) {
+    init(_ editor: SetEditor, _ half: Half, _ elements: [IPPrefix]) throws {
+      barrier = try ProgramBarrier()
       (self.editor, self.half, self.elements) = (editor, half, elements)
     }
 
@@ -144,7 +146,7 @@ struct SetEditingTests {
         refused += 1
         if error == .noRoom { return isFilling = false }
         editor.beginGracePeriod()
-        Kernel.waitForGracePeriod()
+        barrier.wait()
         editor.endGracePeriod()
       }
     }

@@ -40,8 +40,6 @@ int sluice_memory_file(const char *name);
 /* The calling thread's effective capabilities, one bit each. */
 int sluice_capabilities_effective(uint64_t *bits);
 
-/* membarrier(MEMBARRIER_CMD_GLOBAL): an RCU grace period. */
-int sluice_membarrier_global(void);
 
 /* ETHTOOL_GDRVINFO and ETHTOOL_GCHANNELS (rx + combined) over any socket. */
 int sluice_ethtool_driver(int socket, const char *interface_name, char *driver, size_t capacity);
