@@ -90,9 +90,7 @@ final class Attachment {
   }
 
   /// After ``changeTables(_:inserted:removed:)``: the rule set has the same elements.
-  func change(_ set: String, inserted: [SetMember], removed: [SetElement], revision: UInt64) {
-    live.change(set, inserted: inserted, removed: removed, revision: revision)
-  }
+  func make(_ effect: SetEffect) { live.make(effect) }
 
   /// After ``changeTables(_:)``.
   func change(_ plan: PlannedRuleChange) { live.change(plan) }

@@ -178,8 +178,9 @@ private struct ElementChanges {
 
   /// Elements come before their end, never behind it: so those that have ended can go last.
   func make(in set: String, of ruleSet: inout RuleSet?) {
+    guard let revision = ruleSet?.revision else { return }
     ruleSet?.change(
-      set, inserted: members.values.compactMap(\.self), removed: members.filter { $0.value == nil }.map(\.key), revision: 0)
+      set, inserted: members.values.compactMap(\.self), removed: members.filter { $0.value == nil }.map(\.key), revision: revision)
     ruleSet?.removeEnded(of: set, atUnixMilliseconds: endedAt)
   }
 }

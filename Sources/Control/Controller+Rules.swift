@@ -168,16 +168,20 @@ extension Controller {
       do throws(ControlError) {
         _ = try apply(step.previous, to: [step.attachment.interface], trials: .keep)
       } catch {
-        logger.critical(
-          "a change that failed could not be taken back",
-          metadata: ["interface": "\(step.attachment.interface)", "error": "\(error)"])
+        tellNotTakenBack(error, step.attachment)
       }
     }
     saveOrWarn()
   }
 
+  func tellNotTakenBack(_ error: ControlError, _ attachment: Attachment) {
+    logger.critical(
+      "a change that failed could not be taken back",
+      metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
+  }
+
   /// The journal has what the state file lacks, or says more than is live until the file is written.
-  private func saveOrWarn() {
+  func saveOrWarn() {
     do throws(ControlError) {
       try save()
     } catch {

@@ -65,9 +65,9 @@ public struct SetChangeReport: Hashable, Sendable {
 }
 
 extension Controller {
-  /// Changes a set of what is live on interfaces. Where the set is large the live tables are changed, element by element, and
-  /// packets see each element come or go by itself; else, or where there is no room, the rule set is compiled anew. What is on
-  /// trial stays so.
+  /// Changes a set of what is live on interfaces: on all or on none. Where the set is large the live tables are changed,
+  /// element by element, and packets see each element come or go by itself; else, or where there is no room, the rule set is
+  /// compiled anew. What is on trial stays so.
   ///
   /// - Parameter names: Where the rule set is applied; empty: wherever it is.
   public func change(_ change: SetChange, on names: [String]) throws(ControlError) -> [SetChangeReport] {
@@ -84,7 +84,19 @@ extension Controller {
     let targets = try targets(ofRuleSet: change.ruleSet, names)
     for attachment in targets { try check(change, attachment) }
     var reports: [SetChangeReport] = []
-    for attachment in targets { reports.append(try make(change, attachment)) }
+    var made: [(attachment: Attachment, opposite: SetEffect)] = []
+    do throws(ControlError) {
+      for attachment in targets {
+        let effect = attachment.live.effect(of: change)
+        // The last has nobody behind it who might fail.
+        let opposite = attachment === targets.last ? nil : attachment.live.opposite(of: effect)
+        reports.append(try make(effect, attachment))
+        if let opposite { made.append((attachment, opposite)) }
+      }
+    } catch {
+      undo(made)
+      throw error
+    }
     return reports
   }
 
@@ -137,49 +149,57 @@ extension Controller {
         + "one of revision \(revision): apply the newest")
   }
 
-  private func make(_ change: SetChange, _ attachment: Attachment) throws(ControlError) -> SetChangeReport {
+  private func make(_ effect: SetEffect, _ attachment: Attachment) throws(ControlError) -> SetChangeReport {
     let start = ContinuousClock.now
-    let (new, inserted, removed) = attachment.live.effect(of: change)
-    var isInPlace = (new.isEmpty && removed.isEmpty)
-      || (new.count + removed.count <= SetChange.inPlaceElementCountMax && attachment.canChange(change.set))
-    if isInPlace {
-      // On the disk before it is live.
-      let length = try journal.append([
-        ChangeJournal.Entry(
-          interface: attachment.interface, generation: attachment.generation, ruleSet: change.ruleSet,
-          revision: change.toRevision == 0 ? attachment.ruleSet?.revision ?? 0 : change.toRevision, set: change.set,
-          inserted: inserted.map(\.text), removed: removed.map(\.text))
-      ])
-      isInPlace = attachment.changeTables(change.set, inserted: new, removed: removed)
-      if isInPlace {
-        attachment.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)
-        if length > ChangeJournal.byteCountMax { try save() }
-        watchExpiry()
-      }
-    }
-    if !isInPlace { try compileAnew(change, inserted, removed, attachment) }
+    let isInPlace = try makeInPlace(effect, attachment, isKept: true)
+    if !isInPlace { try compileAnew(effect, attachment) }
     let report = SetChangeReport(
-      interface: attachment.interface, generation: attachment.generation, changedCount: inserted.count + removed.count,
-      elementCount: attachment.ruleSet?.sets.first { $0.name == change.set }?.count ?? 0, isInPlace: isInPlace,
+      interface: attachment.interface, generation: attachment.generation, changedCount: effect.changedCount,
+      elementCount: attachment.ruleSet?.sets.first { $0.name == effect.set }?.count ?? 0, isInPlace: isInPlace,
       confirmByNanoseconds: attachment.trial?.deadlineNanoseconds, seconds: (ContinuousClock.now - start).inSeconds)
     logger.info(
       "changed a set", metadata: [
-        "interface": "\(report.interface)", "rule_set": "\(change.ruleSet)", "set": "\(change.set)",
-        "inserted": "\(inserted.count)", "removed": "\(removed.count)", "in_place": "\(isInPlace)",
+        "interface": "\(report.interface)", "rule_set": "\(attachment.ruleSet?.name ?? "")", "set": "\(effect.set)",
+        "inserted": "\(effect.inserted.count)", "removed": "\(effect.removed.count)", "in_place": "\(isInPlace)",
       ])
     return report
   }
 
-  private func compileAnew(
-    _ change: SetChange, _ inserted: [SetMember], _ removed: [SetElement], _ attachment: Attachment
-  ) throws(ControlError) {
-    guard var ruleSet = attachment.ruleSet else { return }
-    ruleSet.change(change.set, inserted: inserted, removed: removed, revision: change.toRevision)
-    do throws(ControlError) {
-      _ = try apply(ruleSet, to: [attachment.interface], trials: .keep)
-    } catch {
-      try save()  // the journal may say otherwise
-      throw error
+  /// - Parameter isKept: It is on the disk before it is live.
+  /// - Returns: False where it can't be made so, and nothing has changed.
+  private func makeInPlace(_ effect: SetEffect, _ attachment: Attachment, isKept: Bool) throws(ControlError) -> Bool {
+    let count = effect.new.count + effect.removed.count
+    guard count == 0 || (count <= SetChange.inPlaceElementCountMax && attachment.canChange(effect.set)) else { return false }
+    var length = 0
+    if isKept {
+      length = try journal.append([
+        ChangeJournal.Entry(
+          interface: attachment.interface, generation: attachment.generation, ruleSet: attachment.ruleSet?.name ?? "",
+          revision: effect.revision, set: effect.set, inserted: effect.inserted.map(\.text), removed: effect.removed.map(\.text))
+      ])
     }
+    guard attachment.changeTables(effect.set, inserted: effect.new, removed: effect.removed) else { return false }
+    attachment.make(effect)
+    if length > ChangeJournal.byteCountMax { saveOrWarn() }
+    watchExpiry()
+    return true
+  }
+
+  private func compileAnew(_ effect: SetEffect, _ attachment: Attachment) throws(ControlError) {
+    guard var ruleSet = attachment.ruleSet else { return }
+    ruleSet.change(effect.set, inserted: effect.inserted, removed: effect.removed, revision: effect.revision)
+    _ = try apply(ruleSet, to: [attachment.interface], trials: .keep)
+  }
+
+  /// After a failure: whoever has the change already is as before. Live first, as after a failure the disk may be what failed.
+  private func undo(_ made: [(attachment: Attachment, opposite: SetEffect)]) {
+    for (attachment, opposite) in made.reversed() {
+      do throws(ControlError) {
+        if try !makeInPlace(opposite, attachment, isKept: false) { try compileAnew(opposite, attachment) }
+      } catch {
+        tellNotTakenBack(error, attachment)
+      }
+    }
+    saveOrWarn()  // the journal may say otherwise
   }
 }

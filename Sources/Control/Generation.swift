@@ -59,15 +59,10 @@ struct PreparedGeneration: Sendable {
   /// Nil: it has no large sets.
   func makeSetEditor() -> SetEditor? { SetEditor(compiled, of: ruleSet) }
 
-  /// What of a change does something: elements that are new, those and such with another end, and elements that are there.
-  func effect(of change: SetChange) -> (new: [SetElement], inserted: [SetMember], removed: [SetElement]) {
-    guard let set = ruleSet.sets.first(where: { $0.name == change.set }) else { return ([], [], []) }
-    let removed = change.removed.filter { set.contains($0) }
-    let gone = Set(removed)
-    func isNew(_ element: SetElement) -> Bool { gone.contains(element) || !set.contains(element) }
-    let inserted = change.inserted.filter { isNew($0.element) || set.expiry(of: $0.element) != $0.expiry }
-    return (inserted.map(\.element).filter(isNew), inserted, removed)
-  }
+  func effect(of change: SetChange) -> SetEffect { SetEffect(of: change, on: ruleSet) }
+
+  /// What takes back an effect that is to be made.
+  func opposite(of effect: SetEffect) -> SetEffect { effect.opposite(on: ruleSet) }
 
   /// Whether an enabled rule names the set.
   func isNamed(_ set: String) -> Bool {
@@ -87,12 +82,10 @@ struct PreparedGeneration: Sendable {
   var due: Int64? { [nextExpiry?.unixMilliseconds, elementEnd].compactMap(\.self).min() }
 
   /// What was changed in the live tables is so in the rule set, too.
-  ///
-  /// - Parameter revision: 0: as before.
-  mutating func change(_ set: String, inserted: [SetMember], removed: [SetElement], revision: UInt64) {
-    applied?.change(set, inserted: inserted, removed: removed, revision: revision)
+  mutating func make(_ effect: SetEffect) {
+    applied?.change(effect.set, inserted: effect.inserted, removed: effect.removed, revision: effect.revision)
     // Which is the next of all takes a look at each: that is for when one is due.
-    for member in inserted {
+    for member in effect.inserted {
       if let end = member.expiry?.unixMilliseconds { elementEnd = min(end, elementEnd ?? .max) }
     }
   }

@@ -115,12 +115,12 @@ extension [SetMember] {
 extension RuleSet {
   /// Puts elements into a set that is there and takes others out, first those that go.
   ///
-  /// - Parameter revision: 0: as before.
+  /// - Parameter revision: Of what it is then.
   public mutating func change(_ set: String, inserted: [SetMember], removed: [SetElement], revision: UInt64) {
     guard let index = sets.firstIndex(where: { $0.name == set }) else { return }
     if !removed.isEmpty { sets[index].remove(removed) }
     if !inserted.isEmpty { sets[index].insert(inserted) }
-    if revision != 0 { self.revision = revision }
+    self.revision = revision
   }
 
   /// Takes elements out of a set that have ended by a moment.

@@ -55,6 +55,54 @@ struct SetTests {
     #expect(try dropped(stack) == 200)
   }
 
+  @Test("Where one of two interfaces can't have a change, the other hasn't either, and both can be changed again")
+  func allOrNone() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    try stack.namespace.makePair("away", "gone")
+    let hosts = (0..<300).map { "198.51.\($0 / 250).\($0 % 250)" }
+    let set = #"{"name":"bad","type":"ipv4_addr","elements":[\#(hosts.map { "\"\($0)\"" }.joined(separator: ","))]}"#
+    let rule = #"{"name":"blocked","action":"drop","match":{"sources":["@bad"]}}"#
+    #expect(try stack.post("/rule-sets", #"{"name":"edge","sets":[\#(set)],"rules":[\#(rule)]}"#).status == 201)
+    for name in ["lan0", "lan1"] {
+      #expect(try stack.post("/attachments", #"{"interface":"\#(name)","rule_set":"edge"}"#).status == 201)
+    }
+    // The same revision, but with a set that is small, and with a rule that can't be compiled anew soon.
+    let file = "\(stack.folder)/edge.rules"
+    try """
+    ruleset edge
+    revision 1
+    set bad {
+      type ipv4_addr
+      elements 198.51.0.1
+    }
+    rule blocked: ip saddr @bad drop
+    rule out: udp dport 9 redirect away
+    """.write(toFile: file, atomically: true, encoding: .utf8)
+    _ = try stack.sluice("apply --file \(file) --interface lan1 --socket \(stack.socket)")
+    try stack.namespace.run("ip link del away")
+    let generation = try stack.metric("sluice_attachment_generation", "lan0")
+    let elements = "/rule-sets/edge/sets/bad/elements?apply=true"
+    let refused = try stack.post(elements, #"{"elements":["192.0.2.1"]}"#)
+    #expect(refused.status >= 400 && refused.text.contains("away"), "\(refused.text)")
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 0)
+    for name in ["lan0", "lan1"] { #expect(try stack.metric("sluice_attachment_revision", name) == 1) }
+    #expect(try stack.metric("sluice_attachment_generation", "lan0") == generation, "also back without a new one")
+    try stack.namespace.makePair("away", "gone")
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    #expect(try stack.metric("sluice_attachment_revision", "lan0") == 1)
+
+    try stack.wait("the API is connected again") { try stack.post("/rule-sets/edge/apply").status == 200 }
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 100)
+    let both = try stack.post(elements, #"{"elements":["192.0.2.2"]}"#).body["data"]["applied"]
+    #expect(both.array.count == 2 && both.array.allSatisfy { $0["in_place"].bool == true }, "\(both)")
+  }
+
   @Test("A file of lines becomes the set and is live in one step, in the live tables or compiled anew; and is given back")
   func imported() throws {
     let stack = try Stack()
