@@ -11,8 +11,10 @@ import Rules
 struct ChangeJournal: Sendable {
   /// Named by what it held at first.
   static let fileName = "sets.journal"
-  /// Beyond it the state file is written anew.
-  static let byteCountMax = 16 << 20
+  /// Beyond it the state file is to be written anew.
+  static let byteCountFull = 16 << 20
+  /// The longest that is written and read.
+  static let byteCountMax = 32 << 20
 
   /// One change of one set, or of one rule, on one interface.
   struct Entry: Hashable, Sendable, Codable {
@@ -50,8 +52,15 @@ struct ChangeJournal: Sendable {
 
   init(directory: String) { path = "\(directory)/\(ChangeJournal.fileName)" }
 
-  /// Returns how long the journal is, once the entries are on the disk.
-  func append(_ entries: [Entry]) throws(ControlError) -> Int {
+  /// Whether the state file is to be written before anything else is added.
+  var isFull: Bool {
+    get throws(ControlError) {
+      do throws(SystemError) { return try AppendedFile.byteCount(path) > Self.byteCountFull } catch { throw ControlError(error) }
+    }
+  }
+
+  /// Returns once the entries are on the disk.
+  func append(_ entries: [Entry]) throws(ControlError) {
     var bytes: [UInt8] = []
     do {
       let encoder = JSONEncoder()
@@ -64,7 +73,7 @@ struct ChangeJournal: Sendable {
       throw ControlError(.internal, "encode a change: \(error)")
     }
     do throws(SystemError) {
-      return try AppendedFile.append(path, bytes)
+      try AppendedFile.append(path, bytes, byteCountMax: Self.byteCountMax)
     } catch {
       throw ControlError(.failedPrecondition, "the change could not be kept, so nothing was changed: \(error)")
     }
@@ -83,7 +92,7 @@ struct ChangeJournal: Sendable {
   func load() throws(ControlError) -> Content {
     let bytes: [UInt8]
     do throws(SystemError) {
-      bytes = try SmallFile.read(path, byteCountMax: 2 * ChangeJournal.byteCountMax)
+      bytes = try SmallFile.read(path, byteCountMax: Self.byteCountMax)
     } catch {
       if error.codeName == "ENOENT" { return Content() }
       throw ControlError(error)

@@ -66,7 +66,7 @@ extension Controller {
     attachment.removeEnded(of: ended.map(\.set), atUnixMilliseconds: now)
     if entries.isEmpty { return true }
     do throws(ControlError) {
-      if try journal.append(entries) > ChangeJournal.byteCountMax { try save() }
+      try keep(entries)
     } catch {
       logger.warning("elements that have ended stay in the journal for now", metadata: ["error": "\(error)"])
     }
@@ -98,20 +98,5 @@ extension Controller {
         "rule_set": name, "revision": "\(revision)", "generation": "\(attachment.generation)", "sets": names,
         "element_count": "\(ended.untold)",
       ])
-  }
-
-  /// A journal whose lines could not all be read is put aside for people, and said loudly.
-  func keepDamaged(_ damage: String) {
-    let copy = "\(journal.path).damaged"
-    var kept = "the journal is kept as \(copy)"
-    do throws(SystemError) {
-      try SmallFile.replace(copy, with: try SmallFile.read(journal.path, byteCountMax: 2 * ChangeJournal.byteCountMax))
-    } catch {
-      kept = "the journal could not be kept: \(error)"
-    }
-    logger.critical(
-      """
-      \(damage). These changes of sets and rules are lost and all others are made: apply the rule sets to have them again; \(kept)
-      """)
   }
 }

@@ -92,7 +92,7 @@ extension Controller {
       plans.append((step, plan))
     }
     // On the disk before any is live.
-    let length = try journal.append(
+    try keep(
       plans.map { step, plan in
         ChangeJournal.Entry(
           interface: step.attachment.interface, generation: step.attachment.generation, ruleSet: step.next.name,
@@ -109,7 +109,6 @@ extension Controller {
       counted.lastApplySeconds = report.seconds
       announce(step.next, [report])
     }
-    if length > ChangeJournal.byteCountMax || journaledRuleWork > Self.journaledRuleWorkMax { saveOrWarn() }
     return reports
   }
 
@@ -130,9 +129,6 @@ extension Controller {
       interface: attachment.interface, generation: attachment.generation, entryCount: attachment.live.entryCount,
       selfTestPacketCount: frames, isInPlace: true, seconds: (ContinuousClock.now - start).inSeconds)
   }
-
-  /// Seconds at the next start.
-  private static let journaledRuleWorkMax = 20_000_000
 
   /// Frames around the changed rule, through a copy of the live tables, against the reference.
   private func selfTest(_ plan: PlannedRuleChange, _ attachment: Attachment) throws(ControlError) -> Int {
@@ -178,14 +174,5 @@ extension Controller {
     logger.critical(
       "a change that failed could not be taken back",
       metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
-  }
-
-  /// The journal has what the state file lacks, or says more than is live until the file is written.
-  func saveOrWarn() {
-    do throws(ControlError) {
-      try save()
-    } catch {
-      logger.warning("the state file stays as it was for now", metadata: ["error": "\(error)"])
-    }
   }
 }

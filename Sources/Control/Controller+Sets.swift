@@ -170,9 +170,8 @@ extension Controller {
   private func makeInPlace(_ effect: SetEffect, _ attachment: Attachment, isKept: Bool) throws(ControlError) -> Bool {
     let count = effect.new.count + effect.removed.count
     guard count == 0 || (count <= SetChange.inPlaceElementCountMax && attachment.canChange(effect.set)) else { return false }
-    var length = 0
     if isKept {
-      length = try journal.append([
+      try keep([
         ChangeJournal.Entry(
           interface: attachment.interface, generation: attachment.generation, ruleSet: attachment.ruleSet?.name ?? "",
           revision: effect.revision, set: effect.set, inserted: effect.inserted.map(\.text), removed: effect.removed.map(\.text))
@@ -180,7 +179,6 @@ extension Controller {
     }
     guard attachment.changeTables(effect.set, inserted: effect.new, removed: effect.removed) else { return false }
     attachment.make(effect)
-    if length > ChangeJournal.byteCountMax { saveOrWarn() }
     watchExpiry()
     return true
   }

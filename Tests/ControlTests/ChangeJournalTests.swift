@@ -38,7 +38,7 @@ struct ChangeJournalTests {
     }
     var second = port
     second.name = "second"
-    _ = try journal.append([
+    try journal.append([
       entry(2, RuleChange(inserted: port), slot: 5), entry(3, RuleChange(inserted: second), slot: 6),
       entry(4, RuleChange(removed: "second", inserted: second, before: "port"), slot: 6),
       entry(5, RuleChange(removed: "port")),
@@ -69,9 +69,8 @@ struct ChangeJournalTests {
   func roundTrip() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     #expect(try journal.load() == ChangeJournal.Content())
-    _ = try journal.append([sample[0]])
-    let length = try journal.append(Array(sample[1...]))
-    #expect(try Data(contentsOf: URL(fileURLWithPath: journal.path)).count == length)
+    try journal.append([sample[0]])
+    try journal.append(Array(sample[1...]))
     let content = try journal.load()
     #expect(content == ChangeJournal.Content(entries: sample))
     let ruleSet = try #require(applied(content))
@@ -93,7 +92,7 @@ struct ChangeJournalTests {
   @Test("Cut at any byte, everything before the line that is torn counts, and the next entry isn't lost behind it")
   func torn() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    _ = try journal.append(sample)
+    try journal.append(sample)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: journal.path))
     for count in 0..<bytes.count {
       try bytes.prefix(count).write(to: URL(fileURLWithPath: journal.path))
@@ -108,7 +107,7 @@ struct ChangeJournalTests {
   @Test("Any byte flipped: that line is left out and said, all others count, and the revision stays before it")
   func flipped() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    _ = try journal.append(sample)
+    try journal.append(sample)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: journal.path))
     let ends: [Int] = bytes.indices.filter { bytes[$0] == 0x0a }
     for index in bytes.indices {
@@ -141,6 +140,21 @@ struct ChangeJournalTests {
     try text.write(toFile: journal.path, atomically: true, encoding: .utf8)
     let content = try journal.load()
     #expect(content.entries.isEmpty && content.isTorn)
+  }
+
+  @Test("It never gets longer than what is read: the change is refused, and those before it stay")
+  func limit() throws {
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    #expect(try !journal.isFull)
+    let long = entry(2, [String(repeating: "x", count: ChangeJournal.byteCountFull - 1000)])
+    try journal.append([long])
+    #expect(try !journal.isFull)
+    try journal.append([sample[0], long])
+    #expect(try journal.isFull)
+    let error = try #require(throws: ControlError.self) { try journal.append([long]) }
+    #expect(error.message.contains("nothing was changed") && error.message.contains(journal.path), "\(error)")
+    try journal.append([sample[1]])
+    #expect(try journal.load() == ChangeJournal.Content(entries: [long, sample[0], long, sample[1]]))
   }
 
   @Test("Lines of the daemons before, without a checksum, are read")

@@ -103,6 +103,39 @@ struct SetTests {
     #expect(both.array.count == 2 && both.array.allSatisfy { $0["in_place"].bool == true }, "\(both)")
   }
 
+  @Test("Where the journal is full and the state file can't be written, a change is made all the same, and the next empties it")
+  func fullJournal() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    let hosts = (0..<300).map { "\"198.51.\($0 / 250).\($0 % 250)\"" }.joined(separator: ",")
+    let set = #"{"name":"bad","type":"ipv4_addr","elements":[\#(hosts)]}"#
+    let rule = #"{"name":"blocked","action":"drop","match":{"sources":["@bad"]}}"#
+    #expect(try stack.post("/rule-sets", #"{"name":"edge","sets":[\#(set)],"rules":[\#(rule)]}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    // Changes of another generation, and a folder where the state file should be.
+    let (state, journal) = ("\(stack.folder)/state/state.json", "\(stack.folder)/state/sets.journal")
+    let text = String(repeating: "x", count: 17 << 20)
+    let entry = #"{"generation":0,"inserted":["\#(text)"],"interface":"lan0","removed":[],"revision":2,"ruleSet":"edge","set":"bad"}"#
+    try (entry + "\n").write(toFile: journal, atomically: false, encoding: .utf8)
+    try stack.namespace.run("mv \(state) \(state).away; mkdir \(state)")
+    func insert(_ element: String) throws -> Stack.Answer {
+      try stack.post("/rule-sets/edge/sets/bad/elements?apply=true", #"{"elements":["\#(element)"]}"#)
+    }
+    let first = try insert("192.0.2.1")
+    #expect(first.status == 200 && first.body["data"]["applied"][0]["in_place"].bool == true, "\(first.text)")
+    #expect(stack.log("sluiced.log").contains("the state file stays as it was for now"))
+    try stack.namespace.run("rmdir \(state); mv \(state).away \(state)")
+    #expect(try insert("192.0.2.2").status == 200)
+    #expect(try Data(contentsOf: URL(fileURLWithPath: journal)).count < 1000)
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    try stack.send(100, ports: [9])
+    #expect(try dropped(stack) == 100)
+    #expect(try stack.metric("sluice_attachment_revision", "lan0") == 3)
+  }
+
   @Test("A file of lines becomes the set and is live in one step, in the live tables or compiled anew; and is given back")
   func imported() throws {
     let stack = try Stack()

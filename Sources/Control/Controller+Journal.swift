@@ -1,0 +1,39 @@
+import LinuxSystem
+import Logging
+
+/// Changes of what is live, beside the state file.
+extension Controller {
+  /// Returns once changes are on the disk. Where there have been many, the state file takes over those before them first: whether
+  /// it can or not, these are kept as long as the journal has room.
+  func keep(_ entries: [ChangeJournal.Entry]) throws(ControlError) {
+    if try journal.isFull || journaledRuleWork > Self.journaledRuleWorkMax { saveOrWarn() }
+    try journal.append(entries)
+  }
+
+  /// Seconds at the next start.
+  private static let journaledRuleWorkMax = 20_000_000
+
+  /// The journal has what the state file lacks, or says more than is live until the file is written.
+  func saveOrWarn() {
+    do throws(ControlError) {
+      try save()
+    } catch {
+      logger.warning("the state file stays as it was for now", metadata: ["error": "\(error)"])
+    }
+  }
+
+  /// A journal whose lines could not all be read is put aside for people, and said loudly.
+  func keepDamaged(_ damage: String) {
+    let copy = "\(journal.path).damaged"
+    var kept = "the journal is kept as \(copy)"
+    do throws(SystemError) {
+      try SmallFile.replace(copy, with: try SmallFile.read(journal.path, byteCountMax: ChangeJournal.byteCountMax))
+    } catch {
+      kept = "the journal could not be kept: \(error)"
+    }
+    logger.critical(
+      """
+      \(damage). These changes of sets and rules are lost and all others are made: apply the rule sets to have them again; \(kept)
+      """)
+  }
+}
