@@ -18,6 +18,8 @@ struct ChangeJournal: Sendable {
 
   /// One change of one set, or of one rule, on one interface.
   struct Entry: Hashable, Sendable, Codable {
+    /// ``DaemonState/number`` of the file that it was made behind; nil: by a daemon before there were numbers.
+    var state: UInt64?
     var interface: String
     /// Which it was made to: of another one it says nothing.
     var generation: UInt64
@@ -134,11 +136,11 @@ struct ChangeJournal: Sendable {
 }
 
 extension DaemonState {
-  /// Makes the changes that were made since it was written. Behind one that was lost the revision stays as it was, so that
+  /// Makes the changes that were made since it was written: others are in it. Behind one that was lost the revision stays as it was, so that
   /// whoever compares it sees that something is missing.
   mutating func apply(_ content: ChangeJournal.Content) {
     var changes: [Place: ElementChanges] = [:]
-    for (index, entry) in content.entries.enumerated() {
+    for (index, entry) in content.entries.enumerated() where entry.state ?? 0 >= number {
       let attachment = attachments.firstIndex {
         $0.interface == entry.interface && $0.generation == entry.generation && $0.ruleSet?.name == entry.ruleSet
       }

@@ -7,7 +7,12 @@ extension Controller {
   /// it can or not, these are kept as long as the journal has room.
   func keep(_ entries: [ChangeJournal.Entry]) throws(ControlError) {
     if try journal.isFull || journaledRuleWork > Self.journaledRuleWorkMax { saveOrWarn() }
-    try journal.append(entries)
+    try journal.append(
+      entries.map { entry in
+        var entry = entry
+        entry.state = stateNumber
+        return entry
+      })
   }
 
   /// Seconds at the next start.

@@ -37,6 +37,8 @@ public actor Controller {
 
   let store: StateStore
   let journal: ChangeJournal
+  /// Of the state file that was written last, or was to be.
+  private(set) var stateNumber: UInt64 = 0
   /// What making the rule changes of the journal again takes, in rules that are looked at.
   var journaledRuleWork = 0
   let logger: Logger
@@ -77,6 +79,7 @@ public actor Controller {
   public func restore() throws(ControlError) {
     var state = try store.load()
     let journaled = try journal.load()
+    stateNumber = journaled.entries.compactMap(\.state).reduce(state.number, max)
     state.apply(journaled)
     for saved in state.attachments {
       do throws(ControlError) {
@@ -319,8 +322,11 @@ public actor Controller {
 
   private func save(_ live: [DaemonState.Attachment]) throws(ControlError) {
     let all = (live + dormant.values).sorted { $0.interface < $1.interface }
+    // Also where this fails the file may be the new one. Changes behind it are made to either.
+    stateNumber += 1
     try store.save(
-      DaemonState(attachments: all, wires: wires.values.map(\.state).sorted { $0.options.name < $1.options.name }))
+      DaemonState(
+        number: stateNumber, attachments: all, wires: wires.values.map(\.state).sorted { $0.options.name < $1.options.name }))
     try journal.empty()
     journaledRuleWork = 0
   }

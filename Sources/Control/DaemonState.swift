@@ -25,10 +25,14 @@ struct DaemonState: Hashable, Sendable, Codable {
   }
 
   var version = DaemonState.version
+  /// Of this writing of the file. Changes in the journal say behind which they were made: it may still be there after a crash,
+  /// with changes that the file has. Files of the daemons before have none.
+  var number: UInt64 = 0
   var attachments: [Attachment] = []
   var wires: [Wire] = []
 
-  init(attachments: [Attachment] = [], wires: [Wire] = []) {
+  init(number: UInt64 = 0, attachments: [Attachment] = [], wires: [Wire] = []) {
+    self.number = number
     self.attachments = attachments
     self.wires = wires
   }
@@ -36,6 +40,7 @@ struct DaemonState: Hashable, Sendable, Codable {
   init(from decoder: any Decoder) throws {
     let members = try decoder.container(keyedBy: CodingKeys.self)
     version = try members.decode(Int.self, forKey: .version)
+    number = try members.decodeIfPresent(UInt64.self, forKey: .number) ?? 0
     attachments = try members.decode([Attachment].self, forKey: .attachments)
     wires = version < 2 ? [] : try members.decode([Wire].self, forKey: .wires)
   }

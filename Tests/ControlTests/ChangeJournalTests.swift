@@ -65,6 +65,36 @@ struct ChangeJournalTests {
     return state.attachments[0].ruleSet
   }
 
+  @Test("What the state file has is not made again, and what was made behind it, or behind one that could not be written, is")
+  func numbers() throws {
+    func move(_ revision: UInt64, _ change: RuleChange, behind number: UInt64?) -> ChangeJournal.Entry {
+      .init(
+        state: number, interface: "eth0", generation: 7, ruleSet: "edge", revision: revision, rule: change,
+        slot: change.inserted == nil ? nil : 5)
+    }
+    let rules = ["x", "y"].map { Rule(name: $0, match: Match(protocols: [.tcp]), action: .drop) }
+    for former: UInt64? in [nil, 3] {
+      let entries = [
+        move(2, RuleChange(removed: "x"), behind: former), move(3, RuleChange(inserted: rules[0], before: "y"), behind: former),
+        move(4, RuleChange(removed: "y"), behind: former),
+      ]
+      var before = state
+      before.number = former ?? 0
+      before.attachments[0].ruleSet?.rules = rules
+      before.apply(.init(entries: entries))
+      #expect(before.attachments[0].ruleSet?.rules == [rules[0]] && before.attachments[0].ruleSet?.revision == 4)
+      var after = before
+      after.number = 4
+      after.apply(.init(entries: entries))
+      #expect(after == DaemonState(number: 4, attachments: before.attachments), "written before the journal was emptied")
+      after.apply(.init(entries: entries + [move(5, RuleChange(removed: "x"), behind: 4)]))
+      #expect(after.attachments[0].ruleSet?.rules == [] && after.attachments[0].ruleSet?.revision == 5)
+      var failed = before
+      failed.apply(.init(entries: [move(5, RuleChange(removed: "x"), behind: 4)]))
+      #expect(failed.attachments[0].ruleSet?.rules == [])
+    }
+  }
+
   @Test("What was appended is what is loaded; other generations, interfaces and rule sets are let alone")
   func roundTrip() throws {
     defer { try? FileManager.default.removeItem(atPath: folder) }

@@ -17,7 +17,7 @@ struct StateStoreTests {
 
   private var sample: DaemonState {
     let rules = [Rule(name: "drop-nine", match: Match(destinations: [], protocols: [.udp]), action: .drop, comment: "ö \"x\"", expiry: .at(unixMilliseconds: 1_795_275_527_961))]
-    return DaemonState(attachments: [
+    return DaemonState(number: 7, attachments: [
       .init(
         interface: "eth0.100", options: AttachmentOptions(mode: .generic, captureFallback: .drop, keepOnExit: true),
         ruleSet: RuleSet(name: "edge", revision: 7, defaultAction: .drop, rules: rules),

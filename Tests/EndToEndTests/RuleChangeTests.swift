@@ -103,6 +103,41 @@ struct RuleChangeTests {
     #expect(try packets(stack, "b") == 20 && packets(stack, "c") == 10)
   }
 
+  @Test("A journal that the state file has already, as a crash may leave it, changes nothing")
+  func formerJournal() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    let both = ["x", "y"].map { rule($0, 9) }.joined(separator: ",")
+    #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(both)]}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    let rules = "/rule-sets/edge/rules"
+    for change in [
+      { try stack.request("DELETE", "\(rules)/x").status == 200 },
+      { try stack.post(rules, rule("x", 9, more: #","position":0"#)).status == 201 },
+      { try stack.request("DELETE", "\(rules)/y").status == 200 },
+    ] {
+      #expect(try change())
+      #expect(try apply(stack)["in_place"].bool == true)
+    }
+    let journal = "\(stack.folder)/state/sets.journal"
+    try stack.namespace.run("cp \(journal) \(journal).former")
+    #expect(try stack.post("/attachments", #"{"interface":"lan1"}"#).status == 201)
+    stack.stopDaemon(SIGKILL)
+    try stack.namespace.run("mv \(journal).former \(journal)")
+    try stack.startDaemon()
+    #expect(try stack.metric("sluice_attachment_revision", "lan0") == 4)
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "x") == 10)
+    #expect(try stack.post(rules, rule("z", 9, more: #","position":0"#)).status == 201)
+    try stack.wait("the API is connected again") { try stack.post("/rule-sets/edge/apply").status == 200 }
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "z") == 10, "what came behind it counts")
+  }
+
   @Test("Beside a large set and chains, and where it names sets, counts or redirects, a rule comes and goes in place")
   func besideOthers() throws {
     let stack = try Stack()
