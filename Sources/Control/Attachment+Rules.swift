@@ -17,8 +17,8 @@ struct PlannedRuleChange {
   /// The rule that goes, and the one that comes; nil: it is disabled, or there is none.
   let gone: EditedRule?
   let come: EditedRule?
-  /// Whether the slot of the one that comes was another's before.
-  let isFreshSlot: Bool
+  /// The rule that comes, enabled or not, with a slot that may have been another's before; nil: it has its own.
+  let fresh: (name: String, slot: UInt32)?
   /// Enabled neighbours of the one that comes, without the one that goes.
   let after: String?
   let before: String?
@@ -54,13 +54,13 @@ extension Attachment {
       if change.inserted?.name != name { table.remove(name) }
     }
     var come: EditedRule?
-    var isFresh = false
+    var fresh: (name: String, slot: UInt32)?
     if let rule = change.inserted {
       let known = table[rule.name]
       guard let slot = known ?? table.add(rule.name, used: editor.usedSlots), slot < program.slotCount else {
         return nil
       }
-      isFresh = known == nil
+      if known == nil { fresh = (rule.name, slot) }
       // A disabled one must be valid here, too.
       guard rule.action.chain == nil, let edited = edited(rule, slot) else { return nil }
       if rule.isEnabled {
@@ -77,7 +77,7 @@ extension Attachment {
     let place = change.inserted.flatMap { next.index(ofRule: $0.name) } ?? 0
     let neighbours = next.neighbours(of: place, in: editor.generation)
     return PlannedRuleChange(
-      next: next, slots: table, gone: gone, come: come, isFreshSlot: isFresh, after: neighbours.after, before: neighbours.before,
+      next: next, slots: table, gone: gone, come: come, fresh: fresh, after: neighbours.after, before: neighbours.before,
       entryCount: entries)
   }
 
@@ -88,7 +88,7 @@ extension Attachment {
     guard var editor = ruleEditor else { return false }
     ruleEditor = nil  // so that what follows changes it where it is
     defer { ruleEditor = editor }
-    if plan.isFreshSlot, let slot = plan.come?.slot {
+    if let slot = plan.fresh?.slot {
       guard (try? program.clearRuleCounter(slot: slot)) != nil else { return false }
       editor.usedSlots.insert(slot)
     }

@@ -114,7 +114,7 @@ extension Controller {
 
   private func changeInPlace(_ plan: PlannedRuleChange, _ attachment: Attachment) -> ApplyReport? {
     let start = ContinuousClock.now
-    if plan.isFreshSlot, let come = plan.come { nameSlots([come.rule.name: come.slot], of: attachment) }
+    if let fresh = plan.fresh { nameSlots([fresh.name: fresh.slot], of: attachment) }
     guard attachment.changeTables(plan) else { return nil }
     attachment.change(plan)
     let frames: Int

@@ -1,4 +1,5 @@
 import Foundation
+import NetworkSupport
 import Testing
 
 /// Single rules on a real interface.
@@ -203,6 +204,41 @@ struct RuleChangeTests {
     try stack.wait("the restarted daemon is in sync") {
       try stack.get("/attachments").body["data"][0]["in_sync"].bool == true
     }
+  }
+
+  @Test("A rule that came disabled begins at zero when it is enabled, in another's former slot too, and captures have its name")
+  func enabledLater() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    let both = "\(rule("old", 9)),\(rule("held", 4, "capture"))"
+    #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(both)]}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "old") == 10)
+    let rules = "/rule-sets/edge/rules"
+    #expect(try stack.request("DELETE", "\(rules)/old").status == 200)
+    #expect(try apply(stack)["in_place"].bool == true)
+    // As if all slots had been given once since.
+    stack.stopDaemon(SIGKILL)
+    let path = "\(stack.folder)/state/state.json"
+    let state = try String(contentsOfFile: path, encoding: .utf8)
+    let slot = try #require(JSON(state)["attachments"][0]["slots"]["slots"]["old"].int)
+    try state.replacing(/"cursor" *: *\d+/, with: #""cursor":\#(slot - 1)"#).write(toFile: path, atomically: false, encoding: .utf8)
+    try stack.startDaemon()
+
+    #expect(try stack.post(rules, rule("back", 9, "capture", more: #","enabled":false"#)).status == 201)
+    try stack.wait("the API is connected again") { try stack.post("/rule-sets/edge/apply").status == 200 }
+    #expect(try stack.request("PUT", "\(rules)/back", body: rule("back", 9, "capture")).status == 200)
+    #expect(try apply(stack)["in_place"].bool == true)
+    #expect(try packets(stack, "back") == 0)
+    _ = try stack.sluice("capture start lan0 --path back.pcapng --packets 10 --socket \(stack.socket)")
+    try stack.send(10, ports: [9])
+    #expect(try packets(stack, "back") == 10)
+    try stack.wait("the capture is over") { try stack.metric("sluice_captures_running") == 0 }
+    let comments = try Shell.run("tshark -r \(stack.captures)/back.pcapng -T fields -e frame.comment 2>/dev/null")
+    #expect(comments == String(repeating: "rule=back\n", count: 10), "\(comments)")
   }
 
   @Test("What takes more than tables is compiled anew, and rules with an end in place still end")
