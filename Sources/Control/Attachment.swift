@@ -116,7 +116,8 @@ final class Attachment {
     return AttachmentReport(
       interface: interface, options: options, isNative: program.isNative, fallbackReason: program.fallbackReason,
       isInDispatcher: program.isInDispatcher, programIdentifier: program.programIdentifier, generation: generation,
-      ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, queues: queues?.reports ?? [], warnings: warnings,
+      ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, queues: queues?.reports ?? [],
+      warnings: warnings + program.warnings,
       attachedAtNanoseconds: attachedAtNanoseconds,
       trial: trial.map {
         TrialReport(

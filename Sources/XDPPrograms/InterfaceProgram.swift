@@ -47,6 +47,8 @@ public final class InterfaceProgram {
   /// Multi-buffer packets (jumbo frames on drivers with xdp.frags) are seen; needs Linux 5.18.
   public let supportsFrags: Bool
   public var isInDispatcher: Bool { attachment.isDispatcher }
+  /// What did not come over when larger tables last did: counts, or the pins that the next daemon begins with.
+  public private(set) var warnings: [String] = []
 
   private var maps: ProgramMaps
   private let pins: PinDirectory?
@@ -124,7 +126,8 @@ public final class InterfaceProgram {
     if pinned == nil, !fits { try grow(for: generation, elements) }
   }
 
-  /// Makes a generation live in one atomic step: a packet sees it or the one before, whole.
+  /// Makes a generation live in one atomic step: a packet sees it or the one before, whole. The one before stays if that
+  /// fails; once it is live nothing does, see ``warnings``.
   ///
   /// Larger tables, and what the program doesn't read yet, come with a new program in the same link: also one step.
   ///
@@ -135,6 +138,7 @@ public final class InterfaceProgram {
     _ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>, elements: CountedElements = CountedElements()
   ) throws(ProgramError) {
     for target in redirectTargets { try maps.devices.update(target, to: target) }
+    let peer = try path().peer
     if shape.holds(generation) {
       try makeKeys(of: elements)
       maps.tables.publish(generation)
@@ -142,12 +146,11 @@ public final class InterfaceProgram {
       try grow(for: generation, elements)
     }
     self.redirectTargets = redirectTargets
-    let peer = try path().peer
-    let hasStaleTargets = try !staleTargets(keeping: peer).isEmpty
-    if elements.gone.isEmpty && !hasStaleTargets { return }
+    let staleTargets = (try? staleTargets(keeping: peer)) ?? []  // what stays is found again by the next
+    if elements.gone.isEmpty && staleTargets.isEmpty { return }
     maps.tables.waitForGracePeriod()  // packets in the previous generation may still go there, and count
     maps.elementCounters.remove(elements.gone)
-    try removeStaleTargets(keeping: peer)
+    for target in staleTargets { try? maps.devices.remove(target) }
   }
 
   /// Before a generation is live.
@@ -179,19 +182,20 @@ public final class InterfaceProgram {
       if !hasMoreElements { maps.elementCounters.remove(elements.new) }
       throw error
     }
-    programIdentifier = try attachment.programIdentifier()
-    if needed.slotCount > shape.slotCount || hasMoreElements {
-      waitForPackets()  // in the previous program they still count in its counters
-    }
+    // The new tables decide from here on, whatever else fails: what is changed later is changed there.
+    programIdentifier = (try? attachment.programIdentifier()) ?? programIdentifier
+    waitForPackets()  // in the previous program they still count in its counters
+    var failures: [ProgramError?] = []
     if needed.slotCount > shape.slotCount {
-      try maps.replaceRuleCounters(by: new.ruleCounters, with: counterReader, in: pins)
+      failures.append(maps.replaceRuleCounters(by: new.ruleCounters, with: counterReader, in: pins))
     }
     if hasMoreElements {
-      try maps.replaceElementCounters(by: new.elementCounters, with: counterReader, in: pins)
+      failures.append(maps.replaceElementCounters(by: new.elementCounters, with: counterReader, in: pins))
       knowsElements = true
     }
-    try maps.replaceTables(by: new.tables, in: pins)
+    failures.append(maps.replaceTables(by: new.tables, in: pins))
     shape = needed
+    warnings = failures.compactMap { $0.map { "larger tables came without all that the ones before had: \($0)" } }
   }
 
   /// Counters for rules: slots are below it.
@@ -209,15 +213,11 @@ public final class InterfaceProgram {
     if let peer = path.peer { try maps.devices.update(peer, to: peer) }
     try maps.store(path)
     waitForPackets()
-    try removeStaleTargets(keeping: path.peer)
+    for target in try staleTargets(keeping: path.peer) { try maps.devices.remove(target) }
   }
 
   /// Returns when no packet is under way any more that was when it was called: some 10 ms.
   public func waitForPackets() { maps.tables.barrier.wait() }
-
-  private func removeStaleTargets(keeping peer: UInt32?) throws(ProgramError) {
-    for target in try staleTargets(keeping: peer) { try maps.devices.remove(target) }
-  }
 
   private func staleTargets(keeping peer: UInt32?) throws(ProgramError) -> [UInt32] {
     try maps.devices.keys().filter { $0 != peer && !redirectTargets.contains($0) }

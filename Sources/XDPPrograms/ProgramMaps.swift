@@ -98,34 +98,57 @@ struct ProgramMaps: ~Copyable {
     try object.reuse(path)
   }
 
-  /// Takes other tables, and pins them in the place of the old ones.
-  mutating func replaceTables(by new: consuming Tables, in directory: PinDirectory?) throws(ProgramError) {
-    if let directory { try ProgramMaps.replacePin(by: new.map, in: directory) }
+  /// Takes other tables, which a program reads already, and pins them in the place of the old ones.
+  ///
+  /// - Returns: Why they aren't pinned.
+  mutating func replaceTables(by new: consuming Tables, in directory: PinDirectory?) -> ProgramError? {
+    var failure: ProgramError?
+    do throws(ProgramError) {
+      if let directory { try ProgramMaps.replacePin(by: new.map, in: directory) }
+    } catch {
+      failure = error
+    }
     tables = new
+    return failure
   }
 
-  /// Takes other rule counters, and pins them in the place of the old ones. No program adds to those any more.
+  /// Takes other rule counters, which a program adds to already, with what the old ones have counted, and pins them in their
+  /// place. No program adds to those any more.
+  ///
+  /// - Returns: Why some counts are lost, or the counters aren't pinned.
   mutating func replaceRuleCounters(
     by new: consuming RuleCounters, with reader: borrowing CounterReader, in directory: PinDirectory?
-  ) throws(ProgramError) {
-    try new.carry(from: ruleCounters, with: reader)
-    if let directory {
-      try ProgramMaps.replacePin(by: new.counted, in: directory)
-      try ProgramMaps.replacePin(by: new.carried, in: directory)
+  ) -> ProgramError? {
+    var failure: ProgramError?
+    do throws(ProgramError) {
+      try new.carry(from: ruleCounters, with: reader)
+      if let directory {
+        try ProgramMaps.replacePin(by: new.counted, in: directory)
+        try ProgramMaps.replacePin(by: new.carried, in: directory)
+      }
+    } catch {
+      failure = error
     }
     ruleCounters = new
+    return failure
   }
 
   /// The same of the counters of elements. The new ones have their keys.
   mutating func replaceElementCounters(
     by new: consuming ElementCounters, with reader: borrowing CounterReader, in directory: PinDirectory?
-  ) throws(ProgramError) {
-    try new.carry(from: elementCounters, with: reader)
-    if let directory {
-      try ProgramMaps.replacePin(by: new.counted, in: directory)
-      try ProgramMaps.replacePin(by: new.carried, in: directory)
+  ) -> ProgramError? {
+    var failure: ProgramError?
+    do throws(ProgramError) {
+      try new.carry(from: elementCounters, with: reader)
+      if let directory {
+        try ProgramMaps.replacePin(by: new.counted, in: directory)
+        try ProgramMaps.replacePin(by: new.carried, in: directory)
+      }
+    } catch {
+      failure = error
     }
     elementCounters = new
+    return failure
   }
 
   private static func replacePin(by map: borrowing BPFMap, in directory: PinDirectory) throws(ProgramError) {

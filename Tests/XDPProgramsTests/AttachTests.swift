@@ -236,6 +236,33 @@ struct AttachTests {
     }
   }
 
+  @Test("Larger tables that can't be pinned decide all the same, count on, say so, and are the ones that change from then on")
+  func growsWithoutPins() throws {
+    let mount = "/tmp/\(namespace.name)-bpf"
+    try namespace.run("mkdir -p \(mount)")
+    try Shell.run("mount -t bpf bpf \(mount)")
+    defer { _ = try? Shell.run("umount -l \(mount); rmdir \(mount)") }
+    let pins = PinDirectory(bpffs: mount, interface: "one")
+    try namespace.perform {
+      let drop = Rule(name: "nine", match: Match(protocols: [.udp]), action: .drop)
+      let low = try generation([drop])
+      let high = try generation([drop], firstSlot: UInt32(SLUICE_SLOTS_MIN) * 2)
+      let program = try attach("one", pins: pins, generation: low)
+      try send(3, to: "two")
+      pins.remove()
+      try high.withUnsafeBytes { try program.publish($0, redirectTargets: []) }
+      #expect(program.warnings.contains { $0.contains("pin") }, "\(program.warnings)")
+      try send(5, to: "two")
+      #expect(try program.ruleCounter(slot: UInt32(SLUICE_SLOTS_MIN) * 2).packets == 5)
+      #expect(try program.ruleCounter(slot: 1).packets == 3)
+      // As small as the first: into the tables that the program reads.
+      try low.withUnsafeBytes { try program.publish($0, redirectTargets: []) }
+      try send(7, to: "two")
+      #expect(try program.ruleCounter(slot: 1).packets == 10)
+      try program.detach()
+    }
+  }
+
   @Test("Redirect reaches the other interface; without it the packet is dropped and counted")
   func redirects() throws {
     try namespace.makePair("three", "four")
