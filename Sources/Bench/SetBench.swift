@@ -215,7 +215,7 @@ private struct SetUpdates {
   private mutating func insert(
     _ element: IPPrefix, _ editor: inout SetEditor, _ half: LiveHalf, _ period: GracePeriod
   ) -> Bool {
-    var hasWaited = false
+    var waits = 0
     while true {
       do throws(SetEditor.Refusal) {
         let start = SystemClock.monotonicNanoseconds()
@@ -223,12 +223,12 @@ private struct SetUpdates {
         inserts.append(SystemClock.monotonicNanoseconds() - start)
         return isNew
       } catch {
-        guard error == .needsGracePeriod, !hasWaited else {
+        guard error == .needsGracePeriod, waits < SetEditor.gracePeriodsMax else {
           refused += 1
           return false
         }
-        hasWaited = true
-        waited += 1
+        if waits == 0 { waited += 1 }
+        waits += 1
         period.wait(&editor)
       }
     }

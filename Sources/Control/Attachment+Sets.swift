@@ -34,48 +34,21 @@ extension Attachment {
     } catch {
       return false
     }
-    var done: [(prefix: IPPrefix, isIn: Bool)] = []
-    func change(_ prefix: IPPrefix, isIn: Bool) throws(SetEditor.Refusal) {
-      if try editor.change(prefix, isIn: isIn, set, tables, program.waitForPackets) { done.append((prefix, isIn)) }
-    }
+    let staying = Set(inserted)
+    let gone = removed.filter { !staying.contains($0) }.prefixes
     do throws(SetEditor.Refusal) {
-      for case .prefix(let prefix) in inserted { try change(prefix, isIn: true) }
-      let staying = Set(inserted)
-      for case .prefix(let prefix) in removed where !staying.contains(.prefix(prefix)) { try change(prefix, isIn: false) }
-      if let counted {
-        program.removeElementCounters(counted.counterKeys(of: removed.filter { !staying.contains($0) }.prefixes))
-      }
-      return true
+      try editor.change(set, inserted: inserted.prefixes, removed: gone, in: tables, waiting: program.waitForPackets)
     } catch {
-      // Backwards: each finds the room that it gave up.
-      for step in done.reversed() { _ = try? editor.change(step.prefix, isIn: !step.isIn, set, tables, program.waitForPackets) }
       program.removeElementCounters(newKeys)
       return false
     }
+    if let counted { program.removeElementCounters(counted.counterKeys(of: gone)) }
+    return true
   }
 
   /// Of elements that went from a set that is in no tables, because no rule names it.
   func forgetCounters(of set: String, _ elements: [SetElement]) {
     guard let counted = live.countedSet(named: set) else { return }
     program.removeElementCounters(counted.counterKeys(of: elements.prefixes))
-  }
-}
-
-extension SetEditor {
-  /// Puts an element in or takes it out; once more after a grace period, if that would help.
-  ///
-  /// - Returns: Whether that changes the set.
-  fileprivate mutating func change(
-    _ prefix: IPPrefix, isIn: Bool, _ set: String, _ tables: LiveTables, _ wait: () -> Void
-  ) throws(SetEditor.Refusal) -> Bool {
-    do throws(SetEditor.Refusal) {
-      return try isIn ? insert(prefix, into: set, of: tables) : remove(prefix, from: set, of: tables)
-    } catch {
-      guard error == .needsGracePeriod else { throw error }
-      beginGracePeriod()
-      wait()
-      endGracePeriod()
-      return try isIn ? insert(prefix, into: set, of: tables) : remove(prefix, from: set, of: tables)
-    }
   }
 }

@@ -40,7 +40,7 @@ public struct SetEditor {
     /// The room for lists is used up; or, of IPv6, the lines are full that the element can be in, and so are those of their
     /// elements: compiled anew, there is room.
     case noRoom
-    /// There is a place once a grace period ended that begins from now on.
+    /// There is a place, or one comes nearer, once a grace period ended that begins from now on.
     case needsGracePeriod
   }
 
@@ -111,6 +111,59 @@ public struct SetEditor {
     guard known & bit != 0 else { return false }
     clear(bit, of: known, key, at: place, memory)
     return true
+  }
+
+  // MARK: Many at once
+
+  /// Of one change at most: whoever waits for it does nothing else meanwhile.
+  public static let gracePeriodsMax = 8
+
+  /// Puts elements in and then takes others out, of the set's family: all of them, or none.
+  ///
+  /// - Parameter waiting: Returns when no packet is under way any more that was at its begin. All that need that wait for it
+  ///   together; where they do so too often there is no room.
+  public mutating func change(
+    _ set: String, inserted: [IPPrefix], removed: [IPPrefix], in memory: some TableMemory, waiting: () -> Void
+  ) throws(Refusal) {
+    var (came, gone): ([IPPrefix], [IPPrefix]) = ([], [])
+    var waits = 0
+    do throws(Refusal) {
+      try change(inserted, isIn: true, set, memory, &came, &waits, waiting)
+      try change(removed, isIn: false, set, memory, &gone, &waits, waiting)
+    } catch {
+      // Backwards: each finds the room that it gave up.
+      var undone: [IPPrefix] = []
+      waits = 0
+      try? change(gone.reversed(), isIn: true, set, memory, &undone, &waits, waiting)
+      try? change(came.reversed(), isIn: false, set, memory, &undone, &waits, waiting)
+      throw error
+    }
+  }
+
+  private mutating func change(
+    _ prefixes: [IPPrefix], isIn: Bool, _ set: String, _ memory: some TableMemory, _ done: inout [IPPrefix],
+    _ waits: inout Int, _ waiting: () -> Void
+  ) throws(Refusal) {
+    var left = prefixes
+    while true {
+      var refused: [IPPrefix] = []
+      for prefix in left {
+        do throws(Refusal) {
+          let isNews = try isIn ? insert(prefix, into: set, of: memory) : remove(prefix, from: set, of: memory)
+          if isNews { done.append(prefix) }
+        } catch {
+          guard error == .needsGracePeriod else { throw error }
+          refused.append(prefix)
+        }
+      }
+      if refused.isEmpty { return }
+      guard waits < SetEditor.gracePeriodsMax else { throw .noRoom }
+      waits += 1
+      beginGracePeriod()
+      waiting()
+      endGracePeriod()
+      left = refused
+    }
   }
 
   // MARK: Grace periods
@@ -227,15 +280,15 @@ public struct SetEditor {
       write(key, bits, at: place, memory)
       return setOverflow(lines.first, memory)
     }
-    for line in [lines.first, lines.second] {
-      guard let place = moveAway(from: line, key.form, memory) else { continue }
-      setBits(0, of: self.key(at: place, key.form, memory) ?? key, at: place, memory)
-      retired.insert(place)
+    let own = [lines.first, lines.second]
+    if own.contains(where: { makeRoom(in: $0, steps: 1, key.form, memory) }) { throw .needsGracePeriod }
+    // One of the places may be only waiting.
+    let places = own.flatMap { line in (0..<key.form.placeCount).map { Place(line: line, place: $0) } }
+    if places.contains(where: { retired.contains($0) || waiting.contains($0) }) { throw .needsGracePeriod }
+    for steps in 2...SetEditor.stepsMax where own.contains(where: { makeRoom(in: $0, steps: steps, key.form, memory) }) {
       throw .needsGracePeriod
     }
-    // One of the places may be only waiting.
-    let own = [lines.first, lines.second].flatMap { line in (0..<key.form.placeCount).map { Place(line: line, place: $0) } }
-    throw own.contains { retired.contains($0) || waiting.contains($0) } ? .needsGracePeriod : .noRoom
+    throw .noRoom
   }
 
   private func write(_ key: SetKey, _ bits: UInt64, at place: Place, _ memory: some TableMemory) {
@@ -251,20 +304,31 @@ public struct SetEditor {
     _ = change(line + SetForm.lineWordCount - 1, to: { $0 | SetForm.overflowFlag }, memory)
   }
 
-  /// Copies an element whose first line this is to its second; where it is now, too. Only that way: who looks it up reads the
-  /// second line behind the first.
-  private func moveAway(from line: Int, _ form: SetForm, _ memory: some TableMemory) -> Place? {
+  /// Lines on the way to a free place at most; each is a grace period.
+  private static let stepsMax = 3
+
+  /// Moves an element whose first line this is to its second; with more steps, one of that line to its own second, and so on, so
+  /// that there is room for it next time. Only that way: who looks it up reads the second line behind the first.
+  ///
+  /// - Returns: Whether one was moved; where it was there is room after a grace period.
+  private mutating func makeRoom(in line: Int, steps: Int, _ form: SetForm, _ memory: some TableMemory) -> Bool {
     for index in 0..<form.placeCount {
       let place = Place(line: line, place: index)
       let bits = bits(at: place, form, memory)
       guard bits != 0, let key = key(at: place, form, memory) else { continue }
       let lines = lines(of: key)
-      guard lines.first == line, lines.second != line, let other = freePlace(lines.second, form, memory) else { continue }
-      write(key, bits, at: other, memory)
-      setOverflow(line, memory)
-      return place
+      guard lines.first == line, lines.second != line else { continue }
+      if steps > 1 {
+        if makeRoom(in: lines.second, steps: steps - 1, form, memory) { return true }
+      } else if let other = freePlace(lines.second, form, memory) {
+        write(key, bits, at: other, memory)
+        setOverflow(line, memory)
+        setBits(0, of: key, at: place, memory)
+        retired.insert(place)
+        return true
+      }
     }
-    return nil
+    return false
   }
 }
 

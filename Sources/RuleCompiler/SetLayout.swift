@@ -16,7 +16,7 @@ enum SetForm: Int, CaseIterable {
 
   /// Of a new table's places, how many are taken. The others are for elements that come later: with more of them taken, finding
   /// one takes longer.
-  var fillHundredths: Int { self == .long ? 70 : 65 }
+  static let fillHundredths = 65
 
   /// Where a line's bits of a place are: word in the line, and shift.
   func bits(_ place: Int) -> (word: Int, shift: UInt64) {

@@ -130,7 +130,7 @@ struct SetTables {
 
   /// A table of elements, each in its first line or its second.
   private mutating func table(_ elements: Elements, _ form: SetForm) throws(CompileError) -> SetTable {
-    let perLine = form.placeCount * form.fillHundredths
+    let perLine = form.placeCount * SetForm.fillHundredths
     var lineCount = max(SetTables.lineCountMin, (elements.keys.count * 100 + perLine - 1) / perLine)
     for seed in 0..<SetTables.seedsMax {
       if let placed = Placement(elements, form, lineCount: lineCount, seed: seed) {

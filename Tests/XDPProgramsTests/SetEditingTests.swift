@@ -69,14 +69,58 @@ struct SetEditingTests {
   private func waiting(
     _ editor: inout SetEditor, _ waits: inout Int, _ change: (inout SetEditor) throws(SetEditor.Refusal) -> Bool
   ) throws -> Bool {
-    do throws(SetEditor.Refusal) {
-      return try change(&editor)
-    } catch {
-      waits += 1
-      editor.beginGracePeriod()
-      editor.endGracePeriod()
-      return try change(&editor)
+    while true {
+      do throws(SetEditor.Refusal) {
+        return try change(&editor)
+      } catch {
+        try #require(error == .needsGracePeriod)
+        waits += 1
+        editor.beginGracePeriod()
+        editor.endGracePeriod()
+      }
     }
+  }
+
+  @Test("A tenth more come with a few grace periods, under packets; where there is no room all is as it was", arguments: [48, 64, 96, 128])
+  func manyAtOnce(_ length: Int) throws {
+    var random = SeededGenerator(announcing: "SetEditingTests.manyAtOnce(\(length))")
+    func prefix() -> IPPrefix {
+      let bits = UInt128.random(in: 0 ... .max, using: &random)
+      return IPPrefix(.v6(IPv6Address(value: 0x2001_0db8 << 96 | bits >> 32)), length: length)
+    }
+    let all = Array(Set((0..<28_000).map { _ in prefix() }))
+    let (staying, coming, tooMany) = (all[..<12_000], Array(all[12_000..<13_200]), Array(all[13_200...]))
+    var ruleSet = RuleSet(name: "sets", defaultAction: .pass)
+    ruleSet.rules = [Rule(name: "in", match: Match(sources: Condition([], sets: ["s"])), action: .drop)]
+    ruleSet.sets = [NamedSet(name: "s", family: .ipv6, prefixes: Array(staying))]
+    let generation = try LargeSetTests.compiled(ruleSet)
+    let target = IPPrefix("2001:db8::1")!.address
+    let packets = Array(staying.prefix(1024)) + coming.prefix(512) + tooMany.prefix(256) + tooMany.suffix(256)
+    let probe = try probe(generation, packets.map { PacketBuilder(from: $0.address, to: target, .udp(source: 1, destination: 2)).build() })
+    func found() throws -> [Bool] {
+      _ = try probe.run(period: 2048, count: 2048)
+      return packets.indices.map { probe.verdict($0).slot == 1 }
+    }
+    #expect(try found() == packets.indices.map { $0 < 1024 })
+    let half = Half(live: probe.liveHalf)
+    var editor = try #require(SetEditor(generation, of: ruleSet))
+    var waits = 0
+    /// Every grace period finds the elements that stay where packets look for them.
+    func waiting() {
+      waits += 1
+      if (try? found().prefix(1024).contains(false)) != false { Issue.record("an element that stays was missed") }
+    }
+    try editor.change("s", inserted: coming, removed: [], in: half, waiting: waiting)
+    #expect((1...SetEditor.gracePeriodsMax).contains(waits), "\(waits) for \(coming.count) elements")
+    #expect(try found() == packets.indices.map { $0 < 1536 })
+    waits = 0
+    #expect(throws: SetEditor.Refusal.noRoom) {
+      try editor.change("s", inserted: tooMany, removed: coming, in: half, waiting: waiting)
+    }
+    #expect(waits <= 2 * SetEditor.gracePeriodsMax)
+    #expect(try found() == packets.indices.map { $0 < 1536 })
+    try editor.change("s", inserted: [], removed: coming, in: half, waiting: waiting)
+    #expect(try found() == packets.indices.map { $0 < 1024 })
   }
 
   @Test("Updates at full rate: what stays in a set is found in it and what never was isn't", arguments: IPFamily.allCases)
@@ -126,7 +170,7 @@ struct SetEditingTests {
     private var isFilling = true
     private var next = 0
     private(set) var count = 0
-    /// Insertions that found no room at once.
+    /// How often insertions found no room at once.
     private(set) var refused = 0
 
     init(_ editor: SetEditor, _ half: Half, _ elements: [IPPrefix]) throws {
@@ -136,18 +180,18 @@ struct SetEditingTests {
 
     func step() {
       guard isFilling, next < elements.count else { return empty() }
-      let element = elements[next]
+      let some = elements[next..<min(next + 100, elements.count)]
       do throws(SetEditor.Refusal) {
-        _ = try editor.insert(element, into: "s", of: half)
-        inside.append(element)
-        next += 1
-        count += 1
+        try editor.change("s", inserted: Array(some), removed: [], in: half) {
+          refused += 1
+          barrier.wait()
+        }
+        inside += some
+        next += some.count
+        count += some.count
       } catch {
         refused += 1
-        if error == .noRoom { return isFilling = false }
-        editor.beginGracePeriod()
-        barrier.wait()
-        editor.endGracePeriod()
+        isFilling = false
       }
     }
 
