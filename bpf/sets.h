@@ -56,6 +56,15 @@ static __always_inline __u64 key_behind(__u64 bits, const __u64 *key)
 	return *(const volatile __u64 *)((const void *)key + after(bits));
 }
 
+/*
+ * Whether elements went from a line to their second one, read after the line's places: user space stores it, and before it the
+ * second line, before a place is empty.
+ */
+static __always_inline __u64 overflows_behind(__u64 found, const __u32 *overflows)
+{
+	return *(const volatile __u32 *)((const void *)overflows + after(found));
+}
+
 static __always_inline __u64 bits_in_short(const struct sluice_set_line_short *line, __u64 key, __u64 length)
 {
 	__u64 found = 0;
@@ -171,7 +180,7 @@ __noinline __u64 sets_with_ipv6(__u64 origin, __u64 high, __u64 low, __u64 lengt
 	const void *tables = tables_begin(), *half, *line;
 	const struct sluice_sets *sets;
 	struct set_lines lines;
-	__u64 found;
+	__u64 found, overflows;
 
 	if (!tables)
 		return 0;
@@ -181,15 +190,19 @@ __noinline __u64 sets_with_ipv6(__u64 origin, __u64 high, __u64 low, __u64 lengt
 		lines = lines_of(&sets->ipv6_short, high, length);
 		line = table_record(half, lines.first, constants.mask_64);
 		found = bits_in_short(line, high, length);
-		if (*(const volatile __u32 *)&((const struct sluice_set_line_short *)line)->overflows)
-			found |= bits_in_short(table_record(half, lines.second, constants.mask_64), high, length);
+		overflows = overflows_behind(found, &((const struct sluice_set_line_short *)line)->overflows);
+		if (overflows)
+			found |= bits_in_short(table_record(half, lines.second, constants.mask_64) + after(overflows), high,
+					       length);
 		return found;
 	}
 	lines = lines_of(&sets->ipv6_long, high, low + length);
 	line = table_record(half, lines.first, constants.mask_64);
 	found = bits_in_long(line, high, low, length);
-	if (*(const volatile __u32 *)&((const struct sluice_set_line_long *)line)->overflows)
-		found |= bits_in_long(table_record(half, lines.second, constants.mask_64), high, low, length);
+	overflows = overflows_behind(found, &((const struct sluice_set_line_long *)line)->overflows);
+	if (overflows)
+		found |= bits_in_long(table_record(half, lines.second, constants.mask_64) + after(overflows), high, low,
+				      length);
 	return found;
 }
 
