@@ -48,6 +48,38 @@ import Testing
     for store in stores { await store.close() }
   }
 
+  @Test("However much differs each time, no revision is made from more than its text once more", arguments: TestBackend.allCases)
+  func bounded(_ backend: TestBackend) async throws {
+    let database = try backend.make()
+    defer { database.remove() }
+    let settings = try DatabaseSettings(environment: database.environment)
+    var stores: [SQLStore] = []
+    for _ in 0..<2 { stores.append(try await openStore(settings)) }
+    var expected = [try await stores[0].createRuleSet(large, description: "", editor).content]
+    for turn in 1...40 {
+      // The one that finds revisions that it hasn't made learns of their rows what they come to.
+      let made = try await stores[turn % 5 == 0 ? 1 : 0].updateRuleSet(named: "edge", editor) { old in
+        // Two hundred side by side, others each time.
+        let gone = old.content.sets[0].prefixes[1000..<1200].map(SetElement.prefix)
+        old.content.sets[0].remove(gone)
+        old.content.sets[0].insert((1000..<1200).map { .prefix(host($0 * 7 + turn % 7)) })
+      }
+      expected.append(made.content)
+    }
+    var (length, sum, wholeCount) = (0, 0, 0)
+    for row in try await rows(stores[0]) {
+      if row.first == "{" { (length, sum, wholeCount) = (row.utf8.count, 0, wholeCount + 1) } else { sum += row.utf8.count }
+      #expect(sum <= length * 9 / 8, "\(sum) bytes of differences behind \(length)")
+    }
+    #expect((3...8).contains(wholeCount), "\(wholeCount) are whole")
+    for store in stores { await store.close() }
+    let reader = try await openStore(settings)
+    for number in [1, 2, 12, 13, 14, 30, 41] {
+      #expect(try await reader.ruleSetRevision(named: "edge", number: UInt64(number)).content == expected[number - 1])
+    }
+    await reader.close()
+  }
+
   @Test("A revision that differs much, is small, or follows what another version wrote is whole", arguments: TestBackend.allCases)
   func whole(_ backend: TestBackend) async throws {
     let database = try backend.make()

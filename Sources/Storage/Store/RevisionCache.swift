@@ -26,8 +26,7 @@ final class RevisionCache: Sendable {
   struct Stored: Sendable {
     /// Of the text as it is in the database.
     let digest: String
-    /// See ``StoredContent``.
-    let whole: UInt64
+    let base: StoredContent.Base
   }
   private struct Entry {
     let value: Value

@@ -67,7 +67,7 @@ enum RuleSetTable {
     }
     var content = try stored.content()
     content.revision = number
-    let known = stored.digest.map { RevisionCache.Stored(digest: $0, whole: stored.whole) }
+    let known = stored.digest.map { RevisionCache.Stored(digest: $0, base: stored.base) }
     return (.init(content: content, stored: known), stored.bytes.count)
   }
 
@@ -75,11 +75,11 @@ enum RuleSetTable {
   struct Written: Sendable {
     let ruleSet: StoredRuleSet
     let text: RevisionText
-    /// Which revision is whole of those that the text is made from; nil: it may not be what is stored.
-    let whole: UInt64?
+    /// What the stored text is made from; nil: it may be another text.
+    let base: StoredContent.Base?
 
     func keep(in cache: RevisionCache) {
-      let stored = whole.map { RevisionCache.Stored(digest: text.digest, whole: $0) }
+      let stored = base.map { RevisionCache.Stored(digest: text.digest, base: $0) }
       cache.keep(
         .init(content: ruleSet.content, text: text, stored: stored), textLength: text.bytes.count,
         for: .init(ruleSetID: ruleSet.id, number: ruleSet.revision, createdAt: ruleSet.current.info.createdAt))
@@ -95,7 +95,7 @@ enum RuleSetTable {
   ) throws -> Written {
     let text = try RevisionText(draft.content, after: old?.text)
     let row = StoredContent.row(
-      text.bytes, number: number, after: old.flatMap { old in old.whole.map { (old.text.bytes, $0) } })
+      text.bytes, number: number, after: old.flatMap { old in old.base.map { (old.text.bytes, $0) } })
     var content = draft.content
     content.revision = number
     try session.executeLater(
@@ -114,7 +114,7 @@ enum RuleSetTable {
       ruleSet: StoredRuleSet(
         id: head.id, createdAt: head.createdAt,
         current: RuleSetRevision(info: info, description: draft.description, content: content)),
-      text: text, whole: row.whole)
+      text: text, base: row.base)
   }
 
   /// The newest revision, locked as by ``lock(_:_:)``, for the transaction that replaces it.
@@ -141,7 +141,7 @@ enum RuleSetTable {
       Written(
         ruleSet: StoredRuleSet(id: head.id, createdAt: head.createdAt, current: revision), text: text,
         // Another version may have written the same otherwise.
-        whole: known.stored.flatMap { $0.digest == text.digest ? $0.whole : nil })
+        base: known.stored.flatMap { $0.digest == text.digest ? $0.base : nil })
     )
   }
 }

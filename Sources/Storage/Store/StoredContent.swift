@@ -9,8 +9,15 @@ import Rules
 /// begins otherwise. Behind it a ``TextDifference``.
 struct StoredContent: Sendable {
   let bytes: [UInt8]
-  /// The revision that is whole; the number of its own where it is.
-  let whole: UInt64
+  let base: Base
+
+  /// What a text is made from.
+  struct Base: Hashable, Sendable {
+    /// The revision that is whole; the number of its own where it is.
+    let whole: UInt64
+    /// In the rows from there to the text's own: what is read besides the whole one.
+    let differenceByteCount: Int
+  }
 
   /// Shorter texts are whole, and those of which more than this part differs.
   static let byteCountMin = 16 << 10
@@ -22,16 +29,20 @@ struct StoredContent: Sendable {
 
   /// What the row of a revision has.
   ///
-  /// - Parameter old: the text of the one before exactly as it is stored, and which one is whole of it; nil: nobody knows.
+  /// Its differences are never more than the text in all, so that to read a revision is to read twice its text at most.
+  ///
+  /// - Parameter old: the text of the one before exactly as it is stored, and what it is made from; nil: nobody knows.
   static func row(
-    _ bytes: [UInt8], number: UInt64, after old: (bytes: [UInt8], whole: UInt64)?
-  ) -> (text: String, whole: UInt64) {
-    if let old, bytes.count >= byteCountMin, number - old.whole <= chainMax,
+    _ bytes: [UInt8], number: UInt64, after old: (bytes: [UInt8], base: Base)?
+  ) -> (text: String, base: Base) {
+    if let old, bytes.count >= byteCountMin, number - old.base.whole <= chainMax,
       let difference = TextDifference(from: old.bytes, to: bytes, literalMax: bytes.count / partMax)
     {
-      return ("@\(old.whole) \(difference.text)", old.whole)
+      let text = "@\(old.base.whole) \(difference.text)"
+      let byteCount = old.base.differenceByteCount + text.utf8.count
+      if byteCount <= bytes.count { return (text, Base(whole: old.base.whole, differenceByteCount: byteCount)) }
     }
-    return (String(decoding: bytes, as: UTF8.self), number)
+    return (String(decoding: bytes, as: UTF8.self), Base(whole: number, differenceByteCount: 0))
   }
 
   // MARK: Reading
@@ -45,11 +56,10 @@ struct StoredContent: Sendable {
     }
     guard let newest else { return nil }
     guard Self.isDifference(newest) else {
-      (bytes, whole) = (newest, number)
+      (bytes, base) = (newest, Base(whole: number, differenceByteCount: 0))
       return
     }
-    guard let (first, last) = Self.difference(newest), first < number else { throw damaged() }
-    whole = first
+    guard let (whole, last) = Self.difference(newest), whole < number else { throw damaged() }
     let rows = try session.all(
       "\(sql) >= $2 AND number < $3 ORDER BY number",
       [SQLValue(id), SQLValue(revision: whole), SQLValue(revision: number)]
@@ -61,6 +71,7 @@ struct StoredContent: Sendable {
     }
     guard pieces.apply(last) else { throw damaged() }
     bytes = pieces.bytes
+    base = Base(whole: whole, differenceByteCount: rows.dropFirst().reduce(newest.count) { $0 + $1.count })
   }
 
   private static func isDifference(_ row: [UInt8]) -> Bool { row.first == UInt8(ascii: "@") }
