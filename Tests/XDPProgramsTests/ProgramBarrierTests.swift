@@ -1,5 +1,4 @@
 import CSluiceABI
-import Glibc
 import LinuxSystem
 import Packets
 import RuleCompiler
@@ -21,16 +20,23 @@ struct ProgramBarrierTests {
     let probe = try generation.withUnsafeBytes { try ClassificationProbe($0) }
     let address = IPPrefix("192.0.2.1")!.address
     try #require(try probe.add(PacketBuilder(from: address, to: address, .udp(source: 1, destination: 2)).build()))
-    let shared = UncheckedBox(Shared(probe, try ProgramBarrier()))
+    let barrier = try ProgramBarrier()
     let cpus = try Topology.allowedCPUs()
-    // Each on a CPU of its own: the one that runs the program runs nothing else meanwhile.
-    let runner = try PinnedThread.spawn(name: "long-run", cpu: cpus[0]) { shared.value.run() }
-    let waiter = try PinnedThread.spawn(name: "waiter", cpu: cpus[1]) { shared.value.wait() }
-    runner.join()
-    waiter.join()
-    let left = shared.value.runEnd - shared.value.waitBegin
-    try #require(left > 100_000_000, "a run that takes longer than a grace period of others: \(left) ns")
-    #expect(shared.value.waitEnd - shared.value.waitBegin > left * 3 / 4, "of \(left) ns")
+    var left = 0
+    // Once more where the other CPU had no time for who waits.
+    for _ in 0..<10 where left < 20_000_000 {
+      _ = try probe.run(period: 1, count: 1, isEmpty: true)
+      let shared = UncheckedBox(Shared(probe, barrier))
+      // Each on a CPU of its own: the one that runs the program runs nothing else meanwhile.
+      let waiter = try PinnedThread.spawn(name: "waiter", cpu: cpus[1]) { shared.value.wait() }
+      let runner = try PinnedThread.spawn(name: "long-run", cpu: cpus[0]) { shared.value.run() }
+      waiter.join()
+      runner.join()
+      left = shared.value.runEnd - shared.value.waitBegin
+      let waited = shared.value.waitEnd - shared.value.waitBegin
+      #expect(waited > left * 3 / 4, "\(waited) of \(left) ns")
+    }
+    #expect(left >= 20_000_000, "a run that is far from its end: \(left) ns")
   }
 
   /// Each value one thread's until both have ended.
@@ -50,7 +56,7 @@ struct ProgramBarrierTests {
     }
 
     func wait() {
-      while probe.verdict(0).slot == 0 { sched_yield() }  // until the program is at its first packets
+      while probe.verdict(0).slot == 0 {}  // until the program is at its first packets
       waitBegin = Int(SystemClock.monotonicNanoseconds())
       barrier.wait()
       waitEnd = Int(SystemClock.monotonicNanoseconds())
