@@ -166,7 +166,7 @@ private func compile(
     ruleNames: rules.map(\.rule.name), listedNames: rules.map(\.listed))
 }
 
-private func checkEntryCount(of rules: [Rule]) throws(CompileError) -> Int {
+private func checkEntryCount(of rules: RuleList) throws(CompileError) -> Int {
   let count = rules.reduce(0) { min($0 + $1.entryCount, Expansion.countMax) }
   guard count > Limits.entriesMax else { return count }
   return try checkEntryCount(rules.map { CompileError.RuleSize(rule: $0.name, entries: $0.entryCount) })

@@ -5,27 +5,27 @@ public struct Chain: Hashable, Sendable {
   /// Free text, as a rule's.
   public var comment: String
   /// In order. Their names are unique in the rule set, not only here.
-  public var rules: [Rule]
+  public var rules: RuleList
 
-  public init(name: String, comment: String = "", rules: [Rule] = []) {
+  public init(name: String, comment: String = "", rules: some Sequence<Rule> = []) {
     self.name = name
     self.comment = comment
-    self.rules = rules
+    self.rules = RuleList(rules)
   }
 }
 
 extension RuleSet {
   /// The rules of the set's own list, then those of its chains.
-  public var allRules: [Rule] { chains.isEmpty ? rules : rules + chains.flatMap(\.rules) }
+  public var allRules: RuleList { chains.isEmpty ? rules : rules + chains.flatMap(\.rules) }
 
   /// Of all rules, those of chains too.
   public var ruleCount: Int { chains.reduce(rules.count) { $0 + $1.rules.count } }
 
   /// All rules that have counters: those that a packet can stop at or pass. A jump isn't one, its chain's rules are.
-  public var countedRules: [Rule] { chains.isEmpty ? rules : allRules.filter { $0.action.chain == nil } }
+  public var countedRules: RuleList { chains.isEmpty ? rules : allRules.filter { $0.action.chain == nil } }
 
   /// The rules of a chain; none where there is no such chain.
-  public func rules(ofChain name: String) -> [Rule] { chains.first { $0.name == name }?.rules ?? [] }
+  public func rules(ofChain name: String) -> RuleList { chains.first { $0.name == name }?.rules ?? [] }
 }
 
 extension Action {

@@ -19,7 +19,7 @@ struct ChainGraph {
   init(_ ruleSet: RuleSet) {
     let indices = Dictionary(
       ruleSet.chains.enumerated().map { ($1.name, $0 + 1) }, uniquingKeysWith: { first, _ in first })
-    func node(_ name: String, _ path: String, _ rules: [Rule]) -> Node {
+    func node(_ name: String, _ path: String, _ rules: RuleList) -> Node {
       var node = Node(
         name: name, path: path, targets: [], enabledCount: 0, countRules: 0, gotos: 0, canLeave: false)
       for rule in rules where rule.isEnabled {

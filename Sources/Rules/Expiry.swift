@@ -103,8 +103,13 @@ extension RuleSet {
   /// Makes moments of times to live that begin now; what isn't valid stays as it is. Called by whoever accepts the
   /// rule set, once.
   public mutating func fixExpiry(atUnixMilliseconds now: Int64) {
-    func fix(_ rules: inout [Rule]) {
-      for index in rules.indices { rules[index].expiry = rules[index].expiry?.fixed(atUnixMilliseconds: now) }
+    func fix(_ rules: inout RuleList) {
+      // What stays as it is stays shared with copies.
+      guard rules.firstIndex(where: { $0.expiry != nil }) != nil else { return }
+      for (index, rule) in rules.enumerated() {
+        guard let expiry = rule.expiry, expiry != expiry.fixed(atUnixMilliseconds: now) else { continue }
+        rules[index].expiry = expiry.fixed(atUnixMilliseconds: now)
+      }
     }
     fix(&rules)
     for index in chains.indices { fix(&chains[index].rules) }
@@ -113,7 +118,7 @@ extension RuleSet {
 
   /// What is left at a moment; the rules, also of chains, that have expired by then; how many elements of sets have.
   public func expiring(atUnixMilliseconds now: Int64) -> (left: RuleSet, expired: [Rule], elementCount: Int) {
-    let expired = allRules.filter { $0.hasExpired(atUnixMilliseconds: now) }
+    let expired = Array(allRules.lazy.filter { $0.hasExpired(atUnixMilliseconds: now) })
     var left = self
     if !expired.isEmpty {
       left.rules.removeAll { $0.hasExpired(atUnixMilliseconds: now) }

@@ -101,7 +101,7 @@ private struct Flattener {
   /// - Parameters:
   ///   - listed: The rule of the own list that they are, or that leads to them.
   ///   - leaving: collects what goes on behind the jump that led here.
-  mutating func add(_ rules: [Rule], outer: [Match], listed: String, leaving: inout [Int]) {
+  mutating func add(_ rules: RuleList, outer: [Match], listed: String, leaving: inout [Int]) {
     for rule in rules where rule.isEnabled {
       guard let match = rule.match.withoutSets(sets, keeping: kept) else { continue }
       let inner = match == Match() ? outer : outer + [match]

@@ -13,12 +13,12 @@ struct ListValidator {
     sets = Dictionary(ruleSet.sets.map { ($0.name, $0.kind) }, uniquingKeysWith: { first, _ in first })
   }
 
-  mutating func validate(_ rules: [Rule], at list: String, into issues: inout IssueCollector) {
+  mutating func validate(_ rules: RuleList, at list: String, into issues: inout IssueCollector) {
     var catchAll: Rule?
-    let looked = rules.prefix(left)
-    placeByName.reserveCapacity(placeByName.count + looked.count)
-    left -= looked.count
-    for (index, rule) in looked.enumerated() {
+    let count = min(left, rules.count)
+    placeByName.reserveCapacity(placeByName.count + count)
+    left -= count
+    for (index, rule) in zip(0..<count, rules) {
       func path() -> String { "\(list)[\(index)]" }
       if !rule.isEvidentlyValid { rule.validate(at: path(), into: &issues) }
       if rule.namesOthers { validateReferences(of: rule, at: path(), into: &issues) }

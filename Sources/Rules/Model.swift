@@ -11,7 +11,7 @@ public struct RuleSet: Hashable, Sendable, Codable {
   public var revision: UInt64
   public var defaultAction: Fate
   public var malformed: MalformedPolicy
-  public var rules: [Rule]
+  public var rules: RuleList
   /// Rules that are asked where a rule jumps to them or goes to them.
   public var chains: [Chain]
   /// Elements that matches name: `@blocked`.
@@ -19,13 +19,13 @@ public struct RuleSet: Hashable, Sendable, Codable {
 
   public init(
     name: String, revision: UInt64 = 0, defaultAction: Fate = .pass, malformed: MalformedPolicy = .init(),
-    rules: [Rule] = [], chains: [Chain] = [], sets: [NamedSet] = []
+    rules: some Sequence<Rule> = [], chains: [Chain] = [], sets: [NamedSet] = []
   ) {
     self.name = name
     self.revision = revision
     self.defaultAction = defaultAction
     self.malformed = malformed
-    self.rules = rules
+    self.rules = RuleList(rules)
     self.chains = chains
     self.sets = sets
   }
@@ -79,11 +79,6 @@ public struct Rule: Hashable, Sendable, Codable {
     self.owner = owner
     self.expiry = expiry
   }
-}
-
-extension Rule {
-  /// The match as copies of the rule share it: nothing is compared between those.
-  var sharedMatch: Shared<Match> { _match }
 }
 
 /// What a packet must show: each condition that isn't empty.

@@ -90,13 +90,15 @@ public enum ReferenceClassifier {
       }
     }
 
-    mutating func ask(_ rules: [Rule]) -> Outcome {
+    mutating func ask(_ rules: RuleList) -> Outcome {
       depth += 1
       defer { depth -= 1 }
       if depth > Limits.chainDepthMax + 1 { return .left }
-      // By index: a loop's variable would be a copy of each rule.
-      for index in rules.indices
-      where rules[index].isEnabled && rules[index].match.matches(packet, at: arrival, sets: ruleSet.sets) {
+      let (packet, arrival, sets) = (packet, arrival, ruleSet.sets)
+      func isHit(_ rule: Rule) -> Bool { rule.isEnabled && rule.match.matches(packet, at: arrival, sets: sets) }
+      var next = 0
+      while let index = rules.index(from: next, where: isHit) {
+        next = index + 1
         let rule = rules[index]
         switch rule.action {
         case .count:

@@ -41,7 +41,7 @@ extension RuleSet {
   }
 
   /// One rule that went to the other end of a part of the list.
-  private func moved(_ come: ArraySlice<Rule>, _ go: ArraySlice<Rule>) -> RuleChange? {
+  private func moved(_ come: Slice<RuleList>, _ go: Slice<RuleList>) -> RuleChange? {
     guard come.count == go.count, let first = come.first, let last = come.last else { return nil }
     if come.dropFirst().elementsEqual(go.dropLast()), first == go.last {
       return RuleChange(removed: first.name, inserted: first, before: go.first?.name)
@@ -54,37 +54,20 @@ extension RuleSet {
   }
 }
 
-extension Array where Element == Rule {
-  /// How many rules both begin with, and how many of those behind both end with.
-  public func commonEnds(with other: Self) -> (first: Int, last: Int) {
-    Rules.commonEnds(count, other.count) { isSame(at: $0, as: other, at: $1) }
-  }
-
-  /// `==` field by field: `self[i] == other[j]` copies both rules.
-  private func isSame(at i: Int, as other: Self, at j: Int) -> Bool {
-    self[i].name == other[j].name && self[i].sharedMatch == other[j].sharedMatch && self[i].action == other[j].action
-      && self[i].comment == other[j].comment && self[i].isEnabled == other[j].isEnabled && self[i].tags == other[j].tags
-      && self[i].owner == other[j].owner && self[i].expiry == other[j].expiry
-  }
-}
-
 extension NamedSet {
-  /// As of arrays, of the elements with their ends.
+  /// As of lists of rules, of the elements with their ends.
   public func commonEnds(with other: NamedSet) -> (first: Int, last: Int) {
     guard kind == other.kind else { return (0, 0) }
     let (mine, others) = (expiries, other.expiries)
-    return Rules.commonEnds(count, other.count) { index, otherIndex in
+    func areSame(_ index: Int, _ otherIndex: Int) -> Bool {
       guard (mine.isEmpty ? nil : mine[index]) == (others.isEmpty ? nil : others[otherIndex]) else { return false }
       return kind == .ports ? ports[index] == other.ports[otherIndex] : prefixes[index] == other.prefixes[otherIndex]
     }
+    let most = min(count, other.count)
+    var first = 0
+    while first < most, areSame(first, first) { first += 1 }
+    var last = 0
+    while last < most - first, areSame(count - 1 - last, other.count - 1 - last) { last += 1 }
+    return (first, last)
   }
-}
-
-private func commonEnds(_ count: Int, _ otherCount: Int, _ areSame: (Int, Int) -> Bool) -> (first: Int, last: Int) {
-  let most = min(count, otherCount)
-  var first = 0
-  while first < most, areSame(first, first) { first += 1 }
-  var last = 0
-  while last < most - first, areSame(count - 1 - last, otherCount - 1 - last) { last += 1 }
-  return (first, last)
 }

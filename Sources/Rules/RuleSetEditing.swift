@@ -71,7 +71,7 @@ extension RuleSet {
     chains.contains { chain in chain.rules.contains { $0.name == name } }
   }
 
-  private func index(of placement: RulePlacement, in rules: [Rule]) throws(RuleEditError) -> Int {
+  private func index(of placement: RulePlacement, in rules: RuleList) throws(RuleEditError) -> Int {
     switch placement {
     case .last:
       return rules.count

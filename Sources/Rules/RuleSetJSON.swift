@@ -111,8 +111,8 @@ extension NamedSet: Codable {
   }
 }
 
-private func readRules(from list: inout any UnkeyedDecodingContainer) throws -> [Rule] {
-  var rules: [Rule] = []
+private func readRules(from list: inout any UnkeyedDecodingContainer) throws -> RuleList {
+  var rules = RuleList()
   while !list.isAtEnd {
     try checkCount(rules.count, Limits.rulesMax, "a rule set has at most", "rules", list)
     rules.append(try list.decode(Rule.self))

@@ -80,7 +80,7 @@ struct ChangeJournalTests {
       ]
       var before = state
       before.number = former ?? 0
-      before.attachments[0].ruleSet?.rules = rules
+      before.attachments[0].ruleSet?.rules = RuleList(rules)
       before.apply(.init(entries: entries))
       #expect(before.attachments[0].ruleSet?.rules == [rules[0]] && before.attachments[0].ruleSet?.revision == 4)
       var after = before

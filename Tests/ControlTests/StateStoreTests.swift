@@ -94,9 +94,8 @@ struct StateStoreTests {
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let comment = String(repeating: "x", count: Limits.commentByteCountMax)
     var state = sample
-    state.attachments[0].ruleSet?.rules = (0..<Limits.rulesMax).map {
-      Rule(name: "r\($0)", match: Match(protocols: [.udp]), action: .drop, comment: comment)
-    }
+    state.attachments[0].ruleSet?.rules = RuleList(
+      (0..<Limits.rulesMax).map { Rule(name: "r\($0)", match: Match(protocols: [.udp]), action: .drop, comment: comment) })
     try store.save(state)
     #expect(try FileManager.default.attributesOfItem(atPath: store.path)[.size] as? Int ?? 0 > 16 << 20)
     #expect(try store.load() == state)

@@ -118,10 +118,10 @@ struct CompilerTests {
     var error = try #require(throws: CompileError.self) { try Self.compiled(set) }
     #expect(error.description.hasSuffix("at fault are same-0, same-1, same-2, same-3, same-4"), "\(error)")
     // Short enough for one walk, not for one after each rule that counts.
-    set.rules = rules(250, .count, "count") + rules(800, .drop, "same")
+    set.rules = RuleList(rules(250, .count, "count") + rules(800, .drop, "same"))
     error = try #require(throws: CompileError.self) { try Self.compiled(set) }
     #expect(error.description.hasSuffix("at fault are count-0, count-1, count-2, count-3, count-4"), "\(error)")
-    set.rules = rules(20, .count, "count") + rules(800, .drop, "same")
+    set.rules = RuleList(rules(20, .count, "count") + rules(800, .drop, "same"))
     #expect(throws: Never.self) { try Self.compiled(set) }
   }
 
@@ -148,10 +148,11 @@ struct CompilerTests {
   @Test("A packet passes as many counting rules as there may be, each once")
   func manyCounts() throws {
     var set = RuleSet(name: "a")
-    set.rules = (0..<Limits.countRulesMax).map { index in
-      Rule(name: "c-\(index)", match: Match(sources: index % 2 == 0 ? [] : [IPPrefix(host: .v4(IPv4Address(10, 0, 0, 1)))]),
-        action: .count)
-    }
+    set.rules = RuleList(
+      (0..<Limits.countRulesMax).map { index in
+        Rule(name: "c-\(index)", match: Match(sources: index % 2 == 0 ? [] : [IPPrefix(host: .v4(IPv4Address(10, 0, 0, 1)))]),
+          action: .count)
+      })
     set.rules.append(Rule(name: "d-999", action: .drop))
     var table = TableInterpreter(compiled: try Self.compiled(set))
     let frame = PacketBuilder(

@@ -37,9 +37,8 @@ struct SetTrieTests {
     ruleSet.sets = sets.enumerated().map { NamedSet(name: "s\($0.offset)", family: .ipv4, prefixes: Array($0.element)) }
     // Sets that count are large ones, however few elements they have.
     for index in ruleSet.sets.indices { ruleSet.sets[index].hasCounters = counting }
-    ruleSet.rules = sets.indices.map {
-      Rule(name: "r\($0)", match: Match(sources: Condition([], sets: ["s\($0)"])), action: .drop)
-    }
+    ruleSet.rules = RuleList(
+      sets.indices.map { Rule(name: "r\($0)", match: Match(sources: Condition([], sets: ["s\($0)"])), action: .drop) })
     return ruleSet
   }
 

@@ -11,7 +11,7 @@ struct RuleChangeTests {
     var random = SeededGenerator(announcing: "RuleChangeTests")
     for _ in 0..<2000 {
       var old = RuleSet(name: "edge", revision: 4)
-      old.rules = (0..<Int.random(in: 0...6, using: &random)).map { rule("r\($0)") }
+      old.rules = RuleList((0..<Int.random(in: 0...6, using: &random)).map { rule("r\($0)") })
       var new = old
       new.revision = 5
       switch Int.random(in: 0..<4, using: &random) {
@@ -38,8 +38,8 @@ struct RuleChangeTests {
       change(&new)
       return new.ruleChange(from: old) == nil
     }
-    #expect(isNone { $0.rules = ["x", "b", "c", "y"].map { rule($0) } })
-    #expect(isNone { $0.rules = ["d", "c", "b", "a"].map { rule($0) } })
+    #expect(isNone { $0.rules = RuleList(["x", "b", "c", "y"].map { rule($0) }) })
+    #expect(isNone { $0.rules = RuleList(["d", "c", "b", "a"].map { rule($0) }) })
     #expect(isNone { $0.rules += [rule("e"), rule("f")] })
     #expect(isNone { $0.rules.removeFirst(2) })
     #expect(isNone { $0.defaultAction = .drop })

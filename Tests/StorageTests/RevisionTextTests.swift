@@ -89,7 +89,7 @@ import Testing
     ([1, 2], [1, 2, 3], 2, 0), ([2, 3], [1, 2, 3], 0, 2), ([1, 2, 3], [4, 5, 6], 0, 0),
   ] as [([UInt16], [UInt16], Int, Int)])
   func ends(_ a: [UInt16], _ b: [UInt16], first: Int, last: Int) {
-    let rules = [a, b].map { $0.map { Rule(name: "r\($0)", action: .drop) } }
+    let rules = [a, b].map { RuleList($0.map { Rule(name: "r\($0)", action: .drop) }) }
     #expect(rules[0].commonEnds(with: rules[1]) == (first, last))
     guard Set(a).count == a.count, Set(b).count == b.count else { return }
     let sets = [a, b].map { NamedSet(name: "s", ports: $0.map { PortRange($0) }) }
@@ -109,7 +109,7 @@ import Testing
     others[5].tags = ["t"]
     others[6].owner = "o"
     others[7].expiry = .at(unixMilliseconds: 1)
-    for other in others { #expect([rule].commonEnds(with: [other]) == (0, 0)) }
-    #expect([rule].commonEnds(with: [rule]) == (1, 0))
+    for other in others { #expect(RuleList([rule]).commonEnds(with: [other]) == (0, 0)) }
+    #expect(RuleList([rule]).commonEnds(with: [rule]) == (1, 0))
   }
 }

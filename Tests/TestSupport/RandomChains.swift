@@ -20,15 +20,15 @@ extension RandomCases {
         chain.rules.append(next)
       }
       lead(&chain.rules, to: Array(names[(index + 1)...]), using: &random)
-      chain.rules.indices.forEach { addSets(to: &chain.rules[$0].match, of: set.sets, using: &random) }
+      for index in chain.rules.indices { addSets(to: &chain.rules[index].match, of: set.sets, using: &random) }
       set.chains.append(chain)
     }
     lead(&set.rules, to: names, using: &random)
-    set.rules.indices.forEach { addSets(to: &set.rules[$0].match, of: set.sets, using: &random) }
+    for index in set.rules.indices { addSets(to: &set.rules[index].match, of: set.sets, using: &random) }
     return set
   }
 
-  private static func lead(_ rules: inout [Rule], to chains: [String], using random: inout SeededGenerator) {
+  private static func lead(_ rules: inout RuleList, to chains: [String], using random: inout SeededGenerator) {
     for index in rules.indices {
       if random.chance(20) { rules[index].action = .leave }
       guard random.chance(50), !chains.isEmpty else { continue }

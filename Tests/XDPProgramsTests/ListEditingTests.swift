@@ -47,7 +47,7 @@ struct ListEditingTests {
       }
     }
 
-    private func neighbours(of index: Int, in rules: [Rule]) -> (after: String?, before: String?) {
+    private func neighbours(of index: Int, in rules: RuleList) -> (after: String?, before: String?) {
       func isThere(_ rule: Rule) -> Bool { rule.isEnabled && editor.has(rule.name) }
       return (rules[..<index].last(where: isThere)?.name, rules[index...].first(where: isThere)?.name)
     }

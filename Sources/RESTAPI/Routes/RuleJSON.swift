@@ -168,7 +168,7 @@ extension RuleSet {
       }
     }
     if let rules = value["rules"]?.array {
-      self.rules = try rules.enumerated().map { try Rule(checked: $1, path: "rules[\($0)]") }
+      self.rules = RuleList(try rules.enumerated().map { try Rule(checked: $1, path: "rules[\($0)]") })
     }
     if let chains = value["chains"]?.array {
       self.chains = try chains.enumerated().map { try Chain(checked: $1, path: "chains[\($0)]") }

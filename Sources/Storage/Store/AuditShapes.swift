@@ -64,7 +64,7 @@ extension RuleSetTable.Written {
 
   var audited: AuditedState { get throws { try audited(ruleSet.content.allRules) } }
 
-  private func audited(_ rules: [Rule]) throws -> AuditedState {
+  private func audited(_ rules: some Collection<Rule>) throws -> AuditedState {
     let content = ruleSet.content
     var members: [String: JSONValue] = [
       "name": .string(ruleSet.name), "revision": .count(ruleSet.revision), "description": .string(ruleSet.description),
