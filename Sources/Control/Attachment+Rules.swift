@@ -7,13 +7,18 @@ struct RuleEditor {
   var generation: GenerationEditor
   /// Of the rules that are live, and of those that went: a packet may be under way that counts there.
   var usedSlots: Set<UInt32>
+  /// Whether it changed any, or tried to.
+  var isUsed = false
 }
 
 /// A change of the list of rules, and what it comes to on one attachment.
 struct PlannedRuleChange {
   /// The rule set as it is afterwards.
   let next: RuleSet
-  let slots: SlotTable
+  /// Name of a rule that is no more.
+  let lost: String?
+  /// Of the rule that comes, also where it is disabled.
+  let slot: UInt32?
   /// The rule that goes, and the one that comes; nil: it is disabled, or there is none.
   let gone: EditedRule?
   let come: EditedRule?
@@ -29,37 +34,41 @@ struct PlannedRuleChange {
 }
 
 extension Attachment {
-  /// Nil where rules of what is live can't be changed in place, or the change isn't one that can: it is compiled anew.
-  func plan(_ change: RuleChange, to next: RuleSet) -> PlannedRuleChange? {
-    guard let ruleSet, live.compiled.isEditable else { return nil }
-    let editor = ruleEditor ?? RuleEditor(
+  /// What changes rules of what is live; nil: they can't be changed in place.
+  func makeRuleEditor() -> RuleEditor? {
+    guard ruleSet != nil, live.compiled.isEditable else { return nil }
+    return RuleEditor(
       generation: GenerationEditor(live.compiled, interface: interface, wordCount: program.liveHalf.wordCount),
       usedSlots: Set(slots.slots.values))
-    ruleEditor = editor
+  }
+
+  /// Nil where rules of what is live can't be changed in place, or the change isn't one that can: it is compiled anew.
+  func plan(_ change: RuleChange, to next: RuleSet) -> PlannedRuleChange? {
+    guard let ruleSet, let editor = ruleEditor else { return nil }
     /// Nil: it takes more than tables.
     func edited(_ rule: Rule, _ slot: UInt32) -> EditedRule? {
       guard let resolved = ruleSet.resolved(rule, keeping: live.compiled.largeSetNames), !live.counts(for: rule) else { return nil }
       let target = rule.action.redirectInterface.flatMap { try? NetworkInterface.named($0) }
       return EditedRule(resolved, slot: slot, targetIndex: target?.index)
     }
-    var table = slots
     var gone: EditedRule?
     if let name = change.removed, let index = ruleSet.index(ofRule: name) {
       let rule = ruleSet.rules[index]
       if rule.isEnabled, editor.generation.has(name) {
         // What leads into a chain is there without a slot.
-        guard let slot = table[name], let edited = edited(rule, slot) else { return nil }
+        guard let slot = slots[name], let edited = edited(rule, slot) else { return nil }
         gone = edited
       }
-      if change.inserted?.name != name { table.remove(name) }
     }
     var come: EditedRule?
+    var ownSlot: UInt32?
     var fresh: (name: String, slot: UInt32)?
     if let rule = change.inserted {
-      let known = table[rule.name]
-      guard let slot = known ?? table.add(rule.name, used: editor.usedSlots), slot < program.slotCount else {
+      let known = slots[rule.name]
+      guard let slot = known ?? slots.free(used: editor.usedSlots), slot < program.slotCount else {
         return nil
       }
+      ownSlot = slot
       if known == nil { fresh = (rule.name, slot) }
       // A disabled one must be valid here, too.
       guard rule.action.chain == nil, let edited = edited(rule, slot) else { return nil }
@@ -77,8 +86,8 @@ extension Attachment {
     let place = change.inserted.flatMap { next.index(ofRule: $0.name) } ?? 0
     let neighbours = next.neighbours(of: place, in: editor.generation)
     return PlannedRuleChange(
-      next: next, slots: table, gone: gone, come: come, fresh: fresh, after: neighbours.after, before: neighbours.before,
-      entryCount: entries)
+      next: next, lost: change.removed == change.inserted?.name ? nil : change.removed, slot: ownSlot, gone: gone, come: come,
+      fresh: fresh, after: neighbours.after, before: neighbours.before, entryCount: entries)
   }
 
   /// Changes a rule in the live tables, which are then as they are afterwards or as they were.
@@ -87,6 +96,7 @@ extension Attachment {
   func changeTables(_ plan: PlannedRuleChange) -> Bool {
     guard var editor = ruleEditor else { return false }
     ruleEditor = nil  // so that what follows changes it where it is
+    editor.isUsed = true
     defer { ruleEditor = editor }
     if let slot = plan.fresh?.slot {
       guard (try? program.clearRuleCounter(slot: slot)) != nil else { return false }

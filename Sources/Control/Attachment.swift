@@ -19,6 +19,7 @@ final class Attachment {
   var trial: Trial?
   /// Nil: the tables are as they were published, but for what the other changed.
   var setEditor: SetEditor?
+  /// Made with what is live, so that its first change needn't wait for it; nil: its rules can't be changed in place.
   var ruleEditor: RuleEditor?
   /// What time it is for the rules that are live.
   var expiryClock = ExpiryClock()
@@ -53,6 +54,7 @@ final class Attachment {
       warnings.append("the kernel has no xdp.frags (5.18): native mode refuses jumbo frames")
     }
     self.warnings = warnings
+    ruleEditor = makeRuleEditor()
   }
 
   var ruleSet: RuleSet? { live.applied }
@@ -76,16 +78,15 @@ final class Attachment {
       }
     }
     setEditor = nil
-    ruleEditor = nil
     live = previous
+    ruleEditor = makeRuleEditor()
   }
 
   /// What is live, with what was changed in its tables.
   var snapshot: PreparedGeneration {
     var snapshot = live
-    if setEditor != nil || ruleEditor != nil {
-      snapshot.refresh(from: LiveTables(half: program.liveHalf), changedBy: ruleEditor?.generation)
-    }
+    let changed = ruleEditor.flatMap { $0.isUsed ? $0.generation : nil }
+    if setEditor != nil || changed != nil { snapshot.refresh(from: LiveTables(half: program.liveHalf), changedBy: changed) }
     return snapshot
   }
 

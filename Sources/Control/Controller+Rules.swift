@@ -96,7 +96,7 @@ extension Controller {
       plans.map { step, plan in
         ChangeJournal.Entry(
           interface: step.attachment.interface, generation: step.attachment.generation, ruleSet: step.next.name,
-          revision: step.next.revision, rule: change, slot: change.inserted.flatMap { plan.slots[$0.name] })
+          revision: step.next.revision, rule: change, slot: plan.slot)
       })
     var reports: [ApplyReport] = []
     for (step, plan) in plans {

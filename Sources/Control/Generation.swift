@@ -99,7 +99,8 @@ struct PreparedGeneration: Sendable {
   /// The same for a rule.
   mutating func change(_ plan: PlannedRuleChange) {
     applied = plan.next
-    slots = plan.slots
+    if let lost = plan.lost { slots.remove(lost) }
+    if let fresh = plan.fresh { slots.set(fresh.slot, of: fresh.name) }
     entryCount = plan.entryCount
     if plan.changesExpiry { nextExpiry = plan.next.nextExpiry }
   }

@@ -35,20 +35,20 @@ struct SlotTable: Hashable, Sendable, Codable {
     return (table, fresh)
   }
 
-  /// Gives a name that has none a slot.
+  /// A slot for a name that has none, which ``set(_:of:)`` gives it.
   ///
   /// - Parameter used: At least all slots of the table.
   /// - Returns: The slot; its counter holds what an earlier rule left. Nil: there is none left.
-  mutating func add(_ name: String, used: Set<UInt32>) -> UInt32? {
+  func free(used: Set<UInt32>) -> UInt32? {
     guard used.count < Int(SlotTable.slotMax) else { return nil }
-    repeat { cursor = cursor % SlotTable.slotMax + 1 } while used.contains(cursor)
-    slots[name] = cursor
-    return cursor
+    var slot = cursor
+    repeat { slot = slot % SlotTable.slotMax + 1 } while used.contains(slot)
+    return slot
   }
 
   mutating func remove(_ name: String) { slots[name] = nil }
 
-  /// As a change that was made before had it.
+  /// The next one that is free is looked for behind it.
   mutating func set(_ slot: UInt32, of name: String) {
     slots[name] = slot
     cursor = slot
