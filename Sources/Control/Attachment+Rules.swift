@@ -43,7 +43,9 @@ extension Attachment {
   }
 
   /// Nil where rules of what is live can't be changed in place, or the change isn't one that can: it is compiled anew.
-  func plan(_ change: RuleChange, to next: RuleSet) -> PlannedRuleChange? {
+  ///
+  /// - Parameter places: As ``Rules/RuleSet/make(_:)`` has them, of what is live and of `next`.
+  func plan(_ change: RuleChange, to next: RuleSet, _ places: (gone: Int?, come: Int?)) -> PlannedRuleChange? {
     guard let ruleSet, let editor = ruleEditor else { return nil }
     /// Nil: it takes more than tables.
     func edited(_ rule: Rule, _ slot: UInt32) -> EditedRule? {
@@ -52,11 +54,11 @@ extension Attachment {
       return EditedRule(resolved, slot: slot, targetIndex: target?.index)
     }
     var gone: EditedRule?
-    if let name = change.removed, let index = ruleSet.index(ofRule: name) {
+    if let index = places.gone {
       let rule = ruleSet.rules[index]
-      if rule.isEnabled, editor.generation.has(name) {
+      if rule.isEnabled, editor.generation.has(rule.name) {
         // What leads into a chain is there without a slot.
-        guard let slot = slots[name], let edited = edited(rule, slot) else { return nil }
+        guard let slot = slots[rule.name], let edited = edited(rule, slot) else { return nil }
         gone = edited
       }
     }
@@ -83,8 +85,7 @@ extension Attachment {
     guard entries <= Limits.entriesMax, next.ruleCount <= Limits.rulesMax,
       editor.generation.ruleCount < Limits.flattenedRulesMax || come == nil
     else { return nil }
-    let place = change.inserted.flatMap { next.index(ofRule: $0.name) } ?? 0
-    let neighbours = next.neighbours(of: place, in: editor.generation)
+    let neighbours = next.neighbours(of: places.come ?? 0, in: editor.generation)
     return PlannedRuleChange(
       next: next, lost: change.removed == change.inserted?.name ? nil : change.removed, slot: ownSlot, gone: gone, come: come,
       fresh: fresh, after: neighbours.after, before: neighbours.before, entryCount: entries)

@@ -44,8 +44,8 @@ extension Controller {
           .failedPrecondition, "\(attachment.interface): \(change.ruleSet) waits for a confirmation: apply the newest")
       }
       guard let previous = attachment.ruleSet else { throw ControlError(.internal, "a target without a rule set") }
-      let next = try result(of: change, in: previous, attachment)
-      steps.append(Step(attachment: attachment, previous: previous, next: next))
+      let (next, places) = try result(of: change, in: previous, attachment)
+      steps.append(Step(attachment: attachment, previous: previous, next: next, places: places))
     }
     do throws(ControlError) {
       if let reports = try changeInPlace(change.change, steps) { return reports }
@@ -61,6 +61,7 @@ extension Controller {
     let attachment: Attachment
     let previous: RuleSet
     let next: RuleSet
+    let places: (gone: Int?, come: Int?)
   }
 
   private func check(_ change: RuleChange) throws(ControlError) {
@@ -73,22 +74,23 @@ extension Controller {
 
   private func result(
     of change: RuleSetChange, in previous: RuleSet, _ attachment: Attachment
-  ) throws(ControlError) -> RuleSet {
+  ) throws(ControlError) -> (next: RuleSet, places: (gone: Int?, come: Int?)) {
     var next = previous
+    let places: (gone: Int?, come: Int?)
     do throws(RuleEditError) {
-      try next.make(change.change)
+      places = try next.make(change.change)
     } catch {
       throw ControlError(.failedPrecondition, "\(attachment.interface): \(error): apply the newest")
     }
     if change.toRevision != 0 { next.revision = change.toRevision }
-    return next
+    return (next, places)
   }
 
   /// Nil: somewhere it can't be made so, and all are to be compiled anew; some may have it already.
   private func changeInPlace(_ change: RuleChange, _ steps: [Step]) throws(ControlError) -> [ApplyReport]? {
     var plans: [(step: Step, plan: PlannedRuleChange)] = []
     for step in steps {
-      guard let plan = step.attachment.plan(change, to: step.next) else { return nil }
+      guard let plan = step.attachment.plan(change, to: step.next, step.places) else { return nil }
       plans.append((step, plan))
     }
     // On the disk before any is live.

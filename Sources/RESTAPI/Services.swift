@@ -51,6 +51,7 @@ public struct Services: Sendable {
   let settings: Settings
   /// Written once: the table doesn't change.
   let openAPIText: String
+  let validRuleSets = ValidRuleSets()
 
   public init(
     store: any Store, tokens: AccessTokens, hasher: PasswordHasher, passwords: PasswordWorker,

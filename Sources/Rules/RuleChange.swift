@@ -18,11 +18,17 @@ public struct RuleChange: Hashable, Sendable, Codable {
 
 extension RuleSet {
   /// On an error nothing has changed.
-  public mutating func make(_ change: RuleChange) throws(RuleEditError) {
+  ///
+  /// - Returns: Where the rule stood that went, and where the one stands that came.
+  @discardableResult
+  public mutating func make(_ change: RuleChange) throws(RuleEditError) -> (gone: Int?, come: Int?) {
     var changed = self
-    if let removed = change.removed { try changed.removeRule(removed) }
-    if let inserted = change.inserted { try changed.insert(inserted, change.before.map(RulePlacement.before) ?? .last) }
+    let gone = try change.removed.map { (name) throws(RuleEditError) in try changed.removeRule(name).index }
+    let come = try change.inserted.map { (rule) throws(RuleEditError) in
+      try changed.insert(rule, change.before.map(RulePlacement.before) ?? .last)
+    }
     self = changed
+    return (gone, come)
   }
 
   /// What makes this one's list of rules of the other's, where that is one change; nil: it takes more, or other things differ

@@ -36,18 +36,21 @@ extension RuleSet {
   /// Index of the rule of this name in the rule set's own list.
   public func index(ofRule name: String) -> Int? { rules.firstIndex { $0.name == name } }
 
-  /// Adds a rule. On an error nothing has changed.
-  public mutating func insert(_ rule: Rule, _ placement: RulePlacement = .last) throws(RuleEditError) {
+  /// Adds a rule, and returns where it stands. On an error nothing has changed.
+  @discardableResult
+  public mutating func insert(_ rule: Rule, _ placement: RulePlacement = .last) throws(RuleEditError) -> Int {
     guard rules.count < Limits.rulesMax else { throw .tooManyRules }
     guard index(ofRule: rule.name) == nil, !isInChain(rule.name) else { throw .duplicateName(rule.name) }
-    rules.insert(rule, at: try index(of: placement, in: rules))
+    let index = try index(of: placement, in: rules)
+    rules.insert(rule, at: index)
+    return index
   }
 
-  /// Removes the rule of this name and returns it.
+  /// Removes the rule of this name, and returns it and where it stood.
   @discardableResult
-  public mutating func removeRule(_ name: String) throws(RuleEditError) -> Rule {
+  public mutating func removeRule(_ name: String) throws(RuleEditError) -> (rule: Rule, index: Int) {
     guard let index = index(ofRule: name) else { throw .noSuchRule(name) }
-    return rules.remove(at: index)
+    return (rules.remove(at: index), index)
   }
 
   /// Puts `rule` in the place of the rule called `name`; it may bring a new name. On an error nothing has changed.

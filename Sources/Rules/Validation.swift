@@ -21,14 +21,27 @@ extension RuleSet {
     let path = "rules[\(index)]"
     var issues = IssueCollector()
     rules[index].validate(at: path, into: &issues)
-    if rules[index].isEnabled, let catchAll = rules[..<index].first(where: \.decidesAll) {
-      issues.add(.unreachableRule, path, Self.unreachable(below: catchAll))
+    if rules[index].isEnabled, let catchAll = rules.firstIndex(where: \.decidesAll), catchAll < index {
+      issues.add(.unreachableRule, path, Self.unreachable(below: rules[catchAll]))
     }
     return issues.issues.filter { $0.severity == .warning }
   }
 
   static func unreachable(below catchAll: Rule) -> String {
     "no packet comes here: \"\(ValueTextError.excerpt(catchAll.name))\" above decides about every one"
+  }
+
+  /// Whether one look shows that there is no error in it: it differs from a valid one by a rule, which is valid and neither
+  /// counted nor led anywhere. Where it doesn't, ``checkValid()`` tells.
+  public func isEvidentlyValid(after valid: RuleSet) -> Bool {
+    guard chains.isEmpty, rules.count <= Limits.rulesMax, let change = ruleChange(from: valid) else { return false }
+    guard let rule = change.inserted else { return true }
+    guard [.pass, .drop, .capture].contains(rule.action), let place = index(ofRule: rule.name),
+      rules.index(from: place + 1, where: { $0.name == rule.name }) == nil
+    else { return false }
+    var alone = self
+    alone.rules = [rule]
+    return !alone.validate().contains { $0.severity == .error }
   }
 
   /// The warnings of a rule set that can be applied; throws the errors of one that can't.

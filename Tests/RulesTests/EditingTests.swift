@@ -63,7 +63,7 @@ struct EditingTests {
     #expect(set.rules[1].action == .pass)
     try set.replaceRule("b", with: Rule(name: "y", action: .pass))
     #expect(names(set) == "ayc")
-    #expect(try set.removeRule("a").name == "a")
+    #expect(try set.removeRule("a").rule.name == "a")
     #expect(names(set) == "yc")
   }
 }

@@ -133,7 +133,7 @@ enum RuleRoutes {
     let subject = call.path["rule"]
     return try await services.store.updateRuleSet(named: try call.parameter("name"), try call.edit()) { draft in
       do throws(RuleEditError) { try change(&draft.content) } catch { throw apiError(error, subject: subject) }
-      try draft.content.check()
+      try services.validRuleSets.check(draft.content)
     }
   }
 

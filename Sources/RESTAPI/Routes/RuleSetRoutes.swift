@@ -174,6 +174,7 @@ enum RuleSetRoutes {
     var content = RuleSet(name: try call.body.text("name"))
     try content.apply(checked: call.body)
     let warnings = try content.checked()
+    services.validRuleSets.add(content)
     let stored = try await services.store.createRuleSet(
       content, description: try call.body.text("description"), team: call.body.present("team")?.string, try call.edit())
     // What a team owns is a part of what its members may.
