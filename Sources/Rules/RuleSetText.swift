@@ -160,13 +160,23 @@ public enum RuleSetText {
       words.append(MatchWords.words(of: condition.field))
     }
     if condition.isNegated { words.append("!=") }
-    words.append(condition.elements.map(quotedIfNeeded).joined(separator: ", "))
+    // An interface may be called as a sign is.
+    func element(_ text: String) -> String {
+      condition.field == "interfaces" && negations.contains(text) ? quoted(text) : quotedIfNeeded(text)
+    }
+    words.append(condition.elements.map(element).joined(separator: ", "))
     return words
   }
 
   private static func quotedIfNeeded(_ word: String) -> String {
     let special: [UInt8] = [0x09, 0x20, 0x22, 0x23, 0x24, 0x2c]
-    if !word.isEmpty, !word.utf8.contains(where: special.contains) { return word }
-    return "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
+    return !word.isEmpty && !word.utf8.contains(where: special.contains) ? word : quoted(word)
+  }
+
+  /// What negates a condition, in front of its elements.
+  static let negations = ["!=", "not"]
+
+  private static func quoted(_ word: String) -> String {
+    "\"" + word.replacing("\\", with: "\\\\").replacing("\"", with: "\\\"") + "\""
   }
 }

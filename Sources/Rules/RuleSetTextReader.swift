@@ -227,7 +227,7 @@ struct RuleSetTextReader {
     _ field: String, first: Token? = nil, family: IPFamily? = nil, _ line: inout RuleLineLexer, into match: inout Match
   ) throws(RuleTextError) {
     var isNegated = false
-    if first == nil, let sign = try line.peek(), sign.kind == .word, sign.text == "!=" || sign.text == "not" {
+    if first == nil, let sign = try line.peek(), sign.kind == .word, RuleSetText.negations.contains(sign.text) {
       // `frag not` is what isn't a fragment.
       isNegated = sign.text == "!=" || field != "fragments"
       if isNegated { _ = try line.next() }

@@ -81,6 +81,19 @@ struct TextTests {
     }
   }
 
+  @Test("Interfaces that are called as a sign is, or a word of the language", arguments: ["not", "!=", "drop", "iif", "tcp"])
+  func interfaceNames(_ name: String) throws {
+    for interfaces in [[name], [name, "eth0"], ["eth0", name]] as [[String]] {
+      for isNegated in [false, true] {
+        var match = Match(protocols: [.tcp])
+        match.interfaces = Condition(interfaces, isNegated: isNegated)
+        let set = RuleSet(name: "a", rules: [Rule(name: "x", match: match, action: .drop)])
+        let text = RuleSetText.print(set)
+        #expect(try RuleSetText.parse(text) == set, "\(text)")
+      }
+    }
+  }
+
   @Test("Line feeds may be CRLF, blanks may be tabs, and the last line may lack its end")
   func whitespace() throws {
     let set = try RuleSetText.parse("\r\n\truleset\ta \r\n  rule\tx:\tdrop # c\r\nrule y:drop")
