@@ -2,7 +2,7 @@ import Packets
 import Rules
 
 /// What one alternative of a condition asks of an address.
-struct AddressTest: Equatable {
+struct AddressTest: Hashable {
   /// Nil: any.
   var prefix: IPPrefix?
   /// By bits of large sets.
@@ -21,21 +21,33 @@ struct AddressTest: Equatable {
   }
 }
 
-/// What both lists allow.
-func common(_ left: [AddressTest], _ right: [AddressTest]) -> [AddressTest] {
+/// What both lists allow, each once.
+func common(_ left: [AddressTest], _ right: [AddressTest]) throws(Expansion.ListTooLong) -> [AddressTest] {
   if left == [AddressTest()] { return right }
   if right == [AddressTest()] { return left }
-  return left.flatMap { outer in right.compactMap { outer.intersection($0) } }
+  var seen: Set<AddressTest> = []
+  var both: [AddressTest] = []
+  for outer in left {
+    for inner in right {
+      guard let test = outer.intersection(inner), seen.insert(test).inserted else { continue }
+      if both.count == Limits.entriesMax { throw Expansion.ListTooLong() }
+      both.append(test)
+    }
+  }
+  return both
 }
 
 /// What a condition leaves of the addresses of one family.
-func addressTests(_ condition: Condition<IPPrefix>, _ family: IPFamily, _ large: LargeSets) -> [AddressTest] {
+func addressTests(
+  _ condition: Condition<IPPrefix>, _ family: IPFamily, _ large: LargeSets
+) throws(Expansion.ListTooLong) -> [AddressTest] {
   if condition.isEmpty { return [AddressTest()] }
   let bits = condition.sets.compactMap { name -> UInt64? in
     guard let place = large.places[name], place.family == family else { return nil }
     return 1 << UInt64(place.bit)
   }
   let prefixes = prefixes(condition, family).map { AddressTest(prefix: $0) }
+  if prefixes.count > Limits.entriesMax { throw Expansion.ListTooLong() }
   guard condition.isNegated else { return prefixes + bits.map { AddressTest(sets: Ternary(value: $0, mask: $0)) } }
   let none = Ternary(value: 0, mask: bits.reduce(0, |))
   return prefixes.map { AddressTest(prefix: $0.prefix, sets: none) }

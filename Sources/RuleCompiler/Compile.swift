@@ -23,6 +23,7 @@ public func compile(
   }
   if !ruleSet.isFlat {
     let large = try LargeSets(ruleSet)
+    try checkElementCount(of: ruleSet, large)
     return try compile(
       ruleSet.flattened(keeping: large.names), of: ruleSet, large, interface: interface, slots: slots, interfaceIndex: interfaceIndex,
       generation: generation, captureFallback: captureFallback)
@@ -135,9 +136,7 @@ private func compile(
   _ rules: [FlatRule], of ruleSet: RuleSet, _ large: LargeSets, interface: String, slots: (String) -> UInt32,
   interfaceIndex: (String) -> UInt32?, generation: UInt64, captureFallback: Fate
 ) throws(CompileError) -> CompiledGeneration {
-  let expansions = rules.map { Expansion($0.matches, large) }
-  let sizes = zip(rules, expansions).map { CompileError.RuleSize(rule: $0.rule.name, entries: $1.entryCount) }
-  let entryCount = try checkEntryCount(sizes)
+  let (expansions, entryCount) = try expanded(rules, large)
   var forest = Forest()
   var header = GenerationHeader(
     generation: generation, defaultAction: ruleSet.defaultAction, captureFallback: captureFallback,
@@ -165,6 +164,37 @@ private func compile(
     header: header, forest: forest, large: large, counting: counting, entryCount: entryCount,
     ruleNames: rules.map(\.rule.name), listedNames: rules.map(\.listed))
 }
+
+/// Of rules that don't take too many entries together. Once they do, their expansions are only counted, and far beyond the limit
+/// not even that: each can take a part of a second.
+private func expanded(
+  _ rules: [FlatRule], _ large: LargeSets
+) throws(CompileError) -> (expansions: [Expansion], entryCount: Int) {
+  var expansions: [Expansion] = []
+  var sizes: [CompileError.RuleSize] = []
+  var count = 0
+  for rule in rules {
+    let expansion = Expansion(rule.matches, large)
+    sizes.append(CompileError.RuleSize(rule: rule.rule.name, entries: expansion.entryCount))
+    count = min(count + expansion.entryCount, Expansion.countMax)
+    if count > countedEntriesMax { break }
+    if count <= Limits.entriesMax { expansions.append(expansion) } else { expansions = [] }
+  }
+  return (expansions, try checkEntryCount(sizes))
+}
+
+/// Entries in chains that are counted before the rest of the rules is not.
+private let countedEntriesMax = 16 * Limits.entriesMax
+
+/// Before sets are put in place of their names: so many elements that the rules must take too many entries, one for each.
+private func checkElementCount(of ruleSet: RuleSet, _ large: LargeSets) throws(CompileError) {
+  let sizes = ruleSet.resolvedElementCounts(keeping: large.names).map { CompileError.RuleSize(rule: $0.rule, entries: $0.count) }
+  guard sizes.reduce(0, { min($0 + $1.entries, Expansion.countMax) }) > resolvedElementsMax else { return }
+  _ = try checkEntryCount(sizes)
+}
+
+/// Elements of sets in the rules of a flattened list, 48 bytes each: 16 for an entry, as prefixes may lie in each other.
+let resolvedElementsMax = 16 * Limits.entriesMax
 
 private func checkEntryCount(of rules: RuleList) throws(CompileError) -> Int {
   let count = rules.reduce(0) { min($0 + $1.entryCount, Expansion.countMax) }

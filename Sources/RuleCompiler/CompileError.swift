@@ -5,7 +5,8 @@ import Rules
 public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
   /// It has errors; see ``RuleSet/validate()``.
   case invalid(InvalidRuleSet)
-  /// Its rules expand to more entries than a generation holds. `biggest`: the rules with the most, at most five.
+  /// Its rules expand to more entries than a generation holds. `biggest`: the rules with the most, at most five. Where chains and
+  /// sets bring very many, only those up to 16 times the limit may be counted.
   case tooManyEntries(count: Int, limit: Int, biggest: [RuleSize])
   /// The rules need a longer walk, or more memory, than the program allows; see SLUICE_STEPS_MAX, SLUICE_CALLS_MAX and
   /// SLUICE_PENDING_SLOTS. `counting`: how many rules count and let packets go on, after each of which the walk begins anew.
@@ -39,8 +40,9 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
     case .invalid(let error):
       return error.description
     case .tooManyEntries(let count, let limit, let biggest):
-      let rules = biggest.map { "\($0.rule) (\($0.entries))" }.joined(separator: ", ")
-      return "the rules expand to \(count) entries and entries_max is \(limit); a rule takes one for each combination "
+      func text(_ count: Int) -> String { count < Expansion.countMax ? "\(count)" : "far more than \(limit)" }
+      let rules = biggest.map { "\($0.rule) (\(text($0.entries)))" }.joined(separator: ", ")
+      return "the rules expand to \(text(count)) entries and entries_max is \(limit); a rule takes one for each combination "
         + "of its lists; the biggest are \(rules): use wider prefixes and port ranges there"
     case .tooComplex(let steps, let counting, let pending, let byteCount, let rules):
       return "the rules overlap too much: a packet's search could take \(steps) steps with \(pending) branches waiting, once "

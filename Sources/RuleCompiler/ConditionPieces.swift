@@ -27,27 +27,34 @@ extension Condition {
 }
 
 extension Condition<TCPFlagTest> {
-  var ternaries: [Ternary] {
-    left(of: elements.map { Ternary(value: UInt64($0.set), mask: UInt64($0.mask)) })
+  func ternaries() throws(Expansion.ListTooLong) -> [Ternary] {
+    try left(of: elements.map { Ternary(value: UInt64($0.set), mask: UInt64($0.mask)) })
   }
 }
 
 extension Condition<MACPattern> {
-  var ternaries: [Ternary] {
-    isEmpty ? [Ternary()] : left(of: elements.map { Ternary(value: $0.address.value, mask: $0.mask.value) })
+  func ternaries() throws(Expansion.ListTooLong) -> [Ternary] {
+    try isEmpty ? [Ternary()] : left(of: elements.map { Ternary(value: $0.address.value, mask: $0.mask.value) })
   }
 }
 
 extension Condition {
   /// The tests, each once; negated, what none of them matches, without overlaps. Masks that cross each other leave very
-  /// many pieces: more than ``Limits/entriesMax`` of them aren't looked for, the rule takes too many entries anyway.
-  func left(of tests: [Ternary]) -> [Ternary] {
+  /// many pieces: more than ``Limits/entriesMax`` of them are too many.
+  func left(of tests: [Ternary]) throws(Expansion.ListTooLong) -> [Ternary] {
     guard isNegated else {
       var seen: Set<Ternary> = []
       return tests.filter { seen.insert($0).inserted }
     }
     var pieces = [Ternary()]
-    for test in tests where pieces.count <= Limits.entriesMax { pieces = pieces.flatMap { $0.subtracting(test) } }
+    for test in tests {
+      var rest: [Ternary] = []
+      for piece in pieces {
+        rest += piece.subtracting(test)
+        if rest.count > Limits.entriesMax { throw Expansion.ListTooLong() }
+      }
+      pieces = rest
+    }
     return pieces
   }
 }

@@ -17,6 +17,9 @@ struct Atom: Hashable {
 /// Overlapping and adjacent ranges are joined, prefixes inside others left out, and negated conditions turned into what they
 /// leave, before the lists are multiplied with each other.
 struct Expansion {
+  /// A list of alternatives is longer than ``Limits/entriesMax``, or was on the way.
+  struct ListTooLong: Error {}
+
   /// The lists of alternatives of one tree, one element of each makes an entry; nil: no packet of the tree can match.
   fileprivate struct Product {
     var sources: [AddressTest]
@@ -30,6 +33,8 @@ struct Expansion {
   }
 
   private var products: [ParsedPacket.Family: Product] = [:]
+  /// Then no lists are kept.
+  private var isTooLong = false
   private let hasAddresses: Bool
 
   /// Counts are exact up to here.
@@ -43,22 +48,32 @@ struct Expansion {
   /// - Parameter matches: without sets other than the large ones.
   init(_ matches: [Match], _ large: LargeSets) {
     hasAddresses = matches.contains { !$0.sources.isEmpty || !$0.destinations.isEmpty }
-    for family in ParsedPacket.Family.allCases { products[family] = Expansion.product(matches, family, large) }
+    do throws(ListTooLong) {
+      for family in ParsedPacket.Family.allCases { products[family] = try Expansion.product(matches, family, large) }
+    } catch {
+      products = [:]
+      isTooLong = true
+    }
   }
 
-  private static func product(_ matches: [Match], _ family: ParsedPacket.Family, _ large: LargeSets) -> Product? {
-    guard let first = matches.first, var whole = product(first, family, large) else { return nil }
+  private static func product(
+    _ matches: [Match], _ family: ParsedPacket.Family, _ large: LargeSets
+  ) throws(ListTooLong) -> Product? {
+    guard let first = matches.first, var whole = try product(first, family, large) else { return nil }
     for match in matches.dropFirst() {
-      guard let next = product(match, family, large) else { return nil }
-      whole.sources = common(whole.sources, next.sources)
-      whole.destinations = common(whole.destinations, next.destinations)
-      for list in next.atoms { whole.restrict(to: list) }
+      guard let next = try product(match, family, large) else { return nil }
+      whole.sources = try common(whole.sources, next.sources)
+      whole.destinations = try common(whole.destinations, next.destinations)
+      for list in next.atoms { try whole.restrict(to: list) }
+      if whole.count == 0 { return nil }
     }
-    return whole.ifNotEmpty
+    return whole
   }
 
   /// Of all trees; where the same combinations go to several because the rule asks for no address, they count once.
+  /// ``countMax`` where a list is too long.
   var entryCount: Int {
+    if isTooLong { return Expansion.countMax }
     let counts = products.values.map(\.count)
     return hasAddresses ? counts.reduce(0) { min($0 + $1, Expansion.countMax) } : counts.max() ?? 0
   }
@@ -69,7 +84,9 @@ struct Expansion {
     if let product = products[.other] { product.forEach(template, .ipv4) { forest.other.append($0) } }
   }
 
-  private static func product(_ match: Match, _ family: ParsedPacket.Family, _ large: LargeSets) -> Product? {
+  private static func product(
+    _ match: Match, _ family: ParsedPacket.Family, _ large: LargeSets
+  ) throws(ListTooLong) -> Product? {
     if family == .other, match.isOfIPOnly { return nil }
     var lists: [[Atom]] = []
     for (field, condition) in match.numbers.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
@@ -79,10 +96,10 @@ struct Expansion {
     lists.append(protocolAtoms(match.protocols))
     lists.append(portAtoms(match.sourcePorts, .sourcePort))
     lists.append(portAtoms(match.destinationPorts, .destinationPort))
-    lists.append(flagAtoms(match.tcpFlags))
+    lists.append(try flagAtoms(match.tcpFlags))
     lists.append(fragmentAtoms(match.fragments))
-    lists.append(match.sourceMACs.ternaries.map { Atom(source: $0.shifted(Int(SLUICE_LINK_SOURCE))) })
-    lists.append(match.destinationMACs.ternaries.map { Atom(destination: $0.shifted(Int(SLUICE_LINK_DESTINATION))) })
+    lists.append(try match.sourceMACs.ternaries().map { Atom(source: $0.shifted(Int(SLUICE_LINK_SOURCE))) })
+    lists.append(try match.destinationMACs.ternaries().map { Atom(destination: $0.shifted(Int(SLUICE_LINK_DESTINATION))) })
     if let hasOptions = match.hasOptions { lists.append([Atom(header: bit(SLUICE_HEADER_OPTIONS, hasOptions))]) }
     // A field without a condition adds nothing.
     lists.removeAll { $0 == [Atom()] }
@@ -90,8 +107,8 @@ struct Expansion {
       return Product(sources: [AddressTest()], destinations: [AddressTest()], atoms: lists).ifNotEmpty
     }
     return Product(
-      sources: addressTests(match.sources, ipFamily, large),
-      destinations: addressTests(match.destinations, ipFamily, large), atoms: lists
+      sources: try addressTests(match.sources, ipFamily, large),
+      destinations: try addressTests(match.destinations, ipFamily, large), atoms: lists
     ).ifNotEmpty
   }
 }
@@ -99,13 +116,22 @@ struct Expansion {
 extension Expansion.Product {
   fileprivate var ifNotEmpty: Self? { count == 0 ? nil : self }
 
-  /// Puts another list of alternatives to the others: into the one that is about the same bits, so that what excludes each
-  /// other goes, or beside them.
-  fileprivate mutating func restrict(to list: [Atom]) {
-    guard let index = atoms.firstIndex(where: { $0.hasSameShape(as: list) }) else { return atoms.append(list) }
+  /// Puts another list of alternatives to the others: into the one that is most about the same bits, so that what excludes
+  /// each other goes, or beside them.
+  fileprivate mutating func restrict(to list: [Atom]) throws(Expansion.ListTooLong) {
+    let subject = Subject(of: list)
+    let shared = atoms.map { Subject(of: $0).sharedCount(with: subject) }
+    guard let most = shared.max(), most > 0, let index = shared.firstIndex(of: most) else { return atoms.append(list) }
     var seen: Set<Atom> = []
-    atoms[index] = atoms[index].flatMap { atom in list.compactMap { atom.intersection($0) } }
-      .filter { seen.insert($0).inserted }
+    var joined: [Atom] = []
+    for atom in atoms[index] {
+      for other in list {
+        guard let both = atom.intersection(other), seen.insert(both).inserted else { continue }
+        if joined.count == Limits.entriesMax { throw Expansion.ListTooLong() }
+        joined.append(both)
+      }
+    }
+    atoms[index] = joined
   }
 
   /// Each combination as an entry of a tree.
@@ -221,9 +247,9 @@ private func portAtoms(_ condition: Condition<PortRange>, _ lane: Lane) -> [Atom
 }
 
 /// The first eight flags stand in the header word, the ninth in a link word. A later fragment shows none.
-private func flagAtoms(_ condition: Condition<TCPFlagTest>) -> [Atom] {
+private func flagAtoms(_ condition: Condition<TCPFlagTest>) throws(Expansion.ListTooLong) -> [Atom] {
   if condition.isEmpty { return [Atom()] }
-  return condition.ternaries.map { flags in
+  return try condition.ternaries().map { flags in
     Atom(
       header: Ternary(value: flags.value & 0xff, mask: flags.mask & 0xff).shifted(Int(SLUICE_HEADER_TCP_FLAGS))
         | bit(SLUICE_HEADER_LATER_FRAGMENT, false),
@@ -241,13 +267,27 @@ private func fragmentAtoms(_ condition: Condition<FragmentTest>) -> [Atom] {
   }
 }
 
-extension [Atom] {
-  /// Whether all are about the same lane or the same parts of the words.
-  fileprivate func hasSameShape(as other: [Atom]) -> Bool {
-    guard let own = first, let others = other.first else { return isEmpty && other.isEmpty }
-    return own.lane == others.lane && (own.header.mask == 0) == (others.header.mask == 0)
-      && (own.source.mask == 0) == (others.source.mask == 0)
-      && (own.destination.mask == 0) == (others.destination.mask == 0)
+/// What the alternatives of a list ask for: a lane, or bits of the words.
+private struct Subject {
+  private let lane: Lane?
+  private var header: UInt64 = 0
+  private var destination: UInt64 = 0
+  private var source: UInt64 = 0
+
+  init(of list: [Atom]) {
+    lane = list.first?.lane
+    for atom in list {
+      header |= atom.header.mask
+      destination |= atom.destination.mask
+      source |= atom.source.mask
+    }
+  }
+
+  /// How much both ask for: bits, or 1 for a lane.
+  func sharedCount(with other: Subject) -> Int {
+    if lane != nil || other.lane != nil { return lane == other.lane ? 1 : 0 }
+    return (header & other.header).nonzeroBitCount + (destination & other.destination).nonzeroBitCount
+      + (source & other.source).nonzeroBitCount
   }
 }
 
@@ -298,10 +338,12 @@ private func reduced(_ prefixes: [IPPrefix]) -> [IPPrefix] {
   }
 }
 
-/// The fewest prefixes that hold every address outside of some that don't overlap.
+/// The fewest prefixes that hold every address outside of some that don't overlap. More than ``Limits/entriesMax`` aren't
+/// looked for.
 private func complement(_ prefixes: [IPPrefix], _ family: IPFamily) -> [IPPrefix] {
   var result: [IPPrefix] = []
   func add(_ network: IPPrefix, _ holes: [IPPrefix]) {
+    if result.count > Limits.entriesMax { return }
     if holes.isEmpty { return result.append(network) }
     if holes.contains(where: { $0.length <= network.length }) { return }
     let length = network.length + 1

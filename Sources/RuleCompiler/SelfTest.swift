@@ -21,7 +21,7 @@ public enum SelfTest {
     fixedFrames.forEach(add)
     if frames.count >= limit { return frames }
     var round = 0
-    let rules = ruleSet.withFewElements.flattened
+    let rules = ruleSet.sample.flattened
     let room = limit - frames.count
     let chosen = rules.count <= room ? Array(rules.indices) : (0..<room).map { $0 * rules.count / room }
     var lists = chosen.map { Probe.all(for: rules[$0].matches.narrowed) }
@@ -85,6 +85,17 @@ extension RuleSet {
   fileprivate var withFewElements: RuleSet {
     var sample = self
     for index in sample.sets.indices { sample.sets[index].thinOut(to: Limits.elementsPerFieldMax) }
+    return sample
+  }
+
+  /// The same, with so few that the flattened rules have not too many together.
+  var sample: RuleSet {
+    var sample = withFewElements
+    var most = Limits.elementsPerFieldMax
+    while most > 1, sample.resolvedElementCounts(keeping: []).reduce(0, { $0 + $1.count }) > resolvedElementsMax {
+      most /= 4
+      for index in sample.sets.indices { sample.sets[index].thinOut(to: most) }
+    }
     return sample
   }
 }

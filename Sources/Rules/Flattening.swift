@@ -62,6 +62,14 @@ extension RuleSet {
     return flattener.flat
   }
 
+  /// How many elements ``flattened(keeping:)`` puts in place of names, of each rule in each place where it names such sets.
+  public func resolvedElementCounts(keeping kept: Set<String>) -> [(rule: String, count: Int)] {
+    if sets.isEmpty { return [] }
+    var counter = ResolvedElementCounter(chains: chains, counts: setsByName.mapValues(\.count), kept: kept)
+    counter.add(rules)
+    return counter.places
+  }
+
   /// A rule of the own list that leads into no chain, with the elements of the sets in place of their names.
   ///
   /// - Parameter kept: Names of sets that stay.
@@ -131,6 +139,35 @@ private struct Flattener {
   }
 }
 
+/// Goes where ``Flattener`` goes.
+private struct ResolvedElementCounter {
+  private let chains: [String: Chain]
+  /// Of each set.
+  private let counts: [String: Int]
+  private let kept: Set<String>
+  private(set) var places: [(rule: String, count: Int)] = []
+
+  init(chains: [Chain], counts: [String: Int], kept: Set<String>) {
+    self.chains = Dictionary(chains.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+    self.counts = counts
+    self.kept = kept
+  }
+
+  mutating func add(_ rules: RuleList) {
+    for rule in rules where rule.isEnabled {
+      let match = rule.match
+      guard let sources = match.sources.resolvedCount(kept, counts),
+        let destinations = match.destinations.resolvedCount(kept, counts),
+        let sourcePorts = match.sourcePorts.resolvedCount(kept, counts),
+        let destinationPorts = match.destinationPorts.resolvedCount(kept, counts)
+      else { continue }
+      let count = sources + destinations + sourcePorts + destinationPorts
+      if count > 0 { places.append((rule.name, count)) }
+      if let name = rule.action.chain { add(chains[name]?.rules ?? []) }
+    }
+  }
+}
+
 extension Match {
   /// The same with the elements of the sets in place of their names; nil: nothing matches.
   func withoutSets(_ sets: [String: NamedSet], keeping kept: Set<String> = []) -> Match? {
@@ -159,7 +196,7 @@ extension Condition {
   fileprivate mutating func resolve(
     _ kept: Set<String>, _ elements: (String) -> [Element], all: [Element]
   ) -> Bool {
-    if sets.isEmpty { return true }
+    if sets.allSatisfy(kept.contains) { return true }
     let names = kept.isEmpty ? [] : sets.filter(kept.contains)
     let resolved = self.elements + sets.filter { !kept.contains($0) }.flatMap(elements)
     if resolved.isEmpty && names.isEmpty {
@@ -168,5 +205,12 @@ extension Condition {
     }
     self = Condition(resolved, sets: names, isNegated: isNegated)
     return true
+  }
+
+  /// How many elements it then has, 0 where all stays as it is; nil: nothing can match.
+  fileprivate func resolvedCount(_ kept: Set<String>, _ counts: [String: Int]) -> Int? {
+    if sets.allSatisfy(kept.contains) { return 0 }
+    let count = sets.reduce(elements.count) { kept.contains($1) ? $0 : $0 + (counts[$1] ?? 0) }
+    return count == 0 && !isNegated && !sets.contains(where: kept.contains) ? nil : count
   }
 }

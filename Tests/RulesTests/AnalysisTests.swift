@@ -90,6 +90,40 @@ struct AnalysisTests {
     #expect(try findings("rule a: \(mask) drop\nrule b: tcp drop", default: "pass") == ["undecided a "])
   }
 
+  private func hosts(_ count: Int) -> [IPPrefix] {
+    (0..<count).map { IPPrefix(host: .v4(IPv4Address(value: UInt32($0 * 2)))) }
+  }
+
+  @Test("Of rules with large sets as many are told about as half of the steps are for")
+  func largeSets() {
+    var rules = (0..<1000).map { index in
+      Rule(
+        name: "r\(index)", match: Match(sources: Condition(sets: ["s"]), protocols: [.tcp], destinationPorts: [PortRange(UInt16(index))]),
+        action: .drop)
+    }
+    rules.append(Rule(name: "last", match: Match(protocols: [.udp]), action: .capture))
+    let set = RuleSet(name: "a", rules: rules, sets: [NamedSet(name: "s", family: .ipv4, prefixes: hosts(60_000))])
+    let analysis = set.analysis(budget: 1_000_000)
+    #expect(analysis.undecidedCount == 998 && analysis.stepCount <= 1_000_000)
+    #expect(analysis.reached.keys.sorted() == ["last", "r0", "r1"])
+  }
+
+  @Test("A rule is undecided where what is left of it would take too much memory")
+  func largeParts() {
+    let elements = hosts(60_000)
+    var rules = (0..<60).map { index in
+      Rule(
+        name: "p\(index)", match: Match(destinations: [elements[index]], protocols: [.tcp], destinationPorts: [PortRange(UInt16(index))]),
+        action: .pass)
+    }
+    let big = Rule(name: "big", match: Match(sources: Condition(sets: ["s"]), protocols: [.tcp]), action: .drop)
+    let set = RuleSet(name: "a", rules: rules + [big], sets: [NamedSet(name: "s", family: .ipv4, prefixes: elements)])
+    #expect(set.analysis().reached["big"] != nil)
+    rules.append(Rule(name: "hole", match: Match(sources: [elements[100]], protocols: [.tcp]), action: .pass))
+    let holed = RuleSet(name: "a", rules: rules + [big], sets: set.sets)
+    #expect(holed.analysis().findings.filter { $0.kind == .undecided }.map(\.rule) == ["big"])
+  }
+
   @Test("Every rule is reported with its proof, or is reached by the packet that is named; verdicts of random packets agree")
   func agreesWithReference() throws {
     var random = SeededGenerator(announcing: "AnalysisTests.agreesWithReference")

@@ -48,11 +48,16 @@ struct MatchRegions {
       common.restrict(.fragment, to: match.fragments.left(of: ValueSet(shown), in: .fragment))
     }
     if let hasOptions = match.hasOptions { common.restrict(.options, to: ValueSet([hasOptions ? 1 : 0])) }
+    // The kinds of a family share them.
+    func addresses(_ condition: Condition<IPPrefix>) -> [IPFamily: ValueSet] {
+      Dictionary(uniqueKeysWithValues: IPFamily.allCases.map { ($0, condition.addresses(of: $0)) })
+    }
+    let (sources, destinations) = (addresses(match.sources), addresses(match.destinations))
     for kind in PacketKind.all where match.asksOnlyWhat(kind) {
       var region = kind.universe.intersection(common)
-      if let family = kind.ipFamily {
-        region.restrict(.source, to: match.sources.addresses(of: family))
-        region.restrict(.destination, to: match.destinations.addresses(of: family))
+      if let family = kind.ipFamily, let source = sources[family], let destination = destinations[family] {
+        region.restrict(.source, to: source)
+        region.restrict(.destination, to: destination)
       }
       if !region.isEmpty { byKind[kind] = region }
     }

@@ -100,6 +100,19 @@ struct PacketRegion: Hashable, Sendable {
     return result
   }
 
+  /// Ranges of its sets; those of few aren't counted.
+  var spanCount: Int { sets.reduce(0) { $0 + PacketRegion.counted($1?.spans.count ?? 0) } }
+
+  /// Of those that ``subtracting(_:)`` makes, at most.
+  func spanCount(subtracting other: PacketRegion) -> Int {
+    sets.indices.reduce(0) { total, index in
+      guard let removed = other.sets[index], sets[index]?.isInOneSpan(of: removed) != true else { return total }
+      return total + 2 * PacketRegion.counted((sets[index]?.spans.count ?? 1) + removed.spans.count)
+    }
+  }
+
+  private static func counted(_ spanCount: Int) -> Int { spanCount > 64 ? spanCount : 0 }
+
   /// What of it isn't in `other`, in parts that don't overlap: at most one for each dimension that `other` restricts.
   func subtracting(_ other: PacketRegion) -> [PacketRegion] {
     if isDisjoint(from: other) { return [self] }
@@ -107,9 +120,12 @@ struct PacketRegion: Hashable, Sendable {
     var inside = self
     for dimension in Dimension.allCases {
       guard let removed = other[dimension] else { continue }
+      let outside = (self[dimension] ?? dimension.all).subtracting(removed)
+      // All of it is inside, and stays as it is in memory.
+      if outside.isEmpty, self[dimension] != nil { continue }
       var part = inside
-      part.sets[dimension.rawValue] = (self[dimension] ?? dimension.all).subtracting(removed)
-      if part[dimension]?.isEmpty == false { parts.append(part) }
+      part.sets[dimension.rawValue] = outside
+      if !outside.isEmpty { parts.append(part) }
       inside.restrict(dimension, to: removed)
     }
     return parts

@@ -9,8 +9,8 @@ extension RuleSet {
   /// Each list of rules is looked at by itself, a chain as if any packet came to it: what a rule does that leads into a chain
   /// is not followed.
   ///
-  /// - Parameter budget: steps: a comparison of two rules' packets is one, putting a rule's packets in order 40, and passing
-  ///   over 64 rules that lie elsewhere one.
+  /// - Parameter budget: steps: a comparison of two rules' packets is one, putting a rule's packets in order 40, and 3 more for
+  ///   each element of its sets, for which half of them may be taken; passing over 64 rules that lie elsewhere is one.
   public func analysis(budget: Int = Limits.analysisStepsMax) -> RuleSetAnalysis {
     var analyser = Analyser(self, chain: nil, budget: budget)
     var analysis = analyser.run()
@@ -42,7 +42,12 @@ private struct Analyser {
   private var left: Int
   private var reached: [String: ExamplePacket] = [:]
   private let budget: Int
+  /// Ranges that what is left of one rule takes in memory at most: of the kinds that are done, and of the one at hand.
+  private var doneSpanCount = 0
+  private var spanCount = 0
+  private static let spansMax = 1 << 21
   private static let stepsPerRule = 40
+  private static let stepsPerElement = 3
   /// Rules elsewhere that one step passes over.
   private static let rowsPerStep = 64
 
@@ -51,19 +56,6 @@ private struct Analyser {
     let sets = ruleSet.setsByName
     var ruleSet = ruleSet
     if let chain { ruleSet.rules = chain.rules }
-    var impossible: Set<Int> = []
-    var crowded: Set<Int> = []
-    if !sets.isEmpty {
-      for index in ruleSet.rules.indices {
-        if ruleSet.rules[index].match.elementCount(in: sets) > Limits.analysisSetElementsMax {
-          crowded.insert(index)
-        } else if let match = ruleSet.rules[index].match.withoutSets(sets) {
-          ruleSet.rules[index].match = match
-        } else {
-          impossible.insert(index)
-        }
-      }
-    }
     self.ruleSet = ruleSet
     self.chain = chain?.name
     self.budget = budget
@@ -71,11 +63,21 @@ private struct Analyser {
     indices = ruleSet.rules.indices.filter { ruleSet.rules[$0].isEnabled }
     interfaces = Set(indices.flatMap { ruleSet.rules[$0].match.interfaces.elements }).sorted()
     let numbers = Dictionary(uniqueKeysWithValues: interfaces.enumerated().map { ($0.element, UInt128($0.offset)) })
+    // Each is a range or two in memory as long as the analysis takes.
+    var elementsLeft = budget / 2 / Analyser.stepsPerElement
     for index in indices {
       left -= Analyser.stepsPerRule
+      let match = ruleSet.rules[index].match
+      let elementCount = sets.isEmpty ? 0 : match.elementCount(in: sets)
       // Beyond the budget nothing is known about a rule.
-      var made = left < 0 || crowded.contains(index) ? nil : MatchRegions(ruleSet.rules[index].match, interfaces: numbers)
-      if impossible.contains(index) { made?.byKind = [:] }
+      var made: MatchRegions?
+      if left >= 0, elementCount <= min(elementsLeft, Limits.analysisSetElementsMax) {
+        elementsLeft -= elementCount
+        left -= elementCount * Analyser.stepsPerElement
+        let resolved = match.withoutSets(sets)
+        made = MatchRegions(resolved ?? match, interfaces: numbers)
+        if resolved == nil { made?.byKind = [:] }
+      }
       regions[index] = .some(made)
       for (kind, region) in made?.byKind ?? [:] {
         rows[kind, default: []].append(Row(rule: index, region: region, bounds: Bounds(region)))
@@ -161,7 +163,9 @@ private struct Analyser {
   ) throws(OutOfBudget) -> (parts: [PacketKind: [PacketRegion]], by: [Int]) {
     var remaining: [PacketKind: [PacketRegion]] = [:]
     var by: Set<Int> = []
+    doneSpanCount = 0
     for kind in PacketKind.all {
+      spanCount = 0
       guard let region = own.byKind[kind] else { continue }
       let bounds = Bounds(region)
       var parts = [region]
@@ -172,6 +176,7 @@ private struct Analyser {
         if try take(row.region, from: &parts) { by.insert(row.rule) }
       }
       if !parts.isEmpty { remaining[kind] = parts }
+      doneSpanCount += min(spanCount, parts.reduce(0) { $0 + $1.spanCount })
     }
     return (remaining, by.sorted())
   }
@@ -213,6 +218,7 @@ private struct Analyser {
     var by: Set<Int> = []
     var isDefaults = false
     for kind in PacketKind.all {
+      spanCount = 0
       guard var parts = remaining[kind] else { continue }
       let kindRows = rows[kind] ?? []
       try spend(rowsAbove(index, kind) / Analyser.rowsPerStep)
@@ -251,7 +257,18 @@ private struct Analyser {
   private mutating func take(_ region: PacketRegion, from parts: inout [PacketRegion]) throws(OutOfBudget) -> Bool {
     try spend(parts.count)
     guard parts.contains(where: { !$0.isDisjoint(from: region) }) else { return false }
-    parts = parts.flatMap { $0.subtracting(region) }
+    var rest: [PacketRegion] = []
+    if spanCount > Analyser.spansMax / 2 { spanCount = min(spanCount, parts.reduce(0) { $0 + $1.spanCount }) }
+    for part in parts {
+      if part.isDisjoint(from: region) {
+        rest.append(part)
+        continue
+      }
+      spanCount += part.spanCount(subtracting: region)
+      if doneSpanCount + spanCount > Analyser.spansMax { throw OutOfBudget() }
+      rest += part.subtracting(region)
+    }
+    parts = rest
     if parts.count > Limits.analysisPartsMax { throw OutOfBudget() }
     return true
   }

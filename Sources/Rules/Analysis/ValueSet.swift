@@ -53,6 +53,12 @@ struct ValueSet: Hashable, Sendable {
 
   func isSubset(of other: ValueSet) -> Bool { subtracting(other).isEmpty }
 
+  /// Whether `other` is one range that holds all of it.
+  func isInOneSpan(of other: ValueSet) -> Bool {
+    guard let low = spans.first?.low, let high = spans.last?.high, other.spans.count == 1 else { return false }
+    return other.spans[0].low <= low && high <= other.spans[0].high
+  }
+
   func intersection(_ other: ValueSet) -> ValueSet {
     var result: [Span] = []
     var (i, j) = (0, 0)
