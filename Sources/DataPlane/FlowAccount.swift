@@ -15,12 +15,13 @@ public final class FlowAccount: Sendable {
   let copies = ValueRing<FlowCopy>(capacity: FlowAccount.copyCapacity)
   let copied: WakeSignal
   let cells = CounterBlock(count: Cell.count.rawValue)
-  /// Number of the snapshot that is wanted, and of the last one that is complete.
+  /// Number of the snapshot that is wanted, 0 while none is, and of the last one that is complete.
   let wanted = Atomic<UInt32>(0)
   let served = Atomic<UInt32>(0)
   /// The packet thread is done and puts nothing into the rings any more.
   let isOver = Atomic<Bool>(false)
-  private let asking = Mutex<Void>(())
+  /// The number of the last snapshot that was asked for: none comes twice, also where one was given up.
+  private let asking = Mutex<UInt32>(0)
   private let wakePacketThread: @Sendable () -> Void
 
   enum Cell: Int {
@@ -67,16 +68,22 @@ public final class FlowAccount: Sendable {
   ///
   /// - Returns: False if the packet thread didn't get through within the time.
   func visit(timeoutNanoseconds: UInt64, _ body: (FlowRecord) -> Void) throws(SystemError) -> Bool {
-    try asking.withLock { _ throws(SystemError) in
-      let number = wanted.load(ordering: .relaxed) &+ 1
+    try asking.withLock { last throws(SystemError) in
+      last = max(last &+ 1, 1)
+      let number = last
       let deadline = SystemClock.monotonicNanoseconds() &+ timeoutNanoseconds
       wanted.store(number, ordering: .releasing)
+      // Also where it is given up: the packet thread would copy on for nobody.
+      defer { wanted.store(0, ordering: .relaxed) }
       wakePacketThread()
       while true {
         // Looked at before the ring: what was copied before is in it.
         let isComplete = served.load(ordering: .acquiring) == number || isOver.load(ordering: .acquiring)
         let count = copies.drain(limit: .max) { if $0.number == number { body($0.record) } }
-        if count > 0 { continue }
+        if count > 0 {
+          wakePacketThread()  // it may sleep for want of room
+          continue
+        }
         if isComplete { return true }
         if SystemClock.monotonicNanoseconds() >= deadline { return false }
         try copied.sleep(timeoutMilliseconds: 100) {

@@ -50,31 +50,34 @@ public struct FlowStage: PacketStage, ~Copyable {
   /// - Parameters:
   ///   - now: CLOCK_MONOTONIC, as the packets' timestamps.
   ///   - isIdle: No packet is waiting: more work is done at once.
-  /// - Returns: Whether more is to be done at once; a thread should not sleep then.
+  /// - Returns: Whether more is to be done at once; a thread should not sleep then. The reader of a snapshot that waits
+  ///   for room wakes it.
   public mutating func advance(now: UInt64, isIdle: Bool) -> Bool {
     let limit = FlowStage.stepLimit(isIdle: isIdle)
     expire(now: now, limit: limit)
-    let isCopying = account.wanted.load(ordering: .acquiring) != account.served.load(ordering: .relaxed)
-    if isCopying { copySlice(limit: limit) }
+    let wanted = account.wanted.load(ordering: .acquiring)
+    let isCopying = wanted != 0 && wanted != account.served.load(ordering: .relaxed)
+    var hasMore = false
+    if isCopying { hasMore = copySlice(of: wanted, limit: limit) }
     if output.isHalfFull { account.exporterWake?.signalIfAsleep() }
     publish()
-    return isCopying
+    return hasMore
   }
 
   @_noAllocation @_noLocks
   private mutating func expire(now: UInt64, limit: Int) { table.advance(now: now, limit: limit, into: &output) }
 
-  private mutating func copySlice(limit: Int) {
-    let wanted = account.wanted.load(ordering: .acquiring)
+  /// False: the snapshot is complete, or its reader must make room first.
+  private mutating func copySlice(of wanted: UInt32, limit: Int) -> Bool {
     if wanted != copying {
       copying = wanted
       position = 0
     }
     var copies = CopyOutput(producer: account.copies.producer, number: wanted)
-    if table.copy(from: &position, limit: limit, into: &copies) {
-      account.served.store(wanted, ordering: .releasing)  // the copies come before
-    }
+    let isComplete = table.copy(from: &position, limit: limit, into: &copies)
+    if isComplete { account.served.store(wanted, ordering: .releasing) }  // the copies come before
     account.copied.signalIfAsleep()
+    return !isComplete && copies.room >= 64  // what a step of the copy needs
   }
 
   private func publish() {

@@ -11,6 +11,9 @@ struct WireEngine: PacketEngine, ~Copyable {
   /// Packets wait at a side.
   private var firstHasPackets = false
   private var secondHasPackets = false
+  /// Packets of each side's last batch.
+  private var firstCount: UInt32 = 0
+  private var secondCount: UInt32 = 0
 
   init(first: consuming XDPSocket, second: consuming XDPSocket?, core: consuming WireCore) {
     isReflector = second == nil
@@ -29,12 +32,14 @@ struct WireEngine: PacketEngine, ~Copyable {
 
   mutating func step(now: UInt64, meter: inout LoopMeter.Writer) {
     if firstHasPackets {
-      meter.count(core.receive(&first, side: 0, now: now, reflects: isReflector))
+      firstCount = core.receive(&first, side: 0, now: now, reflects: isReflector)
+      meter.count(firstCount)
       if isReflector { core.send(&first, from: 0, to: 0) } else { core.send(&second!, from: 0, to: 1) }
       core.refill(&first)
     }
     if secondHasPackets {
-      meter.count(core.receive(&second!, side: 1, now: now, reflects: false))
+      secondCount = core.receive(&second!, side: 1, now: now, reflects: false)
+      meter.count(secondCount)
       core.send(&first, from: 1, to: 0)
       core.refill(&second!)
     }
@@ -43,12 +48,14 @@ struct WireEngine: PacketEngine, ~Copyable {
   }
 
   mutating func drain(meter: inout LoopMeter.Writer) {
-    // What is there now, and not what comes meanwhile: each full ring once.
-    var left = first.available(limit: .max)
-    if !isReflector { left &+= second!.available(limit: .max) }
-    while left > 0, hasWork() {
+    // What is there now, and not what comes meanwhile: each full ring once. A side without packets has carried all.
+    var firstLeft = first.availableBuffers()
+    var secondLeft: UInt32 = 0
+    if !isReflector { secondLeft = second!.availableBuffers() }
+    while firstLeft > 0 || secondLeft > 0, hasWork() {
       step(now: SystemClock.monotonicNanoseconds(), meter: &meter)
-      left -= min(left, max(core.lastCount, 1))
+      firstLeft -= min(firstLeft, max(firstCount, 1))
+      secondLeft -= min(secondLeft, max(secondCount, 1))
     }
     _ = hasWork()  // adopts and lets go of rings also where no packet was
   }
@@ -98,8 +105,6 @@ struct WireCore: ~Copyable {
   private let shared: WireShared
   /// Of the side sockets.
   let descriptors: [CInt]
-  /// Packets of the last batch.
-  private(set) var lastCount: UInt32 = 0
 
   init(
     pool: consuming FramePool, transmitter: consuming Transmitter, descriptors: [CInt], shared: WireShared,
@@ -134,7 +139,6 @@ struct WireCore: ~Copyable {
     receiveBatch(
       &socket, side: UInt8(truncatingIfNeeded: side), &pipeline, into: &batch, limit: size.limit, now: now,
       reflects: reflects)
-    lastCount = batch.packets
     size.adapt(after: batch.packets)
     let lane = shared.lanes[side]
     lane.add(UInt64(batch.packets), .receivedPackets)
@@ -170,11 +174,11 @@ struct WireCore: ~Copyable {
     pipeline.second.second.second.second.wakeConsumers()
   }
 
-  /// Closes flows that are over. Returns how long a sleep may last: `timeout` at most, 0 while a snapshot is copied.
+  /// Closes flows that are over. Returns how long a sleep may last: `timeout` at most, 0 while a snapshot can go on.
   mutating func advanceFlows(_ timeout: CInt) -> CInt {
     if !hasFlows { return timeout }
-    let isCopying = pipeline.second.first.stage!.advance(now: SystemClock.monotonicNanoseconds(), isIdle: true)
-    return isCopying ? 0 : min(timeout, FlowStage.idleMilliseconds)
+    let hasMore = pipeline.second.first.stage!.advance(now: SystemClock.monotonicNanoseconds(), isIdle: true)
+    return hasMore ? 0 : min(timeout, FlowStage.idleMilliseconds)
   }
 
   mutating func finishFlows() { if hasFlows { pipeline.second.first.stage!.finish() } }

@@ -71,6 +71,12 @@ enum WireThread {
         let live = try LiveTransmitter(
           frameCount: Int(geometry.frameCount), frameByteCount: Int(geometry.frameByteCount),
           ports: ports.map(\.index), checksPorts: false)
+        if let cause = live.slowReason {
+          throw .system(
+            SystemError(
+              operation: "send live frames", code: 95, subject: "",  // EOPNOTSUPP
+              remedy: "each call would take tens of milliseconds without a tap device: \(cause)"))
+        }
         let region = try live.mapFrames()
         do throws(SystemError) {
           return Memory(umem: try UMEM(geometry: geometry, over: region, subject: subject), live: live, reason: nil)

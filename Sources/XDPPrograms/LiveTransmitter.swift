@@ -40,16 +40,14 @@ public struct LiveTransmitter: ~Copyable {
   private var interruptions: UInt64 = 0
 
   /// - Parameters:
-  ///   - frameByteCount: Of a frame's place in the memory; what is sent lies in it.
+  ///   - frameByteCount: Of a frame's place in the memory; what is sent lies in it. Throws above 256 MiB for all frames.
   ///   - ports: Interface index of each port, in the caller's network namespace. Must be able: ``NetworkInterface/redirectRefusal()``.
   ///   - checksPorts: Throws where a port is not able now. False: the caller watches them, and sends only to those that are.
   public init(
     frameCount: Int, frameByteCount: Int, ports: [UInt32], checksPorts: Bool = true
   ) throws(ProgramError) {
     precondition(1...LiveTransmitter.portCountMax ~= ports.count, "1 ... portCountMax ports")
-    let (byteCount, overflows) = frameCount.multipliedReportingOverflow(by: frameByteCount)
-    precondition(frameCount > 0 && frameByteCount > 0 && !overflows, "memory has a size")
-    precondition(byteCount <= LiveTransmitter.memoryByteCountMax, "at most 256 MiB of frames")
+    let byteCount = try LiveTransmitter.memoryByteCount(frameCount: frameCount, frameByteCount: frameByteCount)
     if checksPorts {
       for port in ports { try LiveTransmitter.check(port) }
     }
@@ -75,6 +73,18 @@ public struct LiveTransmitter: ~Copyable {
 
   /// Of `sluice_transmit.queue`, which Swift imports as a tuple of 8192; the header asserts it.
   private static let queueOffset = 128
+
+  /// Bytes of the memory; throws where the program could not reach all of it.
+  static func memoryByteCount(frameCount: Int, frameByteCount: Int) throws(ProgramError) -> Int {
+    precondition(frameCount > 0 && frameByteCount > 0, "memory has a size")
+    let (byteCount, overflows) = frameCount.multipliedReportingOverflow(by: frameByteCount)
+    if !overflows, byteCount <= memoryByteCountMax { return byteCount }
+    throw .system(
+      systemError(
+        "make memory for live frames", "", code: EINVAL,
+        remedy: "\(frameCount) frames of \(frameByteCount) bytes are more than \(memoryByteCountMax >> 20) MiB: "
+          + "they need shorter rings or a smaller MTU"))
+  }
 
   private static func check(_ port: UInt32) throws(ProgramError) {
     let interface: NetworkInterface

@@ -54,8 +54,10 @@ extension XDPSocket {
 
   /// Copies a packet, or one buffer of it, into a free frame of the same memory. The pool must not be empty.
   @inlinable public func copy(_ packet: PacketDescriptor, from pool: inout FramePool) -> PacketDescriptor {
+    let headroom = UInt64(UMEM.Geometry.kernelHeadroomByteCount)
     let frame = PacketDescriptor(
-      address: pool.take() &+ UInt64(UMEM.Geometry.kernelHeadroomByteCount), byteCount: packet.byteCount,
+      // An unaligned frame is told from its address only while the offset stands in the upper bits.
+      address: pool.take() &+ (memory.geometry.isUnaligned ? headroom &<< 48 : headroom), byteCount: packet.byteCount,
       options: packet.options & PacketDescriptor.continued)
     // A packet in a frame of this memory has as much room behind the kernel's headroom of another.
     bytes(of: frame).copyMemory(from: UnsafeRawBufferPointer(bytes(of: packet)))

@@ -117,7 +117,8 @@ extension XDPSocket {
         let bytes = UnsafeMutableRawBufferPointer(start: start, count: Int(truncatingIfNeeded: entry.byteCount))
         var packet = bytes.mutableBytes
         handler.handle(&packet, in: ReceivedFrame(start: start))
-        let position = Int(truncatingIfNeeded: done &- kept) &+ index
+        // As Int: where frames were kept before, `done` alone may be less than `kept`.
+        let position = Int(truncatingIfNeeded: done) &- Int(truncatingIfNeeded: kept) &+ index
         index &+= 1
         if handler.keepsFrame() {
           kept &+= 1
@@ -179,8 +180,8 @@ extension XDPSocket {
     return packets
   }
 
-  /// All entries there are, also those that came since the last look.
-  @inlinable mutating func availableBuffers() -> UInt32 {
+  /// Received descriptors that can be read now: all there are, also those that came since the last look.
+  @inlinable public mutating func availableBuffers() -> UInt32 {
     receiveRing.refresh()
     return receiveRing.available(limit: .max)
   }

@@ -51,6 +51,23 @@ struct WireBench: ~Copyable {
   }
 }
 
+/// What `body` returns on a thread of its own, for which, and for those that it starts, /dev/net/tun makes no devices.
+func withoutTapDevices<Value: Sendable>(_ body: @escaping @Sendable () -> Value) throws -> Value {
+  let done = Handoff<Value?>()
+  let thread = try PinnedThread.spawn(name: "without-taps") {
+    // Declared for _GNU_SOURCE only; int unshare(int).
+    let unshare = unsafeBitCast(dlsym(nil, "unshare"), to: (@convention(c) (CInt) -> CInt).self)
+    let isHidden =
+      unshare(0x0002_0000) == 0  // CLONE_NEWNS
+      && mount("none", "/", nil, UInt(MS_REC | MS_PRIVATE), nil) == 0
+      && mount("/dev/null", "/dev/net/tun", nil, UInt(MS_BIND), nil) == 0
+    done.put(isHidden ? body() : nil)
+  }
+  thread.join()
+  guard let value = done.take() else { throw TestFailure("/dev/net/tun stays what it is") }
+  return value
+}
+
 /// Sends and receives raw frames at an interface: those of ethertype 0x88b5 that come in.
 final class FrameEnd {
   private let socket: OwnedDescriptor

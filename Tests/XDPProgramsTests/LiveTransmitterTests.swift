@@ -132,6 +132,21 @@ struct LiveTransmitterTests {
     }
   }
 
+  @Test("Frames of 256 MiB together are taken; more are refused with numbers and remedy, and trap nowhere")
+  func refusesLarge() throws {
+    try namespace.perform {
+      let port = try index("one")
+      let most = try LiveTransmitter(frameCount: 65_536, frameByteCount: 4096, ports: [port], checksPorts: false)
+      #expect(most.room == LiveTransmitter.capacity)
+      for count in [65_537, .max] as [Int] {
+        let make = { _ = try LiveTransmitter(frameCount: count, frameByteCount: 4096, ports: [port]) }
+        let error = try #require(throws: ProgramError.self) { try make() }
+        #expect(error.description.contains("\(count) frames of 4096 bytes are more than 256 MiB"), "\(error)")
+        #expect(error.description.contains("shorter rings"), "\(error)")
+      }
+    }
+  }
+
   @Test("An interface that takes no XDP frames is refused in words, and taken once its peer can receive them")
   func refusesUnable() throws {
     try namespace.perform {

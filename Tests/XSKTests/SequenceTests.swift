@@ -100,6 +100,22 @@ private struct LengthCollector: FrameHandler, ~Copyable {
   }
 }
 
+/// Keeps the frames of packets of odd length.
+private struct OddKeeper: FrameHandler, ~Copyable {
+  var lengths: [UInt32] = []
+  /// Where the packets of kept frames begin.
+  var kept: [UInt] = []
+  var keepsLast = false
+
+  mutating func handle(_ packet: inout MutableRawSpan, in frame: ReceivedFrame) {
+    lengths.append(UInt32(packet.byteCount))
+    keepsLast = packet.byteCount % 2 == 1
+    if keepsLast { kept.append(packet.withUnsafeBytes { UInt(bitPattern: $0.baseAddress) }) }
+  }
+
+  mutating func keepsFrame() -> Bool { keepsLast }
+}
+
 @Suite("Sequences of operations")
 struct SequenceTests {
   @Test(
@@ -136,5 +152,62 @@ struct SequenceTests {
     #expect(socket.receive(limit: 1, pool: &pool, into: &collector) == 1)
     #expect(collector.frames.map(\.count) == [100, 450, 70] && collector.bufferCounts == [1, 3, 1])
     #expect(socket.frames(pool: pool).areConserved)
+  }
+
+  @Test(
+    "Frames that are kept are the handler's and the others come back, whichever of a batch, also across the ring's end",
+    arguments: [0, .max - 2] as [UInt32])
+  func keepsSome(start: UInt32) throws {
+    let memory = try UMEM(geometry: .init(frameCount: 24), wantsHugePages: false)
+    var pool = memory.makePool()
+    let options = XDPSocket.Options(fillEntryCount: 16, receiveEntryCount: 8)
+    var socket = try XDPSocket(inMemory: memory, pool: &pool, options: options, startingAt: start)
+    var kernel = socket.kernelSide()
+    let base = UInt(bitPattern: socket.bytes(of: PacketDescriptor(address: 0, byteCount: 0)).baseAddress)
+    for pattern in 0..<256 as Range<UInt32> {
+      let lengths = (0..<8 as Range<UInt32>).map { 60 + 2 * $0 + ((pattern >> $0) & 1) }
+      for length in lengths { #expect(kernel.deliver(1, byteCount: length) == 1) }
+      var keeper = OddKeeper()
+      #expect(socket.receive(limit: 64, pool: &pool, into: &keeper) == 8)
+      #expect(keeper.lengths == lengths && keeper.kept.count == pattern.nonzeroBitCount)
+      var counts = socket.frames(pool: pool)
+      counts.held = UInt32(keeper.kept.count)
+      #expect(counts.areConserved, "pattern \(pattern): \(counts)")
+      for address in keeper.kept { pool.put(UInt64(address - base)) }
+      socket.refill(from: &pool)
+    }
+  }
+
+  @Test(
+    "A packet is copied into a frame of its own, which is sent and comes back as that frame",
+    arguments: [
+      .init(frameCount: 24), .init(frameCount: 24, frameByteCount: 3000, isUnaligned: true),
+    ] as [UMEM.Geometry])
+  func copies(geometry: UMEM.Geometry) throws {
+    let memory = try UMEM(geometry: geometry, wantsHugePages: false)
+    var pool = memory.makePool()
+    let options = XDPSocket.Options(fillEntryCount: 16, receiveEntryCount: 8, transmitEntryCount: 8)
+    var socket = try XDPSocket(inMemory: memory, pool: &pool, options: options)
+    var kernel = socket.kernelSide()
+    #expect(kernel.deliver(1, byteCount: 1000) == 1)
+    #expect(socket.available(limit: 1) == 1)
+    let packet = socket.received(0)
+    let bytes = (0..<1000).map { UInt8(truncatingIfNeeded: $0 * 7) }
+    socket.bytes(of: packet).copyBytes(from: bytes)
+    let copy = socket.copy(packet, from: &pool)
+    #expect(Array(socket.bytes(of: copy)) == bytes)
+    #expect(copy.address != packet.address && copy.byteCount == 1000)
+    socket.releaseReceived(1)
+    pool.put(packet.address)
+    #expect(socket.transmitRoom(limit: 8) == 8)
+    socket.setTransmit(0, copy)
+    socket.submitTransmit(1)
+    kernel.transmitAll()
+    #expect(socket.reclaim(into: &pool, limit: 8) == 1)
+    #expect(socket.frames(pool: pool).areConserved)
+    while pool.count > 0 {
+      let frame = pool.take()
+      #expect(frame % UInt64(geometry.frameByteCount) == 0, "the pool has what is no frame")
+    }
   }
 }
