@@ -29,8 +29,8 @@ struct PlannedRuleChange {
   let before: String?
   /// Of all rules, afterwards.
   let entryCount: Int
-
-  var changesExpiry: Bool { gone?.rule.expiry != nil || come?.rule.expiry != nil }
+  /// Of the rule that goes or comes, also where it is disabled.
+  let changesExpiry: Bool
 }
 
 extension Attachment {
@@ -88,7 +88,8 @@ extension Attachment {
     let neighbours = next.neighbours(of: places.come ?? 0, in: editor.generation)
     return PlannedRuleChange(
       next: next, lost: change.removed == change.inserted?.name ? nil : change.removed, slot: ownSlot, gone: gone, come: come,
-      fresh: fresh, after: neighbours.after, before: neighbours.before, entryCount: entries)
+      fresh: fresh, after: neighbours.after, before: neighbours.before, entryCount: entries,
+      changesExpiry: change.inserted?.expiry != nil || places.gone.map { ruleSet.rules[$0].expiry != nil } == true)
   }
 
   /// Changes a rule in the live tables, which are then as they are afterwards or as they were.

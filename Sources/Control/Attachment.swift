@@ -90,6 +90,13 @@ final class Attachment {
     return snapshot
   }
 
+  /// What the rules pass goes to the kernel's stack. An interface that is gone needs no leading.
+  func leadToStack() throws(ControlError) {
+    try translating { () throws(ProgramError) in
+      if try program.path() != .stack { try program.setPath(.stack) }
+    }
+  }
+
   /// After ``changeTables(_:inserted:removed:)``: the rule set has the same elements.
   func make(_ effect: SetEffect) { live.make(effect) }
 

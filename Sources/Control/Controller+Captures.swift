@@ -145,13 +145,19 @@ extension Controller {
     if let (threads, side) = userPath(of: attachment) { threads.slotNames[side].set(slots) }
   }
 
+  /// Of all interfaces and wires: the next ones get other CPUs, where there are.
+  var packetThreadCount: Int {
+    attachments.values.reduce(0) { $0 + ($1.queues?.workers.count ?? 0) } + wires.values.reduce(0) { $0 + ($1.run?.threads?.count ?? 0) }
+  }
+
   /// Opens the interface's sockets, if they aren't open. Not for a side of a wire on the user path, whose threads have them.
   @discardableResult
   func openQueues(of attachment: Attachment) throws(ControlError) -> QueueSet {
     if let queues = attachment.queues { return queues }
     let queues = try QueueSet(
       interface: try findInterface(attachment.interface), zeroCopy: attachment.options.zeroCopy,
-      isNative: attachment.program.isNative, worker: attachment.options.worker.over(settings.worker))
+      isNative: attachment.program.isNative, worker: attachment.options.worker.over(settings.worker),
+      behind: packetThreadCount)
     queues.slotNames.set(attachment.slots.slots)
     attachment.queues = queues
     for warning in queues.warnings {

@@ -55,10 +55,9 @@ extension Controller {
       wires[name] = wire
       throw error
     }
-    if let run = wire.run {
-      run.leadToStack()
-      end(run)
-    }
+    // Also where it waits: then its sides lead to where it was last.
+    for side in wire.options.sides { try? attachments[side]?.leadToStack() }
+    if let run = wire.run { end(run) }
     logger.notice("wire deleted", metadata: ["wire": "\(name)"])
     events.publish(
       .wireDeleted, interface: wire.options.sides.joined(separator: ","), "deleted", fields: ["wire": name])
@@ -169,7 +168,7 @@ extension Controller {
       let threads = try WireThreads(
         options, worker: options.worker.over(settings.worker), sides: run.attachments,
         interfaces: try run.attachments.map { (attachment) throws(ControlError) in try findInterface(attachment.interface) },
-        mirror: options.mirror.isEmpty ? nil : try findInterface(options.mirror))
+        mirror: options.mirror.isEmpty ? nil : try findInterface(options.mirror), behind: packetThreadCount)
       run.threads = threads
       try threads.deliver(from: run.attachments)
       for warning in threads.warnings { logger.info("\(warning)", metadata: ["wire": "\(options.name)"]) }
@@ -225,6 +224,8 @@ extension Controller {
     for saved in saved {
       wires[saved.options.name] = Wire(options: saved.options, createdAtNanoseconds: saved.createdAtNanoseconds)
     }
+    // A wire may have been deleted and its sides not been led elsewhere yet.
+    for attachment in attachments.values where wire(using: attachment.interface) == nil { try? attachment.leadToStack() }
     reviewWires()
   }
 

@@ -165,6 +165,11 @@ public actor Controller {
       attachedAtNanoseconds: SystemClock.realtimeNanoseconds())
     attachments[name] = attachment
     do throws(ControlError) {
+      if attachment.program.wasAdopted {
+        // Pins of which no state tells: neither their rules nor where they led packets is known.
+        try attachment.goBack(to: attachment.live)
+        try attachment.leadToStack()
+      }
       if options.zeroCopy == .required { try openQueues(of: attachment) }
       try save()
     } catch {

@@ -13,8 +13,10 @@ final class QueueSet {
   let slotNames = SlotNames()
 
   /// Opens one socket per queue in use. Either all or none.
+  ///
+  /// - Parameter threadCount: Packet threads that there are already.
   init(
-    interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool, worker: WorkerOptions
+    interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool, worker: WorkerOptions, behind threadCount: Int
   ) throws(ControlError) {
     if zeroCopy == .required, !isNative {
       throw ControlError(
@@ -22,7 +24,7 @@ final class QueueSet {
     }
     do throws(SystemError) {
       let count = try interface.receiveQueueCount()
-      let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interface.numaNode())
+      let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interface.numaNode(), offset: threadCount)
       var workers: [QueueWorker] = []
       for queue in 0..<count {
         var configuration = QueueConfiguration(

@@ -61,7 +61,7 @@ final class WireRun {
 
   /// Back to the stack. An interface that is gone needs no leading.
   func leadToStack() {
-    for attachment in attachments { try? attachment.program.setPath(.stack) }
+    for attachment in attachments { try? attachment.leadToStack() }
   }
 
   /// To be called before the path changes: from then on other counters tell what the kernel carried.

@@ -15,10 +15,14 @@ final class WireThreads {
   /// The rule of each slot, by side, for capture threads to read.
   let slotNames: [SlotNames]
 
+  var count: Int { workers.count }
+
   /// Opens the sockets of every queue and starts the threads. Either all or none; no packet comes before ``deliver(from:)``.
+  ///
+  /// - Parameter threadCount: Packet threads that there are already.
   init(
     _ options: WireOptions, worker: WorkerOptions, sides: [Attachment], interfaces: [NetworkInterface],
-    mirror: NetworkInterface?
+    mirror: NetworkInterface?, behind threadCount: Int
   ) throws(ControlError) {
     let collector = try options.flows.flatMap { (flows) throws(ControlError) -> FlowCollector? in
       if flows.collector.isEmpty { return nil }
@@ -29,8 +33,8 @@ final class WireThreads {
       : sides.contains { $0.options.zeroCopy == .required } ? .required : .auto
     do throws(SystemError) {
       let count = try interfaces[0].receiveQueueCount()
-      let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interfaces[0].numaNode())
-      let sampleEvery = max(1, options.flows?.sampleEvery ?? 0, options.mirrorSampleEvery)
+      let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interfaces[0].numaNode(), offset: threadCount)
+      let sampleEvery = max(1, options.flows?.sampleEvery ?? 0, options.mirror.isEmpty ? 0 : options.mirrorSampleEvery)
       let exporter = try collector.map { (collector) throws(SystemError) in
         try FlowExporter.start(collector, .init(sampleEvery: options.flows?.sampleEvery ?? 1))
       }

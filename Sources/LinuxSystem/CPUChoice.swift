@@ -5,7 +5,7 @@ extension Topology {
   /// - Parameters:
   ///   - node: The interface's node; negative: any.
   ///   - offset: How many packet threads were placed before, so that several interfaces don't crowd on one CPU.
-  public static func packetCPUs(count: Int, nearNode node: Int, offset: Int = 0) throws(SystemError) -> [Int] {
+  public static func packetCPUs(count: Int, nearNode node: Int, offset: Int) throws(SystemError) -> [Int] {
     let near = node < 0 ? [] : try cpus(ofNode: node)
     return choose(count: count, of: try allowedCPUs(), near: near, offset: offset)
   }

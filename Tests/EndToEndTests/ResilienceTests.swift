@@ -120,6 +120,20 @@ struct ResilienceTests {
     #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 1000)
   }
 
+  @Test("Where the state is lost, what was left on an interface decides until it is attached, and no longer")
+  func forgetsWhatNobodyKnows() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack)
+    stack.stopDaemon(SIGKILL)
+    _ = try stack.namespace.run("rm -rf \(stack.folder)/state/*")
+    try stack.startDaemon()
+    _ = try stack.sluice("attach lan0 --socket \(stack.socket)")
+    try stack.send(1000, ports: [9])
+    #expect(try stack.metric("sluice_interface_packets_total", #"interface="lan0""#, #"action="drop""#) == 0)
+    #expect(try stack.metric("sluice_interface_packets_total", #"interface="lan0""#, #"action="pass""#) == 1000)
+  }
+
   @Test("An interface that goes and comes back is attached again with its rules")
   func followsInterface() throws {
     let stack = try Stack()

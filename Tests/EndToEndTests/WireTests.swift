@@ -94,6 +94,17 @@ struct WireTests {
     #expect(try arrived(stack) - before == 1000)
   }
 
+  @Test("A wire that is deleted while it waits leaves its side to the stack")
+  func deletedWhileWaiting() throws {
+    let stack = try start()
+    _ = try stack.sluice("wire create bump lan0 wan0 --socket \(stack.socket)")
+    try stack.namespace.run("ip link del wan0")
+    try stack.wait("the wire waits") { try wires(stack)[0]["current_path"].string == "none" }
+    _ = try stack.sluice("wire delete bump --socket \(stack.socket)")
+    try stack.send(1000, ports: [10])
+    #expect(try stack.metric("sluice_interface_packets_total", #"interface="lan0""#, #"action="pass""#) == 1000)
+  }
+
   @Test(
     "Captures on a wired interface: captured packets are in the file, the others go on; without a capture all of them do",
     arguments: ["kernel", "user"])

@@ -24,7 +24,7 @@ struct CPUChoiceTests {
   @Test("On this machine: allowed ones, as many as asked for")
   func here() throws {
     let allowed = try Topology.allowedCPUs()
-    let chosen = try Topology.packetCPUs(count: 5, nearNode: -1)
+    let chosen = try Topology.packetCPUs(count: 5, nearNode: -1, offset: 0)
     #expect(chosen.count == 5)
     #expect(Set(chosen).isSubset(of: allowed))
     #expect(allowed == [0] || !chosen.contains(0))
