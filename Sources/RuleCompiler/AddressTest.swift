@@ -25,16 +25,7 @@ struct AddressTest: Hashable {
 func common(_ left: [AddressTest], _ right: [AddressTest]) throws(Expansion.ListTooLong) -> [AddressTest] {
   if left == [AddressTest()] { return right }
   if right == [AddressTest()] { return left }
-  var seen: Set<AddressTest> = []
-  var both: [AddressTest] = []
-  for outer in left {
-    for inner in right {
-      guard let test = outer.intersection(inner), seen.insert(test).inserted else { continue }
-      if both.count == Limits.entriesMax { throw Expansion.ListTooLong() }
-      both.append(test)
-    }
-  }
-  return both
+  return try Expansion.intersections(of: left, and: right) { $0.intersection($1) }
 }
 
 /// What a condition leaves of the addresses of one family.

@@ -56,6 +56,24 @@ struct Expansion {
     }
   }
 
+  /// What matches an alternative of each list, each once, in the order of the first.
+  ///
+  /// - Parameter both: What matches both; nil: nothing.
+  static func intersections<Alternative: Hashable>(
+    of left: [Alternative], and right: [Alternative], _ both: (Alternative, Alternative) -> Alternative?
+  ) throws(ListTooLong) -> [Alternative] {
+    var seen: Set<Alternative> = []
+    var result: [Alternative] = []
+    for outer in left {
+      for inner in right {
+        guard let common = both(outer, inner), seen.insert(common).inserted else { continue }
+        if result.count == Limits.entriesMax { throw ListTooLong() }
+        result.append(common)
+      }
+    }
+    return result
+  }
+
   private static func product(
     _ matches: [Match], _ family: ParsedPacket.Family, _ large: LargeSets
   ) throws(ListTooLong) -> Product? {
@@ -122,16 +140,7 @@ extension Expansion.Product {
     let subject = Subject(of: list)
     let shared = atoms.map { Subject(of: $0).sharedCount(with: subject) }
     guard let most = shared.max(), most > 0, let index = shared.firstIndex(of: most) else { return atoms.append(list) }
-    var seen: Set<Atom> = []
-    var joined: [Atom] = []
-    for atom in atoms[index] {
-      for other in list {
-        guard let both = atom.intersection(other), seen.insert(both).inserted else { continue }
-        if joined.count == Limits.entriesMax { throw Expansion.ListTooLong() }
-        joined.append(both)
-      }
-    }
-    atoms[index] = joined
+    atoms[index] = try Expansion.intersections(of: atoms[index], and: list) { $0.intersection($1) }
   }
 
   /// Each combination as an entry of a tree.
