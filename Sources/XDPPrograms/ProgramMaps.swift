@@ -102,11 +102,8 @@ struct ProgramMaps: ~Copyable {
   ///
   /// - Returns: Why they aren't pinned.
   mutating func replaceTables(by new: consuming Tables, in directory: PinDirectory?) -> ProgramError? {
-    var failure: ProgramError?
-    do throws(ProgramError) {
+    let failure = ProgramMaps.failure { () throws(ProgramError) in
       if let directory { try ProgramMaps.replacePin(by: new.map, in: directory) }
-    } catch {
-      failure = error
     }
     tables = new
     return failure
@@ -119,15 +116,9 @@ struct ProgramMaps: ~Copyable {
   mutating func replaceRuleCounters(
     by new: consuming RuleCounters, with reader: borrowing CounterReader, in directory: PinDirectory?
   ) -> ProgramError? {
-    var failure: ProgramError?
-    do throws(ProgramError) {
+    let failure = ProgramMaps.failure { () throws(ProgramError) in
       try new.carry(from: ruleCounters, with: reader)
-      if let directory {
-        try ProgramMaps.replacePin(by: new.counted, in: directory)
-        try ProgramMaps.replacePin(by: new.carried, in: directory)
-      }
-    } catch {
-      failure = error
+      try ProgramMaps.replacePins(by: new.counted, new.carried, in: directory)
     }
     ruleCounters = new
     return failure
@@ -137,18 +128,30 @@ struct ProgramMaps: ~Copyable {
   mutating func replaceElementCounters(
     by new: consuming ElementCounters, with reader: borrowing CounterReader, in directory: PinDirectory?
   ) -> ProgramError? {
-    var failure: ProgramError?
-    do throws(ProgramError) {
+    let failure = ProgramMaps.failure { () throws(ProgramError) in
       try new.carry(from: elementCounters, with: reader)
-      if let directory {
-        try ProgramMaps.replacePin(by: new.counted, in: directory)
-        try ProgramMaps.replacePin(by: new.carried, in: directory)
-      }
-    } catch {
-      failure = error
+      try ProgramMaps.replacePins(by: new.counted, new.carried, in: directory)
     }
     elementCounters = new
     return failure
+  }
+
+  /// Nil: none.
+  private static func failure(of body: () throws(ProgramError) -> Void) -> ProgramError? {
+    do throws(ProgramError) {
+      try body()
+      return nil
+    } catch {
+      return error
+    }
+  }
+
+  private static func replacePins(
+    by counted: borrowing BPFMap, _ carried: borrowing BPFMap, in directory: PinDirectory?
+  ) throws(ProgramError) {
+    guard let directory else { return }
+    try replacePin(by: counted, in: directory)
+    try replacePin(by: carried, in: directory)
   }
 
   private static func replacePin(by map: borrowing BPFMap, in directory: PinDirectory) throws(ProgramError) {
