@@ -85,9 +85,19 @@ static __always_inline _Bool goes_on(__u64 label)
 	return (1 << SLUICE_ACTION_COUNT | 1 << SLUICE_ACTION_RESUME) >> action_of(label) & 1;
 }
 
+/* Whether a label ends the search. 0 doesn't: the walk was not over. */
+static __always_inline _Bool ends_search(__u64 label)
+{
+	return label && (!reads(SLUICE_FEATURE_COUNT) || label >= SLUICE_LABEL_BROKEN || !goes_on(label));
+}
+
+/* What one call of find_on() does: the verifier goes through it once, instead of SLUICE_CALLS_MAX times. */
+#define CALLS_PER_ROUND 32
+_Static_assert(SLUICE_CALLS_MAX % CALLS_PER_ROUND == 0, "all calls are in whole rounds");
+
 /*
- * Goes on where a walk has not come to its end, or to a rule behind which it goes on (its label; else 0). The label of the first
- * rule that decides; those before it have counted. Global, so that the verifier checks the loops once.
+ * Goes on where a label does not end the search, for up to CALLS_PER_ROUND calls of a walk and rules that it passes: the label
+ * that it came to. Rules behind which it went on have counted.
  */
 __noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, __u64 frame)
 {
@@ -96,7 +106,7 @@ __noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, 
 
 	if (!w || !tables)
 		return SLUICE_LABEL_BROKEN;
-	for (int i = 0; i < SLUICE_CALLS_MAX; i++) {
+	for (int i = 0; i < CALLS_PER_ROUND; i++) {
 		if (!label) {
 			label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
 			continue;
@@ -112,7 +122,7 @@ __noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, 
 		start(w, root, label);
 		label = 0;
 	}
-	return SLUICE_LABEL_BROKEN;
+	return label;
 }
 
 /* Decides about a packet, of which w->packet may be the place. The deciding rule's slot is for the caller to count. */
@@ -127,8 +137,12 @@ static __always_inline struct verdict classify(struct walk *w, const void *table
 		return (struct verdict){ .action = SLUICE_ACTION_DROP, .is_broken = 1 };
 	start(w, g->roots[tree], 0);
 	label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
-	if (!label || (reads(SLUICE_FEATURE_COUNT) && goes_on(label)))
-		label = find_on(w, origin, g->roots[tree], label, is_ipv6 << 32 | frame_bytes);
+	for (int i = 0; !ends_search(label); i++) {
+		if (i == SLUICE_CALLS_MAX / CALLS_PER_ROUND)
+			label = SLUICE_LABEL_BROKEN;
+		else
+			label = find_on(w, origin, g->roots[tree], label, is_ipv6 << 32 | frame_bytes);
+	}
 	if (label == SLUICE_LABEL_NONE)
 		return (struct verdict){ .action = g->default_action, .slot = SLUICE_SLOT_DEFAULT };
 	if (label == SLUICE_LABEL_BROKEN)
