@@ -65,26 +65,26 @@ public final class BareProgram {
 
   private static func assemble(_ purpose: Purpose, map: CInt) -> [bpf_insn] {
     let drop: Int32 = 1  // XDP_DROP
-    let exit = instruction(0x95)
-    if purpose == .drop { return [instruction(0xb7, to: 0, drop), exit] }
+    let exit = bpf_insn(0x95)
+    if purpose == .drop { return [bpf_insn(0xb7, to: 0, drop), exit] }
     return [
       // r2 = the key: rx_queue_index of struct xdp_md, or 0.
-      purpose == .socket ? instruction(0x61, to: 2, from: 1, offset: 16) : instruction(0xb7, to: 2, 0),
-      instruction(0x18, to: 1, from: 1, map), instruction(0),  // r1 = the map (BPF_PSEUDO_MAP_FD), 64 bits
-      instruction(0xb7, to: 3, drop),  // r3: what to do where the key has no entry
-      instruction(0x85, 51), exit,  // r0 = bpf_redirect_map(r1, r2, r3)
+      purpose == .socket ? bpf_insn(0x61, to: 2, from: 1, offset: 16) : bpf_insn(0xb7, to: 2, 0),
+      bpf_insn(0x18, to: 1, from: 1, map), bpf_insn(0),  // r1 = the map (BPF_PSEUDO_MAP_FD), 64 bits
+      bpf_insn(0xb7, to: 3, drop),  // r3: what to do where the key has no entry
+      bpf_insn(0x85, 51), exit,  // r0 = bpf_redirect_map(r1, r2, r3)
     ]
   }
+}
 
-  private static func instruction(
-    _ code: UInt8, to: UInt8 = 0, from: UInt8 = 0, offset: Int16 = 0, _ immediate: Int32 = 0
-  ) -> bpf_insn {
-    var instruction = bpf_insn()
-    instruction.code = code
-    instruction.dst_reg = to
-    instruction.src_reg = from
-    instruction.off = offset
-    instruction.imm = immediate
-    return instruction
+extension bpf_insn {
+  /// An instruction by its opcode, Documentation/bpf/standardization/instruction-set.rst.
+  init(_ code: UInt8, to: UInt8 = 0, from: UInt8 = 0, offset: Int16 = 0, _ immediate: Int32 = 0) {
+    self.init()
+    self.code = code
+    dst_reg = to
+    src_reg = from
+    off = offset
+    imm = immediate
   }
 }

@@ -274,39 +274,3 @@ public final class InterfaceProgram {
     try attachment.detach()
   }
 }
-
-/// Opens the embedded program with what the kernel can do.
-public enum ProgramLoader {
-  /// Whether the kernel knows multi-buffer packets (`xdp.frags`, 5.18). Loads a program once to find out.
-  public static let kernelHasFrags: Bool = canLoad(frags: true)
-
-  /// Whether the verifier lets a program read of its stack what it hasn't written (6.3, with CAP_PERFMON), so that it need
-  /// not clear it for each packet. Loads a program once to find out.
-  static let kernelTakesUnwrittenStack: Bool = canLoad(zeroesStack: false)
-
-  private static func canLoad(frags: Bool = false, zeroesStack: Bool = true) -> Bool {
-    let shape = ProgramShape(tablesByteCount: Int(SLUICE_TABLES_BYTES_MIN), features: 0, slotCount: 1)
-    guard let object = try? make(shape, frags: frags, records: false, zeroesStack: zeroesStack) else { return false }
-    return (try? object.load()) != nil
-  }
-
-  /// Not yet loaded.
-  static func open(
-    _ shape: ProgramShape, recordsDecisions: Bool = false
-  ) throws(ProgramError) -> (ProgramObject, supportsFrags: Bool) {
-    let object = try make(
-      shape, frags: kernelHasFrags, records: recordsDecisions, zeroesStack: !kernelTakesUnwrittenStack)
-    return (object, kernelHasFrags)
-  }
-
-  private static func make(
-    _ shape: ProgramShape, frags: Bool, records: Bool, zeroesStack: Bool
-  ) throws(ProgramError) -> ProgramObject {
-    let object = try ProgramObject(
-      PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp",
-      constants: shape.constants(frags: frags, recordsDecisions: records, zeroesStack: zeroesStack))
-    try shape.size(object)
-    if frags { try object.setFragsSupport() }
-    return object
-  }
-}
