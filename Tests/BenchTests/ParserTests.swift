@@ -75,8 +75,8 @@ struct ParserTests {
     let folder = NSTemporaryDirectory() + "bench-peers-\(getpid())"
     let path = NSTemporaryDirectory() + "bench-path-\(getpid())"
     let files = FileManager.default
-    for name in [folder, path] { try files.createDirectory(atPath: name, withIntermediateDirectories: true) }
     defer { for name in [folder, path] { try? files.removeItem(atPath: name) } }
+    for name in [folder, path] { try files.createDirectory(atPath: name, withIntermediateDirectories: true) }
     for file in ["\(folder)/xdpsock", "\(path)/xdpsock", "\(path)/xsk_fwd"] {
       #expect(files.createFile(atPath: file, contents: nil, attributes: [.posixPermissions: 0o755]))
     }

@@ -7,13 +7,12 @@ import Testing
 
 @Suite("The journal of sets")
 struct ChangeJournalTests {
-  private let folder: String
+  private let folder: TemporaryFolder
   private let journal: ChangeJournal
 
   init() throws {
-    folder = NSTemporaryDirectory() + "sluice-journal-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    journal = ChangeJournal(directory: folder)
+    folder = try TemporaryFolder()
+    journal = ChangeJournal(directory: folder.path)
   }
 
   private func entry(_ revision: UInt64, _ inserted: [String], _ removed: [String] = [], endedAt: Int64? = nil) -> ChangeJournal.Entry {
@@ -97,7 +96,6 @@ struct ChangeJournalTests {
 
   @Test("What was appended is what is loaded; other generations, interfaces and rule sets are let alone")
   func roundTrip() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     #expect(try journal.load() == ChangeJournal.Content())
     try journal.append([sample[0]])
     try journal.append(Array(sample[1...]))
@@ -121,7 +119,6 @@ struct ChangeJournalTests {
 
   @Test("Cut at any byte, everything before the line that is torn counts, and the next entry isn't lost behind it")
   func torn() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     try journal.append(sample)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: journal.path))
     for count in 0..<bytes.count {
@@ -136,7 +133,6 @@ struct ChangeJournalTests {
 
   @Test("Any byte flipped: that line is left out and said, all others count, and the revision stays before it")
   func flipped() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     try journal.append(sample)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: journal.path))
     let ends: [Int] = bytes.indices.filter { bytes[$0] == 0x0a }
@@ -166,7 +162,6 @@ struct ChangeJournalTests {
     "Whatever is in the file, the daemon starts",
     arguments: ["\n", "\n\n\n", "{}\n", "null\n", "x", "0123456789abcdef {}\n", String(repeating: "[", count: 100_000) + "\n"])
   func hostile(_ text: String) throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     try text.write(toFile: journal.path, atomically: true, encoding: .utf8)
     let content = try journal.load()
     #expect(content.entries.isEmpty && content.isTorn)
@@ -174,7 +169,6 @@ struct ChangeJournalTests {
 
   @Test("It never gets longer than what is read: the change is refused, and those before it stay")
   func limit() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     #expect(try !journal.isFull)
     let long = entry(2, [String(repeating: "x", count: ChangeJournal.byteCountFull - 1000)])
     try journal.append([long])
@@ -189,7 +183,6 @@ struct ChangeJournalTests {
 
   @Test("Lines of the daemons before, without a checksum, are read")
   func former() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     let line = #"{"generation":7,"inserted":["192.0.2.1"],"interface":"eth0","removed":[],"revision":2,"ruleSet":"edge","set":"bad"}"#
     try (line + "\n").write(toFile: journal.path, atomically: true, encoding: .utf8)
     #expect(try journal.load() == ChangeJournal.Content(entries: [entry(2, ["192.0.2.1"])]))

@@ -6,13 +6,12 @@ import Testing
 
 @Suite("The state file")
 struct StateStoreTests {
-  private let folder: String
+  private let folder: TemporaryFolder
   private let store: StateStore
 
   init() throws {
-    folder = NSTemporaryDirectory() + "sluice-state-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    store = StateStore(directory: folder)
+    folder = try TemporaryFolder()
+    store = StateStore(directory: folder.path)
   }
 
   private var sample: DaemonState {
@@ -36,13 +35,12 @@ struct StateStoreTests {
 
   @Test("What was saved is what is loaded, and only its owner may read it")
   func roundTrip() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     #expect(try store.load() == DaemonState())
     try store.save(sample)
     #expect(try store.load() == sample)
     let attributes = try FileManager.default.attributesOfItem(atPath: store.path)
     #expect((attributes[.posixPermissions] as? NSNumber)?.intValue == 0o600)
-    #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == [StateStore.fileName])
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == [StateStore.fileName])
   }
 
   @Test(
@@ -52,7 +50,6 @@ struct StateStoreTests {
         + #""slots":{"cursor":0,"slots":{}}}],"wires":[]}"#,
     ])
   func refusesDamage(_ text: String) throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     try text.write(toFile: store.path, atomically: true, encoding: .utf8)
     let error = try #require(throws: ControlError.self) { try store.load() }
     #expect(error.kind == .failedPrecondition && error.message.contains(store.path), "\(error)")
@@ -60,7 +57,6 @@ struct StateStoreTests {
 
   @Test("A file of format 1, which had no wires and no worker options, is read")
   func readsFormerFormat() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     let former = """
       {"attachments":[{"attachedAtNanoseconds":2,"generation":1,"interface":"eth1","options":{"captureFallback":"pass",\
       "coexistence":"auto","keepOnExit":true,"mode":"native","zeroCopy":"off"},"slots":{"cursor":0,"slots":{}}}],"version":1}
@@ -75,7 +71,6 @@ struct StateStoreTests {
 
   @Test("A file of format 2, whose rule sets were JSON, is read")
   func readsRuleSetsInJSON() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     let former = """
       {"attachments":[{"attachedAtNanoseconds":2,"generation":4,"interface":"eth1","options":{"captureFallback":"pass",\
       "coexistence":"auto","keepOnExit":true,"mode":"native","zeroCopy":"off"},"ruleSet":{"name":"edge","revision":7,\
@@ -91,7 +86,6 @@ struct StateStoreTests {
 
   @Test("The greatest rule set comes back")
   func greatest() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     let comment = String(repeating: "x", count: Limits.commentByteCountMax)
     var state = sample
     state.attachments[0].ruleSet?.rules = RuleList(
@@ -103,7 +97,6 @@ struct StateStoreTests {
 
   @Test("A state cut at any byte is refused whole")
   func refusesTruncation() throws {
-    defer { try? FileManager.default.removeItem(atPath: folder) }
     try store.save(sample)
     let bytes = try Data(contentsOf: URL(fileURLWithPath: store.path))
     for count in stride(from: 0, to: bytes.count, by: 7) {
@@ -114,7 +107,7 @@ struct StateStoreTests {
 
   @Test("A folder that is gone: the error says that nothing was changed")
   func refusesMissingFolder() throws {
-    try FileManager.default.removeItem(atPath: folder)
+    try FileManager.default.removeItem(atPath: folder.path)
     let error = try #require(throws: ControlError.self) { try store.save(sample) }
     #expect(error.message.contains("nothing was changed"))
   }

@@ -12,7 +12,7 @@ struct AccessCommandTests {
     let stack = try Stack()
     try stack.startAPI()
     try stack.signIn()
-    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    try stack.logIn()
     let body = #"{"email":"\#(Self.secondEmail)","password":"\#(Self.secondPassword)","roles":[]}"#
     let made = try stack.post("/users", body)
     #expect(made.status == 201, "\(made.text)")

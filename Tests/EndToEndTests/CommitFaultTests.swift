@@ -6,10 +6,7 @@ import Testing
 struct CommitFaultTests {
   @Test("It is one revision or the other, the caller is told, nothing is applied twice, and the log holds together")
   func vanishes() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     // Large enough for a commit to take a while.
     let rules = (0..<2000).map { n in
       #"{"name":"r\#(n)","match":{"sources":["10.\#(n / 256).\#(n % 256).0/24"],"protocols":["udp"]},"action":"drop"}"#
@@ -48,7 +45,7 @@ struct CommitFaultTests {
       #expect(try recorded() == before + 1)
     }
     #expect(answers == [200, 502], "neither too early nor too late")
-    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    try stack.logIn()
     #expect(try stack.sluice("audit verify").contains("the log is whole"))
   }
 

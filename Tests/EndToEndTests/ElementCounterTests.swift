@@ -11,11 +11,8 @@ struct ElementCounterTests {
 
   @Test("An element keeps its counts while others change, over generations, restarts and larger maps; they go with it")
   func life() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
-    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    let stack = try Stack.signedIn()
+    try stack.logIn()
     _ = try stack.sluice("rule-set create edge")
     _ = try stack.sluice("set create edge bad --type ipv4_addr --counters 192.0.2.0/24 198.51.100.0/24")
     _ = try stack.sluice("rule add edge blocked --source @bad --action drop")

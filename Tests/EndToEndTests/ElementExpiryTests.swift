@@ -8,10 +8,7 @@ struct ElementExpiryTests {
 
   /// With a set of so many elements, and a rule that drops what comes from them; packets come from 192.0.2.1.
   private func start(_ elementCount: Int) throws -> Stack {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     let hosts = (0..<elementCount).map { "\"198.51.\($0 / 250).\($0 % 250)\"" }.joined(separator: ",")

@@ -11,10 +11,7 @@ struct EventTests {
 
   @Test("What happened while the API was dead is there once when it lives again, from one daemon's start to the next")
   func survivesAPI() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     try stack.wait("the first events") { try types(stack) == ["attached", "applied"] }
@@ -39,13 +36,8 @@ struct EventTests {
 
   @Test("The command lists and follows, and takes up a stream that an API's restart has cut")
   func command() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
-    let login = "printf '%s\\n' '\(Stack.password)' | HOME=\(stack.folder)/home XDG_CONFIG_HOME=\(stack.folder)/home "
-      + "\(stack.binaries)/sluice login admin@localhost.local --password-stdin"
-    try stack.namespace.run(login)
+    let stack = try Stack.signedIn()
+    try stack.logIn()
     #expect(try stack.post("/attachments", #"{"interface":"lan0"}"#).status == 201)
     try stack.wait("the first event") { try types(stack) == ["attached"] }
     #expect(try stack.sluice("events").contains("attached  local lan0: attached"))

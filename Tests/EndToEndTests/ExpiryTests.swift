@@ -5,10 +5,7 @@ import Testing
 @Suite("Rules that end", .serialized)
 struct ExpiryTests {
   private func start() throws -> Stack {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     let keep = #"{"name":"keep","action":"drop","match":{"protocols":["udp"],"destination_ports":["9"]}}"#

@@ -24,11 +24,8 @@ struct MatchTests {
 
   @Test("A rule of each field, added by the command, and its contrary, by the API, decide about frames on a wire")
   func everyField() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
-    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    let stack = try Stack.signedIn()
+    try stack.logIn()
     _ = try stack.sluice("rule-set create edge --default pass")
     // The program is first loaded for no field at all.
     _ = try stack.sluice("attach lan0 --rule-set edge")

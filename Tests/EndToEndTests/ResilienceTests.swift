@@ -11,10 +11,7 @@ struct ResilienceTests {
 
   @Test("Killing sluice-api changes nothing for packets")
   func survivesWithoutAPI() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     _ = try stack.post("/rule-sets", dropNine)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     stack.stopAPI(SIGKILL)
@@ -152,7 +149,7 @@ struct ResilienceTests {
     let stack = try Stack()
     try stack.startDaemon()
     try prepare(stack)
-    try Shell.run("bpftool link detach pinned \(stack.folder)/bpf/sluice/v*/lan0/link")
+    try Shell.run("bpftool link detach pinned \(stack.bpffs)/sluice/v*/lan0/link")
     try stack.wait("the loss is noticed") { try stack.metric("sluice_attachments_lost_total") == 1 }
     try stack.wait("it is attached again") { try stack.metric("sluice_attachment_native", #"interface="lan0""#) == 1 }
     try stack.send(1000, ports: [9, 10])

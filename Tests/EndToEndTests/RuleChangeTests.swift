@@ -21,10 +21,7 @@ struct RuleChangeTests {
 
   @Test("A rule comes, changes, moves and goes without a new generation, counters stay, and the next daemon has it")
   func inPlace() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     let others = (0..<200).map { rule("other-\($0)", 20_000 + $0) }.joined(separator: ",")
     #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(others)]}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
@@ -75,10 +72,7 @@ struct RuleChangeTests {
 
   @Test("Interfaces with one rule set change together; where the journal can't be written none does")
   func together() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(rule("a", 1))]}"#).status == 201)
     for name in ["lan0", "lan1"] {
       #expect(try stack.post("/attachments", #"{"interface":"\#(name)","rule_set":"edge"}"#).status == 201)
@@ -106,10 +100,7 @@ struct RuleChangeTests {
 
   @Test("A journal that the state file has already, as a crash may leave it, changes nothing")
   func formerJournal() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     let both = ["x", "y"].map { rule($0, 9) }.joined(separator: ",")
     #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(both)]}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
@@ -141,10 +132,7 @@ struct RuleChangeTests {
 
   @Test("Beside a large set and chains, and where it names sets, counts or redirects, a rule comes and goes in place")
   func besideOthers() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     let hosts = (0..<600).map { #""10.7.\#($0 / 200).\#($0 % 200 + 1)""# }.joined(separator: ",")
     let sets = #"""
       [{"name":"blocked","type":"ipv4_addr","elements":[\#(hosts)]},
@@ -208,10 +196,7 @@ struct RuleChangeTests {
 
   @Test("A rule that came disabled begins at zero when it is enabled, in another's former slot too, and captures have its name")
   func enabledLater() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     let both = "\(rule("old", 9)),\(rule("held", 4, "capture"))"
     #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(both)]}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
@@ -243,10 +228,7 @@ struct RuleChangeTests {
 
   @Test("What takes more than tables is compiled anew, and rules with an end in place still end")
   func others() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(rule("a", 1)),\#(rule("b", 2))]}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     let rules = "/rule-sets/edge/rules"

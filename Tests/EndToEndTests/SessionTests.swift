@@ -8,10 +8,7 @@ import Testing
 struct SessionTests {
   @Test("curl alone: sign in, attach, rules, traffic, counters, capture; every count agrees to the packet")
   func curlSession() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
 
     let set = try stack.post(
       "/rule-sets",
@@ -55,10 +52,7 @@ struct SessionTests {
 
   @Test("A rule added by the API under traffic: none lost, none decided by a mixture")
   func changesRulesUnderTraffic() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     // Each generation counts in `before` and `after`: a packet decided by a mixture would be in one of them alone.
     _ = try stack.post(
       "/rule-sets",
@@ -118,11 +112,8 @@ struct SessionTests {
 
   @Test("The command: sign in, attach, add rules, apply, watch counters, in text and JSON")
   func commandSession() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
-    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    let stack = try Stack.signedIn()
+    try stack.logIn()
     _ = try stack.sluice("rule-set create edge --default pass")
     _ = try stack.sluice("rule add edge drop-nine --protocol udp --destination-port 9 --action drop")
     _ = try stack.sluice("attach lan0 --rule-set edge")

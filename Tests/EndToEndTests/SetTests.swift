@@ -10,10 +10,7 @@ struct SetTests {
 
   @Test("An element reaches the live tables without a new generation, and the next daemon has it")
   func inPlace() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     let hosts = (0..<300).map { "\"198.51.\($0 / 250).\($0 % 250)\"" }.joined(separator: ",")
@@ -57,10 +54,7 @@ struct SetTests {
 
   @Test("Where one of two interfaces can't have a change, the other hasn't either, and both can be changed again")
   func allOrNone() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     try stack.namespace.makePair("away", "gone")
     let hosts = (0..<300).map { "198.51.\($0 / 250).\($0 % 250)" }
     let set = #"{"name":"bad","type":"ipv4_addr","elements":[\#(hosts.map { "\"\($0)\"" }.joined(separator: ","))]}"#
@@ -105,10 +99,7 @@ struct SetTests {
 
   @Test("Where the journal is full and the state file can't be written, a change is made all the same, and the next empties it")
   func fullJournal() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     let hosts = (0..<300).map { "\"198.51.\($0 / 250).\($0 % 250)\"" }.joined(separator: ",")
     let set = #"{"name":"bad","type":"ipv4_addr","elements":[\#(hosts)]}"#
     let rule = #"{"name":"blocked","action":"drop","match":{"sources":["@bad"]}}"#
@@ -138,11 +129,8 @@ struct SetTests {
 
   @Test("A file of lines becomes the set and is live in one step, in the live tables or compiled anew; and is given back")
   func imported() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
-    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    let stack = try Stack.signedIn()
+    try stack.logIn()
     let set = #"{"name":"bad","type":"ipv4_addr","elements":["198.51.100.0/24"]}"#
     let rule = #"{"name":"blocked","action":"drop","match":{"sources":["@bad"]}}"#
     #expect(try stack.post("/rule-sets", #"{"name":"edge","sets":[\#(set)],"rules":[\#(rule)]}"#).status == 201)

@@ -7,6 +7,7 @@ import Testing
 final class Stack {
   let namespace: NetworkNamespace
   let folder: String
+  let bpffs: String
   /// Of the built executables.
   let binaries: String
   private var daemon: Process?
@@ -18,9 +19,19 @@ final class Stack {
   init() throws {
     namespace = try NetworkNamespace()
     folder = namespace.folder
+    bpffs = try namespace.mountBPFFileSystem()
     binaries = try Stack.findBinaries()
     try namespace.makePair("lan0", "lan1")
-    try Shell.run("mkdir -p \(folder)/bpf \(folder)/home && mount -t bpf bpf \(folder)/bpf")
+    try Shell.run("mkdir -p \(folder)/home")
+  }
+
+  /// With both programs started, signed in as the first administrator.
+  static func signedIn() throws -> Stack {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.startAPI()
+    try stack.signIn()
+    return stack
   }
 
   deinit {
@@ -47,7 +58,7 @@ final class Stack {
     let process = try start(
       prefix + [
         "\(binaries)/sluiced", "-v", "--set", "daemon.state_directory=\(folder)/state", "--set",
-        "daemon.capture_directory=\(captures)", "--set", "daemon.bpffs=\(folder)/bpf", "--set",
+        "daemon.capture_directory=\(captures)", "--set", "daemon.bpffs=\(bpffs)", "--set",
         "control.socket=\(socket)",
       ], log: "sluiced.log")
     daemon = process
@@ -188,6 +199,9 @@ final class Stack {
   func sluice(_ arguments: String) throws -> String {
     try namespace.run("HOME=\(folder)/home XDG_CONFIG_HOME=\(folder)/home \(binaries)/sluice \(arguments)")
   }
+
+  /// The sluice command as the first administrator from here on; behind ``signIn()``, which changes the password.
+  func logIn() throws { _ = try sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'") }
 }
 
 struct StackError: Error, CustomStringConvertible {

@@ -5,10 +5,7 @@ import Testing
 @Suite("Trials", .serialized)
 struct TrialTests {
   private func withTrial(seconds: Int, _ body: (Stack) throws -> Void) throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     #expect(
@@ -82,10 +79,7 @@ struct TrialTests {
 
   @Test("Elements that come and go meanwhile leave it on trial, in the live tables or compiled anew, and go with it")
   func elements() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     let hosts = (0..<300).map { #""198.51.\#($0 / 250).\#($0 % 250)""# }.joined(separator: ",")
     let sets = #"""
       [{"name":"few","type":"ipv4_addr","elements":["10.0.0.1"]},{"name":"many","type":"ipv4_addr","elements":[\#(hosts)]}]
@@ -112,10 +106,7 @@ struct TrialTests {
 
   @Test("An apply of one rule ends it: what was on trial stands with it")
   func rule() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     #expect(try stack.post("/rule-sets", #"{"name":"edge"}"#).status == 201)
     #expect(try stack.post("/attachments", #"{"interface":"lan0","rule_set":"edge"}"#).status == 201)
     // What is recorded as applied is what is on trial, so the daemon is told of the rule alone.
@@ -129,10 +120,7 @@ struct TrialTests {
 
   @Test("What would drop the caller's own connection is refused, unless it undoes itself or is forced")
   func ownConnection() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     stack.stopAPI()
     try stack.startAPI(["HTTP_HOST": "0.0.0.0"])
     try stack.namespace.run("ip address add 192.0.2.1/24 dev lan0")

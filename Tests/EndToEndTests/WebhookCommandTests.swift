@@ -17,7 +17,7 @@ struct WebhookCommandTests {
       ["SLUICE_WEBHOOK_PRIVATE_TARGETS": "127.0.0.0/8", "SLUICE_WEBHOOK_CA": "\(stack.folder)/ca.pem"],
       prefix: ["unshare", "-m", "sh", "-c", "mount --bind \(stack.folder)/hosts /etc/hosts && exec \"$@\"", "sh"])
     try stack.signIn()
-    _ = try stack.sluice("login admin@localhost.local --password-stdin <<<'\(Stack.password)'")
+    try stack.logIn()
     try body(stack)
   }
 

@@ -6,10 +6,7 @@ import Testing
 struct WrongInputTests {
   @Test("Through the API: interface, prefix, port, name, body, token, scope, capture path")
   func apiRefusals() throws {
-    let stack = try Stack()
-    try stack.startDaemon()
-    try stack.startAPI()
-    try stack.signIn()
+    let stack = try Stack.signedIn()
     _ = try stack.post(
       "/rule-sets",
       #"{"name":"edge","rules":[{"name":"look","match":{"protocols":["udp"],"destination_ports":["9"]},"action":"capture"}]}"#)
@@ -95,7 +92,7 @@ struct WrongInputTests {
         """
         timeout 10 \(stack.binaries)/sluiced --set daemon.state_directory=\(stack.folder)/state \
           --set control.socket=\(stack.folder)/other.sock --set metrics.port=9412 \
-          --set daemon.capture_directory=\(stack.captures) --set daemon.bpffs=\(stack.folder)/bpf
+          --set daemon.capture_directory=\(stack.captures) --set daemon.bpffs=\(stack.bpffs)
         """)
     }
     #expect(error.status == 1 && error.output.contains("sluiced.lock"), "\(error)")

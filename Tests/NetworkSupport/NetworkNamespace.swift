@@ -62,6 +62,13 @@ public final class NetworkNamespace: Sendable {
   @discardableResult
   public func run(_ command: String) throws -> String { try Shell.run(command, inside: name) }
 
+  /// Mounts a BPF file system in ``folder``, gone with it, and returns where it is.
+  public func mountBPFFileSystem() throws -> String {
+    let path = "\(folder)/bpf"
+    try Shell.run("mkdir -p \(path) && mount -t bpf bpf \(path)")
+    return path
+  }
+
   /// Makes a pair of Ethernet devices, both ends here and up, without IPv6 chatter.
   public func makePair(_ first: String, _ second: String, options: String = "") throws {
     try run(

@@ -138,11 +138,8 @@ struct AttachTests {
 
   @Test("The pins of an earlier daemon are taken over: no packet is undecided, counters go on")
   func adoptsPins() throws {
-    let mount = "/tmp/\(namespace.name)-bpf"
-    try namespace.run("mkdir -p \(mount)")
-    try Shell.run("mount -t bpf bpf \(mount)")
-    defer { _ = try? Shell.run("umount -l \(mount); rmdir \(mount)") }
-    let pins = PinDirectory(bpffs: mount, interface: "one")
+    let bpffs = try namespace.mountBPFFileSystem()
+    let pins = PinDirectory(bpffs: bpffs, interface: "one")
     try namespace.perform {
       let drop = try generation([Rule(name: "nine", match: Match(protocols: [.udp]), action: .drop)])
       let identifier: UInt32
@@ -153,14 +150,14 @@ struct AttachTests {
       }  // descriptors closed, as by a kill
       #expect(try NetworkInterface.named("one").xdp?.programID == identifier)
       try send(7, to: "two")
-      #expect(PinDirectory.interfaces(bpffs: mount) == ["one"])
+      #expect(PinDirectory.interfaces(bpffs: bpffs) == ["one"])
 
       let later = try attach("one", pins: pins)  // its own first generation passes: it must not be published
       #expect(later.wasAdopted && later.isNative && later.programIdentifier != identifier)
       try send(9, to: "two")
       #expect(try later.ruleCounter(slot: 1).packets == 21)
       try later.detach()
-      #expect(PinDirectory.interfaces(bpffs: mount).isEmpty)
+      #expect(PinDirectory.interfaces(bpffs: bpffs).isEmpty)
       #expect(try NetworkInterface.named("one").xdp == nil)
     }
   }
@@ -195,11 +192,8 @@ struct AttachTests {
 
   @Test("More slots than there are counters: every packet is counted once, before, meanwhile and after, also by the next")
   func growsCountersUnderTraffic() throws {
-    let mount = "/tmp/\(namespace.name)-bpf"
-    try namespace.run("mkdir -p \(mount)")
-    try Shell.run("mount -t bpf bpf \(mount)")
-    defer { _ = try? Shell.run("umount -l \(mount); rmdir \(mount)") }
-    let pins = PinDirectory(bpffs: mount, interface: "one")
+    let bpffs = try namespace.mountBPFFileSystem()
+    let pins = PinDirectory(bpffs: bpffs, interface: "one")
     try namespace.perform {
       let drop = Rule(name: "nine", match: Match(protocols: [.udp]), action: .drop)
       let low = try generation([drop])
@@ -238,11 +232,8 @@ struct AttachTests {
 
   @Test("Larger tables that can't be pinned decide all the same, count on, say so, and are the ones that change from then on")
   func growsWithoutPins() throws {
-    let mount = "/tmp/\(namespace.name)-bpf"
-    try namespace.run("mkdir -p \(mount)")
-    try Shell.run("mount -t bpf bpf \(mount)")
-    defer { _ = try? Shell.run("umount -l \(mount); rmdir \(mount)") }
-    let pins = PinDirectory(bpffs: mount, interface: "one")
+    let bpffs = try namespace.mountBPFFileSystem()
+    let pins = PinDirectory(bpffs: bpffs, interface: "one")
     try namespace.perform {
       let drop = Rule(name: "nine", match: Match(protocols: [.udp]), action: .drop)
       let low = try generation([drop])

@@ -157,24 +157,22 @@ struct PathTests {
           while sendings.count.load(ordering: .relaxed) == before {}
         }
       }
-      let state = try generator.readState()
-      #expect(state.redirected > 200 * 128 && state.failed == 0)
+      // What the driver handed to the program: its queue before that can be full where ksoftirqd empties it.
+      let arrived = try NetworkInterface.named("one").statistics.rxPackets
+      #expect(arrived > 200 * 128)
       let received = try sinks.map { try $0.interfaceCounters()[Int(SLUICE_COUNTER_DROP.rawValue)].packets }
-      #expect(received.reduce(0, +) == state.redirected, "\(received)")
+      #expect(received.reduce(0, +) == arrived, "\(received)")
       #expect(received.allSatisfy { $0 > 0 })
       let counts = try counts(program)
-      #expect(counts.named[SLUICE_COUNTER_FORWARD.rawValue]?.packets == state.redirected)
-      #expect(counts.named[SLUICE_COUNTER_FORWARD_FAILED.rawValue] == nil && counts.fates == state.redirected)
+      #expect(counts.named[SLUICE_COUNTER_FORWARD.rawValue]?.packets == arrived)
+      #expect(counts.named[SLUICE_COUNTER_FORWARD_FAILED.rawValue] == nil && counts.fates == arrived)
     }
   }
 
   @Test("A new generation keeps the path's peer, and an adopted program its path")
   func outlivesGenerationsAndDaemons() throws {
-    let mount = "/tmp/\(namespace.name)-bpf"
-    try namespace.run("mkdir -p \(mount)")
-    try Shell.run("mount -t bpf bpf \(mount)")
-    defer { _ = try? Shell.run("umount -l \(mount); rmdir \(mount)") }
-    let pins = PinDirectory(bpffs: mount, interface: "one")
+    let bpffs = try namespace.mountBPFFileSystem()
+    let pins = PinDirectory(bpffs: bpffs, interface: "one")
     try namespace.perform {
       let sink = try attach("four", defaultAction: .drop)
       let path = PacketPath.forward(peer: try index("three"))
@@ -191,7 +189,7 @@ struct PathTests {
       try send(40)
       #expect(try sink.interfaceCounters()[Int(SLUICE_COUNTER_DROP.rawValue)].packets == 40)
       try program.detach()
-      #expect(PinDirectory.interfaces(bpffs: mount).isEmpty)
+      #expect(PinDirectory.interfaces(bpffs: bpffs).isEmpty)
     }
   }
 }
