@@ -201,7 +201,7 @@ public actor Controller {
         dormant[name] = saved
         throw error
       }
-      PinDirectory(bpffs: settings.bpffs, interface: name).remove()
+      PinDirectory(bpffs: settings.bpffs, interface: name).removeOfAllVersions()
       forgetTrial(of: name)
       return
     }

@@ -61,7 +61,7 @@ public final class InterfaceProgram {
 
   /// Loads the program and attaches it, deciding by `generation` from the first packet on. Where pins of an earlier daemon
   /// are found, takes their maps over and replaces the program in the pinned link; `generation` is then ignored, and the
-  /// path stays.
+  /// path stays. Of pins of another ABI version only the link is taken over: its program decides until this one does.
   ///
   /// In libxdp's dispatcher the generation follows the attachment: packets between pass, counted as `no_generation`.
   ///
@@ -92,7 +92,7 @@ public final class InterfaceProgram {
     }
     var maps = try ProgramMaps(of: object, hasPinned: pinnedMaps != nil)
     redirectTargets = Set(try maps.devices.keys())
-    let pinned = attachment == nil ? try LinkAttachment.pinned(for: target) : nil
+    let pinned = attachment == nil ? try LinkAttachment.pinned(in: pins, for: target) : nil
     let fits = shape.holds(generation)
     if pinned == nil, fits {
       try maps.elementCounters.reconcile(elements.all(), with: reader)
@@ -101,9 +101,10 @@ public final class InterfaceProgram {
     knowsElements = pinned == nil && fits
     if attachment == nil, pinnedMaps == nil, let pins { try maps.pin(in: pins) }
     do throws(ProgramError) {
-      if let pinned {
-        try pinned.replaceProgram(with: object)
-        attachment = pinned
+      if attachment == nil {
+        let link = if let pinned { pinned } else { try LinkAttachment.takenOver(for: target) }
+        try link?.replaceProgram(with: object)
+        attachment = link
       }
       let final = if let attachment { attachment } else { try LinkAttachment.attach(object, target) }
       programIdentifier = try final.programIdentifier()
@@ -122,6 +123,7 @@ public final class InterfaceProgram {
     isNative = self.attachment.isNative
     fallbackReason = self.attachment.fallbackReason
     wasAdopted = pinned != nil
+    pins?.ofOtherVersions.forEach { $0.remove() }
     // Pinned tables of an earlier daemon, whose link is gone.
     if pinned == nil, !fits { try grow(for: generation, elements) }
   }

@@ -7,13 +7,34 @@ import LinuxSystem
 /// daemon is gone: `BPFFS/sluice/vN/INTERFACE`. `N` is the ABI version: another ABI cannot use these maps.
 public struct PinDirectory: Hashable, Sendable {
   public let path: String
+  private let bpffs: String
+  private let interface: String
 
   /// - Parameter bpffs: The mount point of a BPF file system.
   public init(bpffs: String, interface: String) {
-    path = "\(PinDirectory.root(bpffs: bpffs))/\(PinDirectory.encode(interface))"
+    self.init(bpffs: bpffs, version: PinDirectory.version, interface: interface)
   }
 
-  static func root(bpffs: String) -> String { "\(bpffs)/sluice/v\(SLUICE_ABI_VERSION)" }
+  private init(bpffs: String, version: String, interface: String) {
+    path = "\(PinDirectory.root(bpffs: bpffs, version: version))/\(PinDirectory.encode(interface))"
+    self.bpffs = bpffs
+    self.interface = interface
+  }
+
+  private static var version: String { "v\(SLUICE_ABI_VERSION)" }
+  private static func root(bpffs: String, version: String) -> String { "\(bpffs)/sluice/\(version)" }
+
+  /// Of all daemons that left pins.
+  private static func versions(bpffs: String) -> [String] {
+    entries(of: "\(bpffs)/sluice").filter { $0.hasPrefix("v") }
+  }
+
+  /// What daemons of other ABI versions left pinned for this interface.
+  var ofOtherVersions: [PinDirectory] {
+    PinDirectory.versions(bpffs: bpffs).filter { $0 != PinDirectory.version }
+      .map { PinDirectory(bpffs: bpffs, version: $0, interface: interface) }
+      .filter { access($0.path, F_OK) == 0 }
+  }
 
   func path(of name: String) -> String { "\(path)/\(name)" }
 
@@ -30,20 +51,30 @@ public struct PinDirectory: Hashable, Sendable {
 
   /// Unpins everything. What is not used by anything else is gone with that.
   public func remove() {
-    for name in ProgramMaps.names + ["link"] { unlink(path(of: name)) }
+    for name in PinDirectory.entries(of: path) { unlink(path(of: name)) }
     rmdir(path)
   }
 
-  /// The interfaces that have pins below a mount point.
+  /// The same, and what daemons of other ABI versions left of the interface.
+  public func removeOfAllVersions() {
+    remove()
+    for other in ofOtherVersions { other.remove() }
+  }
+
+  /// The interfaces that have pins below a mount point, of any ABI version.
   public static func interfaces(bpffs: String) -> [String] {
-    guard let directory = opendir(root(bpffs: bpffs)) else { return [] }
+    Set(versions(bpffs: bpffs).flatMap { entries(of: root(bpffs: bpffs, version: $0)).map(decode) }).sorted()
+  }
+
+  private static func entries(of directory: String) -> [String] {
+    guard let directory = opendir(directory) else { return [] }
     defer { closedir(directory) }
     var names: [String] = []
     while let entry = readdir(directory) {
       let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      if name != ".", name != ".." { names.append(decode(name)) }
+      if name != ".", name != ".." { names.append(name) }
     }
-    return names.sorted()
+    return names
   }
 
   /// bpffs reserves names with a dot (kernel/bpf/inode.c, bpf_lookup): `.` becomes `%2e`, and `%` becomes `%25`.

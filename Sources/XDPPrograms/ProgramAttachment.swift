@@ -22,7 +22,7 @@ struct AttachTarget {
   /// Decides between a link of our own and libxdp's dispatcher; throws where neither can be.
   func mustJoinDispatcher() throws(ProgramError) -> Bool {
     if options.coexistence == .dispatcher { return true }
-    guard let occupant = try occupant(), pins.map({ !LinkAttachment.isPinned(in: $0) }) ?? true else { return false }
+    guard let occupant = try occupant(), !LinkAttachment.isPinned(by: pins) else { return false }
     if occupant.isDispatcher, options.coexistence == .auto { return true }
     throw .interfaceBusy(
       interface: interface, programID: occupant.identifier, programName: occupant.name,
@@ -122,19 +122,39 @@ final class LinkAttachment: ProgramAttachment {
       return (result >= 0 ? result : nil, -result)
     }
     let link = OwnedDescriptor(owning: raw)
-    if let pins = target.pins {
-      let path = pins.path(of: "link")
-      try checkBPF("pin link", path) { bpf_obj_pin(raw, path) }
-    }
-    return LinkAttachment(link: link, isNative: isNative, fallbackReason: reason)
+    let attachment = LinkAttachment(link: link, isNative: isNative, fallbackReason: reason)
+    if let pins = target.pins { try attachment.pin(in: pins) }
+    return attachment
   }
 
-  static func isPinned(in pins: PinDirectory) -> Bool { access(pins.path(of: "link"), F_OK) == 0 }
+  func pin(in pins: PinDirectory) throws(ProgramError) {
+    let path = pins.path(of: "link")
+    try checkBPF("pin link", path) { bpf_obj_pin(link.rawValue, path) }
+  }
+
+  /// The link that a daemon of another ABI version left, under the pins of this one from now on.
+  static func takenOver(for target: AttachTarget) throws(ProgramError) -> LinkAttachment? {
+    guard let pins = target.pins else { return nil }
+    for others in pins.ofOtherVersions {
+      guard let link = try pinned(in: others, for: target) else { continue }
+      try link.pin(in: pins)
+      return link
+    }
+    return nil
+  }
+
+  private static func isPinned(in pins: PinDirectory) -> Bool { access(pins.path(of: "link"), F_OK) == 0 }
+
+  /// Whether an earlier daemon of any version left a link.
+  static func isPinned(by pins: PinDirectory?) -> Bool {
+    guard let pins else { return false }
+    return isPinned(in: pins) || pins.ofOtherVersions.contains(where: isPinned(in:))
+  }
 
   /// The link that an earlier daemon left on the interface. Nil where there is none, where it lost its interface, or where
   /// it is in another mode than the one asked for; a link that can't serve is removed.
-  static func pinned(for target: AttachTarget) throws(ProgramError) -> LinkAttachment? {
-    guard let pins = target.pins, isPinned(in: pins) else { return nil }
+  static func pinned(in pins: PinDirectory?, for target: AttachTarget) throws(ProgramError) -> LinkAttachment? {
+    guard let pins, isPinned(in: pins) else { return nil }
     let path = pins.path(of: "link")
     let link = OwnedDescriptor(owning: try checkBPF("open pin", path) { bpf_obj_get(path) })
     let occupant = try target.occupant()

@@ -162,6 +162,30 @@ struct AttachTests {
     }
   }
 
+  @Test("The program of a daemon of another version decides until this one takes its link over")
+  func takesOverOtherVersions() throws {
+    let bpffs = try namespace.mountBPFFileSystem()
+    let pins = PinDirectory(bpffs: bpffs, interface: "one")
+    try namespace.perform {
+      let drop = try generation([Rule(name: "nine", match: Match(protocols: [.udp]), action: .drop)])
+      do { _ = try attach("one", pins: pins, generation: drop) }
+      try Shell.run("mv \(bpffs)/sluice/v* \(bpffs)/sluice/v1")
+      #expect(PinDirectory.interfaces(bpffs: bpffs) == ["one"])
+      let before = try NetworkInterface.named("one").xdp?.programID
+      try send(3, to: "two")
+
+      let later = try attach("one", pins: pins, generation: drop)
+      #expect(!later.wasAdopted && later.isNative && later.programIdentifier != before)
+      #expect(try NetworkInterface.named("one").xdp?.programID == later.programIdentifier)
+      try send(5, to: "two")
+      #expect(try later.ruleCounter(slot: 1).packets == 5)
+      #expect(try Shell.run("ls \(bpffs)/sluice/v1").isEmpty)
+      try later.detach()
+      #expect(PinDirectory.interfaces(bpffs: bpffs).isEmpty)
+      #expect(try NetworkInterface.named("one").xdp == nil)
+    }
+  }
+
   @Test("A swap under traffic: every packet is decided by the one or the other generation, none is lost")
   func swapsUnderTraffic() throws {
     try namespace.perform {
