@@ -55,10 +55,13 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
-/* Interface index -> itself; the kernel removes an interface that goes away. */
+/*
+ * Interface index -> itself; the kernel removes an interface that goes away. While rules or paths replace others, the targets
+ * of both are here.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
-	__uint(max_entries, SLUICE_REDIRECT_TARGETS_MAX);
+	__uint(max_entries, 2 * (SLUICE_REDIRECT_TARGETS_MAX + 1));
 	__type(key, __u32);
 	__type(value, __u32);
 } devices SEC(".maps");

@@ -298,6 +298,21 @@ struct AttachTests {
     }
   }
 
+  @Test("As many targets as there may be give way to as many others")
+  func replacesAllTargets() throws {
+    let count = Limits.redirectTargetsMax
+    try namespace.run("for i in $(seq \(count)); do echo link add old$i type veth peer name new$i; done | ip -b -")
+    try namespace.perform {
+      let program = try attach("one")
+      let rules = try generation()
+      for name in ["old", "new", "old"] {
+        let targets = try (1...count).map { try NetworkInterface.named("\(name)\($0)").index }
+        try rules.withUnsafeBytes { try program.publish($0, redirectTargets: Set(targets)) }
+      }
+      try program.detach()
+    }
+  }
+
   @Test("Jumbo frames: native at MTU 9000 where the kernel has xdp.frags")
   func takesJumboFrames() throws {
     try namespace.run("ip link set one mtu 9000 && ip link set two mtu 9000")
