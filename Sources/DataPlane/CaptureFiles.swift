@@ -82,10 +82,7 @@ final class CaptureFiles: CaptureSink {
 
   private func change(_ statistics: CaptureStatistics) throws(SystemError) {
     try finish(statistics)
-    let path = CaptureFiles.path(firstPath, sequence: sequence + 1)
-    var next = try OutputFile(creating: path)
-    paths.append(path)
-    sequence += 1
+    var next = try makeNext()
     bytesOfFormerFiles += file.byteCount
     packetsInFile = 0
     do throws(SystemError) {
@@ -96,6 +93,21 @@ final class CaptureFiles: CaptureSink {
     }
     file = next
     while paths.count > Int(max(request.fileCount, 1)) { unlink(paths.removeFirst()) }
+  }
+
+  /// The next file whose name nobody uses: what is there stays as it is.
+  private func makeNext() throws(SystemError) -> OutputFile {
+    while true {
+      sequence += 1
+      let path = CaptureFiles.path(firstPath, sequence: sequence)
+      do throws(SystemError) {
+        let file = try OutputFile(creating: path)
+        paths.append(path)
+        return file
+      } catch {
+        if error.code != EEXIST { throw error }
+      }
+    }
   }
 
   /// `x.pcapng` → `x.00001.pcapng`.

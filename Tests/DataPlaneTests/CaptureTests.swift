@@ -115,12 +115,15 @@ struct CaptureTests {
       try withTemporaryDirectory { directory in
         var bench = try Bench(network)
         let path = "\(directory)/ring.pcapng"
+        try Shell.run("echo theirs >\(directory)/ring.00002.pcapng")
         let all = try bench.capture(.init(path: path, fileByteLimit: 8192, fileCount: 100))
         let ring = try bench.capture(.init(path: "\(directory)/short", fileByteLimit: 8192, fileCount: 3))
         try bench.send(1000)
         let summary = all.stop()
         #expect(
           summary.written == 1000 && summary.files.count > 10 && summary.files[1] == "\(directory)/ring.00001.pcapng")
+        #expect(summary.files[2] == "\(directory)/ring.00003.pcapng", "a file that was there is passed over")
+        #expect(try Shell.run("cat \(directory)/ring.00002.pcapng") == "theirs\n")
         let counts = try summary.files.map { try tshark($0, ["frame.number"]).count }
         #expect(counts.reduce(0, +) == 1000)
         let kept = ring.stop()
