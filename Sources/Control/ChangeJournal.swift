@@ -13,8 +13,10 @@ struct ChangeJournal: Sendable {
   static let fileName = "sets.journal"
   /// Beyond it the state file is to be written anew.
   static let byteCountFull = 16 << 20
-  /// The longest that is written and read.
+  /// The longest that is written.
   static let byteCountMax = 32 << 20
+  /// The longest that is read: daemons before this limit wrote longer ones.
+  static let readByteCountMax = 512 << 20
 
   /// One change of one set, or of one rule, on one interface.
   struct Entry: Hashable, Sendable, Codable {
@@ -94,7 +96,7 @@ struct ChangeJournal: Sendable {
   func load() throws(ControlError) -> Content {
     let bytes: [UInt8]
     do throws(SystemError) {
-      bytes = try SmallFile.read(path, byteCountMax: Self.byteCountMax)
+      bytes = try SmallFile.read(path, byteCountMax: Self.readByteCountMax)
     } catch {
       if error.codeName == "ENOENT" { return Content() }
       throw ControlError(error)

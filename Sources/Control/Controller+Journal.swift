@@ -32,7 +32,7 @@ extension Controller {
     let copy = "\(journal.path).damaged"
     var kept = "the journal is kept as \(copy)"
     do throws(SystemError) {
-      try SmallFile.replace(copy, with: try SmallFile.read(journal.path, byteCountMax: ChangeJournal.byteCountMax))
+      try SmallFile.replace(copy, with: try SmallFile.read(journal.path, byteCountMax: ChangeJournal.readByteCountMax))
     } catch {
       kept = "the journal could not be kept: \(error)"
     }

@@ -1,4 +1,5 @@
 import Foundation
+import LinuxSystem
 import Rules
 import TestSupport
 import Testing
@@ -26,6 +27,15 @@ struct ChangeJournalTests {
       entry(2, ["192.0.2.1", "192.0.2.2 expires 2999-01-01T00:00:00.000Z"]), entry(3, [], ["192.0.2.1"]),
       entry(4, ["198.51.100.0/24"], ["192.0.2.2"]),
     ]
+  }
+
+  @Test("A journal that is longer than one may get is read all the same")
+  func longer() throws {
+    let line = [UInt8](repeating: 0x78, count: 1 << 20) + [0x0a]
+    try SmallFile.replace(journal.path, with: Array((0...ChangeJournal.byteCountMax >> 20).map { _ in line }.joined()))
+    #expect(throws: ControlError.self) { try journal.append([entry(2, ["192.0.2.1"])]) }
+    let content = try journal.load()
+    #expect(content.entries.isEmpty && content.damage?.contains("33 of 33 lines are damaged") == true)
   }
 
   @Test("Rules that came, went and moved are as they were, with their counter slots")
