@@ -48,16 +48,16 @@ struct ListValidator {
 
   private func validateReferences(of rule: Rule, at path: String, into issues: inout IssueCollector) {
     if let chain = rule.action.chain, !chains.contains(chain) {
-      let near = nearest(to: chain, among: chains.sorted()).map { "; \($0) is probably meant" } ?? ""
       issues.add(
-        .unknownChain, "\(path).chain", "the rule set has no chain \"\(ValueTextError.excerpt(chain))\"\(near)")
+        .unknownChain, "\(path).chain",
+        "the rule set has no chain \"\(ValueTextError.excerpt(chain))\"\(meant(chain, among: chains))")
     }
     for (field, names) in rule.match.setReferences {
       for name in names {
         guard let kind = sets[name] else {
-          let near = nearest(to: name, among: sets.keys.sorted()).map { "; @\($0) is probably meant" } ?? ""
           issues.add(
-            .unknownSet, "\(path).match.\(field)", "the rule set has no set @\(ValueTextError.excerpt(name))\(near)")
+            .unknownSet, "\(path).match.\(field)",
+            "the rule set has no set @\(ValueTextError.excerpt(name))\(meant(name, among: sets.keys, sign: "@"))")
           continue
         }
         if !kind.fits(field) {
@@ -68,6 +68,11 @@ struct ListValidator {
       }
     }
   }
+}
+
+/// For the end of a message. Work for each name: only where the message is wanted.
+private func meant(_ name: String, among names: some Sequence<String>, sign: String = "") -> String {
+  nearest(to: name, among: names.sorted()).map { "; \(sign)\($0) is probably meant" } ?? ""
 }
 
 extension Rule {

@@ -13,6 +13,8 @@ struct RuleSetTextReader {
   var sets: [NamedSet] = []
   /// What `{` has opened and `}` not closed yet.
   var block: Block?
+  /// Sets that lists of one family name; the sets may stand below them.
+  private var setFamilies: [(token: Token, list: FamilyList)] = []
   /// Elements by the name of the variable, with its `$`.
   private var variables: [String: [String]] = [:]
 
@@ -29,6 +31,11 @@ struct RuleSetTextReader {
     guard let name else {
       throw RuleTextError(
         line: max(lastLine, 1), bytes: [], offset: 0, message: "the rule set has no name", suggestion: "ruleset NAME")
+    }
+    let families = Dictionary(sets.map { ($0.name, $0.family) }, uniquingKeysWith: { first, _ in first })
+    for (token, list) in setFamilies {
+      guard let known = families[String(token.text.dropFirst())], let family = known, family != list.family else { continue }
+      throw list.failure(token, "\(excerpt(token)) is a set of the other family")
     }
     return RuleSet(
       name: name, revision: revision ?? 0, defaultAction: defaultAction ?? .pass, malformed: malformed ?? .init(),
@@ -112,7 +119,7 @@ struct RuleSetTextReader {
 
   // MARK: rules
 
-  private func rule(
+  private mutating func rule(
     _ line: inout RuleLineLexer, at statement: Token, isEnabled: Bool
   ) throws(RuleTextError) -> Rule {
     guard ruleCount < Limits.rulesMax else {
@@ -155,6 +162,7 @@ struct RuleSetTextReader {
       guard let target = try line.next(), target.kind != .comma else {
         throw line.failure(at: line.end, "redirect names an interface", suggestion: "redirect INTERFACE")
       }
+      try refuseVariable(target, line)
       return .redirect(interface: target.text)
     case "jump", "goto":
       let chain = try word(&line, "the name of a chain").text
@@ -183,6 +191,7 @@ struct RuleSetTextReader {
       guard let owner = try line.next(), owner.kind != .comma, !owner.text.isEmpty else {
         throw line.failure(at: line.end, "owner names somebody", suggestion: "owner NAME")
       }
+      try refuseVariable(owner, line)
       rule.owner = owner.text
     case "expires":
       let word = try word(&line, "a moment or a time")
@@ -196,7 +205,7 @@ struct RuleSetTextReader {
   }
 
   /// Reads one field of the match; returns what it is called.
-  private func clause(
+  private mutating func clause(
     _ token: Token, _ line: inout RuleLineLexer, into match: inout Match
   ) throws(RuleTextError) -> String {
     if token.kind == .word {
@@ -206,7 +215,7 @@ struct RuleSetTextReader {
       }
       if let field = MatchWords.fields[token.text] {
         try condition(field, &line, into: &match)
-        return field == "protocols" ? "a list of protocols" : token.text
+        return field == "protocols" ? "a list of protocols" : field == "hop_limits" ? "ttl or hoplimit" : token.text
       }
       if let words = MatchWords.second[token.text] {
         let choices = words.map(\.word)
@@ -223,7 +232,7 @@ struct RuleSetTextReader {
   }
 
   /// Reads the elements of a condition, with commas between them, and before them `!=` where it is negated.
-  private func condition(
+  private mutating func condition(
     _ field: String, first: Token? = nil, family: IPFamily? = nil, _ line: inout RuleLineLexer, into match: inout Match
   ) throws(RuleTextError) {
     var isNegated = false
@@ -244,14 +253,16 @@ struct RuleSetTextReader {
         tokens.append(part)
       }
     } while try takeComma(&line)
-    if let family, let other = tokens.first(where: {
-      $0.text.utf8.first != 0x40 && $0.text.utf8.contains(0x3a) != (family == .ipv6)
-    }) {
-      let (kind, word) = family == .ipv4 ? ("an IPv4 prefix", "ip") : ("an IPv6 prefix", "ip6")
-      throw RuleTextError(
-        line: line.line, bytes: line.bytes, offset: other.offset,
-        message: "\"\(excerpt(other))\" is not \(kind): \(word) says that this list holds only these",
-        suggestion: "\(field == "sources" ? "saddr" : "daddr") alone for both families")
+    if let family {
+      let list = FamilyList(
+        family: family, line: line, suggestion: "\(field == "sources" ? "saddr" : "daddr") alone for both families")
+      for token in tokens {
+        if token.text.hasPrefix("@") {
+          setFamilies.append((token, list))
+        } else if token.text.utf8.contains(0x3a) != (family == .ipv6) {
+          throw list.failure(token, "\"\(excerpt(token))\" is not an \(list.kind) prefix")
+        }
+      }
     }
     do throws(ConditionError) {
       try match.set(ConditionForm(field: field, elements: tokens.map(\.text), isNegated: isNegated))
@@ -295,6 +306,14 @@ struct RuleSetTextReader {
       elements += parts.map(\.text)
     } while try takeComma(&line)
     variables[name.text] = elements
+  }
+
+  /// Where one name stands and no list.
+  private func refuseVariable(_ token: Token, _ line: RuleLineLexer) throws(RuleTextError) {
+    guard token.kind == .word, token.text.hasPrefix("$") else { return }
+    throw line.failure(
+      at: token.offset, "variables stand in what a rule matches, and not here",
+      suggestion: "the name itself, in quotes if it begins with $")
   }
 
   /// What a word stands for: itself, or the elements of the variable that it names, all where it stands.
