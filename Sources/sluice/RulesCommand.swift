@@ -1,5 +1,6 @@
 import ArgumentParser
 import ControlProtocol
+import Foundation
 import Rules
 
 struct RulesCommand: AsyncParsableCommand {
@@ -39,7 +40,8 @@ struct RulesCommand: AsyncParsableCommand {
     func run() async throws {
       let ruleSet = try RuleFile.read(file).ruleSet
       let warnings = ruleSet.validate()
-      let analysis = ruleSet.analysis(budget: budget)
+      let now = Int64((Date.now.timeIntervalSince1970 * 1000).rounded(.down))
+      let analysis = ruleSet.analysis(budget: budget, atUnixMilliseconds: now)
       var members = analysis.json.members
       members["rule_set"] = .string(ruleSet.name)
       members["warnings"] = .array(warnings.map(\.json))

@@ -41,6 +41,41 @@ struct AnalysisTests {
     #expect(try findings(rules.replacing("tcp dport 22, 80", with: "tcp dport 22, 101") + "capture") == [])
   }
 
+  @Test("A rule that ends is no reason against one that stays longer")
+  func ending() throws {
+    func pair(_ first: String, _ second: String) throws -> [String] {
+      try findings(
+        "rule a: ip saddr 10.0.0.0/8 \(first) drop\nrule b: ip saddr 10.1.0.0/16 tcp \(second) drop")
+    }
+    #expect(try pair("expires 4h", "") == [])
+    #expect(try pair("expires 4h", "expires 5h") == [])
+    #expect(try pair("expires 4h", "expires 4h") == ["redundant b a"])
+    #expect(try pair("", "expires 4h") == ["redundant b a"])
+    // Nor is a rule superfluous because of one below it that ends.
+    #expect(try findings("rule a: ip saddr 10.1.0.0/16 drop\nrule b: ip saddr 10.0.0.0/8 expires 4h drop") == [])
+    let element = "set s {\ntype ipv4_addr\nelements 10.0.0.0/8 timeout 1h\n}\n"
+    #expect(try findings(element + "rule a: saddr @s drop\nrule b: ip saddr 10.1.0.0/16 drop") == [])
+    let lasting = try RuleSetText.parse(
+      "ruleset a\n" + element.replacing(" timeout 1h", with: "") + "rule a: saddr @s drop\nrule b: ip saddr 10.1.0.0/16 drop")
+    #expect(lasting.analysis().findings.map(\.rule) == ["b"])
+  }
+
+  @Test("What has expired is not there, and every rule keeps its place")
+  func expired() throws {
+    let set = try RuleSetText.parse(
+      "ruleset a\nrule old: tcp expires 2020-01-01T00:00:00Z drop\nrule b: tcp drop\nrule c: tcp dport 1 drop")
+    let analysis = set.analysis(atUnixMilliseconds: 1_790_000_000_000)
+    #expect(analysis.findings.map(\.rule) == ["c"] && analysis.findings[0].by == ["b"] && analysis.findings[0].index == 2)
+    #expect(analysis.ruleCount == 2)
+  }
+
+  @Test("A rule whose set is empty waits for elements")
+  func emptySet() throws {
+    let set = "set s {\ntype ipv4_addr\n}\n"
+    #expect(try findings(set + "rule a: saddr @s drop") == [])
+    #expect(try findings(set + "rule a: saddr @s drop\nrule b: ip saddr 10.0.0.0/8 drop") == [])
+  }
+
   @Test("Rules above may cover a rule only together")
   func together() throws {
     let halves = "rule a: ip saddr 0.0.0.0/1 drop\nrule b: ip saddr 128.0.0.0/1 drop\n"

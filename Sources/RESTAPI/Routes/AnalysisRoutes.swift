@@ -38,7 +38,7 @@ enum AnalysisRoutes {
   private static let stepsMax = 4_000_000
 
   static func analyse(_ content: RuleSet) async -> RuleSetAnalysis {
-    content.expiring(atUnixMilliseconds: .now).left.analysis(budget: stepsMax)
+    content.analysis(budget: stepsMax, atUnixMilliseconds: .now)
   }
 
   private static let findings = Schema.array(

@@ -7,18 +7,35 @@ extension RuleSet {
   /// missed (lengths too short for their headers). Where `budget` doesn't suffice, a rule is reported as undecided.
   ///
   /// Each list of rules is looked at by itself, a chain as if any packet came to it: what a rule does that leads into a chain
-  /// is not followed.
+  /// is not followed. Rules that end are no reason to remove one that stays longer.
   ///
   /// - Parameter budget: steps: a comparison of two rules' packets is one, putting a rule's packets in order 40, and 3 more for
   ///   each element of its sets, for which half of them may be taken; passing over 64 rules that lie elsewhere is one.
-  public func analysis(budget: Int = Limits.analysisStepsMax) -> RuleSetAnalysis {
-    var analyser = Analyser(self, chain: nil, budget: budget)
+  /// - Parameter now: Rules and elements that have ended by then don't count; times to live begin then.
+  public func analysis(
+    budget: Int = Limits.analysisStepsMax, atUnixMilliseconds now: Int64 = 0
+  ) -> RuleSetAnalysis {
+    let live = live(atUnixMilliseconds: now)
+    var analyser = Analyser(live, chain: nil, budget: budget)
     var analysis = analyser.run()
-    for chain in chains {
-      var analyser = Analyser(self, chain: chain, budget: budget - analysis.stepCount)
+    for chain in live.chains {
+      var analyser = Analyser(live, chain: chain, budget: budget - analysis.stepCount)
       analysis.add(analyser.run())
     }
     return analysis
+  }
+
+  /// Every rule in its place: those that have expired are disabled.
+  private func live(atUnixMilliseconds now: Int64) -> RuleSet {
+    var live = self
+    live.fixExpiry(atUnixMilliseconds: now)
+    func disable(_ rules: inout RuleList) {
+      for index in rules.indices where rules[index].hasExpired(atUnixMilliseconds: now) { rules[index].isEnabled = false }
+    }
+    disable(&live.rules)
+    for index in live.chains.indices { disable(&live.chains[index].rules) }
+    for index in live.sets.indices { _ = live.sets[index].removeEnded(atUnixMilliseconds: now) }
+    return live
   }
 }
 
@@ -35,6 +52,12 @@ private struct Analyser {
   /// Indices of the enabled rules.
   private let indices: [Int]
   private let interfaces: [String]
+  /// Rules that match nothing because their sets are empty, for now.
+  private var waiting: Set<Int> = []
+  /// Rules that name sets in which elements end.
+  private let changing: Set<Int>
+  /// When rules end, in milliseconds since 1970.
+  private let ends: [Int: Int64]
   /// Nil: not to be told.
   private var regions: [Int: MatchRegions?] = [:]
   /// Of the enabled rules in order.
@@ -61,6 +84,14 @@ private struct Analyser {
     self.budget = budget
     left = budget
     indices = ruleSet.rules.indices.filter { ruleSet.rules[$0].isEnabled }
+    let ending = Set(ruleSet.sets.lazy.filter { $0.nextEnd != nil }.map(\.name))
+    changing =
+      ending.isEmpty
+      ? [] : Set(indices.filter { ruleSet.rules[$0].match.setReferences.contains { !ending.isDisjoint(with: $0.names) } })
+    ends = Dictionary(
+      uniqueKeysWithValues: indices.compactMap { index in
+        ruleSet.rules[index].expiresAtUnixMilliseconds.map { (index, $0) }
+      })
     interfaces = Set(indices.flatMap { ruleSet.rules[$0].match.interfaces.elements }).sorted()
     let numbers = Dictionary(uniqueKeysWithValues: interfaces.enumerated().map { ($0.element, UInt128($0.offset)) })
     // Each is a range or two in memory as long as the analysis takes.
@@ -76,7 +107,10 @@ private struct Analyser {
         left -= elementCount * Analyser.stepsPerElement
         let resolved = match.withoutSets(sets)
         made = MatchRegions(resolved ?? match, interfaces: numbers)
-        if resolved == nil { made?.byKind = [:] }
+        if resolved == nil {
+          made?.byKind = [:]
+          waiting.insert(index)
+        }
       }
       regions[index] = .some(made)
       for (kind, region) in made?.byKind ?? [:] {
@@ -115,13 +149,14 @@ private struct Analyser {
       return make(.undecided, index, "its masks of MAC addresses or its sets stand for too many ranges to tell")
     }
     if own.isEmpty {
+      if waiting.contains(index) { return nil }
       return make(.contradictory, index, "no packet shows all that it asks for; correct it or remove it")
     }
     do throws(OutOfBudget) {
       if let above = try single(above: index, own) { return covered(index, own, by: [above]) }
-      let (remaining, by) = try remainder(of: index, own)
+      let (remaining, now, by) = try remainder(of: index, own)
       if remaining.isEmpty { return covered(index, own, by: by) }
-      if chain == nil { reached[name(index)] = example(of: remaining) }
+      if chain == nil { reached[name(index)] = example(of: now) }
       if ruleSet.rules[index].action.goesOn { return nil }
       return try redundant(index, remaining)
     } catch {
@@ -138,6 +173,13 @@ private struct Analyser {
 
   private func decides(_ index: Int) -> Bool { !ruleSet.rules[index].action.goesOn }
 
+  /// Whether what `other` matches now it matches as long as the rule is there.
+  private func lasts(_ other: Int, as index: Int) -> Bool {
+    if changing.contains(other) { return false }
+    guard let end = ends[other] else { return true }
+    return ends[index].map { $0 <= end } ?? false
+  }
+
   /// The first rule above that matches all that this one does.
   private mutating func single(above index: Int, _ own: MatchRegions) throws(OutOfBudget) -> Int? {
     var common: Set<Int>?
@@ -147,7 +189,9 @@ private struct Analyser {
       try spend(rowsAbove(index, kind) / Analyser.rowsPerStep)
       for row in rows[kind] ?? [] {
         if row.rule >= index { break }
-        guard row.bounds.contains(bounds), decides(row.rule), common?.contains(row.rule) != false else { continue }
+        guard row.bounds.contains(bounds), decides(row.rule), common?.contains(row.rule) != false,
+          lasts(row.rule, as: index)
+        else { continue }
         try spend(1)
         if region.isSubset(of: row.region) { covering.insert(row.rule) }
       }
@@ -157,11 +201,13 @@ private struct Analyser {
     return common?.min()
   }
 
-  /// What the rules above leave of a rule's packets, and those that take some.
+  /// What the rules above leave of a rule's packets as long as it is there, what they leave of these now, and those that
+  /// take some of them for good.
   private mutating func remainder(
     of index: Int, _ own: MatchRegions
-  ) throws(OutOfBudget) -> (parts: [PacketKind: [PacketRegion]], by: [Int]) {
+  ) throws(OutOfBudget) -> (parts: [PacketKind: [PacketRegion]], now: [PacketKind: [PacketRegion]], by: [Int]) {
     var remaining: [PacketKind: [PacketRegion]] = [:]
+    var now: [PacketKind: [PacketRegion]] = [:]
     var by: Set<Int> = []
     doneSpanCount = 0
     for kind in PacketKind.all {
@@ -169,16 +215,24 @@ private struct Analyser {
       guard let region = own.byKind[kind] else { continue }
       let bounds = Bounds(region)
       var parts = [region]
+      var passing: [PacketRegion] = []
       try spend(rowsAbove(index, kind) / Analyser.rowsPerStep)
       for row in rows[kind] ?? [] {
         if row.rule >= index || parts.isEmpty { break }
         guard row.bounds.overlaps(bounds), decides(row.rule) else { continue }
-        if try take(row.region, from: &parts) { by.insert(row.rule) }
+        if !lasts(row.rule, as: index) {
+          passing.append(row.region)
+        } else if try take(row.region, from: &parts) {
+          by.insert(row.rule)
+        }
       }
       if !parts.isEmpty { remaining[kind] = parts }
-      doneSpanCount += min(spanCount, parts.reduce(0) { $0 + $1.spanCount })
+      for region in passing where !parts.isEmpty { _ = try take(region, from: &parts) }
+      if !parts.isEmpty { now[kind] = parts }
+      let kept = passing.isEmpty ? parts : parts + (remaining[kind] ?? [])
+      doneSpanCount += min(spanCount, kept.reduce(0) { $0 + $1.spanCount })
     }
-    return (remaining, by.sorted())
+    return (remaining, now, by.sorted())
   }
 
   private func example(of parts: [PacketKind: [PacketRegion]]) -> ExamplePacket? {
@@ -229,6 +283,7 @@ private struct Analyser {
         guard parts.contains(where: { !$0.isDisjoint(from: row.region) }) else { continue }
         // A rule that counts would count what it doesn't now.
         guard ruleSet.rules[row.rule].action == action else { return nil }
+        if !lasts(row.rule, as: index) { continue }
         if try take(row.region, from: &parts) { by.insert(row.rule) }
       }
       if parts.isEmpty { continue }
