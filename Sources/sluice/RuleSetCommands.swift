@@ -174,7 +174,9 @@ struct RuleFile {
     } catch {
       throw .usage("cannot read \(path): \(error.localizedDescription)")
     }
-    return try RuleFile(text: String(decoding: data, as: UTF8.self), source: path, name: name)
+    // Editors of other systems begin a file with a byte order mark.
+    let text = data.starts(with: [0xef, 0xbb, 0xbf]) ? data.dropFirst(3) : data
+    return try RuleFile(text: String(decoding: text, as: UTF8.self), source: path, name: name)
   }
 
   /// - Parameter isPart: chains and sets that it names may be elsewhere.
@@ -199,7 +201,10 @@ struct RuleFile {
       self.ruleSet = ruleSet
       if issues.isEmpty { return }
       let faults = issues.map { issue -> JSON in
-        ["path": .string(issue.path), "code": .string(issue.code.rawValue), "message": .string(issue.message)]
+        [
+          "path": .string(issue.path), "code": .string(issue.code.rawValue),
+          "message": .string(Self.ruleName(at: issue.path, in: ruleSet).map { "rule \($0): \(issue.message)" } ?? issue.message),
+        ]
       }
       throw CommandError(
         .usage, "validation_failed", "\(source) is not valid", details: .array(faults))
@@ -207,15 +212,48 @@ struct RuleFile {
     self.ruleSet = ruleSet
   }
 
+  /// The name of the rule that a path such as `chains[2].rules[7].match` leads to, or through.
+  private static func ruleName(at path: String, in ruleSet: RuleSet) -> String? {
+    var rules = ruleSet.rules
+    var rest = path[...]
+    func index(_ word: String) -> Int? {
+      guard rest.hasPrefix("\(word)["), let end = rest.firstIndex(of: "]") else { return nil }
+      let index = Int(rest[rest.index(rest.startIndex, offsetBy: word.count + 1)..<end])
+      rest = rest[rest.index(after: end)...].drop { $0 == "." }
+      return index
+    }
+    if let chain = index("chains"), ruleSet.chains.indices.contains(chain) { rules = ruleSet.chains[chain].rules }
+    guard let rule = index("rules"), rules.indices.contains(rule), !rest.isEmpty else { return nil }
+    return rules[rule].name
+  }
+
+  /// What a file's object may say: what is made of it, and what the API's answers say besides.
+  private static let members = [
+    "name", "revision", "default_action", "malformed", "malformed_exceptions", "rules", "chains", "sets",
+  ]
+  private static let answers = ["id", "description", "created_at", "updated_at", "author", "reason", "team", "rule_count"]
+
+  /// A misspelt member would be left out, and with it all that it says.
+  private static func refuseUnknown(_ value: JSON, source: String) throws(CommandError) {
+    let unknown = value.members.keys.filter { !members.contains($0) && !answers.contains($0) }.sorted()
+    guard let first = unknown.first else { return }
+    throw CommandError(
+      .usage, "validation_failed",
+      "\(source): a rule set has no \"\(first)\"; it has \(members.joined(separator: ", "))")
+  }
+
   /// A rule set's object, or a list of rules.
   private static func fromJSON(_ text: String, source: String, name: String?) throws(CommandError) -> RuleSet {
     guard var value = JSON.parse(text.utf8) else { throw .usage("\(source) is not JSON") }
     if case .array = value { value = ["rules": value] }
     if value["name"].string == nil, case .object(var members) = value {
-      guard let name else { throw .usage("\(source) does not name its rule set: give the name on the command line") }
+      guard let name else {
+        throw .usage("\(source) does not name its rule set: write {\"name\": …, \"rules\": […]}, or say it with the command")
+      }
       members["name"] = .string(name)
       value = .object(members)
     }
+    try refuseUnknown(value, source: source)
     do {
       return try value.decoded()
     } catch DecodingError.dataCorrupted(let context), DecodingError.keyNotFound(_, let context),
@@ -236,6 +274,8 @@ struct RuleFile {
     do {
       var members = try JSON.encoding(ruleSet).members
       members["revision"] = nil
+      // Without them those that are there would stay.
+      for list in ["chains", "sets"] where members[list] == nil { members[list] = [] }
       return members
     } catch {
       throw CommandError(.failure, "internal", "the rule set cannot be written as JSON: \(error)")

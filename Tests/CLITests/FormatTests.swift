@@ -212,12 +212,33 @@ struct RuleTests {
     #expect(try RuleFile.text(JSON.encoding(text)) == RuleSetText.print(text).dropLast())
   }
 
+  @Test("A file stands for the whole rule set: lists that it has not are empty, and what the API adds is passed over")
+  func bodies() throws {
+    let body = try RuleFile(text: "ruleset edge\nrule a: tcp dport 23 drop\n", source: "f").body()
+    #expect(body["chains"] == [] && body["sets"] == [] && body["revision"] == nil)
+    let answer = #"{"id":"x","name":"edge","revision":7,"description":"d","author":"me","reason":null,"created_at":"x","rules":[]}"#
+    #expect(try RuleFile(text: answer, source: "f").ruleSet.name == "edge")
+  }
+
+  @Test("A byte order mark is not part of the text")
+  func byteOrderMark() async throws {
+    try await withFolder { folder in
+      let file = folder.appending(path: "edge.rules")
+      try Data("\u{feff}ruleset edge\nrule a: tcp drop\n".utf8).write(to: file)
+      #expect(try RuleFile.read(file.path).ruleSet.name == "edge")
+    }
+  }
+
   @Test(
     "A bad file is refused with the place of the fault",
     arguments: [
       ("ruleset edge\nrule a: tcp dport x drop\n", "2"), (#"{"rules":[]}"#, "name"), ("{", "JSON"),
       (#"{"name":"e","rules":[{"name":"a","match":{"sourcs":[]},"action":"drop"}]}"#, "sourcs"),
       (#"{"name":"e","rules":[{"name":"a","action":"drop"},{"name":"a","action":"drop"}]}"#, "rules[1]"), ("", "f"),
+      (#"{"name":"e","defaultaction":"drop"}"#, "no \"defaultaction\""), (#"{"name":"e","rule":[]}"#, "no \"rule\""),
+      ("ruleset e\nrule first: tcp drop\nrule second: dport 22 drop", "rule second: "),
+      ("ruleset e\nchain c {\nrule inner: dport 22 drop\n}\nrule x: tcp jump c", "rule inner: "),
+      (#"[{"name":"a","action":"drop"}]"#, "does not name"),
     ])
   func badFiles(_ text: String, _ mention: String) throws {
     let error = try #require(throws: CommandError.self) { try RuleFile(text: text, source: "f") }
