@@ -12,6 +12,8 @@ struct FlowExportLoop: ~Copyable {
   private var socket: UDPSocket?
   /// CLOCK_MONOTONIC, not before which the socket is opened again.
   private var opensAfter: UInt64 = 0
+  /// CLOCK_MONOTONIC, from which on a full queue is not waited for: the end is to come soon.
+  private var waitsUntil: UInt64 = .max
 
   /// Bounds how long a record waits here.
   private static var napMilliseconds: CInt { 200 }
@@ -20,6 +22,8 @@ struct FlowExportLoop: ~Copyable {
   private static var drainLimit: Int { 1024 }
   /// How long a full queue of the kernel is waited for.
   private static var sendTimeoutMilliseconds: CInt { 100 }
+  /// How long such waits may hold up the end.
+  private static var stopNanoseconds: UInt64 { 2_000_000_000 }
 
   init(_ collector: FlowCollector, _ options: IPFIXEncoder.Options, _ shared: FlowExporterShared) {
     self.collector = collector
@@ -33,6 +37,9 @@ struct FlowExportLoop: ~Copyable {
     while true {
       // Read before the rings: what was put in before the order to stop is sent.
       let isStopping = shared.isStopping.load(ordering: .acquiring)
+      if isStopping, waitsUntil == .max {
+        waitsUntil = SystemClock.monotonicNanoseconds() &+ FlowExportLoop.stopNanoseconds
+      }
       let sources = shared.sources
       let offset = SystemClock.realtimeOffsetNanoseconds()
       var count = 0
@@ -100,7 +107,7 @@ struct FlowExportLoop: ~Copyable {
   private mutating func transmit(_ message: [UInt8]) -> CInt {
     guard socket != nil else { return ENOTCONN }  // counted when it was opened
     var code = socket?.send(message) ?? ENOTCONN
-    if code == EAGAIN {
+    if code == EAGAIN, SystemClock.monotonicNanoseconds() < waitsUntil {
       socket?.waitUntilWritable(timeoutMilliseconds: FlowExportLoop.sendTimeoutMilliseconds)
       code = socket?.send(message) ?? ENOTCONN
     } else if code == ECONNREFUSED {
@@ -111,6 +118,11 @@ struct FlowExportLoop: ~Copyable {
     }
     if code != 0 {
       count(code)
+      if ![EAGAIN, ENOBUFS, ENOMEM, ECONNREFUSED, EMSGSIZE].contains(code) {
+        // A connected socket keeps the address that it sends from, and this machine may have another one now.
+        socket = nil
+        opensAfter = SystemClock.monotonicNanoseconds() &+ FlowExportLoop.reopenNanoseconds
+      }
       return code
     }
     add(1, to: .messages)

@@ -140,6 +140,42 @@ struct FlowTests {
     }
   }
 
+  @Test("A collector hears on where the address of this machine changes")
+  func movedExporter() throws {
+    let network = try NetworkNamespace()
+    try network.makePair("one", "two")
+    try network.run("ip addr add 192.0.2.1/24 dev one")
+    let exporter = try network.perform {
+      try FlowExporter.start(FlowCollector(address: try IPAddress(parsing: "192.0.2.9"), port: 9))
+    }
+    try network.run("ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev one")
+    func export() throws {
+      var stage = FlowStage(try FlowAccount(.init(), exporter: exporter))
+      var load = FlowLoad()
+      try load.run(&stage, flows: 10, packetsEach: 1, at: 0)
+      stage.finish()
+    }
+    func wait(_ isEnough: (FlowExportCounters) -> Bool) -> Bool {
+      for _ in 0..<500 {
+        if isEnough(exporter.counters()) { return true }
+        usleep(10_000)
+      }
+      return false
+    }
+    try export()
+    #expect(wait { $0.messages > 0 })
+    let before = exporter.counters().messages
+    try network.run("ip addr add 192.0.2.2/24 dev one && ip addr del 192.0.2.1/24 dev one && ip addr replace 192.0.2.2/24 dev one")
+    var hears = false
+    for _ in 0..<10 where !hears {
+      try export()
+      usleep(500_000)
+      hears = exporter.counters().messages > before
+    }
+    #expect(hears, "\(exporter.counters())")
+    exporter.stop()
+  }
+
   @Test("A snapshot has every flow, picks the greatest, and packets go on meanwhile", arguments: [1, 64, 5000])
   func snapshot(flows: Int) throws {
     let account = try FlowAccount(.init(flowCount: 10_000), exporter: nil)
