@@ -34,7 +34,8 @@ struct FrameLayout {
       isIPv4 = true
       transport = IPProtocol(rawValue: frame[offset + 9])
       let isLater = (UInt16(frame[offset + 6]) << 8 | UInt16(frame[offset + 7])) & 0x1fff != 0
-      transportOffset = isLater ? nil : offset + Int(frame[offset] & 15) * 4
+      let headerLength = Int(frame[offset] & 15) * 4
+      transportOffset = isLater || headerLength < 20 ? nil : offset + headerLength
     case 0x86dd:
       guard frame.count >= offset + 40, frame[offset] >> 4 == 6 else { return nil }
       isIPv4 = false

@@ -79,7 +79,9 @@ public struct TrafficPlan: Sendable {
   /// One flow of ready frames, sent in turn: 1 ... ``TrafficLimits/frameCountMax``.
   public init(name: String, frames: [[UInt8]], packetCount: UInt64?) {
     flows = [Flow(name: name, frames: frames, frameCountAsked: UInt64(frames.count), packetCount: packetCount)]
-    schedule = TrafficPlan.schedule(flows, weights: [1])
+    schedule =
+      packetCount.map { TrafficSchedule(inTurn: frames.count, packetCount: $0) }
+      ?? TrafficPlan.schedule(flows, weights: [1])
     stampOffset = nil
   }
 

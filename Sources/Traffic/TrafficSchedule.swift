@@ -65,6 +65,18 @@ public struct TrafficSchedule: Hashable, Sendable {
     flowCount = flows.count
   }
 
+  /// The frames of one flow in turn, again and again, until there are so many packets.
+  ///
+  /// - Parameter frameCount: 1 ... ``TrafficLimits/frameCountMax``.
+  public init(inTurn frameCount: Int, packetCount: UInt64) {
+    let turn = (0..<frameCount).map { Entry(flow: 0, frame: $0) }
+    let (rounds, rest) = packetCount.quotientAndRemainder(dividingBy: UInt64(frameCount))
+    var phases: [Phase] = []
+    if rounds > 0 { phases.append(Phase(entries: turn, rounds: rounds)) }
+    if rest > 0 { phases.append(Phase(entries: Array(turn.prefix(Int(rest))), rounds: 1)) }
+    self.init(phases: phases, flowCount: 1)
+  }
+
   /// Packets in proportion to the weights, without end.
   public init(endless flows: [EndlessFlow]) {
     let limit = UInt64(TrafficLimits.frameCountMax)

@@ -20,7 +20,7 @@ struct Generate: ParsableCommand {
           walk=together|all|random           which addresses and ports meet in a frame
         together: side by side, the next packet takes the next address and port of each range. all: each with each, \
         source ports changing fastest. random: as all, in an order that --seed decides, over the whole of ranges that \
-        are larger than the table (65536 frames for each thread). Without --flow there is one flow: UDP from \
+        are larger than the table (65536 frames, of all threads together). Without --flow there is one flow: UDP from \
         198.18.0.1:1024 to 198.19.0.1:9, frames of 64 bytes. With counts, each flow has exactly its packets. Without \
         counts and --duration it goes on until Ctrl-C, which still prints the result.
 

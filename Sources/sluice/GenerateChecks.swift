@@ -20,6 +20,14 @@ enum GenerateChecks {
         "\(name) carries a default route: test traffic could reach other people's networks and cut you off. "
           + "--force sends all the same")
     }
+    try link(interface)
+    try checkPrivileges()
+    return interface
+  }
+
+  /// That frames can leave it.
+  static func link(_ interface: NetworkInterface) throws(CommandError) {
+    let name = interface.name
     guard interface.isUp else {
       throw CommandError(.failure, "interface_down", "\(name) is down: ip link set dev \(name) up")
     }
@@ -27,8 +35,6 @@ enum GenerateChecks {
       let peer = interface.kind == "veth" ? "its peer is down: ip link set dev PEER up" : "nothing is connected to it"
       throw CommandError(.failure, "no_carrier", "\(name) has no carrier: \(peer)")
     }
-    try checkPrivileges()
-    return interface
   }
 
   /// That the longest frame leaves the interface: the kernel drops longer ones without a word.

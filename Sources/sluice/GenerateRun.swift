@@ -110,14 +110,17 @@ struct GenerateRun {
     return report
   }
 
-  /// Until every sender is done.
+  /// Until every sender is done. Throws where the interface stopped taking frames meanwhile: drivers then lose them without
+  /// a count, and what was sent is not known.
   private func watch(
     _ senders: [GenerateSender], _ control: GenerateControl, start: UInt64, _ steps: inout GenerateSteps,
     droppedBefore: UInt64
   ) throws {
     var progress = progress
+    var outage: CommandError?
     while control.finishedCount < senders.count {
-      if StopSignal.isReceived { control.stop() }
+      outage = outage ?? self.outage()
+      if StopSignal.isReceived || outage != nil { control.stop() }
       let now = SystemClock.monotonicNanoseconds()
       let elapsed = now - min(now, start)
       let isStep = steps.isDue(elapsed)
@@ -134,6 +137,21 @@ struct GenerateRun {
       let wait = min(next - min(elapsed, next), Self.watchNanoseconds)
       try control.done.wait(timeoutMilliseconds: CInt((wait + 999_999) / 1_000_000))
       control.done.clear()
+    }
+    if let outage = outage ?? self.outage() { throw outage }
+  }
+
+  /// Why frames are lost now.
+  private func outage() -> CommandError? {
+    do {
+      let now = try NetworkInterface.indexed(interface.index)
+      try GenerateChecks.link(now)
+      try GenerateChecks.features(now)
+      return nil
+    } catch let error as CommandError {
+      return CommandError(.failure, error.code, "while frames were sent, \(error.message)")
+    } catch {
+      return CommandError(.failure, "send_failed", "while frames were sent: \(error)")
     }
   }
 

@@ -41,6 +41,15 @@ struct GenerateWireTests {
     }
   }
 
+  @Test("A peer that goes down meanwhile ends the run: what is sent from then on vanishes without a count")
+  func outage() async throws {
+    async let run = generate("--duration", "20s", "--rate", "1000")
+    try await Task.sleep(for: .seconds(3))
+    try namespace.run("ip link set one down")
+    let ended = try await run
+    #expect(ended.status == 1 && ended.errors.contains("no carrier"), "\(ended)")
+  }
+
   /// The frames that arrive at `one` while the command runs.
   private func capture(_ count: Int, _ arguments: String...) async throws -> (result: JSON, frames: [[UInt8]]) {
     let folder = namespace.folder

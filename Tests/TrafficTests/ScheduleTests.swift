@@ -32,6 +32,23 @@ struct ScheduleTests {
     #expect(schedule.phases.count <= 8, note)
   }
 
+  @Test(
+    "Frames in turn stay in order whatever their number",
+    arguments: [(3, 8), (1000, 11_999), (40_000, 70_000), (5, 5), (5, 3), (2, 0)] as [(Int, UInt64)])
+  func inTurn(frameCount: Int, packetCount: UInt64) {
+    let schedule = TrafficSchedule(inTurn: frameCount, packetCount: packetCount)
+    var next = 0
+    for phase in schedule.phases {
+      for _ in 0..<(phase.rounds ?? 0) {
+        for entry in phase.entries {
+          if entry.frame != next % frameCount { Issue.record("packet \(next) is frame \(entry.frame)") }
+          next += 1
+        }
+      }
+    }
+    #expect(next == packetCount && schedule.packetCount == packetCount)
+  }
+
   static let cases: [[(Int, UInt64)]] = [
     [(1, 1)], [(1, 1_000_000)], [(1, 1_000_000_000_000_000)], [(65536, 1)], [(65536, 65535)], [(65536, 65537)],
     [(1, 1_000_000), (1, 500_000), (1, 250_000)], [(1, 1_000_003), (1, 500_000), (256, 77_777), (1, 1)],
