@@ -152,7 +152,7 @@ let package = Package(
 
     // In the virtual machines of Tests/Guest.
     .executableTarget(
-      name: "guest-probe", dependencies: ["LinuxSystem", "RuleCompiler", "Rules", "XDPPrograms", "XSK"],
+      name: "guest-probe", dependencies: ["DataPlane", "LinuxSystem", "RuleCompiler", "Rules", "XDPPrograms", "XSK"],
       path: "Tests/GuestProbe"),
     .executableTarget(name: "ring-cost", dependencies: ["XSK", "LinuxSystem"], path: "Tests/RingCost"),
     // What the XDP program decides beside the reference classifier and libpcap, millions of times.

@@ -18,32 +18,16 @@ enum WireThread {
       var memory = try makeMemory(configuration)
       let umem = memory.umem
       let liveReason = memory.reason
-      var pool = umem.makePool()
-      let first = try socket(0, configuration, umem, &pool, sharing: nil)
-      let sharing = first.descriptor.rawValue
-      var reports = [report(0, configuration, first)]
-      var descriptors = [sharing]
-      var second: XDPSocket?
-      if configuration.sides.count > 1 {
-        let other = try socket(1, configuration, umem, &pool, sharing: sharing)
-        reports.append(report(1, configuration, other))
-        descriptors.append(other.descriptor.rawValue)
-        second = consume other
-      }
-      var mirror: XDPSocket?
-      var mirrorReason: String?
-      if let interface = configuration.mirror {
-        let socket = try mirrorSocket(interface, configuration, umem, &pool, sharing: sharing)
-        mirrorReason = socket.copyReason
-        mirror = consume socket
-      }
+      let sockets = try WireSockets.open(configuration, umem)
       let outcome = WireReport(
-        sides: reports, isLiveOpen: liveReason == nil, liveReason: liveReason, mirrorCopyReason: mirrorReason)
+        sides: sockets.reports, isLiveOpen: liveReason == nil, liveReason: liveReason,
+        mirrorCopyReason: sockets.mirrorCopyReason)
+      let descriptors = sockets.descriptors
       var engine = WireEngine(
-        first: first, second: second,
+        first: sockets.first, second: sockets.second,
         core: WireCore(
-          pool: pool, transmitter: Transmitter(live: memory.live.take(), mirror: mirror), descriptors: descriptors, shared: shared,
-          configuration: configuration))
+          pool: sockets.pool, transmitter: Transmitter(live: memory.live.take(), mirror: sockets.mirror),
+          descriptors: descriptors, shared: shared, configuration: configuration))
       shared.open(descriptors)
       engine.publish()
       started.put(.success(WireStart(report: outcome, descriptors: descriptors)))
@@ -98,41 +82,5 @@ enum WireThread {
     let umem: UMEM
     var live: LiveTransmitter?
     let reason: String?
-  }
-
-  private static func socket(
-    _ side: Int, _ configuration: WireConfiguration, _ memory: UMEM, _ pool: inout FramePool, sharing: CInt?
-  ) throws(SystemError) -> XDPSocket {
-    try XDPSocket(
-      memory: memory, pool: &pool, interface: configuration.sides[side], queue: configuration.queue,
-      options: XDPSocket.Options(
-        zeroCopy: configuration.zeroCopy, fillEntryCount: configuration.ringEntryCount,
-        receiveEntryCount: configuration.ringEntryCount, transmitEntryCount: configuration.transmitEntryCount,
-        usesFragments: configuration.usesFragments, transmitBudget: configuration.batchLimit,
-        isProgramNative: configuration.isProgramNative),
-      sharing: sharing)
-  }
-
-  private static func mirrorSocket(
-    _ interface: NetworkInterface, _ configuration: WireConfiguration, _ memory: UMEM, _ pool: inout FramePool,
-    sharing: CInt
-  ) throws(SystemError) -> XDPSocket {
-    try XDPSocket(
-      memory: memory, pool: &pool, interface: interface, queue: 0,
-      options: XDPSocket.Options(
-        zeroCopy: configuration.zeroCopy, receiveEntryCount: 0, transmitEntryCount: configuration.transmitEntryCount,
-        usesFragments: configuration.usesFragments, transmitBudget: configuration.batchLimit),
-      sharing: sharing)
-  }
-
-  private static func report(
-    _ side: Int, _ configuration: WireConfiguration, _ socket: borrowing XDPSocket
-  ) -> QueueReport {
-    QueueReport(
-      interface: configuration.sides[side].name, queue: configuration.queue, isZeroCopy: socket.isZeroCopy,
-      copyReason: socket.copyReason, cpu: configuration.cpu ?? -1, placement: socket.memory.placement,
-      hasHugePages: socket.memory.hasHugePages, hugePageReason: socket.memory.hugePageRefusal.map { $0.description },
-      frameCount: configuration.frameCount, frameByteCount: configuration.frameByteCount,
-      usesFragments: socket.usesFragments, bindRetries: socket.bindRetries)
   }
 }
