@@ -1,11 +1,16 @@
 import Packets
 
 extension RuleSet {
-  private enum CodingKeys: String, CodingKey {
-    case name, revision, malformed, rules, chains, sets
+  private enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, revision
     case defaultAction = "default_action"
+    case malformed
     case malformedExceptions = "malformed_exceptions"
+    case rules, chains, sets
   }
+
+  /// Names of the fields of its JSON form.
+  public static let fieldNames = CodingKeys.allCases.map(\.rawValue)
 
   /// Missing: revision 0, default pass, malformed drop without exceptions, no rules, no chains, no sets. Other fields are not looked at.
   public init(from decoder: any Decoder) throws {

@@ -227,19 +227,16 @@ struct RuleFile {
     return rules[rule].name
   }
 
-  /// What a file's object may say: what is made of it, and what the API's answers say besides.
-  private static let members = [
-    "name", "revision", "default_action", "malformed", "malformed_exceptions", "rules", "chains", "sets",
-  ]
+  /// What the API's answers say besides.
   private static let answers = ["id", "description", "created_at", "updated_at", "author", "reason", "team", "rule_count"]
 
   /// A misspelt member would be left out, and with it all that it says.
   private static func refuseUnknown(_ value: JSON, source: String) throws(CommandError) {
-    let unknown = value.members.keys.filter { !members.contains($0) && !answers.contains($0) }.sorted()
+    let unknown = value.members.keys.filter { !RuleSet.fieldNames.contains($0) && !answers.contains($0) }.sorted()
     guard let first = unknown.first else { return }
     throw CommandError(
       .usage, "validation_failed",
-      "\(source): a rule set has no \"\(first)\"; it has \(members.joined(separator: ", "))")
+      "\(source): a rule set has no \"\(first)\"; it has \(RuleSet.fieldNames.joined(separator: ", "))")
   }
 
   /// A rule set's object, or a list of rules.

@@ -1,6 +1,6 @@
 import ArgumentParser
 import ControlProtocol
-import Foundation
+import LinuxSystem
 import Rules
 
 struct RulesCommand: AsyncParsableCommand {
@@ -40,7 +40,7 @@ struct RulesCommand: AsyncParsableCommand {
     func run() async throws {
       let ruleSet = try RuleFile.read(file).ruleSet
       let warnings = ruleSet.validate()
-      let now = Int64((Date.now.timeIntervalSince1970 * 1000).rounded(.down))
+      let now = Int64(SystemClock.realtimeNanoseconds() / 1_000_000)
       let analysis = ruleSet.analysis(budget: budget, atUnixMilliseconds: now)
       var members = analysis.json.members
       members["rule_set"] = .string(ruleSet.name)
