@@ -111,7 +111,7 @@ __noinline __u64 find_on(struct walk *w, __u64 origin, __u64 root, __u64 label, 
 			label = is_ipv6 ? walk_ipv6(w, origin) : walk_ipv4(w, origin);
 			continue;
 		}
-		if (label >= SLUICE_LABEL_BROKEN || !goes_on(label))
+		if (ends_search(label))
 			return label;
 		if (slot_of(label))
 			account(&rule_counters, slot_of(label), frame);
