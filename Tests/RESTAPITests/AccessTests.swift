@@ -110,6 +110,23 @@ struct AccessTests {
           ["email": "n@example.org", "password": "a fine password", "roles": [], "custom_roles": ["strong"]]),
       ]
       for answer in more { #expect(answer.code == "beyond_authority", "\(answer.text)") }
+      // Its record says little; who signs in as it is Admin.
+      let glass = try await api.makeUser([], email: TestAPI.breakGlassEmail, isActive: false)
+      let record = "/users/\(glass.id.uuidString)"
+      let worst: [Answer] = [
+        try await api.send(.patch, record, helpdesk, ["password": "taken over now"]),
+        try await api.send(.patch, record, helpdesk, ["is_active": true]),
+        try await api.send(.delete, record, helpdesk), try await api.post(record + "/password-reset", helpdesk, [:]),
+        try await api.send(.delete, record + "/second-factor", helpdesk),
+      ]
+      for answer in worst { #expect(answer.code == "beyond_authority", "\(answer.text)") }
+      #expect(try await api.send(.delete, record, full).status == 200)
+      let poor = try await api.makeUser([])
+      let address: JSONValue = .string(TestAPI.breakGlassEmail)
+      let takes = try await api.send(.patch, "/users/\(poor.id.uuidString)", helpdesk, ["email": address])
+      let makes = try await api.post(
+        "/users", helpdesk, ["email": address, "password": "a fine password", "roles": []])
+      #expect(takes.code == "beyond_authority" && makes.code == "beyond_authority", "\(takes.text) \(makes.text)")
       let own = try await api.post("/roles", helpdesk, ["name": "fewer", "scopes": ["rules:read", "users:read"]])
       #expect(own.status == 201, "what he holds he gives")
       let user = try await api.post(

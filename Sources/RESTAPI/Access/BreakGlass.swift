@@ -16,4 +16,10 @@ struct BreakGlass: Sendable {
     copy.roles.insert(.admin)
     return (copy, true)
   }
+
+  /// What the account may when it signs in: who could sign in as it needs as much.
+  func permissions(of user: User) -> Permissions { effective(user).user.permissions }
+
+  /// The roles that an account of that address counts with.
+  func roles(_ roles: Set<Role>, of address: Email) -> Set<Role> { address == email ? roles.union([.admin]) : roles }
 }

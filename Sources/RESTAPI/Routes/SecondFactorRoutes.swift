@@ -60,7 +60,7 @@ enum SecondFactorRoutes {
       let caller = try call.caller().permissions
       try await endOtherSessions(of: id, than: nil, services) {
         try await services.store.removeSecondFactor(userID: id, keepingSession: nil) { user in
-          try caller.check(mayGrant: user.permissions)
+          try caller.check(mayGrant: services.breakGlass.permissions(of: user))
         }
       }
       return .data(["deleted": true])

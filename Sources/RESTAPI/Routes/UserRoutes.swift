@@ -46,7 +46,7 @@ enum UserRoutes {
       let caller = try call.caller().permissions
       try await services.store.deleteUser(id: id) { user in
         try precondition(user)
-        try caller.check(mayGrant: user.permissions)
+        try caller.check(mayGrant: services.breakGlass.permissions(of: user))
       }
       services.authenticator.forget(id)
       return .data(["deleted": true])
@@ -124,7 +124,8 @@ enum UserRoutes {
     let password = Password(try call.body.text("password"))
     guard let roles = try roles(call.body) else { throw Fault("roles are required") }
     let customRoles = try await customRoles(call.body, services) ?? []
-    try call.caller().permissions.check(mayGrant: Permissions(roles: roles, customRoles: customRoles))
+    try call.caller().permissions.check(
+      mayGrant: Permissions(roles: services.breakGlass.roles(roles, of: email), customRoles: customRoles))
     try AuthRoutes.check(password, for: email, path: "password")
     let hasher = services.hasher
     let hash = try await AuthRoutes.hash(services) { try hasher.hash(password) }
@@ -159,9 +160,9 @@ enum UserRoutes {
     let caller = try call.caller().permissions
     let user = try await services.store.updateUser(id: id, change) { [change] old in
       try precondition(old)
-      let roles = change.roles ?? old.roles
+      let roles = services.breakGlass.roles(change.roles ?? old.roles, of: change.email ?? old.email)
       // Whoever could set the password of an account that may more than he would be that account.
-      try caller.check(mayGrant: old.permissions)
+      try caller.check(mayGrant: services.breakGlass.permissions(of: old))
       try caller.check(mayGrant: Permissions(roles: roles, customRoles: customRoles ?? old.customRoles))
     }
     if change.passwordHash == nil {
