@@ -115,6 +115,45 @@ import Testing
     }
   }
 
+  @Test("A session begins only with the account that its secret was compared with", arguments: TestBackend.allCases)
+  func beginRace(_ backend: TestBackend) async throws {
+    struct Outdated: Error {}
+    try await withStore(backend) { store in
+      let id = try await store.createUser(.sample("a@x.org")).id
+      for round in 0..<10 {
+        let seen = try await store.user(id: id)
+        async let changed = store.updateUser(id: id, UserChange(passwordHash: "$\(UUID())"))
+        _ = try? await store.insertRefreshToken(digest: "d\(round)", userID: id, limits: .init()) { now in
+          guard now.passwordHash == seen.passwordHash else { throw Outdated() }
+        }
+        _ = try await changed
+        #expect(try await store.sessions(userID: id).isEmpty)
+      }
+    }
+  }
+
+  @Test("Of an account with many tokens each ended session is told, once", arguments: TestBackend.allCases)
+  func endedSessions(_ backend: TestBackend) async throws {
+    try await withStore(backend) { store in
+      let user = try await store.createUser(.sample("a@x.org"))
+      let start = Date(timeIntervalSinceNow: -1)
+      var families: Set<UUID> = []
+      for number in 0..<3 {
+        var token = RefreshToken()
+        let record = try await store.insertRefreshToken(digest: token.digest, userID: user.id, limits: .init())
+        families.insert(record.familyID)
+        for _ in 0..<number {
+          let next = RefreshToken()
+          _ = try await rotate(store, token, to: next)
+          token = next
+        }
+      }
+      #expect(try await store.endedSessions(since: start).isEmpty)
+      try await store.revokeRefreshTokens(userID: user.id)
+      #expect(try await store.endedSessions(since: start) == families)
+    }
+  }
+
   @Test("Deleting a user deletes its tokens and keeps its sign-ins without it", arguments: TestBackend.allCases)
   func deletion(_ backend: TestBackend) async throws {
     try await withStore(backend) { store in

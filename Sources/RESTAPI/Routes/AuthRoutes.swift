@@ -192,7 +192,13 @@ enum AuthRoutes {
     try check(new, for: user.email, path: "new_password")
     let newHash = try await hash(services) { try hasher.hash(new) }
     let changed = try await services.store.updateUser(
-      id: user.id, UserChange(passwordHash: newHash, mustChangePassword: false))
+      id: user.id, UserChange(passwordHash: newHash, mustChangePassword: false)
+    ) { now in
+      // Of two changes at once, the second would need the password of the first.
+      guard now.passwordHash == user.passwordHash else {
+        throw APIError.validation("current_password", "wrong", "is not the current password")
+      }
+    }
     services.authenticator.passwordChanged(user.id)
     return .data(try await newSession(changed, services))
   }
@@ -288,7 +294,13 @@ enum AuthRoutes {
   ) async throws -> JSONValue {
     let token = RefreshToken()
     let record = try await services.store.insertRefreshToken(
-      digest: token.digest, userID: user.id, limits: services.settings.sessions)
+      digest: token.digest, userID: user.id, limits: services.settings.sessions
+    ) { now in
+      // What ends the account's sessions must not miss one that is about to begin.
+      guard now.passwordHash == user.passwordHash, now.hasSecondFactor == user.hasSecondFactor,
+        services.breakGlass.effective(now).user.isActive
+      else { throw APIError(.unauthenticated, "the account was changed during the sign-in: sign in again") }
+    }
     return try await json(user, token, record, credentialsChangedAt: credentialsChangedAt, services)
   }
 

@@ -51,16 +51,19 @@ enum RefreshTokenTable {
 }
 
 extension SQLStore {
-  func insertRefreshToken(digest: String, userID: UUID, limits: SessionLimits) async throws -> RefreshTokenRecord {
+  func insertRefreshToken(
+    digest: String, userID: UUID, limits: SessionLimits, if check: @escaping Check<User>
+  ) async throws -> RefreshTokenRecord {
     let request = AuditedRequest.current
     let at = timestamp
     let record = RefreshTokenRecord(
       digest: digest, familyID: UUID(), userID: userID, createdAt: at,
       state: RefreshTokenState(expiresAt: limits.end(startedAt: at, renewedAt: at)))
     try await bookkeep("the sign-in that it belongs to is recorded") { session in
-      guard try UserTable.lock(userID, session) != nil else {
+      guard let user = try UserTable.lock(userID, session) else {
         throw StorageError.notFound(kind: "user", key: SQLValue(userID).plainText)
       }
+      try check(user)
       try RefreshTokenTable.insert(record, session)
       try session.execute(
         """
@@ -173,9 +176,12 @@ extension SQLStore {
 
   func endedSessions(since: Date) async throws -> Set<UUID> {
     try await database.read { session in
+      // Of each session the one token that could still be used: rotated ones of a long session would take the room.
       let ids = try session.all(
-        "SELECT family_id FROM refresh_tokens WHERE revoked_at >= $1 ORDER BY revoked_at DESC LIMIT 10000",
-        [SQLValue(since)]
+        """
+        SELECT family_id FROM refresh_tokens WHERE revoked_at >= $1 AND rotated_at IS NULL AND expires_at > $1
+          ORDER BY revoked_at DESC LIMIT 10000
+        """, [SQLValue(since)]
       ) { row throws(StorageError) in try row.uuid() }
       return Set(ids)
     }
@@ -212,6 +218,7 @@ extension SQLStore {
 
   func recordSignIn(_ signIn: SignIn) async throws {
     try await change("login") { session, trail in
+      trail.concernsNoCopies()
       try session.execute(
         "INSERT INTO sign_ins (\(Self.signInColumns)) VALUES ($1, $2, $3, $4, $5, $6, $7)",
         [

@@ -49,8 +49,10 @@ public protocol Store:
   func signIns(userID: UUID?, _ page: Page) async throws -> Paged<SignIn>
   /// Failures for this address since the time, successes in between resetting the count.
   func failedSignInCount(email: String, since: Date) async throws -> Int
-  /// Starts a family. `StorageError.notFound` for an unknown user.
-  func insertRefreshToken(digest: String, userID: UUID, limits: SessionLimits) async throws -> RefreshTokenRecord
+  /// Starts a family, if the account as it is now passes the check. `StorageError.notFound` for an unknown user.
+  func insertRefreshToken(
+    digest: String, userID: UUID, limits: SessionLimits, if check: @escaping Check<User>
+  ) async throws -> RefreshTokenRecord
   /// Uses up the token and stores its successor, or says why not; reuse revokes the family. The limits are those of now,
   /// also for a session that began under others. One transaction, serialised per token.
   func rotateRefreshToken(
@@ -164,8 +166,8 @@ public protocol Store:
   func auditLog(_ filter: AuditFilter, _ page: Page) async throws -> Paged<JSONValue>
   /// The last record; sequence 0 before the first.
   func auditHead() async throws -> AuditAnchor
-  /// Removes the records before the time, from the start of the chain and never the last one, and leaves a checkpoint
-  /// in the chain. Returns the last one removed.
+  /// Removes records before the time, from the start of the chain and never the last one, and leaves a checkpoint in
+  /// the chain: some thousands at most, so that others write in between. Returns the last one removed; nil: none is left.
   @discardableResult
   func removeAuditLog(before: Date) async throws -> AuditAnchor?
 
@@ -207,6 +209,12 @@ extension Store {
     try await updateUser(id: id, change, if: { _ in })
   }
   public func deleteUser(id: UUID) async throws { try await deleteUser(id: id, if: { _ in }) }
+  @discardableResult
+  public func insertRefreshToken(
+    digest: String, userID: UUID, limits: SessionLimits
+  ) async throws -> RefreshTokenRecord {
+    try await insertRefreshToken(digest: digest, userID: userID, limits: limits, if: { _ in })
+  }
   public func deleteRuleSet(named name: String) async throws {
     try await deleteRuleSet(named: name, expectedRevision: nil)
   }
