@@ -74,6 +74,20 @@ import Testing
       try await store.createPasswordReset(userID: user.id, digest: "third", expiresAt: later) { _ in }
       _ = try await store.updateUser(id: user.id, UserChange(passwordHash: "by the administrator"))
       #expect(try await store.userOfPasswordReset(digest: "third") == nil)
+      try await store.createPasswordReset(userID: user.id, digest: "fourth", expiresAt: later) { _ in }
+      _ = try await store.updateUser(id: user.id, UserChange(name: "Another name"))
+      #expect(try await store.userOfPasswordReset(digest: "fourth") != nil)
+      _ = try await store.createUser(.sample("b@x.org", [.admin]))
+      _ = try await store.updateUser(id: user.id, UserChange(roles: [.admin]))
+      #expect(try await store.userOfPasswordReset(digest: "fourth") == nil, "the account may more than when it was made")
+      let role = NewCustomRole(name: "desk", scopes: [try ScopeExpression("users:read")])
+      _ = try await store.createRole(role)
+      _ = try await store.updateUser(id: user.id, UserChange(roles: [], customRoles: ["desk"]))
+      try await store.createPasswordReset(userID: user.id, digest: "fifth", expiresAt: later) { _ in }
+      _ = try await store.updateRole(named: "desk", CustomRoleChange(description: "said better")) { _ in }
+      #expect(try await store.userOfPasswordReset(digest: "fifth") != nil)
+      _ = try await store.updateRole(named: "desk", CustomRoleChange(scopes: [try ScopeExpression("users:admin")])) { _ in }
+      #expect(try await store.userOfPasswordReset(digest: "fifth") == nil, "so may its role")
       let past = Date(timeIntervalSinceNow: -1)
       try await store.createPasswordReset(userID: user.id, digest: "late", expiresAt: past) { _ in }
       #expect(try await store.userOfPasswordReset(digest: "late") == nil)

@@ -125,6 +125,25 @@ extension SQLStore {
 
 // MARK: Password resets
 
+/// The rows of password resets.
+///
+/// Who made one could set the account's password as it was then: with an account that may more since, or has another
+/// address, it ends.
+enum PasswordResetTable {
+  static func remove(of userID: UUID, _ session: any SQLSession) throws(StorageError) {
+    try session.execute("DELETE FROM password_resets WHERE user_id = $1", [SQLValue(userID)])
+  }
+
+  /// Of all accounts that have the custom role somewhere.
+  static func remove(ofHoldersOf roleID: UUID, _ session: any SQLSession) throws(StorageError) {
+    for table in ["user_custom_roles", "team_members", "resource_grants"] {
+      try session.execute(
+        "DELETE FROM password_resets WHERE user_id IN (SELECT user_id FROM \(table) WHERE role_id = $1)",
+        [SQLValue(roleID)])
+    }
+  }
+}
+
 extension SQLStore {
   func createPasswordReset(
     userID: UUID, digest: String, expiresAt: Date, if check: @escaping Check<User>
@@ -135,7 +154,7 @@ extension SQLStore {
         throw StorageError.notFound(kind: "user", key: SQLValue(userID).plainText)
       }
       try check(user)
-      try session.execute("DELETE FROM password_resets WHERE user_id = $1", [SQLValue(userID)])
+      try PasswordResetTable.remove(of: userID, session)
       try session.execute(
         "INSERT INTO password_resets (user_id, digest, created_at, expires_at) VALUES ($1, $2, $3, $4)",
         [SQLValue(userID), .text(digest), SQLValue(at), SQLValue(expiresAt.wholeMilliseconds)])
@@ -175,7 +194,7 @@ extension SQLStore {
         UPDATE users SET password_hash = $2, must_change_password = 0, has_seeded_password = 0, updated_at = $3
           WHERE id = $1
         """, [SQLValue(id), .text(passwordHash), SQLValue(at)])
-      try session.execute("DELETE FROM password_resets WHERE user_id = $1", [SQLValue(id)])
+      try PasswordResetTable.remove(of: id, session)
       try RefreshTokenTable.revokeAll(of: id, at: at, session)
       try UserTable.noteCredentials(id, at: at, session)
       let new = try UserTable.find(id, session)

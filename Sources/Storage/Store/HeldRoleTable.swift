@@ -108,6 +108,7 @@ enum HeldRoleTable {
     try session.insert(
       into: place.table(holder.kind), place.columns + [holder.kind.column, "role", "role_id"],
       [place.values + [SQLValue(id)] + columns])
+    if holder.kind == .user { try PasswordResetTable.remove(of: id, session) }
     return (HeldRole(holderID: id, holder: holder, name: title, role: role), change)
   }
 

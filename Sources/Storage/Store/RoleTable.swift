@@ -116,6 +116,9 @@ extension SQLStore {
           try .json(change.scopes ?? old.scopes), try .json(change.limits ?? old.limits), SQLValue(at),
         ])
       let updated = try RoleTable.find(new, session)
+      if updated.scopes != old.scopes || updated.limits != old.limits {
+        try PasswordResetTable.remove(ofHoldersOf: old.id, session)
+      }
       trail.changed("role", from: old.audited, to: updated.audited)
       return updated
     }

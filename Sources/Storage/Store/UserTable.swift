@@ -186,7 +186,6 @@ extension SQLStore {
         ])
       if change.passwordHash != nil {
         try session.execute("UPDATE users SET has_seeded_password = 0 WHERE id = $1", [SQLValue(id)])
-        try session.execute("DELETE FROM password_resets WHERE user_id = $1", [SQLValue(id)])
         try UserTable.noteCredentials(id, at: at, session)
       }
       if let roles = change.roles, roles != old.roles {
@@ -201,6 +200,11 @@ extension SQLStore {
       if change.passwordHash != nil || new.roles != old.roles || new.customRoles != old.customRoles
         || (old.isActive && !new.isActive) {
         try RefreshTokenTable.revokeAll(of: id, at: at, session)
+      }
+      if change.passwordHash != nil || new.email != old.email || new.isActive != old.isActive || new.roles != old.roles
+        || new.customRoles != old.customRoles
+      {
+        try PasswordResetTable.remove(of: id, session)
       }
       trail.changed("user", from: old.audited, to: new.audited(passwordChanged: change.passwordHash != nil))
       if change.passwordHash != nil { trail.credentials(.passwordChanged, of: new) }
