@@ -282,7 +282,10 @@ public actor Controller {
 
   /// Ends captures, drains and closes sockets, and takes the programs off where they aren't to stay. Later requests are
   /// refused. What was applied stays in the state file.
-  public func shutdown() {
+  ///
+  /// - Parameter afterFailure: Nobody asked for the stop: all programs go on deciding, as after a kill, for the daemon
+  ///   that comes next.
+  public func shutdown(afterFailure: Bool = false) {
     guard !isShuttingDown else { return }
     isShuttingDown = true
     trialWatch?.cancel()
@@ -292,7 +295,7 @@ public actor Controller {
     for attachment in attachments.values.sorted(by: { $0.interface < $1.interface }) {
       endCaptures(on: attachment.interface)
       attachment.queues = nil
-      if attachment.options.keepOnExit {
+      if attachment.options.keepOnExit || afterFailure {
         logger.notice("left attached", metadata: ["interface": "\(attachment.interface)"])
       } else {
         release(attachment)

@@ -50,7 +50,8 @@ public struct LinkWatcher: Service {
       monitor.stop()
       features?.stop()
     }
-    // Also where the links ended the changes by an error.
+    // Also where an error ended the changes, or the task was cancelled because another service failed.
+    monitor.stop()
     features?.stop()
     links.join()
     abilities.join()

@@ -22,12 +22,12 @@ public struct LogOptions: Hashable, Sendable {
     self.syslog = syslog
   }
 
-  /// The level of `-v` given so many times: 0 notice, 1 info, 2 debug, 3 and more trace.
-  public static func level(verbosity: Int) -> Logger.Level {
+  /// The level of the settings, or that of `-v` given so many times where it says more: once info, twice debug, then trace.
+  public static func level(_ setting: Logger.Level, verbosity: Int) -> Logger.Level {
     switch verbosity {
-    case ...0: .notice
-    case 1: .info
-    case 2: .debug
+    case ...0: setting
+    case 1: min(setting, .info)
+    case 2: min(setting, .debug)
     default: .trace
     }
   }

@@ -1,4 +1,6 @@
+import Dispatch
 import Glibc
+import Synchronization
 
 /// A syslog server over UDP: RFC 5424, facility daemon.
 public final class SyslogDestination: LogDestination {
@@ -8,20 +10,37 @@ public final class SyslogDestination: LogDestination {
   public let name = "syslog"
   private let program: String
   private let hostName: String
-  private let socket: DatagramSocket
+  /// Nil until the server could be reached for the first time.
+  private let socket = Mutex<DatagramSocket?>(nil)
   private let drops = DropCounter()
 
-  /// `address` is `host:port`, `[v6]:port` or a host alone, for port 514. The name is resolved now, once.
+  private static let retries = DispatchQueue(label: "syslog")
+  private static let retrySeconds = 5
+
+  /// `address` is `host:port`, `[v6]:port` or a host alone, for port 514. A name is resolved once.
+  ///
+  /// No error where there is no way to it yet, as at boot: records are counted as lost until there is, which is tried
+  /// every five seconds.
   public init(program: String, address: String) throws(LogError) {
     let (host, port) = try Self.parse(address)
     self.program = program
     hostName = Self.thisHostName()
-    socket = try DatagramSocket(udpHost: host, port: port)
+    open(host, port)
+  }
+
+  private func open(_ host: String, _ port: UInt16) {
+    do throws(LogError) {
+      let opened = try DatagramSocket(udpHost: host, port: port)
+      socket.withLock { $0 = opened }
+    } catch {
+      Self.retries.asyncAfter(deadline: .now() + .seconds(Self.retrySeconds)) { [weak self] in self?.open(host, port) }
+    }
   }
 
   public var droppedCount: UInt64 { drops.value }
 
   public func write(_ record: LogRecord) {
+    guard let socket = socket.withLock({ $0 }) else { return drops.increment() }
     let bytes = Self.datagram(record, program: program, hostName: hostName, process: getpid())
     // A refusal reports the datagram before: that one is lost, this one may still get through.
     let first = socket.send(bytes)

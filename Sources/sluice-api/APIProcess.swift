@@ -21,11 +21,10 @@ struct APIProcess {
   /// A drain that takes longer is cut off.
   private static let drainMax = Duration.seconds(20)
 
-  /// `-v` can only make it say more than the settings.
   private var logOptions: LogOptions {
     let level = Logger.Level(rawValue: settings.log.level.rawValue) ?? .notice
     return LogOptions(
-      program: "sluice-api", level: min(level, LogOptions.level(verbosity: verbosity)),
+      program: "sluice-api", level: LogOptions.level(level, verbosity: verbosity),
       output: LogOptions.Output(rawValue: settings.log.output.rawValue) ?? .automatic, syslog: settings.log.syslog)
   }
 
@@ -241,24 +240,35 @@ struct Housekeeping: Service {
   func run() async throws {
     try? await cancelWhenGracefulShutdown {
       while true {
-        do {
+        // Each by itself: one that fails hour after hour must not keep the others from being done.
+        try await attempt("history") {
           let count = try await store.purgeHistory(before: Date(timeIntervalSinceNow: -Self.historySeconds))
-          try await store.purgeIdempotencyKeys(before: Date(timeIntervalSinceNow: -Self.idempotencySeconds))
           if count > 0 { logger.info("history purged", metadata: ["rows": "\(count)"]) }
-          try await removeAuditLog()
-          try await store.tellOfEndingKeys()
-        } catch {
-          logger.warning("housekeeping did not come to its end", metadata: ["error": "\(error)"])
         }
+        try await attempt("idempotency keys") {
+          try await store.purgeIdempotencyKeys(before: Date(timeIntervalSinceNow: -Self.idempotencySeconds))
+        }
+        try await attempt("audit log") { try await removeAuditLog() }
+        try await attempt("ending keys") { try await store.tellOfEndingKeys() }
         try await Task.sleep(for: Self.period)
       }
+    }
+  }
+
+  private func attempt(_ step: String, _ work: () async throws -> Void) async throws {
+    do { try await work() } catch {
+      try Task.checkCancellation()
+      logger.warning("housekeeping did not come to its end", metadata: ["step": "\(step)", "error": "\(error)"])
     }
   }
 
   private func removeAuditLog() async throws {
     guard auditRetentionDays > 0 else { return }
     let before = Date(timeIntervalSinceNow: -TimeInterval(auditRetentionDays) * 86_400)
-    guard let last = try await store.removeAuditLog(before: before) else { return }
-    logger.notice("old records of the audit log removed", metadata: ["checkpoint": "\(last)"])
+    // In parts, between which others write.
+    while let last = try await store.removeAuditLog(before: before) {
+      logger.notice("old records of the audit log removed", metadata: ["checkpoint": "\(last)"])
+      try Task.checkCancellation()
+    }
   }
 }

@@ -17,11 +17,10 @@ struct Daemon {
   let settings: DaemonSettings
   let verbosity: Int
 
-  /// `-v` can only make it say more than the settings.
   private var logOptions: LogOptions {
     let level = Logger.Level(rawValue: settings.log.level.rawValue) ?? .notice
     return LogOptions(
-      program: "sluiced", level: min(level, LogOptions.level(verbosity: verbosity)),
+      program: "sluiced", level: LogOptions.level(level, verbosity: verbosity),
       output: LogOptions.Output(rawValue: settings.log.output.rawValue) ?? .automatic, syslog: settings.log.syslog)
   }
 
@@ -81,7 +80,8 @@ struct Daemon {
         logger: Logger(label: "lifecycle", quietUnless: .trace)))
     let outcome = await Result { try await group.run() }
     try? notifier.stopping()
-    await controller.shutdown()
+    if case .failure(let error) = outcome { logger.error("a part of the daemon failed", metadata: ["error": "\(error)"]) }
+    await controller.shutdown(afterFailure: outcome.isFailure)
     logger.notice("stopped")
     try outcome.get()
   }
@@ -91,6 +91,8 @@ extension Result where Failure == any Error {
   init(catching body: () async throws -> Success) async {
     do { self = .success(try await body()) } catch { self = .failure(error) }
   }
+
+  fileprivate var isFailure: Bool { if case .failure = self { true } else { false } }
 }
 
 extension Logger {

@@ -8,7 +8,7 @@ import Settings
 struct Sluiced: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "sluiced",
-    abstract: "Filters, limits, forwards, captures and explains packets by XDP and AF_XDP.",
+    abstract: "Filters, forwards, counts and captures packets by XDP and AF_XDP.",
     discussion: """
       Runs in the foreground, in the network namespace it is started in, and is controlled through its unix socket: by
       sluice-api, by the sluice command, or by any gRPC client (sluice.control.v1.Control, with reflection). What was

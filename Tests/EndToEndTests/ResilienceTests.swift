@@ -62,6 +62,24 @@ struct ResilienceTests {
     #expect(try stack.metric("sluice_attachment_revision", #"rule_set="edge""#) == 0)
   }
 
+  @Test("A daemon that fails leaves the filters in force, and the next one takes them over with the counters")
+  func keepsFiltersWhenItFails() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack)
+    stack.stopDaemon(SIGKILL)
+    let squatter = try stack.start(["python3", "-m", "http.server", "9411", "--bind", "127.0.0.1"], log: "squatter.log")
+    try stack.wait("the port is taken") { try stack.namespace.run("ss -Hltn").contains(":9411") }
+    #expect(throws: (any Error).self) { try stack.startDaemon() }
+    #expect(stack.log("sluiced.log").contains("left attached"), "\(stack.log("sluiced.log"))")
+    stack.stopDaemon()
+    kill(squatter.processIdentifier, SIGKILL)
+    squatter.waitUntilExit()
+    try stack.send(1000, ports: [9, 10])
+    try stack.startDaemon()
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
+  }
+
   @Test("A stopped daemon takes its program off and comes back into its last state")
   func restartsIntoLastState() throws {
     let stack = try Stack()

@@ -129,6 +129,13 @@ struct SyslogTests {
     #expect(syslog.droppedCount > 0)
   }
 
+  @Test("No way to the server is no error: records are counted as lost")
+  func noRoute() throws {
+    let syslog = try SyslogDestination(program: "p", address: "no-such-host.invalid:514")
+    for _ in 0..<3 { syslog.write(LogsTests.record("lost")) }
+    #expect(syslog.droppedCount == 3)
+  }
+
   @Test(
     "Addresses",
     arguments: [
@@ -151,8 +158,15 @@ struct SyslogTests {
 
 @Suite("Setting logging up")
 struct BootstrapTests {
-  @Test("-v raises the level", arguments: [(0, Logger.Level.notice), (1, .info), (2, .debug), (3, .trace), (9, .trace)])
-  func verbosity(_ count: Int, _ level: Logger.Level) { #expect(LogOptions.level(verbosity: count) == level) }
+  @Test(
+    "-v makes more of the settings' level, never less",
+    arguments: [
+      (0, Logger.Level.notice, Logger.Level.notice), (1, .notice, .info), (2, .notice, .debug), (3, .notice, .trace),
+      (9, .notice, .trace), (0, .error, .error), (0, .critical, .critical), (1, .error, .info), (1, .debug, .debug),
+    ])
+  func verbosity(_ count: Int, _ setting: Logger.Level, _ level: Logger.Level) {
+    #expect(LogOptions.level(setting, verbosity: count) == level)
+  }
 
   @Test("A logger keeps quiet below its level and passes metadata from near to far")
   func levels() throws {
@@ -179,7 +193,7 @@ struct BootstrapTests {
 
   @Test("A server that cannot be is an error that says so")
   func badServer() {
-    let options = LogOptions(program: "p", syslog: "no.such.host.invalid:514")
+    let options = LogOptions(program: "p", syslog: "no.such.host.invalid:port")
     let error = #expect(throws: LogError.self) { try LogBootstrap(options, journalStream: nil) }
     #expect(error?.description.contains("no.such.host.invalid") == true)
   }

@@ -96,6 +96,9 @@ extension SQLStore {
     return head
   }
 
+  /// In one go: a statement of seconds would keep all other writes waiting, or never come to its end.
+  private static let removedRecordsMax: Int64 = 5000
+
   func removeAuditLog(before: Date) async throws -> AuditAnchor? {
     let at = timestamp
     return try await change { session, trail in
@@ -107,9 +110,12 @@ extension SQLStore {
           (SELECT MAX(sequence) FROM audit_log), 0)
         """, [SQLValue(before)]
       ) { row throws(StorageError) in try row.integer() }
+      let first = try session.first("SELECT COALESCE(MIN(sequence), 0) FROM audit_log", []) {
+        row throws(StorageError) in try row.integer()
+      }
       let last = try session.first(
         "SELECT sequence, hash FROM audit_log WHERE sequence < $1 ORDER BY sequence DESC LIMIT 1",
-        [.integer(bound ?? 0)]
+        [.integer(min(bound ?? 0, (first ?? 0) + Self.removedRecordsMax))]
       ) { row throws(StorageError) in
         AuditAnchor(sequence: UInt64(clamping: try row.integer()), hash: try row.text())
       }
