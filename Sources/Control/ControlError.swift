@@ -37,7 +37,7 @@ extension ControlError {
   init(_ error: ProgramError) {
     switch error {
     case .system(let error): self.init(error)
-    case .interfaceBusy, .dispatcherUnavailable, .refusedByVerifier, .cannotTransmit:
+    case .interfaceBusy, .heldByAnotherDaemon, .dispatcherUnavailable, .refusedByVerifier, .cannotTransmit:
       self.init(.failedPrecondition, error.description)
     case .tooManyCountedElements: self.init(.resourceExhausted, error.description)
     case .malformedObject: self.init(.internal, error.description)

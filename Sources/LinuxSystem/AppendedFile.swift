@@ -10,6 +10,7 @@ public enum AppendedFile {
     let file = try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, mode: mode)
     let raw = file.rawValue
     let before = try check("seek", path) { lseek(raw, 0, SEEK_END) }
+    if before == 0 { SmallFile.giveToDirectoryOwner(raw, path) }
     guard Int(before) + bytes.count <= byteCountMax else { throw SystemError(operation: "append", code: EFBIG, subject: path) }
     do throws(SystemError) {
       try SmallFile.write(bytes, to: raw, path: path)

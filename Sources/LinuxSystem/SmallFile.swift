@@ -35,6 +35,7 @@ public enum SmallFile {
     do throws(SystemError) {
       let file = try OwnedDescriptor.open(temporary, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
       let raw = file.rawValue
+      giveToDirectoryOwner(raw, path)
       try write(bytes, to: raw, path: temporary)
       try check("sync", temporary) { fsync(raw) }
       try check("rename", path) { rename(temporary, path) }
@@ -45,6 +46,14 @@ public enum SmallFile {
     let directory = try OwnedDescriptor.open(directoryName(path), flags: O_RDONLY | O_DIRECTORY)
     let raw = directory.rawValue
     try check("sync directory of", path) { fsync(raw) }
+  }
+
+  /// What root makes in a service's own folder is the service's: run once by hand, it must not keep the service from its
+  /// files.
+  static func giveToDirectoryOwner(_ descriptor: CInt, _ path: String) {
+    var owner = stat()
+    guard geteuid() == 0, stat(directoryName(path), &owner) == 0 else { return }
+    _ = fchown(descriptor, owner.st_uid, owner.st_gid)
   }
 
   /// Writes into a file that is there, as the kernel's settings in /sys and /proc want it: in one call.

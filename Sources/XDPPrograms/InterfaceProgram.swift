@@ -52,6 +52,7 @@ public final class InterfaceProgram {
 
   private var maps: ProgramMaps
   private let pins: PinDirectory?
+  private let pinLock: PinLock?
   private let attachment: ProgramAttachment
   private let counterReader: CounterReader
   private var redirectTargets: Set<UInt32>
@@ -74,6 +75,8 @@ public final class InterfaceProgram {
     elements: CountedElements = CountedElements()
   ) throws(ProgramError) {
     let target = AttachTarget(interface: interface, index: index, options: options, pins: pins)
+    var lock: PinLock?
+    if let pins { lock = try PinLock(pins) }
     let reader = try CounterReader()
     var shape = ProgramShape(for: generation).withSpareElements()
     var attachment: (any ProgramAttachment)?
@@ -118,6 +121,8 @@ public final class InterfaceProgram {
     self.supportsFrags = supportsFrags
     self.shape = shape
     self.pins = pins
+    lock?.use()
+    pinLock = lock
     self.maps = maps
     counterReader = reader
     isNative = self.attachment.isNative

@@ -8,7 +8,7 @@ import LinuxSystem
 public struct PinDirectory: Hashable, Sendable {
   public let path: String
   private let bpffs: String
-  private let interface: String
+  let interface: String
 
   /// - Parameter bpffs: The mount point of a BPF file system.
   public init(bpffs: String, interface: String) {
@@ -51,8 +51,13 @@ public struct PinDirectory: Hashable, Sendable {
 
   /// Unpins everything. What is not used by anything else is gone with that.
   public func remove() {
-    for name in PinDirectory.entries(of: path) { unlink(path(of: name)) }
+    empty()
     rmdir(path)
+  }
+
+  /// The same, but the directory stays: its lock is on it.
+  func empty() {
+    for name in PinDirectory.entries(of: path) { unlink(path(of: name)) }
   }
 
   /// The same, and what daemons of other ABI versions left of the interface.
@@ -99,4 +104,31 @@ public struct PinDirectory: Hashable, Sendable {
     }
     return result
   }
+}
+
+/// The right to the pins of an interface, which one process has at a time: what two daemons did to one link would leave
+/// each with a wrong idea of what decides. It ends with the process, also when that is killed.
+struct PinLock: ~Copyable {
+  private let lock: FileLock
+  private let path: String
+  private var isUsed = false
+
+  /// Makes the directory, and removes it where nothing comes into it.
+  init(_ pins: PinDirectory) throws(ProgramError) {
+    try pins.make()
+    lock = try PinLock.take(pins)
+    path = pins.path
+  }
+
+  private static func take(_ pins: PinDirectory) throws(ProgramError) -> FileLock {
+    do throws(SystemError) { return try FileLock(directory: pins.path) } catch {
+      guard error.code == EWOULDBLOCK else { throw .system(error) }
+      throw .heldByAnotherDaemon(interface: pins.interface, pins: pins.path)
+    }
+  }
+
+  /// Something is pinned: the directory goes with that.
+  mutating func use() { isUsed = true }
+
+  deinit { if !isUsed { rmdir(path) } }
 }

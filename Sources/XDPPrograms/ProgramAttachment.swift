@@ -136,6 +136,8 @@ final class LinkAttachment: ProgramAttachment {
   static func takenOver(for target: AttachTarget) throws(ProgramError) -> LinkAttachment? {
     guard let pins = target.pins else { return nil }
     for others in pins.ofOtherVersions {
+      let lock = try PinLock(others)
+      defer { withExtendedLifetime(lock) {} }
       guard let link = try pinned(in: others, for: target) else { continue }
       try link.pin(in: pins)
       return link

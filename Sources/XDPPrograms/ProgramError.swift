@@ -8,6 +8,8 @@ public enum ProgramError: Error, Sendable, CustomStringConvertible {
   case refusedByVerifier(program: String, summary: String, log: String)
   /// Another XDP program holds the interface.
   case interfaceBusy(interface: String, programID: UInt32, programName: String, remedy: String)
+  /// Another process holds the pins of the interface.
+  case heldByAnotherDaemon(interface: String, pins: String)
   /// libxdp's dispatcher was asked for and can't be had.
   case dispatcherUnavailable(interface: String, reason: String)
   /// The interface takes no XDP frames now.
@@ -24,6 +26,9 @@ public enum ProgramError: Error, Sendable, CustomStringConvertible {
       "the kernel's verifier refused \(program): \(summary)"
     case .interfaceBusy(let interface, let id, let name, let remedy):
       "\(interface) already runs the XDP program \(name.isEmpty ? "" : "\(name) ")(id \(id)); \(remedy)"
+    case .heldByAnotherDaemon(let interface, let pins):
+      "\(interface) belongs to another sluiced that runs, which holds \(pins): detach it there, or stop that daemon; "
+        + "for an interface of that name in another network namespace, mount a BPF file system of its own"
     case .dispatcherUnavailable(let interface, let reason):
       "libxdp's dispatcher cannot be used on \(interface): \(reason)"
     case .cannotTransmit(let interface, let reason): "\(interface) takes no XDP frames: \(reason)"

@@ -59,7 +59,7 @@ struct ProgramMaps: ~Copyable {
   /// Whether an earlier daemon's pins are all there; removes what there is of them if not.
   static func arePinned(in directory: PinDirectory) -> Bool {
     if names.allSatisfy({ access(directory.path(of: $0), F_OK) == 0 }) { return true }
-    directory.remove()
+    directory.empty()
     return false
   }
 

@@ -162,6 +162,23 @@ struct AttachTests {
     }
   }
 
+  @Test("An interface whose pins another daemon holds is refused, and nothing of that daemon's changes")
+  func refusesForeignPins() throws {
+    let bpffs = try namespace.mountBPFFileSystem()
+    let pins = PinDirectory(bpffs: bpffs, interface: "one")
+    try namespace.perform {
+      let drop = try generation([Rule(name: "nine", match: Match(protocols: [.udp]), action: .drop)])
+      let program = try attach("one", pins: pins, generation: drop)
+      let error = #expect(throws: ProgramError.self) { _ = try attach("one", pins: pins) }
+      #expect(error?.description.contains("another sluiced") == true, "\(String(describing: error))")
+      try send(5, to: "two")
+      #expect(try program.ruleCounter(slot: 1).packets == 5)
+      #expect(try NetworkInterface.named("one").xdp?.programID == program.programIdentifier)
+      try program.detach()
+    }
+    #expect(PinDirectory.interfaces(bpffs: bpffs).isEmpty)
+  }
+
   @Test("The program of a daemon of another version decides until this one takes its link over")
   func takesOverOtherVersions() throws {
     let bpffs = try namespace.mountBPFFileSystem()
