@@ -100,8 +100,11 @@ struct NetlinkSocket: ~Copyable {
   }
 
   /// Sends the request and collects the answer: all parts of a dump, or the one message of a plain request.
+  ///
+  /// - Parameter isKept: Of a dump that may be long, such as a routing table, what is not thrown away at once.
   borrowing func exchange(
-    _ message: NetlinkMessage, operation: StaticString, subject: String, needs: Capability? = nil
+    _ message: NetlinkMessage, operation: StaticString, subject: String, needs: Capability? = nil,
+    keeping isKept: (NetlinkReply) -> Bool = { _ in true }
   ) throws(SystemError) -> [NetlinkReply] {
     let sequence: UInt32 = 1
     let raw = descriptor.rawValue
@@ -120,7 +123,8 @@ struct NetlinkSocket: ~Copyable {
             operation: "\(operation)", code: code, subject: subject,
             remedy: lacksPrivilege ? needs.map { "needs \($0.name)" } : nil)
         default:
-          replies.append(NetlinkReply(type: header.nlmsg_type, payload: payload))
+          let reply = NetlinkReply(type: header.nlmsg_type, payload: payload)
+          if isKept(reply) { replies.append(reply) }
           if Int32(header.nlmsg_flags) & NLM_F_MULTI == 0 { return replies }
         }
       }

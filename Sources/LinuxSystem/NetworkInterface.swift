@@ -18,6 +18,10 @@ public struct NetworkInterface: Hashable, Sendable {
   public var txQueueCount: UInt32
   /// rtnetlink's kind: `veth`, `bridge`, …; empty for hardware.
   public var kind: String
+  /// The bridge, bond or VRF that this is a port of.
+  public var masterIndex: UInt32?
+  /// The interface of this namespace that this one is made on, as a VLAN or macvlan is. A veth is made on none.
+  public var lowerIndex: UInt32?
   public var statistics: LinkStatistics
   /// The attached XDP program; nil if there is none.
   public var xdp: XDPAttachment?
@@ -110,8 +114,14 @@ extension NetworkInterface {
       index: UInt32(header.ifi_index), name: "", hardwareAddress: [], mtu: 0,
       isUp: header.ifi_flags & UInt32(IFF_UP) != 0, hasCarrier: header.ifi_flags & (1 << 16) != 0,  // IFF_LOWER_UP
       isLoopback: header.ifi_flags & UInt32(IFF_LOOPBACK) != 0, operationalState: .unknown, rxQueueCount: 1,
-      txQueueCount: 1, kind: "", statistics: LinkStatistics(), xdp: nil)
-    for (type, bytes) in NetlinkAttributes(reply.payload.dropFirst(headerByteCount)) { take(type, bytes) }
+      txQueueCount: 1, kind: "", masterIndex: nil, lowerIndex: nil, statistics: LinkStatistics(), xdp: nil)
+    var isLinkElsewhere = false
+    for (type, bytes) in NetlinkAttributes(reply.payload.dropFirst(headerByteCount)) {
+      if type == Int(IFLA_LINK_NETNSID) { isLinkElsewhere = true }
+      take(type, bytes)
+    }
+    // A veth's link is its peer; one that is made on nothing names itself.
+    if isLinkElsewhere || kind == "veth" || lowerIndex == index { lowerIndex = nil }
     if name.isEmpty { return nil }
   }
 
@@ -119,6 +129,8 @@ extension NetworkInterface {
     switch attribute {
     case Int(IFLA_IFNAME): name = bytes.netlinkText
     case Int(IFLA_ADDRESS): hardwareAddress = Array(bytes)
+    case Int(IFLA_MASTER): masterIndex = bytes.loadUnaligned()
+    case Int(IFLA_LINK): lowerIndex = bytes.loadUnaligned()
     case Int(IFLA_MTU): mtu = bytes.loadUnaligned()
     case Int(IFLA_OPERSTATE): operationalState = OperationalState(rawValue: bytes.first ?? 0) ?? .unknown
     case Int(IFLA_NUM_RX_QUEUES): rxQueueCount = bytes.loadUnaligned()

@@ -103,6 +103,11 @@ public struct TrafficPlan: Sendable {
 
   /// The greatest frame, bytes.
   public var frameByteCountMax: Int { flows.lazy.flatMap { $0.frames.lazy.map(\.count) }.max() ?? 0 }
+  /// The MTU that its frames need: those without the Ethernet header and one VLAN tag, which the kernel's
+  /// `xdp_ok_fwd_dev()` leaves room for.
+  public var mtuNeeded: Int {
+    flows.lazy.flatMap { $0.frames.lazy.map { $0.count - ($0.hasVLANTag ? 18 : 14) } }.max() ?? 0
+  }
 
   private static func schedule(_ flows: [Flow], weights: [Int]) -> TrafficSchedule {
     let counts = flows.compactMap(\.packetCount)
@@ -178,4 +183,8 @@ extension TrafficPlan {
     }
     return shares
   }
+}
+
+extension [UInt8] {
+  fileprivate var hasVLANTag: Bool { count >= 18 && FrameLayout.vlanTypes.contains(UInt16(self[12]) << 8 | UInt16(self[13])) }
 }

@@ -4,21 +4,17 @@ import Traffic
 
 /// Whether an interface can and may send, before anything is loaded.
 enum GenerateChecks {
-  /// Bytes of a routing table.
-  private static let tableByteCountMax = 64 << 20
-
   /// The interface, up and free to send.
   static func interface(_ name: String, force: Bool) throws(CommandError) -> NetworkInterface {
     let interface = try find(name)
     if interface.isLoopback {
       throw .usage("\(name) is the loopback interface: it takes no frames. Use one end of a veth pair")
     }
-    let isRefused = force ? false : try carriesDefaultRoute(name)
-    if isRefused {
+    if !force, let carrier = try defaultRoute(over: interface) {
+      let words = carrier == name ? "\(name) carries a default route" : "\(name) is under \(carrier), which carries a default route"
       throw CommandError(
         .failure, "default_route",
-        "\(name) carries a default route: test traffic could reach other people's networks and cut you off. "
-          + "--force sends all the same")
+        "\(words): test traffic could reach other people's networks and cut you off. --force sends all the same")
     }
     try link(interface)
     try checkPrivileges()
@@ -39,13 +35,11 @@ enum GenerateChecks {
 
   /// That the longest frame leaves the interface: the kernel drops longer ones without a word.
   static func size(_ plan: TrafficPlan, _ interface: NetworkInterface) throws(CommandError) {
-    let limit = Int(interface.mtu) + 14
-    if plan.frameByteCountMax > limit {
-      throw CommandError(
-        .failure, "frame_too_long",
-        "frames of \(plan.frameByteCountMax) bytes are too long for \(interface.name), whose MTU of \(interface.mtu) "
-          + "allows \(limit): ip link set dev \(interface.name) mtu \(plan.frameByteCountMax - 14), and its peer too")
-    }
+    guard plan.mtuNeeded > Int(interface.mtu) else { return }
+    throw CommandError(
+      .failure, "frame_too_long",
+      "frames of \(plan.frameByteCountMax) bytes are too long for \(interface.name), whose MTU is \(interface.mtu): "
+        + "ip link set dev \(interface.name) mtu \(plan.mtuNeeded), and its peer too")
   }
 
   static func find(_ name: String) throws(CommandError) -> NetworkInterface {
@@ -81,15 +75,11 @@ enum GenerateChecks {
       .failure, "no_xdp_transmit", "\(interface.name) takes no XDP frames now, all would vanish: \(remedy)")
   }
 
-  private static func carriesDefaultRoute(_ name: String) throws(CommandError) -> Bool {
+  /// The interface with a default route that the frames of this one could take.
+  private static func defaultRoute(over interface: NetworkInterface) throws(CommandError) -> String? {
     do throws(SystemError) {
-      // Those of this thread's network namespace.
-      let ipv4 = try SmallFile.readText("/proc/thread-self/net/route", byteCountMax: tableByteCountMax)
-      if DefaultRoutes.ipv4Interfaces(ipv4).contains(name) { return true }
-      let ipv6 = try SmallFile.readText("/proc/thread-self/net/ipv6_route", byteCountMax: tableByteCountMax)
-      return DefaultRoutes.ipv6Interfaces(ipv6).contains(name)
+      return try interface.defaultRouteCarrier()?.name
     } catch {
-      if error.code == ENOENT { return false }  // a kernel without IPv6
       throw CommandError(.failure, "routes_unreadable", error.description)
     }
   }

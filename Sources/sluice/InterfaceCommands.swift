@@ -91,7 +91,7 @@ struct Attach: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Attach to an interface: from then on its packets are decided about.",
     discussion: """
-      Attaching again changes the options that are named and keeps the others.
+      Through the API, attaching again changes the options that are named and keeps the others.
 
       EXAMPLES
         sluice attach eth0 --rule-set edge

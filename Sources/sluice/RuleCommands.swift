@@ -112,9 +112,14 @@ struct RuleCommand: AsyncParsableCommand {
       else {
         throw .usage("--text holds the whole rule: leave out its name and the other options")
       }
-      let rules = try RuleFile(text: "ruleset x\n\(text)\n", source: "--text", isPart: true).ruleSet.rules
-      guard rules.count == 1 else { throw .usage("--text takes one rule: rule NAME: … ACTION") }
-      return rules[0]
+      guard !text.contains(where: \.isNewline) else { throw .usage("--text takes one rule, in one line: rule NAME: … ACTION") }
+      let rule: Rule
+      do throws(RuleTextError) {
+        rule = try RuleSetText.parseRule(text)
+      } catch {
+        throw CommandError(.usage, "validation_failed", "--text: \(error)")
+      }
+      return try RuleFile(RuleSet(name: "x", rules: [rule]), source: "--text", isPart: true).ruleSet.rules[0]
     }
   }
 

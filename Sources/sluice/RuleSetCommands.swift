@@ -193,6 +193,11 @@ struct RuleFile {
       }
     }
     if let name { ruleSet.name = name }
+    try self.init(ruleSet, source: source, isPart: isPart)
+  }
+
+  /// - Parameter isPart: chains and sets that it names may be elsewhere.
+  init(_ ruleSet: RuleSet, source: String, isPart: Bool = false) throws(CommandError) {
     do throws(InvalidRuleSet) {
       try ruleSet.checkValid()
     } catch {

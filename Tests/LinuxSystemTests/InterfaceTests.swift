@@ -73,6 +73,31 @@ struct InterfaceTests {
     }
   }
 
+  @Test("Who carries a default route: itself or what is above it, in any table, as any of several next hops")
+  func defaultRoutes() throws {
+    try withTestNetwork { network in
+      func carrier() throws -> String? { try network.near().defaultRouteCarrier()?.name }
+      try Shell.run(
+        """
+        ip link add bridge type bridge && ip link set bridge up
+        ip link add other type bridge && ip link set other up && ip addr add 10.77.0.1/24 dev other
+        ip link add link near name upper type macvlan && ip link set upper up
+        ip addr add 10.78.0.1/24 dev near && ip route add 10.79.0.0/16 via 10.78.0.2 && ip route add blackhole default
+        """)
+      #expect(try carrier() == nil)
+      try Shell.run("ip route del blackhole default && ip route replace default via 10.77.0.2")
+      #expect(try carrier() == nil)
+      try Shell.run("ip route replace default nexthop via 10.77.0.2 nexthop via 10.78.0.2")
+      #expect(try carrier() == "near")
+      try Shell.run("ip route replace default via 10.77.0.2 && ip route add default via 10.78.0.2 table 100")
+      #expect(try carrier() == "near")
+      try Shell.run("ip route del default table 100 && sysctl -qw net.ipv6.conf.upper.disable_ipv6=0 && ip -6 route add default dev upper")
+      #expect(try carrier() == "upper")
+      try Shell.run("ip -6 route del default dev upper && ip link del upper && ip link set near master bridge && ip route add default dev bridge metric 5")
+      #expect(try carrier() == "bridge")
+    }
+  }
+
   @Test("A monitor sees renames, lost programs and removals, and stops from another thread")
   func monitor() throws {
     try withTestNetwork { network in

@@ -144,25 +144,4 @@ struct SpecificationTests {
     #expect(TrafficLimits.frameByteCountMax <= TrafficGenerator.frameByteCountMax)
     #expect(TrafficLimits.frameCountMax == TrafficGenerator.frameCountMax)
   }
-
-  @Test("Default routes of both families, and nothing else")
-  func findsDefaultRoutes() {
-    let ipv4 = """
-      Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-      eth0\t00000000\t0102A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0
-      eth1\t0002A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
-      eth2\t00000000\t0102A8C0\t0000\t0\t0\t100\t00000000\t0\t0\t0
-      tun0\t00000000\t00000000\t0001\t0\t0\t0\t00000080\t0\t0\t0
-      bad
-      """
-    #expect(DefaultRoutes.ipv4Interfaces(ipv4) == ["eth0"])
-    let zeros = String(repeating: "0", count: 32)
-    let ipv6 = """
-      \(zeros) 00 \(zeros) 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0
-      \(zeros) 00 \(zeros) 00 \(zeros) ffffffff 00000001 00000000 00200200       lo
-      fe800000000000000000000000000000 40 \(zeros) 00 \(zeros) 00000100 00000001 00000000 00000001     eth1
-      """
-    #expect(DefaultRoutes.ipv6Interfaces(ipv6) == ["eth0"])
-    #expect(DefaultRoutes.ipv4Interfaces("").isEmpty && DefaultRoutes.ipv6Interfaces("\n\n").isEmpty)
-  }
 }
