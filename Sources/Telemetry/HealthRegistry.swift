@@ -27,8 +27,12 @@ public final class HealthRegistry: Sendable {
   private struct Check {
     var kind: Kind
     var run: @Sendable () async -> HealthStatus
-    /// A check that hangs is not started again until it has come back.
-    var isRunning = false
+    /// Probes at the same time share one run; one that hangs is not started again until it has come back.
+    var running: Running?
+  }
+  private struct Running {
+    let task: Task<HealthStatus, Never>
+    let since: ContinuousClock.Instant
   }
   private let checks = Mutex<[String: Check]>([:])
   private let timeout: Duration
@@ -56,25 +60,34 @@ public final class HealthRegistry: Sendable {
     return Report(isHealthy: ordered.allSatisfy { $0.1 == .ok }, checks: ordered)
   }
 
-  private func run(_ name: String) async -> HealthStatus {
-    let run: (@Sendable () async -> HealthStatus)? = checks.withLock { checks in
-      guard let check = checks[name], !check.isRunning else { return nil }
-      checks[name]?.isRunning = true
-      return check.run
+  /// The check's run under way, or one that begins now; nil: it hangs.
+  private func task(_ name: String) -> Task<HealthStatus, Never>? {
+    let now = ContinuousClock.now
+    return checks.withLock { checks in
+      guard let check = checks[name] else { return nil }
+      if let running = check.running { return now - running.since < timeout ? running.task : nil }
+      let task = Task {
+        let status = await check.run()
+        self.checks.withLock { $0[name]?.running = nil }
+        return status
+      }
+      checks[name]?.running = Running(task: task, since: now)
+      return task
     }
-    guard let run else { return .failed("the check has not come back since an earlier probe") }
+  }
+
+  private func run(_ name: String) async -> HealthStatus {
+    guard let task = task(name) else { return .failed("the check has not come back since an earlier probe") }
     // Not a task group: it would wait for a check that ignores its cancellation.
     let (results, continuation) = AsyncStream<HealthStatus>.makeStream(bufferingPolicy: .bufferingOldest(1))
-    let check = Task {
-      continuation.yield(await run())
-      self.checks.withLock { $0[name]?.isRunning = false }
-    }
+    let answer = Task { continuation.yield(await task.value) }
     let clock = Task { [timeout] in
       guard (try? await Task.sleep(for: timeout)) != nil else { return }
       continuation.yield(.failed("no answer within \(timeout)"))
+      task.cancel()
     }
     defer {
-      check.cancel()
+      answer.cancel()
       clock.cancel()
     }
     for await status in results { return status }

@@ -10,8 +10,9 @@ public final class PrometheusRegistry: MetricsFactory {
   public typealias Collector = @Sendable (inout Exposition) async -> Void
 
   /// Series of one swift-metrics instrument name. One more is not exposed, and is counted in
-  /// `sluice_telemetry_series_dropped_total`: labels come from requests and must not exhaust the memory.
-  public static let seriesPerInstrumentMax = 1000
+  /// `sluice_telemetry_series_dropped_total`: labels come from requests and must not exhaust the memory. The API's 131 routes with the ten
+  /// statuses that each may answer have room.
+  public static let seriesPerInstrumentMax = 4096
   /// Names of swift-metrics instruments.
   public static let instrumentNamesMax = 1000
 

@@ -53,6 +53,26 @@ struct HealthTests {
     #expect(await health.report(.readiness).isHealthy)
   }
 
+  @Test("Probes at the same time share one run of a check")
+  func sharing() async {
+    let health = HealthRegistry(timeout: .seconds(30))
+    let (gate, open) = AsyncStream<Void>.makeStream()
+    let starts = Counter()
+    health.add("slow", .readiness) {
+      starts.increment()
+      for await _ in gate {}
+      return .ok
+    }
+    async let first = health.report(.readiness)
+    async let second = health.report(.readiness)
+    while starts.value == 0 { await Task.yield() }
+    for _ in 0..<100 { await Task.yield() }
+    open.finish()
+    #expect(await first.isHealthy)
+    #expect(await second.isHealthy)
+    #expect(await health.report(.readiness).isHealthy)
+  }
+
   private final class Counter: Sendable {
     private let count = Atomic(0)
     var value: Int { count.load(ordering: .relaxed) }
