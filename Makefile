@@ -157,13 +157,20 @@ UNITDIR ?= /lib/systemd/system
 SYSUSERSDIR ?= /usr/lib/sysusers.d
 TMPFILESDIR ?= /usr/lib/tmpfiles.d
 completions = $(DESTDIR)$(PREFIX)/share
+# The programs look for Swift's libraries beside themselves: a toolchain may be another tomorrow, or in a home that units
+# do not see.
+libraries = $(DESTDIR)$(PREFIX)/lib/sluice
 
 .PHONY: install
 install:
 	@for program in $(programs); do \
 	  [ -x '$(BIN)'/$$program ] || { echo "$(BIN)/$$program is missing: make release" >&2; exit 66; }; \
-	  install -D -m 0755 '$(BIN)'/$$program '$(DESTDIR)$(PREFIX)'/bin/$$program; \
+	  install -D -m 0755 '$(BIN)'/$$program '$(libraries)'/$$program; \
+	  install -d '$(DESTDIR)$(PREFIX)/bin'; \
+	  ln -sfn ../lib/sluice/$$program '$(DESTDIR)$(PREFIX)'/bin/$$program; \
 	done
+	@ldd $(foreach program,$(programs),'$(BIN)/$(program)') | awk '$$3 ~ "/swift/linux/" { print $$3 }' | sort -u | \
+	  xargs --no-run-if-empty install -m 0644 -t '$(libraries)'
 	@install -d '$(DESTDIR)$(UNITDIR)'
 	@for unit in sluiced sluice-api; do \
 	  sed 's|^ExecStart=/usr/local/bin/|ExecStart=$(PREFIX)/bin/|; s|/etc/sluice/|$(SYSCONFDIR)/sluice/|' \
@@ -185,11 +192,13 @@ install:
 	write fish '$(completions)/fish/vendor_completions.d/sluice.fish'
 	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || \
 	  echo 'next: systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload &&' \
-	    'systemctl enable --now sluiced sluice-api'
+	    'systemctl enable --now sluiced sluice-api. Where they run already: systemctl kill -s KILL sluiced (packets are' \
+	    'decided meanwhile; systemd starts it again) && systemctl restart sluice-api'
 
 # Leaves configuration and state.
 .PHONY: uninstall
 uninstall:
+	rm -rf '$(libraries)'
 	rm -f $(foreach program,$(programs),'$(DESTDIR)$(PREFIX)/bin/$(program)') \
 	  '$(DESTDIR)$(UNITDIR)/sluiced.service' '$(DESTDIR)$(UNITDIR)/sluice-api.service' \
 	  '$(DESTDIR)$(SYSUSERSDIR)/sluice.conf' '$(DESTDIR)$(TMPFILESDIR)/sluice.conf' \

@@ -80,7 +80,11 @@ public struct ControlServer: Service {
   /// The daemon's umask makes the socket for its user alone; only then it is opened to the group.
   private func restrictSocket() throws {
     if let group, chown(path, uid_t.max, group) != 0 {
-      throw SystemError(operation: "give to group", code: errno, subject: path)
+      throw SystemError(
+        operation: "give to group", code: errno, subject: path,
+        remedy: errno == EPERM
+          ? "only root may give it to a group that the daemon's user is not in: SupplementaryGroups= in a drop-in of the unit, or usermod -aG"
+          : nil)
     }
     guard chmod(path, 0o660) == 0 else {
       throw SystemError(operation: "set mode of", code: errno, subject: path)

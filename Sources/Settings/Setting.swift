@@ -39,7 +39,7 @@ extension Setting {
     "Unix socket of sluiced: gRPC, mode 0660. Whoever may open it may do everything.")
   static let socketGroup = Setting(
     "control.socket_group", "SLUICE_SOCKET_GROUP", "", for: [.daemon],
-    "Group that may open the socket, by name or number. Not set: the daemon's own group.")
+    "Group that may open the socket, by name or number; the daemon's user must be in it. Not set: the daemon's own group.")
   static let grpcEnabled = Setting(
     "control.grpc_enabled", "GRPC_ENABLED", "true", for: [.daemon],
     "Whether the socket exists. Without it the daemon decides by its last state and cannot be told anything.")

@@ -39,7 +39,8 @@ struct SettingsFile: Sendable {
       faults.append(
         .init(
           origin: "\(path): \(Setting.databasePassword.key)", value: nil,
-          reason: "everybody can read this file: chmod o-r \(path), or set \(Setting.databasePassword.variable)"))
+          reason: "everybody can read this file: chgrp sluice \(path) && chmod 640 \(path) (both services are in that "
+            + "group), or set \(Setting.databasePassword.variable)"))
     }
     if !faults.isEmpty { throw SettingsError(faults) }
   }

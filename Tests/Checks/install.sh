@@ -21,10 +21,17 @@ expected="644 /etc/sluice/sluice.yaml
 644 /opt/sluice/share/zsh/site-functions/_sluice
 644 /usr/lib/sysusers.d/sluice.conf
 644 /usr/lib/tmpfiles.d/sluice.conf
-755 /opt/sluice/bin/sluice
-755 /opt/sluice/bin/sluice-api
-755 /opt/sluice/bin/sluiced"
-diff <(echo "$expected") <(find "$root" -type f -printf '%m /%P\n' | sort) || fail "not what should be installed"
+755 /opt/sluice/lib/sluice/sluice
+755 /opt/sluice/lib/sluice/sluice-api
+755 /opt/sluice/lib/sluice/sluiced"
+diff <(echo "$expected") <(find "$root" -type f ! -name '*.so' -printf '%m /%P\n' | sort) ||
+  fail "not what should be installed"
+# As on a machine where the toolchain is not, or is hidden from the unit.
+runtime=$(dirname "$(ldd "$bin/sluiced" | awk '/libswiftCore/ { print $3 }')")
+for program in sluice sluiced sluice-api; do
+  unshare --map-root-user --mount bash -c 'mount -t tmpfs none "$1" && "$2" --help' - "$runtime" \
+    "$root/opt/sluice/bin/$program" >/dev/null || fail "$program does not start without the toolchain"
+done
 for program in sluiced sluice-api; do
   grep -qx "ExecStart=/opt/sluice/bin/$program" "$root/lib/systemd/system/$program.service" ||
     fail "the unit of $program does not start what was installed"
