@@ -61,12 +61,14 @@ struct CaptureTable {
   private(set) var running: [String: Running] = [:]
   private(set) var finished: [CaptureReport] = []
   private var lastNumber = 0
+  /// When this daemon began: an identifier never means a capture of an earlier one, which others may remember.
+  private let era = String(SystemClock.realtimeNanoseconds() / 1_000_000, radix: 36)
   /// Of finished captures, those that are no longer listed too.
   private var finishedTotals = ControlStatistics.Capture()
 
   mutating func nextIdentifier() -> String {
     lastNumber += 1
-    return "capture-\(lastNumber)"
+    return "capture-\(era)-\(lastNumber)"
   }
 
   mutating func start(_ identifier: String, _ capture: Running) { running[identifier] = capture }

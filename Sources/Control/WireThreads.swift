@@ -36,7 +36,9 @@ final class WireThreads {
       let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interfaces[0].numaNode(), offset: threadCount)
       let sampleEvery = max(1, options.flows?.sampleEvery ?? 0, options.mirror.isEmpty ? 0 : options.mirrorSampleEvery)
       let exporter = try collector.map { (collector) throws(SystemError) in
-        try FlowExporter.start(collector, .init(sampleEvery: options.flows?.sampleEvery ?? 1))
+        // RFC 7011, 3.1: a domain of its own for each wire, so that a collector tells their templates and sequences apart.
+        try FlowExporter.start(
+          collector, .init(observationDomain: interfaces[0].index, sampleEvery: options.flows?.sampleEvery ?? 1))
       }
       var workers: [WireWorker] = []
       for queue in 0..<count {

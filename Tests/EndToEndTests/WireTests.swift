@@ -113,9 +113,9 @@ struct WireTests {
     try apply(stack, "rule look-nine: udp dport 9 capture")
     _ = try stack.sluice("wire create bump lan0 wan0 --path \(path) --socket \(stack.socket)")
     let before = try arrived(stack)
-    _ = try stack.sluice("capture start lan0 --path nine.pcapng --socket \(stack.socket)")
+    let capture = JSON(try stack.sluice("capture start lan0 --path nine.pcapng --json --socket \(stack.socket)"))
     try stack.send(2000, ports: [9, 10])
-    _ = try stack.sluice("capture stop capture-1 --socket \(stack.socket)")
+    _ = try stack.sluice("capture stop \(capture["id"].string ?? "") --socket \(stack.socket)")
     let count = try Shell.run("tshark -r \(stack.captures)/nine.pcapng 2>/dev/null | wc -l")
     #expect(count.trimmingCharacters(in: .whitespacesAndNewlines) == "1000")
     try stack.wait("the others arrive") { try arrived(stack) - before == 1000 }
@@ -193,6 +193,8 @@ struct WireTests {
         """)
       return text.trimmingCharacters(in: .whitespacesAndNewlines) == "2000"
     }
+    let index = try stack.namespace.run("cat /sys/class/net/lan0/ifindex").trimmingCharacters(in: .whitespacesAndNewlines)
+    #expect(try String(contentsOfFile: "\(stack.folder)/nfcapd.log", encoding: .utf8).contains("domain \(index) "))
     #expect(try stack.metric("sluice_flow_packets_total") == 2000)
     #expect(try stack.metric("sluice_wire_batch_packets_sum") == 2000)
     #expect(try stack.metric("sluice_flow_export_records_total") == 4)
