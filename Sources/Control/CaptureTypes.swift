@@ -55,6 +55,7 @@ struct CaptureTable {
   struct Running {
     let options: CaptureOptions
     let session: CaptureSession
+    let memoryByteCount: Int
     var isStream = false
   }
 
@@ -89,6 +90,9 @@ struct CaptureTable {
   var totals: ControlStatistics.Capture {
     running.values.reduce(into: finishedTotals) { $0.add($1.session.summary) }
   }
+
+  /// Of the rings of those that run.
+  var memoryByteCount: Int { running.values.reduce(0) { $0 + $1.memoryByteCount } }
 
   func isRunning(on interface: String) -> Bool { running.values.contains { $0.options.interface == interface } }
 

@@ -31,12 +31,21 @@ extension Controller {
     }
     let slots = try slots(of: options.rules, on: attachment)
     let feed = try openFeed(of: attachment)
-
+    guard
+      let ringByteCount = CaptureMemory.ringByteCount(queueCount: feed.sources.count, used: captures.memoryByteCount)
+    else {
+      if attachment.options.zeroCopy != .required { closeQueuesIfIdle(of: attachment) }
+      throw ControlError(
+        .resourceExhausted,
+        "the captures that run have \(captures.memoryByteCount >> 20) of \(CaptureMemory.byteCountMax >> 20) MiB "
+          + "(capture_memory_bytes_max): no room for \(feed.sources.count) queues of \(CaptureMemory.ringByteCountMin >> 20) "
+          + "MiB; stop one first")
+    }
     let identifier = captures.nextIdentifier()
     let session: CaptureSession
     do throws(CaptureError) {
       session = try CaptureSession.start(
-        request(options, slots: slots, stream), interface: options.interface, workers: feed.sources,
+        request(options, slots: slots, stream, ringByteCount: ringByteCount), interface: options.interface, workers: feed.sources,
         names: feed.slotNames,
         onFinish: { [weak self] summary in
           guard let self else { return }
@@ -45,7 +54,10 @@ extension Controller {
     } catch {
       throw ControlError(error)
     }
-    captures.start(identifier, .init(options: options, session: session, isStream: stream != nil))
+    captures.start(
+      identifier,
+      .init(
+        options: options, session: session, memoryByteCount: ringByteCount * feed.sources.count, isStream: stream != nil))
     do throws(ControlError) {
       if let queues = feed.queues { try queues.deliver(from: attachment.program) }
     } catch {
@@ -185,12 +197,14 @@ extension Controller {
     return slots
   }
 
-  private func request(_ options: CaptureOptions, slots: Set<UInt32>?, _ stream: CaptureStream?) -> CaptureRequest {
+  private func request(
+    _ options: CaptureOptions, slots: Set<UInt32>?, _ stream: CaptureStream?, ringByteCount: Int
+  ) -> CaptureRequest {
     CaptureRequest(
       to: stream.map(CaptureDestination.stream) ?? .file(options.path), snapByteCount: options.snapLength, sampleEvery: max(1, options.sampleEvery),
       packetLimit: options.packetLimit, byteLimit: options.byteLimit,
       durationMilliseconds: options.durationMilliseconds, fileByteLimit: options.fileByteLimit,
-      fileCount: options.fileCount, slots: slots)
+      fileCount: options.fileCount, slots: slots, ringByteCount: ringByteCount)
   }
 
   /// Where a capture is written: in the capture directory and nowhere else, whoever asks.

@@ -7,6 +7,7 @@ extension Controller {
   /// The daemon's limits by the names that errors use.
   public static let limits: [String: UInt64] = Limits.published.merging([
     "captures_max": UInt64(CaptureTable.runningMax),
+    "capture_memory_bytes_max": UInt64(CaptureMemory.byteCountMax),
     "event_streams_max": UInt64(EventBus.subscribersMax),
     "event_ring_max": UInt64(EventBus.ringMax),
     "wires_max": UInt64(WireOptions.wiresMax),
