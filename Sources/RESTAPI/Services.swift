@@ -15,6 +15,8 @@ public struct Services: Sendable {
     /// Names of the roles whose holders must have a second factor.
     public var secondFactorRoles: Set<String>
     public var webhooks = WebhookSender.Settings()
+    /// For development: an internal error says what the log does, also to the caller.
+    public var showsInternals = false
 
     public init(
       version: String, interface: InterfaceSettings = .init(),

@@ -78,7 +78,6 @@ public struct DaemonSettings: Hashable, Sendable {
   public var worker: WorkerSettings
   public var metrics: ListenAddress
   public var log: LogSettings
-  public var isReleaseMode: Bool
 
   /// Reads and checks everything. `flags` are values by key, from `--set`; they beat `environment`, which beats the
   /// file. `file` must exist where it is given; otherwise SLUICE_CONFIG names it, or the standard file is read if it
@@ -104,7 +103,6 @@ public struct DaemonSettings: Hashable, Sendable {
     worker = WorkerSettings(&reader)
     metrics = ListenAddress(host: reader.host(.metricsHost), port: reader.port(.metricsPort))
     log = LogSettings(&reader)
-    isReleaseMode = reader.bool(.releaseMode)
   }
 }
 

@@ -174,8 +174,8 @@ extension Setting {
   static let logSyslog = Setting(
     "log.syslog", "SLUICE_SYSLOG", "", for: both, "Syslog server that gets a copy, by UDP: host:port.")
   static let releaseMode = Setting(
-    "release_mode", "RELEASE_MODE", "true", for: both,
-    "false: for development, errors may show internals.")
+    "release_mode", "RELEASE_MODE", "true", for: [.api],
+    "false: for development, internal errors say to the caller what the log says.")
 
   /// Every setting, in the order of the file.
   public static let all: [Setting] = [

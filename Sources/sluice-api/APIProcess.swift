@@ -62,6 +62,7 @@ struct APIProcess {
         version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass,
         secondFactorRoles: Set(settings.secondFactorRoles))
       serviceSettings.webhooks = webhooks
+      serviceSettings.showsInternals = !settings.isReleaseMode
       serviceSettings.sessions = SessionLimits(
         lifetime: .seconds(settings.sessionHours * 3600), idle: .seconds(settings.sessionIdleMinutes * 60))
       let services = RESTAPI.Services(

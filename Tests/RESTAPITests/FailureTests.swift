@@ -164,6 +164,22 @@ struct FailureTests {
     }
   }
 
+  @Test("What is wrong inside stands in the log, and in the answer only where that is wanted", arguments: [false, true])
+  func internalErrors(_ showsInternals: Bool) async throws {
+    try await TestAPI.with(showsInternals: showsInternals) { api in
+      let user = try await api.makeUser([.viewer])
+      let token = try await api.token()
+      let path = try #require(api.database.environment["DB_PATH"])
+      _ = try TLSTests.shell(
+        "python3 -c \"import sqlite3; c = sqlite3.connect('\(path)', timeout=10); "
+          + "c.execute(\\\"UPDATE users SET email = 'nobody' WHERE email = '\(user.email.value)'\\\"); c.commit()\"")
+      let answer = try await api.get("/users/\(user.id.uuidString)", token)
+      #expect(answer.status == 500 && answer.code == "internal", "\(answer.text)")
+      #expect(answer.text.contains("cannot be understood") == showsInternals, "\(answer.text)")
+      #expect(api.logs.lines.contains { $0.contains("request failed") && $0.contains("cannot be understood") })
+    }
+  }
+
   @Test("No secret reaches the log: passwords, tokens, hashes")
   func secrets() async throws {
     try await TestAPI.with { api in

@@ -49,7 +49,7 @@ struct TestAPI: Sendable {
   static func with(
     _ backend: TestBackend = .sqlite, _ setup: TestingSetup = .router, on made: TestDatabase? = nil,
     interface: InterfaceSettings = .init(), secondFactorRoles: Set<String> = [], webhooks: WebhookSender.Settings = .init(),
-    sessions: SessionLimits = .init(),
+    sessions: SessionLimits = .init(), showsInternals: Bool = false,
     _ body: @escaping @Sendable (TestAPI) async throws -> Void
   ) async throws {
     let daemon = FakeDaemon()
@@ -61,6 +61,7 @@ struct TestAPI: Sendable {
       settings.secondFactorRoles = secondFactorRoles
       settings.webhooks = webhooks
       settings.sessions = sessions
+      settings.showsInternals = showsInternals
       try await run(made ?? backend.make(), setup, settings, daemon, socketPath, body)
     }
   }

@@ -36,12 +36,11 @@ struct SettingsTests {
       #expect(daemon.bpffs == "/sys/fs/bpf")
       #expect("\(daemon.metrics)" == "127.0.0.1:9411")
       #expect(daemon.metrics.isLoopback)
-      #expect(daemon.isReleaseMode)
       let api = try APISettings.load(environment: [:], file: file)
       #expect("\(api.http)" == "127.0.0.1:8080")
       #expect(api.database == .sqlite(path: "/var/lib/sluice-api/sluice.db"))
       #expect(api.databaseRetryDelay == .seconds(1))
-      #expect(api.log.level == .notice)
+      #expect(api.log.level == .notice && api.isReleaseMode)
       #expect(api.sessionHours == 12 && api.sessionIdleMinutes == 30)
     }
   }

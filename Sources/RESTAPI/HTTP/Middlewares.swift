@@ -118,6 +118,7 @@ struct SecurityHeadersMiddleware: RouterMiddleware {
 struct ErrorMiddleware: RouterMiddleware {
   let table: RouteTable
   let logger: Logger
+  let showsInternals: Bool
 
   func handle(
     _ request: Request, context: APIContext, next: (Request, APIContext) async throws -> Response
@@ -148,7 +149,9 @@ struct ErrorMiddleware: RouterMiddleware {
         return mapped
       }
       logger.error("request failed", metadata: ["request_id": "\(context.requestID)", "error": "\(error)"])
-      return APIError(.internalError, "an internal error; the log has it under this request id")
+      return APIError(
+        .internalError,
+        showsInternals ? "an internal error: \(error)" : "an internal error; the log has it under this request id")
     }
   }
 

@@ -51,7 +51,9 @@ public struct RouteTable: Sendable {
     router.add(middleware: SecurityHeadersMiddleware(isTLS: interface.isTLS))
     router.add(middleware: CORSMiddleware(origins: interface.corsOrigins))
     router.add(middleware: CompressionMiddleware())
-    router.add(middleware: ErrorMiddleware(table: self, logger: services.logger))
+    router.add(
+      middleware: ErrorMiddleware(
+        table: self, logger: services.logger, showsInternals: services.settings.showsInternals))
     router.add(middleware: TrustedHostsMiddleware(hosts: interface.trustedHosts))
     router.add(
       middleware: RateLimitMiddleware(limiter: services.limiter, settings: interface, metrics: services.metrics))
