@@ -8,7 +8,8 @@ public enum Stores {
   /// error is thrown when the retries are used up. Cancellation ends the wait.
   public static func open(_ settings: DatabaseSettings, logger: Logger) async throws -> any Store {
     var generator = SystemRandomNumberGenerator()
-    let backoff = Backoff(base: settings.retryDelay, retriesMax: settings.retriesMax)
+    let backoff = Backoff(
+      base: settings.retryDelay, cap: max(.seconds(30), settings.retryDelay), retriesMax: settings.retriesMax)
     var retry = 0
     while true {
       do {

@@ -205,6 +205,21 @@ struct AuthTests {
     }
   }
 
+  @Test("Guesses that come at once learn no more than one after the other")
+  func guessesAtOnce() async throws {
+    try await TestAPI.with { api in
+      let user = try await api.makeUser([.viewer])
+      let answers = try await withThrowingTaskGroup(of: Int.self) { group in
+        for _ in 0..<20 { group.addTask { try await login(api, user.email.value, "wrong password").status } }
+        return try await group.reduce(into: [Int: Int]()) { $0[$1, default: 0] += 1 }
+      }
+      #expect(Set(answers.keys) == [401, 429])
+      // Those that are told at this very moment, on each CPU.
+      let atOnce = ProcessInfo.processInfo.activeProcessorCount
+      #expect(answers[401, default: 0] < APILimits.loginFailuresMax + atOnce, "\(answers)")
+    }
+  }
+
   private static let policies: [LoginThrottle.Subject: LoginThrottle.Policy] = [
     .pair: .init(failuresMax: 3, firstWait: .seconds(2), longestWait: .seconds(10)),
     .account: .init(failuresMax: 6, firstWait: .seconds(1), longestWait: .seconds(4)),

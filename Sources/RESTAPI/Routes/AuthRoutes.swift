@@ -86,10 +86,11 @@ enum AuthRoutes {
     let isRight = try await hash(services) {
       if let user { hasher.verify(password, against: user.passwordHash) } else { hasher.verifyDummy(password) }
     }
+    try refuseIfThrottled(account, call, services)
     guard let user, isRight, user.isActive else {
       services.metrics.loginFailed(isRight ? .inactive : .credentials)
-      try await record(account, user, succeeded: false, call, services)
       try await noteFailure(account, call, services)
+      try await record(account, user, succeeded: false, call, services)
       throw APIError(.unauthenticated, "the email or the password is wrong")
     }
     guard !user.hasSecondFactor else {
@@ -116,10 +117,12 @@ enum AuthRoutes {
     let account = user.email.value
     try refuseIfThrottled(account, call, services)
     guard challenge.isAbout(passwordHash: user.passwordHash), user.isActive else { throw outdated }
-    guard try await SecondFactors.accept(try call.body.text("code"), of: user.id, services) else {
+    let isRight = try await SecondFactors.accept(try call.body.text("code"), of: user.id, services)
+    try refuseIfThrottled(account, call, services)
+    guard isRight else {
       services.metrics.loginFailed(.secondFactor)
-      try await record(account, user, succeeded: false, call, services)
       try await noteFailure(account, call, services)
+      try await record(account, user, succeeded: false, call, services)
       throw APIError(.unauthenticated, "the code is wrong, or was used before")
     }
     return try await signedIn(user, isBreakGlass: isBreakGlass, call, services)
@@ -213,7 +216,9 @@ enum AuthRoutes {
     }
     let current = Password(text)
     let hasher = services.hasher
-    guard try await hash(services, { hasher.verify(current, against: user.passwordHash) }) else {
+    let isRight = try await hash(services) { hasher.verify(current, against: user.passwordHash) }
+    try refuseIfThrottled(caller.name, call, services)
+    guard isRight else {
       try await noteFailure(caller.name, call, services)
       throw APIError.validation("current_password", "wrong", "is not the current password")
     }
@@ -237,6 +242,8 @@ enum AuthRoutes {
     }
   }
 
+  /// To be asked before a secret is looked at, and again before anything is told of it: of guesses that come at once, those
+  /// behind the one that brings the wait learn nothing.
   static func refuseIfThrottled(_ account: String, _ call: Call, _ services: Services) throws {
     guard let wait = services.throttle.wait(account: account, address: call.remoteAddress) else { return }
     services.metrics.loginFailed(.throttled)

@@ -119,6 +119,7 @@ enum SecondFactorRoutes {
     guard let factor = try await services.store.secondFactor(userID: caller.subjectID), !factor.isConfirmed else {
       throw nothing
     }
+    try AuthRoutes.refuseIfThrottled(caller.name, call, services)
     guard let step = try SecondFactors.step(of: try call.body.text("code"), factor, caller.subjectID, services) else {
       try await AuthRoutes.noteFailure(caller.name, call, services)
       throw wrongCode
@@ -160,7 +161,9 @@ enum SecondFactorRoutes {
 
   private static func require(_ code: String, of user: User, _ call: Call, _ services: Services) async throws {
     try AuthRoutes.refuseIfThrottled(user.email.value, call, services)
-    guard try await SecondFactors.accept(code, of: user.id, services) else {
+    let isRight = try await SecondFactors.accept(code, of: user.id, services)
+    try AuthRoutes.refuseIfThrottled(user.email.value, call, services)
+    guard isRight else {
       try await AuthRoutes.noteFailure(user.email.value, call, services)
       throw wrongCode
     }
