@@ -213,3 +213,14 @@ extension Action {
     if case .redirect(let interface) = self { interface } else { nil }
   }
 }
+
+extension KeyedDecodingContainer {
+  /// One of a few words, where there is one; the error names them all.
+  func decodeWord<Word: CaseIterable & RawRepresentable<String>>(_: Word.Type, ifPresent key: Key) throws -> Word? {
+    guard let text = try decodeIfPresent(String.self, forKey: key) else { return nil }
+    if let word = Word(rawValue: text) { return word }
+    let words = Word.allCases.map(\.rawValue).joined(separator: ", ")
+    throw DecodingError.dataCorruptedError(
+      forKey: key, in: self, debugDescription: "\"\(ValueTextError.excerpt(text))\" is none of \(words)")
+  }
+}

@@ -17,9 +17,9 @@ extension RuleSet {
     let fields = try decoder.container(keyedBy: CodingKeys.self)
     name = try fields.decode(String.self, forKey: .name)
     revision = try fields.decodeIfPresent(UInt64.self, forKey: .revision) ?? 0
-    defaultAction = try fields.decodeIfPresent(Fate.self, forKey: .defaultAction) ?? .pass
+    defaultAction = try fields.decodeWord(Fate.self, ifPresent: .defaultAction) ?? .pass
     malformed = MalformedPolicy(
-      fate: try fields.decodeIfPresent(Fate.self, forKey: .malformed) ?? .drop,
+      fate: try fields.decodeWord(Fate.self, ifPresent: .malformed) ?? .drop,
       exceptions: try fields.decodeIfPresent([MalformedReason: Fate].self, forKey: .malformedExceptions) ?? [:])
     rules = []
     chains = []
@@ -86,7 +86,9 @@ extension NamedSet: Codable {
   public init(from decoder: any Decoder) throws {
     try refuseUnknownKeys(in: decoder, of: "a set", known: CodingKeys.allCases.map(\.rawValue))
     let fields = try decoder.container(keyedBy: CodingKeys.self)
-    let kind = try fields.decode(Kind.self, forKey: .type)
+    guard let kind = try fields.decodeWord(Kind.self, ifPresent: .type) else {
+      throw DecodingError.dataCorruptedError(forKey: .type, in: fields, debugDescription: "a set has a type")
+    }
     self.init(
       name: try fields.decode(String.self, forKey: .name), kind: kind,
       comment: try fields.decodeIfPresent(String.self, forKey: .comment) ?? "")
@@ -100,7 +102,9 @@ extension NamedSet: Codable {
       do throws(ValueTextError) {
         elements.append(try SetMember(parsing: text, for: kind))
       } catch {
-        throw DecodingError.dataCorruptedError(in: list, debugDescription: error.description)
+        // Not the list's own place, which is that of the next one by now.
+        let path = list.codingPath + [IndexKey(elements.count)]
+        throw DecodingError.dataCorrupted(.init(codingPath: path, debugDescription: error.description))
       }
     }
     insert(elements)
@@ -114,6 +118,15 @@ extension NamedSet: Codable {
     if hasCounters { try fields.encode(true, forKey: .counters) }
     try fields.encode(texts, forKey: .elements)
   }
+}
+
+private struct IndexKey: CodingKey {
+  let intValue: Int?
+  var stringValue: String { intValue.map(String.init) ?? "" }
+
+  init(_ index: Int) { intValue = index }
+  init?(intValue: Int) { self.init(intValue) }
+  init?(stringValue: String) { return nil }
 }
 
 private func readRules(from list: inout any UnkeyedDecodingContainer) throws -> RuleList {

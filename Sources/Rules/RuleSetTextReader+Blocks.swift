@@ -205,6 +205,9 @@ struct SetReader {
         return false
       }
       guard let next = ["type": State.type, "elements": .list][text] else {
+        if !elements.isEmpty, let kind, (try? SetElement(parsing: text, for: kind)) != nil {
+          throw line.failure(at: offset, "between elements come commas", suggestion: ", \(text)")
+        }
         throw line.failure(
           at: offset, "\"\(ValueTextError.excerpt(text))\" is not known: in a set are type, counters, elements and, at its end, }",
           suggestion: nearest(to: text, among: ["type", "counters", "elements"]))

@@ -239,6 +239,14 @@ struct RuleTests {
       ("ruleset e\nrule first: tcp drop\nrule second: dport 22 drop", "rule second: "),
       ("ruleset e\nchain c {\nrule inner: dport 22 drop\n}\nrule x: tcp jump c", "rule inner: "),
       (#"[{"name":"a","action":"drop"}]"#, "does not name"),
+      (#"{"name":"e","default_action":"maybe"}"#, #"default_action: "maybe" is none of pass, drop"#),
+      (#"{"name":"e","sets":[{"name":"a","type":"ipv4"}]}"#, "sets[0].type: \"ipv4\" is none of ipv4_addr, "),
+      (#"{"name":"e","sets":[{"name":"a"}]}"#, "a set has a type"),
+      (
+        #"{"name":"e","sets":[{"name":"a","type":"ipv4_addr","elements":["10.0.0.1","10.0.0.300"]}]}"#,
+        "sets[0].elements[1]: "
+      ),
+      ("ruleset e\nset a {\n  type ipv4_addr\n  elements 10.0.0.1 10.0.0.2\n}", "between elements come commas"),
     ])
   func badFiles(_ text: String, _ mention: String) throws {
     let error = try #require(throws: CommandError.self) { try RuleFile(text: text, source: "f") }

@@ -129,7 +129,7 @@ struct ChainTests {
       ("chain c {", 2, 1, "not closed"), ("rule a: jump", 2, 13, "name of a chain"), ("set s {", 2, 1, "not closed"),
       ("set s { typ ipv4_addr }", 2, 9, "write type"), ("set s { type ipv4 }", 2, 14, "ipv4_addr"),
       ("set s { elements 1.2.3.4 }", 2, 18, "type"), ("set s { type ipv4_addr; elements ::1 }", 2, 34, "ipv6"),
-      ("set s { type ipv4_addr; elements 1.2.3.4 5.6.7.8 }", 2, 42, "is not known"), ("set s { }", 2, 9, "no type"),
+      ("set s { type ipv4_addr; elements 1.2.3.4 5.6.7.8 }", 2, 42, "between elements come commas"), ("set s { }", 2, 9, "no type"),
       ("set s { type inet_service; elements 70000 }", 2, 37, "65535"), ("set s { type ipv4_addr } drop", 2, 26, "complete"),
       ("set s { type ipv4_addr; elements , }", 2, 34, "comma"), ("set s { type ipv4_addr {", 2, 24, "no {"),
       ("rule a: saddr @B drop", 2, 15, "name of a set"), ("rule a: tcp flags @b drop", 2, 19, "flags"),
