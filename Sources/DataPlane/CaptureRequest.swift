@@ -28,14 +28,13 @@ public struct CaptureRequest: Hashable, Sendable {
   public var fileCount: UInt32
   /// Only packets captured by the rules of these slots; nil: all.
   public var slots: Set<UInt32>?
-  /// Memory per queue, between packet thread and file: a power of two. It covers a writer that stands still: 64 MiB are
-  /// 150 ms of 4 million small packets a second.
+  /// Memory per queue, between packet thread and file: a power of two. It covers a writer that stands still.
   public var ringByteCount: Int
 
   public init(
     to destination: CaptureDestination, snapByteCount: UInt32 = 0, sampleEvery: UInt32 = 1, packetLimit: UInt64 = 0,
     byteLimit: UInt64 = 0, durationMilliseconds: UInt64 = 0, fileByteLimit: UInt64 = 0, fileCount: UInt32 = 0,
-    slots: Set<UInt32>? = nil, ringByteCount: Int = 64 << 20
+    slots: Set<UInt32>? = nil, ringByteCount: Int = CaptureRequest.ringByteCountStandard
   ) {
     self.destination = destination
     self.snapByteCount = snapByteCount
@@ -53,7 +52,7 @@ public struct CaptureRequest: Hashable, Sendable {
   public init(
     path: String, snapByteCount: UInt32 = 0, sampleEvery: UInt32 = 1, packetLimit: UInt64 = 0, byteLimit: UInt64 = 0,
     durationMilliseconds: UInt64 = 0, fileByteLimit: UInt64 = 0, fileCount: UInt32 = 0, slots: Set<UInt32>? = nil,
-    ringByteCount: Int = 64 << 20
+    ringByteCount: Int = CaptureRequest.ringByteCountStandard
   ) {
     self.init(
       to: .file(path), snapByteCount: snapByteCount, sampleEvery: sampleEvery, packetLimit: packetLimit,
@@ -62,6 +61,8 @@ public struct CaptureRequest: Hashable, Sendable {
   }
 
   public static var snapByteCountMax: UInt32 { 262_144 }
+  /// 150 ms of 4 million small packets a second.
+  public static var ringByteCountStandard: Int { 64 << 20 }
   public static var ringByteCountMax: Int { 4 << 30 }
   public static var fileCountMax: UInt32 { 10_000 }
   /// Room for the headers of a file and some packets.

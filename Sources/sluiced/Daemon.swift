@@ -80,8 +80,12 @@ struct Daemon {
         logger: Logger(label: "lifecycle", quietUnless: .trace)))
     let outcome = await Result { try await group.run() }
     try? notifier.stopping()
-    if case .failure(let error) = outcome { logger.error("a part of the daemon failed", metadata: ["error": "\(error)"]) }
-    await controller.shutdown(afterFailure: outcome.isFailure)
+    if case .failure(let error) = outcome {
+      logger.error("a part of the daemon failed", metadata: ["error": "\(error)"])
+      await controller.shutdown(afterFailure: true)
+    } else {
+      await controller.shutdown()
+    }
     logger.notice("stopped")
     try outcome.get()
   }
@@ -91,8 +95,6 @@ extension Result where Failure == any Error {
   init(catching body: () async throws -> Success) async {
     do { self = .success(try await body()) } catch { self = .failure(error) }
   }
-
-  fileprivate var isFailure: Bool { if case .failure = self { true } else { false } }
 }
 
 extension Logger {

@@ -67,6 +67,7 @@ struct HealthTests {
     async let second = health.report(.readiness)
     while starts.value == 0 { await Task.yield() }
     for _ in 0..<100 { await Task.yield() }
+    #expect(starts.value == 1)
     open.finish()
     #expect(await first.isHealthy)
     #expect(await second.isHealthy)
