@@ -61,7 +61,7 @@ let unsafeExceptions: [String: String] = [
   "Sources/RESTAPI/Interface/Gzip.swift": "zlib writes into a buffer of the length that it is told",
   "Sources/RuleCompiler/CompiledGeneration.swift": "lends the C structure's bytes for the length of a closure",
   "Sources/Storage/MySQL/MySQLConnection.swift": "the client library's connection is a C structure, its options are pointers",
-  "Sources/Storage/MySQL/MySQLStatement.swift": "the client library reads arguments from our memory and writes rows into it",
+  "Sources/Storage/MySQL/MySQLStatement.swift": "the client library quotes into our memory, its rows are C strings",
   "Sources/Storage/Postgres/PostgresConnection.swift": "libpq's connections and results are opaque pointers",
   "Sources/Storage/Postgres/PostgresPipeline.swift": "libpq's results are opaque pointers",
 ]

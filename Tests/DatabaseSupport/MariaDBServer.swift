@@ -13,6 +13,7 @@ public final class MariaDBServer: Sendable {
   public static let password = PostgresServer.password
   private static let prefix = "sluice-test-my"
   private static let startAttempts = 5
+  private static let clusterAttempts = 3
   private static let owner = "mysql"
   private static let memory = "/dev/shm"
   private static let memoryByteCountMin = 1 << 30
@@ -90,6 +91,12 @@ public final class MariaDBServer: Sendable {
 
   /// Two nodes of a Galera cluster.
   public static func cluster() throws -> (first: MariaDBServer, second: MariaDBServer) {
+    // Another process may have taken one of the nodes' own ports in between, which starting a node again keeps.
+    for _ in 1..<clusterAttempts { if let cluster = try? newCluster() { return cluster } }
+    return try newCluster()
+  }
+
+  private static func newCluster() throws -> (first: MariaDBServer, second: MariaDBServer) {
     let port = try TestServer.freePort(), other = try TestServer.freePort()
     let first = try MariaDBServer(options: galera(port, "gcomm://"), isJoining: false)
     do {

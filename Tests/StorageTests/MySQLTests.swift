@@ -6,13 +6,42 @@ import Testing
 @testable import Storage
 
 @Suite struct MySQLTextTests {
-  @Test("Parameters become question marks in their order; what is quoted stays")
+  @Test("Arguments stand in place of their parameters; what is quoted stays, also in an argument")
   func parameters() {
-    let (text, order) = MySQLStatement.translate("SELECT '$1', \"$2\", $2, $10, a FROM t WHERE b = $1 AND c = '''$3'")
-    #expect(text == "SELECT '$1', \"$2\", ?, ?, a FROM t WHERE b = ? AND c = '''$3'")
-    #expect(order == [1, 9, 0])
-    #expect(MySQLStatement.translate("$").text == "$")
-    #expect(MySQLStatement.translate("").order == [])
+    func text(_ sql: String, _ arguments: SQLValue...) -> String {
+      let bytes = MySQLStatement.text(sql, arguments) { $1 += "<\($0)>".utf8 }
+      return String(decoding: bytes, as: UTF8.self)
+    }
+    #expect(
+      text("SELECT '$1', \"$2\", $2, $1 FROM t WHERE b=$1 AND c = '''$3'", .text("$2'"), .integer(-7))
+        == "SELECT '$1', \"$2\", -7, <$2'> FROM t WHERE b=<$2'> AND c = '''$3'")
+    #expect(text("$") == "$" && text("") == "" && text("VALUES ($1)", .null) == "VALUES (NULL)")
+  }
+
+  @Test("Hostile texts and the ends of the numbers come back as they were, beside one another")
+  func values() async throws {
+    let texts = [
+      "", "'", "''", "\\", "\\'", "\\\\", "'; DROP TABLE v; --", "$1", "/* */ -- #", "\"", "`", "\u{1A}\n\r\t%_", "?",
+      "ß\u{FF07}€😀",
+    ]
+    let rows: [[SQLValue]] = texts.enumerated().map { id, text in
+      [.text(text), .integer(id.isMultiple(of: 2) ? .min : .max), id.isMultiple(of: 2) ? .null : .text("'\(text)")]
+    }
+    try await withDatabase(.mysql) { database in
+      try await database.write { session in
+        try session.define("CREATE TABLE v (id BIGINT PRIMARY KEY, a TEXT, n BIGINT, b TEXT) \(MySQLDefinition.options)")
+        for (id, row) in rows.enumerated() {
+          try session.execute("INSERT INTO v (a, n, b, id) VALUES ($1, $2, $3, $4)", row + [.integer(Int64(id))])
+        }
+      }
+      try await database.read { session in
+        #expect(try session.rows("SELECT a, n, b FROM v ORDER BY id", []) == rows)
+        for text in texts where text != "" && text.last?.isWhitespace == false {
+          let found = try session.rows("SELECT a FROM v WHERE a = $1", [.text(text)])
+          #expect(found == [[.text(text)]])
+        }
+      }
+    }
   }
 
   @Test("Texts in keys get a length, others none; everything can run again")
@@ -315,6 +344,7 @@ import Testing
         #expect(Int(edge.revision) == made + 1 && edge.content.rules.count == made, "none twice, none lost")
         #expect(try await here.ruleSet(named: "edge") == edge)
         #expect(Int(try await here.auditHead().sequence) == made + 1)
+        try await count(on: [here, there])
         try await here.ping(timeout: .seconds(10))
         second.kill()
         try await eventually("the node without a quorum is still ready") {
@@ -328,5 +358,38 @@ import Testing
         #expect(try await here.ruleSet(named: "edge") == edge)
       }
     }
+  }
+
+  /// A transaction that the other node's ends, at whichever of its statements, runs again whole.
+  private func count(on stores: [any Store]) async throws {
+    let databases = try stores.map { try #require($0 as? SQLStore).database }
+    try await databases[0].write { session in
+      try session.define("CREATE TABLE counter (id BIGINT PRIMARY KEY, n BIGINT NOT NULL)")
+      try session.define("CREATE TABLE counted (n BIGINT PRIMARY KEY)")
+      try session.define("INSERT INTO counter (id, n) VALUES (1, 0)")
+    }
+    let made = try await withThrowingTaskGroup(of: Int.self) { group in
+      for database in databases {
+        group.addTask {
+          var made = 0
+          for _ in 0..<1000 {
+            do {
+              try await database.write { session in
+                try session.execute("UPDATE counter SET n = n + 1 WHERE id = 1", [])
+                let n = try session.rows("SELECT n FROM counter", [])[0]
+                try session.execute("INSERT INTO counted (n) VALUES ($1)", n)
+              }
+              made += 1
+            } catch let error as StorageError where isUnavailable(error) {}
+          }
+          return made
+        }
+      }
+      return try await group.reduce(0, +)
+    }
+    let rows = try await databases[1].read { session in
+      try session.rows("SELECT n, (SELECT COUNT(*) FROM counted) FROM counter", [])
+    }
+    #expect(made >= 1000 && rows == [[.integer(Int64(made)), .integer(Int64(made))]], "\(made) of 2000: \(rows)")
   }
 }

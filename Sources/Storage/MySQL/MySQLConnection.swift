@@ -5,8 +5,6 @@ import Glibc
 ///
 /// Used by one thread at a time: ``ConnectionPool`` hands it out and takes it back.
 final class MySQLConnection: SQLSession, @unchecked Sendable {
-  /// Statements kept prepared; at the limit all are dropped and prepared anew.
-  private static let preparedMax = 256
   /// The server refuses what is half right, and understands what the other databases do.
   private static let session =
     """
@@ -19,7 +17,6 @@ final class MySQLConnection: SQLSession, @unchecked Sendable {
   private static let versionMin: UInt = 10_06_00
 
   private let handle: UnsafeMutablePointer<MYSQL>
-  private var prepared: [String: MySQLStatement] = [:]
   /// max_allowed_packet of the server: a longer statement would cost the connection.
   private var packetByteCountMax = 1 << 20
   /// On a node of a Galera cluster; elsewhere there is no `wsrep_ready` to ask for.
@@ -44,7 +41,7 @@ final class MySQLConnection: SQLSession, @unchecked Sendable {
     let connected = mysql_real_connect(
       handle, isSocket ? nil : settings.host, settings.user, settings.password?.text ?? "", settings.database,
       UInt32(settings.port), isSocket ? Self.socket(settings.host) : nil, UInt(CLIENT_FOUND_ROWS))
-    guard connected != nil else { throw failure().storageError }
+    guard connected != nil else { throw MySQLFailure(of: handle).storageError }
     try checkVersion()
     keepAlive()
     try define(Self.session)
@@ -52,11 +49,7 @@ final class MySQLConnection: SQLSession, @unchecked Sendable {
     try learnServer()
   }
 
-  deinit {
-    // Each closes itself at the server, for which the connection must still be there.
-    prepared = [:]
-    mysql_close(handle)
-  }
+  deinit { mysql_close(handle) }
 
   private static let libraryIsReady: Void = {
     guard mysql_server_init(0, nil, nil) == 0 else { preconditionFailure("MariaDB's client library initialises") }
@@ -149,59 +142,39 @@ final class MySQLConnection: SQLSession, @unchecked Sendable {
   }
 
   func rows(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> [[SQLValue]] {
-    try run(sql, arguments) { statement throws(MySQLFailure) in try statement.rows() }
+    try run(sql, arguments) ?? []
   }
 
+  /// Rows that the statement changed, or found where it changed nothing in them.
   func execute(_ sql: String, _ arguments: [SQLValue]) throws(StorageError) -> Int {
-    try run(sql, arguments) { statement throws(MySQLFailure) in try statement.changedCount() }
+    if let rows = try run(sql, arguments) { return rows.count }
+    return Int(clamping: mysql_affected_rows(handle))
   }
 
-  func define(_ sql: String) throws(StorageError) {
-    try checkTransaction()
-    var sql = sql
-    let code = sql.withUTF8 { text in
-      mysql_real_query(
-        handle, text.baseAddress.map { UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self) }, UInt(text.count))
-    }
-    guard code == 0 else { throw note(failure()) }
-    // What a definition answers is of no use, but the next one must not find it.
-    if let result = mysql_store_result(handle) { mysql_free_result(result) }
-  }
+  func define(_ sql: String) throws(StorageError) { _ = try run(sql, nil) }
 
-  private func run<T>(
-    _ sql: String, _ arguments: [SQLValue], _ read: (MySQLStatement) throws(MySQLFailure) -> T
-  ) throws(StorageError) -> T {
+  /// The rows of its answer; nil: it has none.
+  ///
+  /// - Parameter arguments: nil: `sql` is what is sent.
+  private func run(_ sql: String, _ arguments: [SQLValue]?) throws(StorageError) -> [[SQLValue]]? {
     try checkTransaction()
-    for argument in arguments { _ = try argument.checked() }
+    for argument in arguments ?? [] { _ = try argument.checked() }
     do throws(MySQLFailure) {
-      let statement = try prepare(sql)
-      defer { statement.finish() }
-      let packet = try statement.bind(arguments)
-      guard packet.byteCount < packetByteCountMax else {
-        throw MySQLFailure(code: 1153, state: "08S01", message: "\(packet.byteCount) bytes are more than it takes")
+      let text = arguments.map { MySQLStatement.text(sql, $0) { MySQLStatement.quote($0, to: &$1, handle) } } ?? Array(sql.utf8)
+      guard text.count < packetByteCountMax else {
+        throw MySQLFailure(code: 1153, state: "08S01", message: "\(text.count) bytes are more than it takes")
       }
-      try statement.execute(packet)
-      return try read(statement)
+      let code = text.withUnsafeBytes { bytes in
+        mysql_real_query(handle, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), UInt(bytes.count))
+      }
+      guard code == 0 else { throw MySQLFailure(of: handle) }
+      return try MySQLStatement.rows(handle)
     } catch { throw note(error) }
-  }
-
-  private func prepare(_ sql: String) throws(MySQLFailure) -> MySQLStatement {
-    if let known = prepared[sql] { return known }
-    if prepared.count >= Self.preparedMax { prepared = [:] }
-    let statement = try MySQLStatement(sql, handle)
-    prepared[sql] = statement
-    return statement
   }
 
   /// After a deadlock the server has rolled back and would commit each further statement by itself.
   private func checkTransaction() throws(StorageError) {
-    if mustRepeat { throw MySQLFailure(code: 1213, state: "40001", message: "").storageError }
-  }
-
-  private func failure() -> MySQLFailure {
-    MySQLFailure(
-      code: mysql_errno(handle), state: String(cString: mysql_sqlstate(handle)),
-      message: String(cString: mysql_error(handle)))
+    if mustRepeat { throw MySQLFailure.overtaken.storageError }
   }
 
   private func note(_ failure: MySQLFailure) -> StorageError {

@@ -9,6 +9,8 @@ struct MySQLFailure: Error {
 
   /// SQLSTATE of a statement about a table that is not there.
   static let noTable = "42S02"
+  /// Another transaction came first, and the server has rolled this one back.
+  static let overtaken = MySQLFailure(code: 1213, state: "40001", message: "")
   static let reachRemedy = "check that MariaDB runs at DB_HOST and DB_PORT"
 
   /// A deadlock, a lock waited for too long, or (at COMMIT) a row that another node of a Galera cluster changed first:
