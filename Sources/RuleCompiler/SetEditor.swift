@@ -129,12 +129,15 @@ public struct SetEditor {
     var waits = 0
     do throws(Refusal) {
       try change(inserted, isIn: true, set, memory, &came, &waits, waiting)
+      // A packet that looked before what holds an address now came, must not look after what held it before went.
+      if !came.isEmpty, !removed.isEmpty { wait(waiting) }
       try change(removed, isIn: false, set, memory, &gone, &waits, waiting)
     } catch {
       // Backwards: each finds the room that it gave up.
       var undone: [IPPrefix] = []
       waits = 0
       try? change(gone.reversed(), isIn: true, set, memory, &undone, &waits, waiting)
+      if !gone.isEmpty, !came.isEmpty { wait(waiting) }
       try? change(came.reversed(), isIn: false, set, memory, &undone, &waits, waiting)
       throw error
     }
@@ -159,11 +162,15 @@ public struct SetEditor {
       if refused.isEmpty { return }
       guard waits < SetEditor.gracePeriodsMax else { throw .noRoom }
       waits += 1
-      beginGracePeriod()
-      waiting()
-      endGracePeriod()
+      wait(waiting)
       left = refused
     }
+  }
+
+  private mutating func wait(_ waiting: () -> Void) {
+    beginGracePeriod()
+    waiting()
+    endGracePeriod()
   }
 
   // MARK: Grace periods

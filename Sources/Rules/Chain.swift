@@ -15,6 +15,9 @@ public struct Chain: Hashable, Sendable {
 }
 
 extension RuleSet {
+  /// The set's own list, whose chain is nil, then those of its chains.
+  public var lists: [(chain: String?, rules: RuleList)] { [(nil, rules)] + chains.map { ($0.name, $0.rules) } }
+
   /// The rules of the set's own list, then those of its chains.
   public var allRules: RuleList { chains.isEmpty ? rules : rules + chains.flatMap(\.rules) }
 

@@ -170,15 +170,20 @@ private struct ResolvedElementCounter {
 
 extension Match {
   /// The same with the elements of the sets in place of their names; nil: nothing matches.
-  func withoutSets(_ sets: [String: NamedSet], keeping kept: Set<String> = []) -> Match? {
+  ///
+  /// - Parameter negated: the sets for `!= @set`; nil: the same.
+  func withoutSets(
+    _ sets: [String: NamedSet], negated: [String: NamedSet]? = nil, keeping kept: Set<String> = []
+  ) -> Match? {
     if sets.isEmpty { return self }
+    func named(_ name: String, _ isNegated: Bool) -> NamedSet? { isNegated ? (negated ?? sets)[name] : sets[name] }
     var match = self
     let all = IPFamily.allCases.map { IPPrefix(IPAddress(family: $0, value: 0), length: 0) }
     let allPorts = [PortRange(low: 0, high: .max)]
-    guard match.sources.resolve(kept, { sets[$0]?.prefixes ?? [] }, all: all),
-      match.destinations.resolve(kept, { sets[$0]?.prefixes ?? [] }, all: all),
-      match.sourcePorts.resolve(kept, { sets[$0]?.ports ?? [] }, all: allPorts),
-      match.destinationPorts.resolve(kept, { sets[$0]?.ports ?? [] }, all: allPorts)
+    guard match.sources.resolve(kept, { named($0, $1)?.prefixes ?? [] }, all: all),
+      match.destinations.resolve(kept, { named($0, $1)?.prefixes ?? [] }, all: all),
+      match.sourcePorts.resolve(kept, { named($0, $1)?.ports ?? [] }, all: allPorts),
+      match.destinationPorts.resolve(kept, { named($0, $1)?.ports ?? [] }, all: allPorts)
     else { return nil }
     return match
   }
@@ -194,11 +199,11 @@ extension Match {
 extension Condition {
   /// Puts elements in place of names. Whether anything can match; `all` does whatever has the field.
   fileprivate mutating func resolve(
-    _ kept: Set<String>, _ elements: (String) -> [Element], all: [Element]
+    _ kept: Set<String>, _ elements: (String, Bool) -> [Element], all: [Element]
   ) -> Bool {
     if sets.allSatisfy(kept.contains) { return true }
     let names = kept.isEmpty ? [] : sets.filter(kept.contains)
-    let resolved = self.elements + sets.filter { !kept.contains($0) }.flatMap(elements)
+    let resolved = self.elements + sets.filter { !kept.contains($0) }.flatMap { elements($0, isNegated) }
     if resolved.isEmpty && names.isEmpty {
       self = Condition(isNegated ? all : [])
       return !isEmpty

@@ -89,6 +89,12 @@ extension NamedSet.Kind {
 }
 
 extension Match {
+  /// Whether a field asks for what is not in a set.
+  var excludesSets: Bool {
+    func excludes<Element>(_ condition: Condition<Element>) -> Bool { condition.isNegated && !condition.sets.isEmpty }
+    return excludes(sources) || excludes(destinations) || excludes(sourcePorts) || excludes(destinationPorts)
+  }
+
   /// Names of sets by the field that asks for them.
   var setReferences: [(field: String, names: [String])] {
     [

@@ -87,28 +87,16 @@ public struct NamedSet: Hashable, Sendable {
   }
 
   /// Index of an element that is there just so.
-  private func place(of prefix: IPPrefix) -> Int? {
-    let index = firstPlace(notBefore: prefix)
-    return index < prefixes.count && prefixes[index] == prefix ? index : nil
-  }
+  private func place(of prefix: IPPrefix) -> Int? { prefixes.place(of: prefix, IPPrefix.areInOrder) }
 
-  private func firstPlace(notBefore prefix: IPPrefix) -> Int {
-    var (low, high) = (0, prefixes.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if prefixes[middle].precedes(prefix) { low = middle + 1 } else { high = middle }
-    }
-    return low
-  }
+  private func place(of range: PortRange) -> Int? { ports.place(of: range, PortRange.areInOrder) }
 
   /// Index of the first element behind this one, whether it is there itself or not; ``count`` where there is none. The
   /// element is one that fits the set's kind.
   public func index(behind element: SetElement) -> Int {
     switch element {
-    case .prefix(let prefix):
-      let index = firstPlace(notBefore: prefix)
-      return index < prefixes.count && prefixes[index] == prefix ? index + 1 : index
-    case .ports(let range): return ports.firstIndex { PortRange.areInOrder(range, $0) } ?? ports.count
+    case .prefix(let prefix): prefixes.firstPlace { !IPPrefix.areInOrder(prefix, $0) }
+    case .ports(let range): ports.firstPlace { !PortRange.areInOrder(range, $0) }
     }
   }
 
@@ -189,7 +177,7 @@ extension NamedSet {
 
   private mutating func insertOne(_ member: SetMember, isTimed: Bool) {
     guard case .prefix(let prefix) = member.element else { return }
-    let index = firstPlace(notBefore: prefix)
+    let index = prefixes.firstPlace { IPPrefix.areInOrder($0, prefix) }
     if index < prefixes.count, prefixes[index] == prefix {
       if isTimed { expiries[index] = member.expiry }
       return
@@ -255,6 +243,13 @@ extension NamedSet {
     for index in expiries.indices { expiries[index] = expiries[index]?.fixed(atUnixMilliseconds: now) }
   }
 
+  /// What stays when all that ends has ended.
+  var lasting: NamedSet {
+    var set = self
+    set.removeEnded(atUnixMilliseconds: .max)
+    return set
+  }
+
   /// When the next element ends, in milliseconds since 1970, and how many will; nil: none.
   public var nextEnd: (unixMilliseconds: Int64, count: Int)? {
     var count = 0
@@ -272,7 +267,7 @@ extension NamedSet {
     let index =
       switch element {
       case .prefix(let prefix): place(of: prefix)
-      case .ports(let range): ports.firstIndex(of: range)
+      case .ports(let range): place(of: range)
       }
     return index.flatMap { expiries[$0] }
   }
@@ -309,7 +304,7 @@ extension NamedSet {
   public func contains(_ element: SetElement) -> Bool {
     switch element {
     case .prefix(let prefix): place(of: prefix) != nil
-    case .ports(let range): ports.contains(range)
+    case .ports(let range): place(of: range) != nil
     }
   }
 
@@ -320,77 +315,5 @@ extension NamedSet {
       throw ValueTextError(expected: "@ and the name of a set", text: word, reason: "a set's name is as a rule's")
     }
     return name
-  }
-}
-
-/// Elements and, one by one, their ends, if any has one.
-private typealias Timed<Element> = (elements: [Element], expiries: [Expiry?])
-
-extension IPPrefix {
-  fileprivate static func areInOrder(_ left: IPPrefix, _ right: IPPrefix) -> Bool { left.precedes(right) }
-
-  fileprivate func precedes(_ other: IPPrefix) -> Bool {
-    (address.value, length) < (other.address.value, other.length)
-  }
-
-  /// Equal ones stay as they stand to each other.
-  fileprivate static func inOrder(_ prefixes: [IPPrefix], _ expiries: [Expiry?]) -> Timed<IPPrefix> {
-    let keys = prefixes.map { (value: $0.address.value, length: $0.length) }
-    let order = keys.indices.sorted { (keys[$0].value, keys[$0].length, $0) < (keys[$1].value, keys[$1].length, $1) }
-    return (order.map { prefixes[$0] }, expiries.isEmpty ? [] : order.map { expiries[$0] })
-  }
-}
-
-extension PortRange {
-  fileprivate static func areInOrder(_ left: PortRange, _ right: PortRange) -> Bool {
-    left.low == right.low ? left.high > right.high : left.low < right.low
-  }
-
-  fileprivate static func inOrder(_ ranges: [PortRange], _ expiries: [Expiry?]) -> Timed<PortRange> {
-    let order = ranges.indices.sorted { areInOrder(ranges[$0], ranges[$1]) || (ranges[$0] == ranges[$1] && $0 < $1) }
-    return (order.map { ranges[$0] }, expiries.isEmpty ? [] : order.map { expiries[$0] })
-  }
-}
-
-/// Two lists in order as one, each element once, with the end that it has on the right or last.
-private func merged<Element: Equatable>(
-  _ left: Timed<Element>, _ right: Timed<Element>, _ precedes: (Element, Element) -> Bool
-) -> Timed<Element> {
-  let isTimed = !left.expiries.isEmpty || !right.expiries.isEmpty
-  var result: Timed<Element> = ([], [])
-  result.elements.reserveCapacity(left.elements.count + right.elements.count)
-  if isTimed { result.expiries.reserveCapacity(left.elements.count + right.elements.count) }
-  func add(_ side: Timed<Element>, _ index: Int) {
-    let expiry = side.expiries.isEmpty ? nil : side.expiries[index]
-    if result.elements.last == side.elements[index] {
-      if isTimed { result.expiries[result.expiries.count - 1] = expiry }
-      return
-    }
-    result.elements.append(side.elements[index])
-    if isTimed { result.expiries.append(expiry) }
-  }
-  var (i, j) = (0, 0)
-  while i < left.elements.count || j < right.elements.count {
-    if j == right.elements.count
-      || (i < left.elements.count && !precedes(right.elements[j], left.elements[i]))
-    {
-      add(left, i)
-      i += 1
-    } else {
-      add(right, j)
-      j += 1
-    }
-  }
-  return result
-}
-
-extension Array {
-  /// Those of which it says so; empty: it is empty.
-  fileprivate func keeping(_ stays: [Bool]) -> [Element] {
-    if isEmpty { return [] }
-    var result: [Element] = []
-    result.reserveCapacity(count)
-    for index in indices where stays[index] { result.append(self[index]) }
-    return result
   }
 }

@@ -38,7 +38,6 @@ struct RuleLineLexer {
       var text = bytes[(start + 1)...]
       if text.first == 0x20 { text = text.dropFirst() }
       comment = String(decoding: text, as: UTF8.self)
-      position = bytes.endIndex
       return nil
     case 0x2c:
       position += 1

@@ -67,7 +67,7 @@ public enum RuleSetText {
     }
     let bytes = Array(text.utf8)
     var reader = RuleSetTextReader()
-    var start = 0
+    var start = byteOrderMarkByteCount(at: bytes)
     var line = 0
     while start < bytes.count {
       var end = bytes[start...].firstIndex(of: 0x0a) ?? bytes.count
@@ -79,6 +79,11 @@ public enum RuleSetText {
       start = following
     }
     return try reader.finish(lastLine: line)
+  }
+
+  /// Of the mark that some editors put before a text; 0: there is none.
+  public static func byteOrderMarkByteCount(at bytes: some Sequence<UInt8>) -> Int {
+    bytes.starts(with: [0xef, 0xbb, 0xbf]) ? 3 : 0
   }
 
   /// Reads the line of one rule, with or without the word `rule`: `drop-telnet: tcp dport 23 drop  # why`.

@@ -144,8 +144,13 @@ struct SetReader {
         state = .element
         continue
       }
-      for (text, offset) in Self.pieces(token) {
-        if try take(text, at: offset, line) { return try finish(line, at: offset) }
+      let pieces = Self.pieces(token)
+      for (index, (text, offset)) in pieces.enumerated() {
+        guard try take(text, at: offset, line) else { continue }
+        if let next = pieces.dropFirst(index + 1).first(where: { $0.text != ";" }) {
+          throw line.failure(at: next.offset, "the set ends before this")
+        }
+        return try finish(line, at: offset)
       }
     }
     if state == .separator, !isInBraces { state = .word }

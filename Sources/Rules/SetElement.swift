@@ -68,11 +68,12 @@ public struct SetMember: Hashable, Sendable {
   private init(
     parsing text: String, _ element: (String) throws(ValueTextError) -> SetElement
   ) throws(ValueTextError) {
-    guard text.utf8.contains(0x20) else {
+    func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 }
+    guard text.utf8.contains(where: isBlank) else {
       self.init(try element(text))
       return
     }
-    let words = text.utf8.split(separator: 0x20).map { String(Substring($0)) }
+    let words = text.utf8.split(whereSeparator: isBlank).map { String(Substring($0)) }
     guard words.count == 3, let name = EndWord(rawValue: words[1]) else {
       throw ValueTextError(
         expected: "an element of a set", text: text, reason: "behind the element stands when it ends, or nothing",

@@ -57,7 +57,7 @@ extension RuleSet {
 extension Rule {
   var decidesAll: Bool {
     // Most rules have addresses: that is a quick no.
-    match.sources.isEmpty && match.destinations.isEmpty && isEnabled && !action.goesOn && match == Match()
+    match.sources.isEmpty && match.destinations.isEmpty && isEnabled && expiry == nil && !action.goesOn && match == Match()
   }
 
   /// Everything wrong or doubtful in the rule by itself. Paths begin with `path`, which may be empty.

@@ -60,6 +60,21 @@ struct AnalysisTests {
     #expect(lasting.analysis().findings.map(\.rule) == ["b"])
   }
 
+  @Test("What is not in a set grows as elements of the set end")
+  func growing() throws {
+    func findings(timeout: String, _ rules: String) throws -> [String] {
+      let set = try RuleSetText.parse(
+        "ruleset a\nset s {\ntype ipv4_addr\nelements 192.0.2.7\(timeout)\n}\n\(rules)\n")
+      return set.analysis().findings.map { "\($0.kind.rawValue) \($0.rule)" }
+    }
+    let admin = "rule admin: ip saddr 192.0.2.7 tcp dport 22 pass\nrule block: ip saddr != @s tcp dport 22 drop"
+    #expect(try findings(timeout: "", admin) == ["redundant admin"])
+    #expect(try findings(timeout: " timeout 1h", admin) == [])
+    let both = "rule a: ip saddr != 192.0.2.7 drop\nrule b: ip saddr != @s drop"
+    #expect(try findings(timeout: "", both).contains("redundant b"))
+    #expect(try !findings(timeout: " timeout 1h", both).contains("redundant b"))
+  }
+
   @Test("What has expired is not there, and every rule keeps its place")
   func expired() throws {
     let set = try RuleSetText.parse(

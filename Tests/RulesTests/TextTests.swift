@@ -113,7 +113,7 @@ struct TextTests {
       ("rule x: tpc dport 23 drop", 2, 9, "write tcp"),
       ("rule x: TCP drop", 2, 9, "write tcp"),
       ("rule x: tcp dport 23", 2, 21, "no action"),
-      ("rule x: tcp dport 23 # drop", 2, 28, "no action"),
+      ("rule x: tcp dport 23 # drop", 2, 22, "no action"),
       ("rule x: drop pass", 2, 14, "complete"),
       ("rule x: tcp, drop", 2, 14, "IP protocol"),
       ("rule x: tcp dport 23, drop", 2, 23, "port"),
@@ -155,6 +155,7 @@ struct TextTests {
       ("rule x: tag X drop", 2, 13, "a-z"), ("rule x: tag a, a drop", 2, 16, "once"), ("rule x: owner", 2, 14, "owner NAME"),
       ("rule x: owner a owner b drop", 2, 17, "twice"),
       ("rule é: drop", 2, 6, "name"),
+      ("set s { type ipv4_addr; elements 192.0.2.1 }}drop", 2, 45, "ends before"),
       ("rule x: ip saddr 10.0.0.0/8,10.0.0.0/é drop", 2, 29, "number from 0 to 32"),
       ("rule x: \u{1b}[31m drop", 2, 9, "not known"),
     ])

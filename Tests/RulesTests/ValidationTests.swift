@@ -58,7 +58,7 @@ struct ValidationTests {
   @Test(
     "What is right has no issues",
     arguments: [
-      "", "rule a: drop", "rule a: count\nrule b: drop", "disabled rule a: drop\nrule b: drop",
+      "", "rule a: expires 10m drop\nrule b: tcp pass", "rule a: drop", "rule a: count\nrule b: drop", "disabled rule a: drop\nrule b: drop",
       "rule a: icmp, icmpv6 drop", "rule a: saddr ::1, 10.0.0.0/8 icmp, icmpv6 drop", "rule a: ah drop",
       "rule a: daddr 10.0.0.0/8 ah drop", "rule a: tcp, udp sport 0-65535 drop", "rule a: redirect fifteen-bytes-x",
       "rule a: saddr 10.0.0.0/8, ::1 daddr ::/0, 0.0.0.0/0 drop", "rule a: redirect \"#\"",

@@ -123,6 +123,34 @@ struct SetEditingTests {
     #expect(try found() == packets.indices.map { $0 < 1024 })
   }
 
+  @Test("Between what comes and what goes packets are waited for: an address that changes its prefix is in the set throughout", arguments: IPFamily.allCases)
+  func coverChanges(_ family: IPFamily) throws {
+    func prefix(_ v4: String, _ v6: String) throws -> IPPrefix { try #require(IPPrefix(family == .ipv4 ? v4 : v6)) }
+    let (narrow, wide) = (try prefix("10.0.0.5/32", "2001:db8::5/128"), try prefix("10.0.0.0/16", "2001:db8::/32"))
+    let others = try (0..<400).map { try prefix("10.7.\($0 / 200).\($0 % 200)/32", "2001:db9::\(String($0, radix: 16))/128") }
+    var ruleSet = RuleSet(name: "sets", defaultAction: .pass)
+    ruleSet.rules = [Rule(name: "in", match: Match(sources: Condition([], sets: ["s"])), action: .drop)]
+    ruleSet.sets = [NamedSet(name: "s", family: family, prefixes: others + [narrow])]
+    let generation = try LargeSetTests.compiled(ruleSet)
+    let neighbour = try prefix("10.0.9.9/32", "2001:db8::9/128")
+    let target = try prefix("192.0.2.1/32", "2001:db8::1/128").address
+    let packets = [narrow, neighbour].map { PacketBuilder(from: $0.address, to: target, .udp(source: 1, destination: 2)).build() }
+    let probe = try probe(generation, packets)
+    func found() throws -> [Bool] {
+      _ = try probe.run(period: 2, count: 2)
+      return packets.indices.map { probe.verdict($0).slot == 1 }
+    }
+    let half = Half(live: probe.liveHalf)
+    var editor = try #require(SetEditor(generation, of: ruleSet))
+    #expect(try found() == [true, false])
+    for (coming, going, after) in [(wide, narrow, [true, true]), (narrow, wide, [true, false])] {
+      var seen: [[Bool]] = []
+      try editor.change("s", inserted: [coming], removed: [going], in: half) { seen.append((try? found()) ?? []) }
+      #expect(seen.last == [true, true], "both are there while packets are waited for")
+      #expect(try found() == after)
+    }
+  }
+
   @Test("Updates at full rate: what stays in a set is found in it and what never was isn't", arguments: IPFamily.allCases)
   func underTraffic(_ family: IPFamily) throws {
     var random = SeededGenerator(announcing: "SetEditingTests.underTraffic(\(family))")

@@ -17,7 +17,7 @@ extension Match {
 extension RuleFinding {
   public var json: JSONValue {
     [
-      "kind": .string(kind.rawValue), "rule": .string(rule), "position": .count(index), "by": .strings(by),
+      "kind": .string(kind.rawValue), "rule": .string(rule), "chain": .optional(chain), "position": .count(index), "by": .strings(by),
       "packet": packet?.match.json ?? .null, "message": .string(message),
     ]
   }

@@ -85,6 +85,8 @@ private struct Analyser {
     left = budget
     indices = ruleSet.rules.indices.filter { ruleSet.rules[$0].isEnabled }
     let ending = Set(ruleSet.sets.lazy.filter { $0.nextEnd != nil }.map(\.name))
+    // What is not in a set comes to match more as the set's elements end.
+    lazy var lasting = sets.mapValues(\.lasting)
     changing =
       ending.isEmpty
       ? [] : Set(indices.filter { ruleSet.rules[$0].match.setReferences.contains { !ending.isDisjoint(with: $0.names) } })
@@ -105,7 +107,7 @@ private struct Analyser {
       if left >= 0, elementCount <= min(elementsLeft, Limits.analysisSetElementsMax) {
         elementsLeft -= elementCount
         left -= elementCount * Analyser.stepsPerElement
-        let resolved = match.withoutSets(sets)
+        let resolved = match.withoutSets(sets, negated: mayGrow(index) ? lasting : nil)
         made = MatchRegions(resolved ?? match, interfaces: numbers)
         if resolved == nil {
           made?.byKind = [:]
@@ -156,7 +158,7 @@ private struct Analyser {
       if let above = try single(above: index, own) { return covered(index, own, by: [above]) }
       let (remaining, now, by) = try remainder(of: index, own)
       if remaining.isEmpty { return covered(index, own, by: by) }
-      if chain == nil { reached[name(index)] = example(of: now) }
+      if chain == nil, !mayGrow(index) { reached[name(index)] = example(of: now) }
       if ruleSet.rules[index].action.goesOn { return nil }
       return try redundant(index, remaining)
     } catch {
@@ -172,6 +174,11 @@ private struct Analyser {
   private func rowsAbove(_ index: Int, _ kind: PacketKind) -> Int { min(index, rows[kind]?.count ?? 0) }
 
   private func decides(_ index: Int) -> Bool { !ruleSet.rules[index].action.goesOn }
+
+  /// Whether the rule comes to match more by itself: its region is the one then, of which it need not match all now.
+  private func mayGrow(_ index: Int) -> Bool {
+    changing.contains(index) && ruleSet.rules[index].match.excludesSets
+  }
 
   /// Whether what `other` matches now it matches as long as the rule is there.
   private func lasts(_ other: Int, as index: Int) -> Bool {
