@@ -160,7 +160,7 @@ let package = Package(
       name: "exactness",
       dependencies: ["CSluiceABI", "LinuxSystem", "Packets", "RuleCompiler", "Rules", "TestSupport", "XDPPrograms"],
       path: "Tests/Exactness"),
-    .target(name: "TestSupport", dependencies: ["Packets", "Rules"], path: "Tests/TestSupport"),
+    .target(name: "TestSupport", dependencies: ["Packets", "RuleCompiler", "Rules"], path: "Tests/TestSupport"),
     .target(
       name: "NetworkSupport", dependencies: ["LinuxSystem", "CLinuxShims", "CXDP"], path: "Tests/NetworkSupport"),
     .testTarget(
@@ -177,7 +177,9 @@ let package = Package(
         "DataPlane", "Flows", "Packets", "XSK", "XDPPrograms", "LinuxSystem", "CLinuxShims", "NetworkSupport",
         "TestSupport",
       ]),
-    .testTarget(name: "ControlTests", dependencies: ["Control", "Rules", "TestSupport", "XDPPrograms"]),
+    .testTarget(
+      name: "ControlTests",
+      dependencies: ["Control", "DataPlane", "Flows", "LinuxSystem", "Rules", "TestSupport", "XDPPrograms"]),
     .testTarget(
       name: "EndToEndTests",
       dependencies: [

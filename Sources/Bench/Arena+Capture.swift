@@ -20,6 +20,9 @@ extension Arena {
       progress("\(name): \(Int(trial.offered)) packets/s, \(trial.lost) lost")
       search.record(offered: trial.offered, lost: trial.lost)
     }
+    guard search.best > 0 else {
+      throw BenchError("\(name) lost packets at every rate from \(Int(captureRates.lowerBound)) packets/s on")
+    }
     if seconds <= Arena.searchSeconds { return Sample(["rate": search.best]) }
     return Sample(["rate": try confirm(name, search.best, progress: progress)])
   }

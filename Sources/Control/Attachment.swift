@@ -69,6 +69,17 @@ final class Attachment {
     try goBack(to: next)
   }
 
+  /// The generation behind the live one. Nothing is live yet.
+  ///
+  /// - Parameters: As of ``PreparedGeneration``.
+  func prepare(
+    _ ruleSet: RuleSet?, _ interfaceIndices: [String: UInt32], mayMissTargets: Bool = false
+  ) throws(ControlError) -> PreparedGeneration {
+    try PreparedGeneration(
+      ruleSet, interface: interface, generation: generation + 1, previous: slots, options: options,
+      interfaceIndices: interfaceIndices, mayMissTargets: mayMissTargets)
+  }
+
   /// Makes a generation live that was live before, its rules' counters as they are.
   func goBack(to previous: PreparedGeneration) throws(ControlError) {
     try translating { () throws(ProgramError) in
@@ -176,6 +187,7 @@ final class Attachment {
           count("no_generation", SLUICE_COUNTER_NO_GENERATION),
           count("forward_failed", SLUICE_COUNTER_FORWARD_FAILED),
           count("forward_fallback", SLUICE_COUNTER_FORWARD_FALLBACK),
+          count("broken_walk", SLUICE_COUNTER_BROKEN_WALK),
         ],
         malformed: MalformedReason.allCases.map {
           named($0.rawValue, Int(SLUICE_COUNTER_MALFORMED.rawValue) + $0.index)

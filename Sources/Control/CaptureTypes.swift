@@ -57,10 +57,15 @@ struct CaptureTable {
     let session: CaptureSession
     let memoryByteCount: Int
     var isStream = false
+    /// It was asked to end.
+    var isEnding = false
+    /// Its disk takes longer than anybody waits.
+    var isLeft = false
   }
 
   private(set) var running: [String: Running] = [:]
   private(set) var finished: [CaptureReport] = []
+  private var waiters: [String: [CheckedContinuation<CaptureReport, Never>]] = [:]
   private var lastNumber = 0
   /// When this daemon began: an identifier never means a capture of an earlier one, which others may remember.
   private let era = String(SystemClock.realtimeNanoseconds() / 1_000_000, radix: 36)
@@ -74,15 +79,38 @@ struct CaptureTable {
 
   mutating func start(_ identifier: String, _ capture: Running) { running[identifier] = capture }
 
-  /// Moves a capture from the running to the finished ones.
-  mutating func finish(_ identifier: String, _ summary: CaptureSummary) -> CaptureReport? {
-    guard let capture = running.removeValue(forKey: identifier) else {
-      return finished.first { $0.identifier == identifier }
+  mutating func requestEnd(_ identifier: String) -> Running? {
+    running[identifier]?.isEnding = true
+    return running[identifier]
+  }
+
+  mutating func leave(_ identifier: String) { running[identifier]?.isLeft = true }
+
+  /// Whether packets of an interface are wanted.
+  func isTaking(from interface: String) -> Bool {
+    running.values.contains { !$0.isEnding && $0.options.interface == interface }
+  }
+
+  /// Resumed when the capture, which runs, has finished.
+  mutating func addWaiter(_ waiter: CheckedContinuation<CaptureReport, Never>, for identifier: String) {
+    waiters[identifier, default: []].append(waiter)
+  }
+
+  /// Nobody waits any longer: resumed with what is known.
+  mutating func resumeWaiters() {
+    for report in reports {
+      for waiter in waiters.removeValue(forKey: report.identifier) ?? [] { waiter.resume(returning: report) }
     }
+  }
+
+  /// Moves a capture from the running to the finished ones. Nil: it is there already.
+  mutating func finish(_ identifier: String, _ summary: CaptureSummary) -> CaptureReport? {
+    guard let capture = running.removeValue(forKey: identifier) else { return nil }
     let report = CaptureReport(identifier: identifier, options: capture.options, summary: summary, isStream: capture.isStream)
     finishedTotals.add(summary)
     finished.append(report)
     if finished.count > CaptureTable.finishedMax { finished.removeFirst() }
+    for waiter in waiters.removeValue(forKey: identifier) ?? [] { waiter.resume(returning: report) }
     return report
   }
 
@@ -111,6 +139,7 @@ extension ControlStatistics.Capture {
     sampledOut += summary.sampledOut
     filteredOut += summary.filteredOut
     dropped += summary.dropped
+    lostByKernel += summary.lostByKernel
     bytesWritten += summary.bytesWritten
   }
 }

@@ -77,10 +77,7 @@ extension Controller {
     var plan: [(attachment: Attachment, next: PreparedGeneration)] = []
     for name in names {
       guard let attachment = attachments[name] else { throw notAttached(name) }
-      let next = try PreparedGeneration(
-        ruleSet, interface: name, generation: attachment.generation + 1, previous: attachment.slots,
-        options: attachment.options, interfaceIndices: indices)
-      plan.append((attachment, next))
+      plan.append((attachment, try attachment.prepare(ruleSet, indices)))
     }
     // The generations differ between interfaces only in what the self-test doesn't see: slots and numbers are checked by
     // the first, which stands for all that decide the same.
@@ -127,6 +124,7 @@ extension Controller {
     for step in plan {
       let previous = (step.attachment, step.attachment.snapshot)
       nameSlots(step.next.slots.slots, of: step.attachment)
+      followRules({ [step.attachment.slots[$0], step.next.slots[$0]] }, on: step.attachment.interface)
       do throws(ControlError) {
         try step.attachment.publish(step.next)
         done.append(previous)

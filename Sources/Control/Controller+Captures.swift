@@ -1,4 +1,5 @@
 import DataPlane
+import Dispatch
 import FoundationEssentials
 import LinuxSystem
 import Rules
@@ -11,7 +12,32 @@ extension Controller {
   /// - Parameter stream: Gets the capture instead of a file; the options have no path then.
   public func startCapture(
     _ options: CaptureOptions, stream: CaptureStream? = nil
-  ) throws(ControlError) -> CaptureReport {
+  ) async throws(ControlError) -> CaptureReport {
+    let (options, _) = try check(options, stream)
+    guard stream == nil else { return try begin(options, stream, nil) }
+    let file = try await makeFile(options)
+    do throws(ControlError) { return try begin(options, nil, file) } catch {
+      DispatchQueue.global().async { file.abandon() }
+      throw error
+    }
+  }
+
+  /// On a thread of its own: the disk may be stuck.
+  private func makeFile(_ options: CaptureOptions) async throws(ControlError) -> CaptureFile {
+    let request = request(options, slots: nil, nil, ringByteCount: CaptureMemory.ringByteCountMin)
+    let made: Result<CaptureFile, CaptureError> = await withCheckedContinuation { done in
+      DispatchQueue.global().async {
+        done.resume(
+          returning: Result { () throws(CaptureError) in try CaptureFile(for: request, interface: options.interface) })
+      }
+    }
+    do { return try made.get() } catch { throw ControlError(error) }
+  }
+
+  /// What is in the way of a capture; its options with the path that they mean.
+  private func check(
+    _ options: CaptureOptions, _ stream: CaptureStream?
+  ) throws(ControlError) -> (options: CaptureOptions, attachment: Attachment) {
     try checkRunning()
     guard let attachment = attachments[options.interface] else { throw notAttached(options.interface) }
     guard attachment.live.needsSockets else {
@@ -23,12 +49,22 @@ extension Controller {
       throw ControlError(
         .resourceExhausted, "\(CaptureTable.runningMax) captures run (captures_max): stop one first")
     }
+    if stream != nil, !takesStreams { throw ControlError(.unavailable, "the daemon is shutting down") }
     var options = options
     if stream == nil {
       options.path = try resolve(options.path, interface: options.interface)
     } else if !options.path.isEmpty || options.fileCount != 0 {
       throw ControlError(.invalidArgument, "path, file_count: a capture that is streamed has no files")
     }
+    return (options, attachment)
+  }
+
+  /// - Parameter file: Nil: it goes to `stream`.
+  private func begin(
+    _ wanted: CaptureOptions, _ stream: CaptureStream?, _ file: CaptureFile?
+  ) throws(ControlError) -> CaptureReport {
+    // Once more: others were served while the file was made.
+    let (options, attachment) = try check(wanted, stream)
     let slots = try slots(of: options.rules, on: attachment)
     let feed = try openFeed(of: attachment)
     guard
@@ -45,8 +81,8 @@ extension Controller {
     let session: CaptureSession
     do throws(CaptureError) {
       session = try CaptureSession.start(
-        request(options, slots: slots, stream, ringByteCount: ringByteCount), interface: options.interface, workers: feed.sources,
-        names: feed.slotNames,
+        request(options, slots: slots, stream, ringByteCount: ringByteCount), file: file, interface: options.interface,
+        workers: feed.sources, names: feed.slotNames,
         onFinish: { [weak self] summary in
           guard let self else { return }
           Task { await self.captureEnded(identifier, summary) }
@@ -61,7 +97,7 @@ extension Controller {
     do throws(ControlError) {
       if let queues = feed.queues { try queues.deliver(from: attachment.program) }
     } catch {
-      end(identifier)
+      requestEnd(identifier)
       throw error
     }
     let goal = stream == nil ? options.path : "its caller"
@@ -71,42 +107,74 @@ extension Controller {
     return CaptureReport(identifier: identifier, options: options, summary: session.summary, isStream: stream != nil)
   }
 
-  /// Ends a capture and waits until its files are complete. A finished one: reports it again.
-  public func stopCapture(_ identifier: String) throws(ControlError) -> CaptureReport {
+  /// Ends a capture and waits until its files are complete, however long the disk takes: others are served meanwhile. A finished
+  /// one: reports it again.
+  public func stopCapture(_ identifier: String) async throws(ControlError) -> CaptureReport {
     if let report = captures.finished.first(where: { $0.identifier == identifier }) { return report }
-    guard captures.running[identifier] != nil, let report = end(identifier) else {
+    guard captures.running[identifier] != nil else {
       let known = captures.running.keys.sorted().joined(separator: ", ")
       throw ControlError(.notFound, "there is no capture \(identifier)\(known.isEmpty ? "" : "; running: \(known)")")
     }
-    return report
+    requestEnd(identifier)
+    return await withCheckedContinuation { captures.addWaiter($0, for: identifier) }
   }
+
+  /// Ends the captures that go to their callers, who still get what was captured, and begins no more. Their connections are closed
+  /// next.
+  public func endStreams() {
+    takesStreams = false
+    for (identifier, capture) in captures.running where capture.isStream { requestEnd(identifier) }
+  }
+
+  /// Whoever waits in ``stopCapture(_:)`` hears how the capture stands: the daemon stops, and a disk may be stuck.
+  public func answerWaiting() { captures.resumeWaiters() }
 
   public func captureReports() -> [CaptureReport] { captures.reports }
 
-  func endCaptures(on interface: String) {
-    for (identifier, capture) in captures.running where capture.options.interface == interface { end(identifier) }
+  /// So long captures of an interface that goes are waited for; a disk that takes longer holds nothing up. They are completed
+  /// all the same, if the daemon lives.
+  private static var patience: Duration { .seconds(1) }
+
+  /// Ends the captures of an interface that goes.
+  func endCaptures(of attachment: Attachment) {
+    let ending = captures.running.filter { $0.value.options.interface == attachment.interface && !$0.value.isLeft }
+    if ending.isEmpty { return }
+    stopDelivering(to: attachment)
+    for (identifier, capture) in ending {
+      _ = captures.requestEnd(identifier)
+      capture.session.requestStop()
+    }
+    let deadline = ContinuousClock.now + Self.patience
+    for (identifier, capture) in ending {
+      if capture.session.waitUntilFinished(until: deadline) {
+        finish(identifier, capture.session.summary)
+      } else {
+        captures.leave(identifier)
+        logger.warning(
+          "a capture is still being written", metadata: ["capture": "\(identifier)", "to": "\(capture.options.path)"])
+      }
+    }
   }
 
   /// Stops the flow first, if this was the interface's last capture, so that everything captured is written.
-  @discardableResult
-  private func end(_ identifier: String) -> CaptureReport? {
-    guard let capture = captures.running[identifier] else { return nil }
-    let others = captures.running.contains { $0.key != identifier && $0.value.options.interface == capture.options.interface }
-    if !others, let attachment = attachments[capture.options.interface] { stopDelivering(to: attachment) }
-    return finish(identifier, capture.session.stop())
+  private func requestEnd(_ identifier: String) {
+    guard let capture = captures.requestEnd(identifier) else { return }
+    let interface = capture.options.interface
+    if !captures.isTaking(from: interface), let attachment = attachments[interface] { stopDelivering(to: attachment) }
+    capture.session.requestStop()
   }
 
-  /// The session ended by itself: a limit, or an error.
+  /// The session is over: it was to end, came to a limit, or failed.
   private func captureEnded(_ identifier: String, _ summary: CaptureSummary) {
     guard let capture = captures.running[identifier] else { return }
     finish(identifier, summary)
-    let interface = capture.options.interface
-    if !captures.isRunning(on: interface), let attachment = attachments[interface] { stopDelivering(to: attachment) }
+    guard let attachment = attachments[capture.options.interface], !captures.isTaking(from: attachment.interface) else { return }
+    stopDelivering(to: attachment)
+    if !attachment.live.needsSockets, attachment.options.zeroCopy != .required { closeQueuesIfIdle(of: attachment) }
   }
 
-  @discardableResult
-  private func finish(_ identifier: String, _ summary: CaptureSummary) -> CaptureReport? {
-    guard let report = captures.finish(identifier, summary) else { return nil }
+  private func finish(_ identifier: String, _ summary: CaptureSummary) {
+    guard let report = captures.finish(identifier, summary) else { return }
     var fields = [
       "capture": identifier, "packets_written": "\(summary.written)", "packets_dropped": "\(summary.dropped)",
     ]
@@ -124,7 +192,6 @@ extension Controller {
     case .running: break
     }
     events.publish(.captureFinished, interface: report.options.interface, message, fields: fields)
-    return report
   }
 
   // MARK: Queues
@@ -155,6 +222,14 @@ extension Controller {
   func nameSlots(_ slots: [String: UInt32], of attachment: Attachment) {
     attachment.queues?.slotNames.set(slots)
     if let (threads, side) = userPath(of: attachment) { threads.slotNames[side].set(slots) }
+  }
+
+  /// Captures of certain rules follow them: a rule that went and comes again has another slot. Before the first of its packets; the
+  /// slots that rules have now stay until the next change, for packets on their way and for a change that fails.
+  func followRules(_ slots: (String) -> [UInt32?], on interface: String) {
+    for capture in captures.running.values where capture.options.interface == interface && !capture.options.rules.isEmpty {
+      capture.session.admit(Set(capture.options.rules.flatMap(slots).compactMap(\.self)))
+    }
   }
 
   /// Of all interfaces and wires: the next ones get other CPUs, where there are.

@@ -24,6 +24,11 @@ struct ExpiryClock: Hashable, Sendable {
     return max(wall, wallMilliseconds + passed.seconds * 1000 + passed.attoseconds / 1_000_000_000_000_000)
   }
 
+  /// Whether the wall clock was set back.
+  func isAhead(wallMilliseconds wall: Int64 = ExpiryClock.wall, instant now: ContinuousClock.Instant = .now) -> Bool {
+    self.now(wallMilliseconds: wall, instant: now) - wall > Self.lookMilliseconds
+  }
+
   /// The longest that nobody looks at the wall clock, which may be set meanwhile.
   static let lookMilliseconds: Int64 = 1000
 
@@ -90,28 +95,31 @@ extension Controller {
     attachment.elementsRestUntil = .now + min(taken * 20, .seconds(1))
   }
 
+  /// Before new ends are told by the wall clock. Where that was set back, at boot say, what has ended by the attachment's own clock
+  /// goes, and then both say the same: else what comes now would end too early, by as much. Whether that was so on any of them;
+  /// once nothing speaks against the change any more.
+  @discardableResult
+  func followWallClock(_ attachments: [Attachment]) throws(ControlError) -> Bool {
+    let behind = attachments.filter { $0.expiryClock.isAhead() }
+    for attachment in behind {
+      attachment.elementsRestUntil = .now
+      try endExpired(on: attachment)
+      attachment.expiryClock = ExpiryClock()
+    }
+    return !behind.isEmpty
+  }
+
   /// By a new generation. Live first: unlike an apply it needs nothing on the disk, since the next daemon leaves out the
   /// same rules by the clock.
   private func endRules(on attachment: Attachment, atUnixMilliseconds now: Int64) throws(ControlError) {
     guard let ruleSet = attachment.ruleSet else { return }
     let (left, expired, _) = ruleSet.expiring(atUnixMilliseconds: now)
     let elements = attachment.live.endedElements(atUnixMilliseconds: now)
-    let next = try PreparedGeneration(
-      left, interface: attachment.interface, generation: attachment.generation + 1, previous: attachment.slots,
-      options: attachment.options, interfaceIndices: try interfaceIndices())
+    let next = try attachment.prepare(left, try interfaceIndices(), mayMissTargets: true)
     try publish([(attachment, next)])
     report(expired, of: ruleSet, on: attachment)
     for (set, ended) in elements { count(ended.count, endedIn: set, of: attachment) }
-    saveWithoutExpired()
-  }
-
-  /// What a failure leaves on the disk is a state with rules that the next daemon leaves out.
-  func saveWithoutExpired() {
-    do throws(ControlError) {
-      try save()
-    } catch {
-      logger.warning("what has ended stays in the state file for now", metadata: ["error": "\(error)"])
-    }
+    saveGenerationOrWarn()
   }
 
   /// Counts them and says so; their names are those of ``expiredNamesMax`` at most.

@@ -25,6 +25,31 @@ extension Controller {
     }
   }
 
+  /// Redirects lead to interfaces by number: where one has come, gone or come again by its name, a new generation says so.
+  func followTargets() {
+    guard attachments.values.contains(where: \.live.hasTargets), let indices = try? interfaceIndices() else { return }
+    for attachment in attachments.values where attachment.live.leadsElsewhere(indices) {
+      do throws(ControlError) {
+        let next = try attachment.prepare(attachment.ruleSet, indices, mayMissTargets: true)
+        try publish([(attachment, next)])
+        saveGenerationOrWarn()
+        logger.notice("redirects follow their interfaces", metadata: ["interface": "\(attachment.interface)"])
+        warnOfMissingTargets(attachment)
+      } catch {
+        logger.error(
+          "redirects lead where they led before", metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
+      }
+    }
+  }
+
+  func warnOfMissingTargets(_ attachment: Attachment) {
+    let missing = attachment.live.missingTargets
+    if missing.isEmpty { return }
+    logger.warning(
+      "rules redirect to interfaces that are not there: their packets are dropped, and counted as redirect_failed",
+      metadata: ["interface": "\(attachment.interface)", "missing": "\(missing.joined(separator: ", "))"])
+  }
+
   func checkCapabilities() throws(ControlError) {
     guard let effective = try? Capabilities.effective() else { return }
     let missing = effective.missing(of: [.bpf, .netAdmin, .perfmon]).filter { _ in !effective.has(.sysAdmin) }

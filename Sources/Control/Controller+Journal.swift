@@ -6,6 +6,7 @@ extension Controller {
   /// Returns once changes are on the disk. Where there have been many, the state file takes over those before them first: whether
   /// it can or not, these are kept as long as the journal has room.
   func keep(_ entries: [ChangeJournal.Entry]) throws(ControlError) {
+    if isStateBehind { try save() }
     if try journal.isFull || journaledRuleWork > Self.journaledRuleWorkMax { saveOrWarn() }
     try journal.append(
       entries.map { entry in
@@ -17,6 +18,19 @@ extension Controller {
 
   /// Seconds at the next start.
   private static let journaledRuleWorkMax = 20_000_000
+
+  /// Behind a generation that went live although the disk may be full. What a failure leaves on the disk is a state from which the
+  /// next daemon comes to the same: by the clock, or by a trial whose time is over.
+  func saveGenerationOrWarn() {
+    do throws(ControlError) {
+      try save()
+    } catch {
+      isStateBehind = true
+      logger.warning(
+        "the state file stays as it was, and single rules and elements can't change until it is written",
+        metadata: ["error": "\(error)"])
+    }
+  }
 
   /// The journal has what the state file lacks, or says more than is live until the file is written.
   func saveOrWarn() {

@@ -36,8 +36,20 @@ extension Controller {
       rule.expiry = rule.expiry?.fixed(atUnixMilliseconds: now)
       change.change.inserted = rule.hasExpired(atUnixMilliseconds: now) ? nil : rule
     }
-    var steps: [Step] = []
-    for attachment in try targets(ofRuleSet: change.ruleSet, names) {
+    let targets = try targets(ofRuleSet: change.ruleSet, names)
+    var steps = try steps(of: change, on: targets)
+    if try followWallClock(targets) { steps = try self.steps(of: change, on: targets) }
+    do throws(ControlError) {
+      if let reports = try changeInPlace(change.change, steps) { return reports }
+      return try compileAnew(steps)
+    } catch {
+      undo(steps)
+      throw error
+    }
+  }
+
+  private func steps(of change: RuleSetChange, on targets: [Attachment]) throws(ControlError) -> [Step] {
+    try targets.map { (attachment) throws(ControlError) in
       try check(change.fromRevision, isThatOf: attachment)
       guard attachment.trial == nil else {
         throw ControlError(
@@ -45,14 +57,7 @@ extension Controller {
       }
       guard let previous = attachment.ruleSet else { throw ControlError(.internal, "a target without a rule set") }
       let (next, places) = try result(of: change, in: previous, attachment)
-      steps.append(Step(attachment: attachment, previous: previous, next: next, places: places))
-    }
-    do throws(ControlError) {
-      if let reports = try changeInPlace(change.change, steps) { return reports }
-      return try compileAnew(steps)
-    } catch {
-      undo(steps)
-      throw error
+      return Step(attachment: attachment, previous: previous, next: next, places: places)
     }
   }
 
@@ -116,7 +121,10 @@ extension Controller {
 
   private func changeInPlace(_ plan: PlannedRuleChange, _ attachment: Attachment) -> ApplyReport? {
     let start = ContinuousClock.now
-    if let fresh = plan.fresh { nameSlots([fresh.name: fresh.slot], of: attachment) }
+    if let fresh = plan.fresh {
+      nameSlots([fresh.name: fresh.slot], of: attachment)
+      followRules({ [attachment.slots[$0], $0 == fresh.name ? fresh.slot : nil] }, on: attachment.interface)
+    }
     guard attachment.changeTables(plan) else { return nil }
     attachment.change(plan)
     let frames: Int

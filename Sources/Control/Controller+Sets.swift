@@ -83,6 +83,7 @@ extension Controller {
     change.removeEnded(atUnixMilliseconds: now)
     let targets = try targets(ofRuleSet: change.ruleSet, names)
     for attachment in targets { try check(change, attachment) }
+    try followWallClock(targets)
     var reports: [SetChangeReport] = []
     var made: [(attachment: Attachment, opposite: SetEffect)] = []
     do throws(ControlError) {

@@ -25,6 +25,18 @@ struct Trial: Hashable, Sendable, Codable {
   }
 }
 
+/// Which rule set, and which revision of it, somebody decides about: another one may wait when his call comes.
+public struct TrialSubject: Hashable, Sendable {
+  public var ruleSet: String
+  public var revision: UInt64
+
+  /// Nil where `ruleSet` is empty: whatever waits.
+  public init?(_ ruleSet: String, _ revision: UInt64) {
+    guard !ruleSet.isEmpty else { return nil }
+    (self.ruleSet, self.revision) = (ruleSet, revision)
+  }
+}
+
 /// What an apply does to the trials of its interfaces.
 enum TrialChange: Equatable {
   /// What is on trial is so with what is applied now, for the time that is left.
@@ -103,8 +115,10 @@ extension Controller {
   }
 
   /// What is on trial on these interfaces stands from now on; all or nothing.
-  public func confirm(_ names: [String]) throws(ControlError) {
-    let onTrial = try onTrial(names)
+  ///
+  /// - Parameter subject: Refused where something else waits; nil: whatever waits.
+  public func confirm(_ names: [String], expecting subject: TrialSubject? = nil) throws(ControlError) {
+    let onTrial = try onTrial(names, subject)
     let before = onTrial.map { ($0, $0.trial) }
     for attachment in onTrial { attachment.trial = nil }
     do throws(ControlError) {
@@ -121,12 +135,12 @@ extension Controller {
   }
 
   /// Goes back now on these interfaces.
-  public func withdraw(_ names: [String]) throws(ControlError) {
-    for attachment in try onTrial(names) { try goBack(attachment.interface, "it was withdrawn") }
+  public func withdraw(_ names: [String], expecting subject: TrialSubject? = nil) throws(ControlError) {
+    for attachment in try onTrial(names, subject) { try goBack(attachment.interface, "it was withdrawn") }
     watchTrials()
   }
 
-  private func onTrial(_ names: [String]) throws(ControlError) -> [Attachment] {
+  private func onTrial(_ names: [String], _ subject: TrialSubject?) throws(ControlError) -> [Attachment] {
     try checkRunning()
     guard !names.isEmpty else { throw ControlError(.invalidArgument, "name at least one attached interface") }
     var found: [Attachment] = []
@@ -135,6 +149,12 @@ extension Controller {
       guard attachment.trial != nil else {
         throw ControlError(
           .failedPrecondition, "nothing on \(name) waits for a confirmation: it stands, or the time was over")
+      }
+      if let subject, TrialSubject(attachment.ruleSet?.name ?? "", attachment.ruleSet?.revision ?? 0) != subject {
+        throw ControlError(
+          .failedPrecondition,
+          "not \(subject.ruleSet) revision \(subject.revision) waits on \(name), but "
+            + "\(attachment.ruleSet.map(Self.title) ?? "no rules"): somebody applied it meanwhile")
       }
       found.append(attachment)
     }
@@ -153,24 +173,19 @@ extension Controller {
     }
     let now = ExpiryClock.wall
     let previous = trial.previous?.expiring(atUnixMilliseconds: now)
-    let next = try PreparedGeneration(
-      previous?.left, interface: name, generation: attachment.generation + 1, previous: attachment.slots,
-      options: attachment.options, interfaceIndices: try interfaceIndices())
+    let next = try attachment.prepare(previous?.left, try interfaceIndices(), mayMissTargets: true)
     if next.needsSockets, userPath(of: attachment) == nil {
       do throws(ControlError) { try openQueues(of: attachment) } catch {
         // Going back matters more than captures, which have their fallback.
         logger.error("no sockets for captures", metadata: ["interface": "\(name)", "error": "\(error)"])
       }
     }
+    // Live first: it needs nothing on the disk, which may be full. A publish that fails leaves the trial, also in the state file.
+    try publish([(attachment, next)])
     attachment.trial = nil
-    do throws(ControlError) {
-      try save(after: [(attachment, next)])
-      try publish([(attachment, next)])
-    } catch {
-      attachment.trial = trial
-      throw error
-    }
     trialDeadlines[name] = nil
+    saveGenerationOrWarn()
+    warnOfMissingTargets(attachment)
     attachment.expiryClock = ExpiryClock(wallMilliseconds: now)
     attachment.expiredRuleCount = previous?.expired.count ?? 0
     tellEndedElements(of: attachment, isLast: true)

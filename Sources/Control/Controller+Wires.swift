@@ -65,10 +65,13 @@ extension Controller {
 
   public func wireStatuses() -> [WireStatus] { wires.values.sorted { $0.options.name < $1.options.name }.map { status(of: $0) } }
 
-  /// The greatest flows of a wire, as they are now. Takes milliseconds.
+  /// The greatest flows of a wire, as they are now. Takes milliseconds, with large tables under load seconds, in which
+  /// others are served.
   ///
   /// - Parameter limit: 0: 20.
-  public func topFlows(of name: String, limit: Int, by order: TopFlows.Order) throws(ControlError) -> TopFlowsReport {
+  public func topFlows(
+    of name: String, limit: Int, by order: TopFlows.Order
+  ) async throws(ControlError) -> TopFlowsReport {
     guard let wire = wires[name] else { throw ControlError(.notFound, "there is no wire \(ValueTextError.excerpt(name))") }
     guard wire.options.flows != nil else {
       throw ControlError(
@@ -80,7 +83,8 @@ extension Controller {
     guard let threads = wire.run?.threads else {
       throw ControlError(.failedPrecondition, "the wire \(name) carries no packets in user space now: \(status(of: wire).reason)")
     }
-    return try threads.topFlows(limit: limit == 0 ? 20 : limit, by: order, sides: wire.options.sides)
+    return try await WireThreads.topFlows(
+      of: threads.flowAccounts, limit: limit == 0 ? 20 : limit, by: order, sides: wire.options.sides)
   }
 
   // MARK: What other parts ask
@@ -161,14 +165,15 @@ extension Controller {
   private func startThreads(of run: WireRun, _ wire: Wire, mayFallBack: Bool) throws(ControlError) {
     let options = wire.options
     for attachment in run.attachments {
-      endCaptures(on: attachment.interface)
+      endCaptures(of: attachment)
       attachment.queues = nil
     }
     do throws(ControlError) {
       let threads = try WireThreads(
         options, worker: options.worker.over(settings.worker), sides: run.attachments,
         interfaces: try run.attachments.map { (attachment) throws(ControlError) in try findInterface(attachment.interface) },
-        mirror: options.mirror.isEmpty ? nil : try findInterface(options.mirror), behind: packetThreadCount)
+        mirror: options.mirror.isEmpty ? nil : try findInterface(options.mirror), behind: packetThreadCount,
+        memoryUsed: wires.values.reduce(0) { $0 + ($1.run?.threads?.memoryByteCount ?? 0) })
       run.threads = threads
       try threads.deliver(from: run.attachments)
       for warning in threads.warnings { logger.info("\(warning)", metadata: ["wire": "\(options.name)"]) }
@@ -184,7 +189,7 @@ extension Controller {
   private func end(_ run: WireRun) {
     guard let threads = run.threads else { return }
     run.settleKernelShares()
-    for attachment in run.attachments { endCaptures(on: attachment.interface) }
+    for attachment in run.attachments { endCaptures(of: attachment) }
     threads.end(from: run.attachments)
     run.threads = nil
     reopenQueues(of: run)

@@ -44,6 +44,10 @@ public actor Controller {
   let logger: Logger
   var attachments: [String: Attachment] = [:]
   var captures = CaptureTable()
+  /// The state file lacks a generation that is live: the journal can't tell of changes of it.
+  var isStateBehind = false
+  /// Whether captures may begin that go to their callers.
+  var takesStreams = true
   /// Attachments in the state file whose interface is not there (yet).
   var dormant: [String: DaemonState.Attachment] = [:]
   var wires: [String: Wire] = [:]
@@ -99,8 +103,14 @@ public actor Controller {
     resumeTrials(state.attachments)
     if let damage = journaled.damage { keepDamaged(damage) }
     // Also where nothing is to follow something that is none.
-    if journaled.isTorn || counted.rulesExpired > 0 || counted.elementsEnded > 0 { saveWithoutExpired() }
+    if journaled.isTorn || counted.rulesExpired > 0 || counted.elementsEnded > 0 { saveGenerationOrWarn() }
     watchExpiry()
+  }
+
+  /// When the wires are known: its pins may lead packets to one that was deleted meanwhile.
+  private func restoreLater(_ saved: DaemonState.Attachment) throws(ControlError) {
+    try restore(saved)
+    if wire(using: saved.interface) == nil { try? attachments[saved.interface]?.leadToStack() }
   }
 
   private func restore(_ saved: DaemonState.Attachment) throws(ControlError) {
@@ -111,10 +121,12 @@ public actor Controller {
       saved.interface, saved.options, ruleSet: left?.left, slots: saved.slots, generation: saved.generation,
       attachedAtNanoseconds: saved.attachedAtNanoseconds)
     attachment.trial = saved.trial
-    if attachment.program.wasAdopted {
-      // The pins may hold a generation with redirect targets or an ABI detail of the earlier daemon: publish ours.
+    if attachment.program.wasAdopted || attachment.live.hasTargets {
+      // The pins may hold a generation with redirect targets or an ABI detail of the earlier daemon: publish ours. And a program
+      // that was attached just now knows of no devices.
       try attachment.goBack(to: attachment.live)
     }
+    warnOfMissingTargets(attachment)
     if attachment.live.needsSockets { try openQueues(of: attachment) }
     // Only now: what can't be restored whole stays in the state once, and its pins go on deciding.
     attachments[saved.interface] = attachment
@@ -154,7 +166,7 @@ public actor Controller {
           .alreadyExists, "\(name) was attached with other options and waits for its interface; detach it first, then attach "
             + "it with the new ones")
       }
-      try restore(saved)
+      try restoreLater(saved)
       watchExpiry()
       reviewWires()
       if let report = attachments[name]?.report { return report }
@@ -166,10 +178,11 @@ public actor Controller {
     attachments[name] = attachment
     do throws(ControlError) {
       if attachment.program.wasAdopted {
-        // Pins of which no state tells: neither their rules nor where they led packets is known.
+        // Pins of which no state tells: their rules are not known.
         try attachment.goBack(to: attachment.live)
-        try attachment.leadToStack()
       }
+      // Nor where they led packets; maps may be pinned without a link, too.
+      try attachment.leadToStack()
       if options.zeroCopy == .required { try openQueues(of: attachment) }
       try save()
     } catch {
@@ -220,7 +233,7 @@ public actor Controller {
 
   /// Ends the attachment's captures, closes its sockets and takes the program off.
   func release(_ attachment: Attachment) {
-    endCaptures(on: attachment.interface)
+    endCaptures(of: attachment)
     attachment.queues = nil
     do throws(ProgramError) {
       try attachment.program.detach()
@@ -237,7 +250,7 @@ public actor Controller {
     try checkCapabilities()
     let first = try PreparedGeneration(
       ruleSet, interface: name, generation: generation, previous: slots, options: options,
-      interfaceIndices: try interfaceIndices())
+      interfaceIndices: try interfaceIndices(), mayMissTargets: true)
     var warnings: [String] = []
     var pins: PinDirectory?
     do throws(SystemError) {
@@ -268,12 +281,13 @@ public actor Controller {
     }
     for saved in Array(dormant.values) where (try? NetworkInterface.named(saved.interface)) != nil {
       do throws(ControlError) {
-        try restore(saved)
+        try restoreLater(saved)
       } catch {
         logger.warning(
           "cannot attach again", metadata: ["interface": "\(saved.interface)", "error": "\(error)"])
       }
     }
+    followTargets()
     watchExpiry()
     reviewWires()
   }
@@ -293,7 +307,7 @@ public actor Controller {
     events.publish(.shutdown, "the daemon stops")
     stopWires()
     for attachment in attachments.values.sorted(by: { $0.interface < $1.interface }) {
-      endCaptures(on: attachment.interface)
+      endCaptures(of: attachment)
       attachment.queues = nil
       if attachment.options.keepOnExit || afterFailure {
         logger.notice("left attached", metadata: ["interface": "\(attachment.interface)"])
@@ -335,6 +349,7 @@ public actor Controller {
     try store.save(
       DaemonState(
         number: stateNumber, attachments: all, wires: wires.values.map(\.state).sorted { $0.options.name < $1.options.name }))
+    isStateBehind = false
     try journal.empty()
     journaledRuleWork = 0
   }

@@ -16,7 +16,8 @@ struct PreparedGeneration: Sendable {
   private(set) var slots: SlotTable
   /// Slots whose counters must be cleared before the swap: rules that are new here.
   let freshSlots: [UInt32]
-  let redirectTargets: Set<UInt32>
+  /// Index of the interface that each name in a redirect means; 0: there is none, and its packets are dropped.
+  private let targets: [String: UInt32]
   let options: AttachmentOptions
   /// Of its rules; nil: none ends.
   private(set) var nextExpiry: (unixMilliseconds: Int64, ruleCount: Int)?
@@ -27,15 +28,22 @@ struct PreparedGeneration: Sendable {
   ///   - interface: What it is for.
   ///   - previous: Slots of the live generation.
   ///   - interfaceIndices: Of the interfaces in the daemon's network namespace, by name.
+  ///   - mayMissTargets: What is redirected to an interface that isn't there is dropped, and counted; else it is an error. For what
+  ///     must go live in any case: it was live before, or is less than that.
   init(
     _ applied: RuleSet?, interface: String, generation: UInt64, previous: SlotTable, options: AttachmentOptions,
-    interfaceIndices: [String: UInt32]
+    interfaceIndices: [String: UInt32], mayMissTargets: Bool = false
   ) throws(ControlError) {
     let ruleSet = applied ?? PreparedGeneration.nothing
+    guard ruleSet.ruleCount <= Limits.rulesMax else {
+      throw ControlError(
+        .invalidArgument, "\(ruleSet.ruleCount) rules with those of chains; a rule set has at most \(Limits.rulesMax) (rules_max)")
+    }
     let (table, fresh) = previous.assigning(ruleSet.countedRules.map(\.name))
     do throws(CompileError) {
       compiled = try compile(
-        ruleSet, interface: interface, slots: { table[$0] ?? 0 }, interfaceIndex: { interfaceIndices[$0] }, generation: generation,
+        ruleSet, interface: interface, slots: { table[$0] ?? 0 },
+        interfaceIndex: { interfaceIndices[$0] ?? (mayMissTargets ? 0 : nil) }, generation: generation,
         captureFallback: options.captureFallback)
     } catch {
       throw ControlError(error)
@@ -48,10 +56,20 @@ struct PreparedGeneration: Sendable {
     elementEnd = ruleSet.nextElementEnd?.unixMilliseconds
     slots = table
     freshSlots = fresh
-    redirectTargets = Set(
-      ruleSet.allRules.filter(\.isEnabled).compactMap { rule in
-        rule.action.redirectInterface.flatMap { interfaceIndices[$0] }
-      })
+    let names = ruleSet.allRules.filter(\.isEnabled).compactMap(\.action.redirectInterface)
+    targets = Dictionary(names.map { ($0, interfaceIndices[$0] ?? 0) }, uniquingKeysWith: { first, _ in first })
+  }
+
+  var redirectTargets: Set<UInt32> { Set(targets.values.filter { $0 > 0 }) }
+
+  /// Those that were not there.
+  var missingTargets: [String] { targets.filter { $0.value == 0 }.keys.sorted() }
+
+  var hasTargets: Bool { !targets.isEmpty }
+
+  /// Whether the names mean other interfaces by now.
+  func leadsElsewhere(_ interfaceIndices: [String: UInt32]) -> Bool {
+    targets.contains { (interfaceIndices[$0.key] ?? 0) != $0.value }
   }
 
   private static let nothing = RuleSet(name: "none", malformed: MalformedPolicy(fate: .pass))

@@ -10,6 +10,7 @@ extension Controller {
     "capture_memory_bytes_max": UInt64(CaptureMemory.byteCountMax),
     "event_streams_max": UInt64(EventBus.subscribersMax),
     "event_ring_max": UInt64(EventBus.ringMax),
+    "wire_memory_bytes_max": UInt64(WireMemory.byteCountMax),
     "wires_max": UInt64(WireOptions.wiresMax),
     "set_change_elements_max": UInt64(SetChange.callElementCountMax),
     "queues_max": UInt64(SLUICE_QUEUES_MAX),

@@ -49,6 +49,11 @@ final class QueueSet {
     }
   }
 
+  /// Captures that are still being written keep the workers, but not their sockets, which others want to open.
+  deinit {
+    for worker in workers { worker.stop() }
+  }
+
   /// From now on captured packets come to the sockets.
   func deliver(from program: InterfaceProgram) throws(ControlError) {
     try translating { () throws(ProgramError) in

@@ -122,7 +122,8 @@ public struct CountersReport: Hashable, Sendable {
   public var rules: [RuleCount]
   /// `pass`, `drop`, `capture`, `redirect`, `forward`: every packet is in exactly one.
   public var actions: [NamedCount]
-  /// `capture_fallback`, `redirect_failed`, `no_generation`, `forward_failed`, `forward_fallback`.
+  /// `capture_fallback`, `redirect_failed`, `no_generation`, `forward_failed`, `forward_fallback`, and `broken_walk`:
+  /// dropped, because the tables could not be walked to an end.
   public var events: [NamedCount]
   /// By reason.
   public var malformed: [NamedCount]
@@ -147,6 +148,7 @@ public struct ControlStatistics: Hashable, Sendable {
     public var sampledOut: UInt64 = 0
     public var filteredOut: UInt64 = 0
     public var dropped: UInt64 = 0
+    public var lostByKernel: UInt64 = 0
     public var bytesWritten: UInt64 = 0
   }
 

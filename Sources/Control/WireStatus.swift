@@ -72,6 +72,11 @@ public struct FlowStatus: Hashable, Sendable {
   public var exportedRecords: UInt64 = 0
   public var unsentRecords: UInt64 = 0
   public var messages: UInt64 = 0
+  /// Packets in the records that were lost.
+  public var lostPackets: UInt64 = 0
+  /// What went wrong with messages, by reason; a refusal is heard of only after the message that it was for, which counts as
+  /// sent. Empty: flows are not exported.
+  public var exportErrors: [String: UInt64] = [:]
 }
 
 /// The greatest flows of a wire at one moment.

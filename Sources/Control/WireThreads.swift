@@ -1,4 +1,5 @@
 import DataPlane
+import Dispatch
 import Flows
 import LinuxSystem
 import Rules
@@ -12,6 +13,8 @@ final class WireThreads {
   /// Nil: no flows are exported.
   private let exporter: FlowExporter?
   private let mirror: String?
+  /// As of ``WireMemory``.
+  let memoryByteCount: Int
   /// The rule of each slot, by side, for capture threads to read.
   let slotNames: [SlotNames]
 
@@ -19,10 +22,13 @@ final class WireThreads {
 
   /// Opens the sockets of every queue and starts the threads. Either all or none; no packet comes before ``deliver(from:)``.
   ///
-  /// - Parameter threadCount: Packet threads that there are already.
+  /// - Parameters:
+  ///   - threadCount: Packet threads that there are already.
+  ///   - used: Bytes of memory that other wires have.
   init(
     _ options: WireOptions, worker: WorkerOptions, sides: [Attachment], interfaces: [NetworkInterface],
-    mirror: NetworkInterface?, behind threadCount: Int
+    mirror: NetworkInterface?, behind threadCount: Int,
+    memoryUsed used: Int
   ) throws(ControlError) {
     let collector = try options.flows.flatMap { (flows) throws(ControlError) -> FlowCollector? in
       if flows.collector.isEmpty { return nil }
@@ -31,16 +37,14 @@ final class WireThreads {
     }
     let zeroCopy = sides.contains { $0.options.zeroCopy == .off } ? XDPSocket.ZeroCopyMode.off
       : sides.contains { $0.options.zeroCopy == .required } ? .required : .auto
+    let sampleEvery = max(1, options.flows?.sampleEvery ?? 0, options.mirror.isEmpty ? 0 : options.mirrorSampleEvery)
+    func failure(_ error: SystemError) -> ControlError {
+      ControlError(.failedPrecondition, "AF_XDP on \(interfaces.map(\.name).joined(separator: " and ")): \(error)")
+    }
+    var configurations: [WireConfiguration] = []
     do throws(SystemError) {
       let count = try interfaces[0].receiveQueueCount()
       let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interfaces[0].numaNode(), offset: threadCount)
-      let sampleEvery = max(1, options.flows?.sampleEvery ?? 0, options.mirror.isEmpty ? 0 : options.mirrorSampleEvery)
-      let exporter = try collector.map { (collector) throws(SystemError) in
-        // RFC 7011, 3.1: a domain of its own for each wire, so that a collector tells their templates and sequences apart.
-        try FlowExporter.start(
-          collector, .init(observationDomain: interfaces[0].index, sampleEvery: options.flows?.sampleEvery ?? 1))
-      }
-      var workers: [WireWorker] = []
       for queue in 0..<count {
         var configuration = WireConfiguration(
           sides: interfaces, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue)],
@@ -53,13 +57,21 @@ final class WireThreads {
         configuration.live = WireConfiguration.LiveMode(rawValue: options.live.rawValue) ?? .auto
         configuration.sampleEvery = sampleEvery
         configuration.flows = options.flows.map { WireThreads.accounting($0, interfaces) }
-        workers.append(try WireWorker.start(configuration, exporter: exporter))
+        configurations.append(configuration)
       }
+    } catch { throw failure(error) }
+    memoryByteCount = try WireMemory.byteCount(of: configurations, used: used)
+    do throws(SystemError) {
+      let exporter = try collector.map { (collector) throws(SystemError) in
+        // RFC 7011, 3.1: a domain of its own for each wire, so that a collector tells their templates and sequences apart.
+        try FlowExporter.start(
+          collector, .init(observationDomain: interfaces[0].index, sampleEvery: options.flows?.sampleEvery ?? 1))
+      }
+      var workers: [WireWorker] = []
+      for configuration in configurations { workers.append(try WireWorker.start(configuration, exporter: exporter)) }
       self.workers = workers
       self.exporter = exporter
-    } catch {
-      throw ControlError(.failedPrecondition, "AF_XDP on \(interfaces.map(\.name).joined(separator: " and ")): \(error)")
-    }
+    } catch { throw failure(error) }
     self.mirror = mirror?.name
     slotNames = sides.map { side in
       let names = SlotNames()
@@ -147,7 +159,9 @@ final class WireThreads {
       received = PacketCount(
         packets: received.packets + counters.receivedPackets, bytes: received.bytes + counters.receivedBytes)
       status.forwarded["live", default: 0] += counters.forwardedLive
-      for (reason, count) in counters.forwardedSocket {
+      // Each is there from the start, so that no rate misses its first packets.
+      for reason in TransmitReason.allCases {
+        let count = counters.forwardedSocket[reason] ?? 0
         status.forwarded["af_xdp", default: 0] += count
         status.notLive[WireThreads.name(of: reason), default: 0] += count
       }
@@ -217,25 +231,39 @@ final class WireThreads {
       status.closed += counters.closed
       status.evicted += counters.evicted
       status.lost += counters.lost
+      status.lostPackets += counters.lostPackets
     }
     if let counters = exporter?.counters() {
       status.exportedRecords = counters.records
       status.unsentRecords = counters.unsentRecords
       status.messages = counters.messages
+      status.exportErrors = [
+        "refused": counters.refused, "unreachable": counters.unreachable, "no_buffer": counters.noBuffer,
+        "too_long": counters.tooLong, "other": counters.otherErrors,
+      ]
     }
     return status
   }
 
-  /// Blocks for milliseconds, at most two seconds a thread; packets don't wait.
+  var flowAccounts: [FlowAccount] { workers.compactMap(\.flows) }
+
+  /// One snapshot after the other, each waiting for packet threads: nobody else waits with it.
+  private static let snapshots = DispatchQueue(label: "flow-snapshots")
+
+  /// Takes milliseconds, at most two seconds a thread; packets don't wait.
   ///
   /// - Parameter sides: Names of the interfaces that packets come in by.
-  func topFlows(limit: Int, by order: TopFlows.Order, sides: [String]) throws(ControlError) -> TopFlowsReport {
-    let snapshot: FlowSnapshot
-    do throws(SystemError) {
-      snapshot = try FlowSnapshot.take(of: workers.compactMap(\.flows), limit: limit, by: order)
-    } catch {
-      throw ControlError(error)
+  static func topFlows(
+    of accounts: [FlowAccount], limit: Int, by order: TopFlows.Order, sides: [String]
+  ) async throws(ControlError) -> TopFlowsReport {
+    let taken: Result<FlowSnapshot, SystemError> = await withCheckedContinuation { done in
+      snapshots.async {
+        done.resume(
+          returning: Result { () throws(SystemError) in try FlowSnapshot.take(of: accounts, limit: limit, by: order) })
+      }
     }
+    let snapshot: FlowSnapshot
+    do throws(SystemError) { snapshot = try taken.get() } catch { throw ControlError(error) }
     let offset = SystemClock.realtimeOffsetNanoseconds()
     func wall(_ monotonic: UInt64) -> UInt64 { UInt64(clamping: Int64(clamping: monotonic) &+ offset) }
     return TopFlowsReport(

@@ -121,16 +121,25 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
   private static var changeElementCountMax: Int { 10_000 }
 
   /// What was applied with `confirmWithinSeconds` stands from now on.
-  public func confirm(_ interfaces: [String]) async throws(ControlError) {
+  ///
+  /// - Parameters:
+  ///   - ruleSet: Refused where another one waits meanwhile, or another revision; empty: whatever waits.
+  public func confirm(
+    _ interfaces: [String], ofRuleSet ruleSet: String = "", revision: UInt64 = 0
+  ) async throws(ControlError) {
     try await call(timeout: changeTimeout) { options in
-      _ = try await rpc.confirm(.with { $0.interfaces = interfaces }, options: options)
+      _ = try await rpc.confirm(
+        .with { ($0.interfaces, $0.ruleSet, $0.revision) = (interfaces, ruleSet, revision) }, options: options)
     }
   }
 
   /// What stood before comes back now.
-  public func withdraw(_ interfaces: [String]) async throws(ControlError) {
+  public func withdraw(
+    _ interfaces: [String], ofRuleSet ruleSet: String = "", revision: UInt64 = 0
+  ) async throws(ControlError) {
     try await call(timeout: changeTimeout) { options in
-      _ = try await rpc.withdraw(.with { $0.interfaces = interfaces }, options: options)
+      _ = try await rpc.withdraw(
+        .with { ($0.interfaces, $0.ruleSet, $0.revision) = (interfaces, ruleSet, revision) }, options: options)
     }
   }
 

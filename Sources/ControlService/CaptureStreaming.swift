@@ -3,6 +3,20 @@ import ControlProtocol
 import DataPlane
 import FoundationEssentials
 import GRPCCore
+import Synchronization
+
+/// How many captures are being streamed. Any thread.
+final class StreamCount: Sendable {
+  private let count = Mutex(0)
+
+  func begin() { count.withLock { $0 += 1 } }
+  func end() { count.withLock { $0 -= 1 } }
+
+  /// Looks again and again, at the end of a daemon.
+  func waitUntilNone(until deadline: ContinuousClock.Instant) async {
+    while count.withLock({ $0 > 0 }), ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(10)) }
+  }
+}
 
 extension ControlServiceHandler {
   /// Longest piece of a capture in one message, bytes.
@@ -12,6 +26,8 @@ extension ControlServiceHandler {
     request: Sluice_Control_V1_StreamCaptureRequest, response: RPCWriter<Sluice_Control_V1_StreamCaptureResponse>,
     context: ServerContext
   ) async throws {
+    streams.begin()
+    defer { streams.end() }
     let (signals, news) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
     let stream = CaptureStream { news.yield() }
     let report = try await answering {

@@ -15,6 +15,8 @@ public struct ControlServer: Service {
   private let group: gid_t?
   private let server: GRPCServer<HTTP2ServerTransport.Posix>
   private let health: HealthService
+  private let controller: Controller
+  private let streams = StreamCount()
   private let logger: Logger
   private let onReady: @Sendable () -> Void
 
@@ -29,6 +31,7 @@ public struct ControlServer: Service {
     onReady: @escaping @Sendable () -> Void
   ) throws(Control.ControlError) {
     path = socketPath
+    self.controller = controller
     group = try groupName.map(ControlServer.findGroup)
     try ControlServer.checkUnused(socketPath)
     health = HealthService(services: [Sluice_Control_V1_Control.descriptor.fullyQualifiedService])
@@ -41,7 +44,7 @@ public struct ControlServer: Service {
     server = GRPCServer(
       transport: transport,
       services: [
-        ControlServiceHandler(controller: controller, version: version), health, ReflectionService(),
+        ControlServiceHandler(controller: controller, version: version, streams: streams), health, ReflectionService(),
         ReflectionServiceAlpha(),
       ],
       interceptorPipeline: [
@@ -58,7 +61,10 @@ public struct ControlServer: Service {
     self.onReady = onReady
   }
 
-  /// Serves until graceful shutdown; calls that run then are finished.
+  /// So long callers have at shutdown to take the rest of what they capture.
+  private static let patience = Duration.seconds(2)
+
+  /// Serves until graceful shutdown; calls that run then are finished, and captures that are streamed are completed before.
   public func run() async throws {
     try await withGracefulShutdownHandler {
       try await withThrowingTaskGroup(of: Void.self) { tasks in
@@ -73,7 +79,13 @@ public struct ControlServer: Service {
       }
     } onGracefulShutdown: {
       health.beginShutdown()
-      server.beginGracefulShutdown()
+      Task {
+        // The shutdown cancels calls that stream, with what their callers have not got yet.
+        await controller.endStreams()
+        await streams.waitUntilNone(until: .now + Self.patience)
+        await controller.answerWaiting()
+        server.beginGracefulShutdown()
+      }
     }
   }
 

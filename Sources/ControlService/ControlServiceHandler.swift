@@ -9,6 +9,7 @@ import Rules
 struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
   let controller: Controller
   let version: String
+  let streams: StreamCount
 
   func getStatus(
     request: Sluice_Control_V1_GetStatusRequest, context: ServerContext
@@ -80,14 +81,14 @@ struct ControlServiceHandler: Sluice_Control_V1_Control.SimpleServiceProtocol {
   func confirm(
     request: Sluice_Control_V1_ConfirmRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_ConfirmResponse {
-    try await answering { try await controller.confirm(request.interfaces) }
+    try await answering { try await controller.confirm(request.interfaces, expecting: TrialSubject(request.ruleSet, request.revision)) }
     return Sluice_Control_V1_ConfirmResponse()
   }
 
   func withdraw(
     request: Sluice_Control_V1_WithdrawRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_WithdrawResponse {
-    try await answering { try await controller.withdraw(request.interfaces) }
+    try await answering { try await controller.withdraw(request.interfaces, expecting: TrialSubject(request.ruleSet, request.revision)) }
     return Sluice_Control_V1_WithdrawResponse()
   }
 

@@ -161,12 +161,13 @@ public enum MetricsCollector {
     exposition.family("sluice_captures_running", .gauge, help: "Captures that run now.") {
       $0.sample(UInt64(statistics.capturesRunning))
     }
-    exposition.family("sluice_capture_packets_total", .counter, help: "Packets that captures received, by what became of them.") {
+    exposition.family("sluice_capture_packets_total", .counter, help: "Packets for captures, by what became of them.") {
       family in
       family.sample(["result": "written"], statistics.capture.written)
       family.sample(["result": "sampled_out"], statistics.capture.sampledOut)
       family.sample(["result": "filtered_out"], statistics.capture.filteredOut)
       family.sample(["result": "dropped"], statistics.capture.dropped)
+      family.sample(["result": "lost_by_kernel"], statistics.capture.lostByKernel)
     }
     exposition.family("sluice_capture_written_bytes_total", .counter, help: "Bytes of capture files written.") {
       $0.sample(statistics.capture.bytesWritten)

@@ -156,6 +156,8 @@ extension Sluice_Control_V1_FlowState {
     exportedRecords = status.exportedRecords
     unsentRecords = status.unsentRecords
     messages = status.messages
+    lostPackets = status.lostPackets
+    exportErrors = status.exportErrors
   }
 }
 
@@ -177,7 +179,11 @@ extension Sluice_Control_V1_Flow {
     destination = record.key.destination.description
     `protocol` = record.key.protocol.description
     sourcePort = UInt32(record.key.sourcePort)
-    destinationPort = UInt32(record.key.destinationPort)
+    if let icmp = record.key.icmp {
+      (icmpType, icmpCode) = (UInt32(icmp.type), UInt32(icmp.code))
+    } else {
+      destinationPort = UInt32(record.key.destinationPort)
+    }
     vlan = UInt32(record.key.vlanID ?? 0)
     interface = flow.interface
     (packets, bytes) = (record.packets, record.bytes)

@@ -81,6 +81,16 @@ enum WireMetrics {
     family("_export_records_total", .counter, "Records that the exporter took.") { $0.exportedRecords }
     family("_export_unsent_records_total", .counter, "Of these, in messages that could not be sent.") { $0.unsentRecords }
     family("_export_messages_total", .counter, "IPFIX messages sent.") { $0.messages }
+    family("_lost_packets_total", .counter, "Packets in records that were lost.") { $0.lostPackets }
+    exposition.family(
+      "sluice_flow_export_errors_total", .counter, help: "What went wrong with IPFIX messages; refused: nobody listens."
+    ) { family in
+      for (wire, status) in flows {
+        for (reason, count) in status.exportErrors.sorted(by: { $0.key < $1.key }) {
+          family.sample(["wire": wire, "reason": reason], count)
+        }
+      }
+    }
   }
 }
 

@@ -82,17 +82,20 @@ final class CaptureFiles: CaptureSink {
 
   private func change(_ statistics: CaptureStatistics) throws(SystemError) {
     try finish(statistics)
+    // First: on a disk that is as large as the files there is room for the next one then. The one just completed stays.
+    while paths.count > 1, paths.count >= Int(request.fileCount) { unlink(paths.removeFirst()) }
     var next = try makeNext()
-    bytesOfFormerFiles += file.byteCount
-    packetsInFile = 0
     do throws(SystemError) {
       try next.append(Pcapng.headers(request, interface))
     } catch {
-      file = next
+      unlink(next.path)
       throw error
     }
-    file = next
+    paths.append(next.path)
     while paths.count > Int(max(request.fileCount, 1)) { unlink(paths.removeFirst()) }
+    bytesOfFormerFiles += file.byteCount
+    packetsInFile = 0
+    file = next
   }
 
   /// The next file whose name nobody uses: what is there stays as it is.
@@ -101,9 +104,7 @@ final class CaptureFiles: CaptureSink {
       sequence += 1
       let path = CaptureFiles.path(firstPath, sequence: sequence)
       do throws(SystemError) {
-        let file = try OutputFile(creating: path)
-        paths.append(path)
-        return file
+        return try OutputFile(creating: path)
       } catch {
         if error.code != EEXIST { throw error }
       }

@@ -151,8 +151,8 @@ public struct CaptureSummary: Hashable, Sendable {
   public var filteredOut: UInt64 = 0
   /// Writer, or reader of the stream, could not keep up.
   public var droppedRingFull: UInt64 = 0
-  /// Came after a limit was reached, before the queues let go.
-  public var droppedAfterLimit: UInt64 = 0
+  /// Came after a limit was reached, before the queues let go: nobody wanted them. Not among ``received``.
+  public var afterLimit: UInt64 = 0
   /// Could not be written.
   public var droppedWriteError: UInt64 = 0
   /// The reader of the stream had not taken them when the capture was over.
@@ -165,7 +165,7 @@ public struct CaptureSummary: Hashable, Sendable {
   /// The files that are there, oldest first.
   public var files: [String] = []
 
-  public var dropped: UInt64 { droppedRingFull + droppedAfterLimit + droppedWriteError + droppedUnread }
+  public var dropped: UInt64 { droppedRingFull + droppedWriteError + droppedUnread }
 
   public init() {}
 }

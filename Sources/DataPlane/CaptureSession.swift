@@ -1,3 +1,4 @@
+import Glibc
 import LinuxSystem
 import Synchronization
 import XSK
@@ -12,18 +13,21 @@ public final class CaptureSession: Sendable {
   private let writer: CaptureWriter
   private let thread: Mutex<PinnedThread?>
 
-  /// Creates the first file (so that a path that cannot be written fails here) and starts capturing.
+  /// Creates the first file (so that a path that cannot be written fails here), unless there is one already, and starts capturing.
   ///
   /// - Parameters:
+  ///   - file: Made for this request before; the session's from now on. After an error the caller abandons it.
   ///   - workers: All queues of the interface.
   ///   - names: The rules of the slots, for the packets' comments.
   ///   - onFinish: Called once, on the writer thread, with the final summary, when the session ends by a limit, by
   ///     ``stop()``, with the workers, or by a write error. Must not call ``stop()`` itself.
   public static func start(
-    _ request: CaptureRequest, interface: String, workers: [any CaptureSource],
+    _ request: CaptureRequest, file: CaptureFile? = nil, interface: String, workers: [any CaptureSource],
     names: SlotNames, onFinish: @escaping @Sendable (CaptureSummary) -> Void
   ) throws(CaptureError) -> CaptureSession {
-    try start(request, interface: interface, workers: workers, names: names, openSink: openCaptureSink, onFinish: onFinish)
+    let open: OpenCaptureSink
+    if let file { open = { _, _, _, _ in file.files } } else { open = openCaptureSink }
+    return try start(request, interface: interface, workers: workers, names: names, openSink: open, onFinish: onFinish)
   }
 
   static func start(
@@ -62,7 +66,11 @@ public final class CaptureSession: Sendable {
   /// Asks the session to end; what the rings hold is still written. Returns at once.
   public func requestStop() { writer.requestStop() }
 
-  /// Ends the session and waits until the files are complete. Blocks some milliseconds; any number of times.
+  /// From now on packets of these rules alone; only where the request named rules. See ``XSK/RecordRing/admit(_:)``.
+  public func admit(_ slots: Set<UInt32>) { writer.admit(slots) }
+
+  /// Ends the session and waits until the files are complete. Blocks for as long as disk and reader take what the rings hold;
+  /// any number of times.
   @discardableResult
   public func stop() -> CaptureSummary {
     writer.requestStop()
@@ -76,5 +84,34 @@ public final class CaptureSession: Sendable {
     return writer.progress()
   }
 
+  /// Waits for the end, but not longer; whether it has come. Looks again and again: nobody is in a hurry who gives a disk time.
+  public func waitUntilFinished(until deadline: ContinuousClock.Instant) -> Bool {
+    while writer.progress().state == .running {
+      guard ContinuousClock.now < deadline else { return false }
+      usleep(1000)
+    }
+    return true
+  }
+
   deinit { stop() }
+}
+
+/// The first file of a capture with its headers, made apart from everything else that a start takes: on a thread that may wait for
+/// a disk.
+public final class CaptureFile: @unchecked Sendable {
+  // Sendable: from the thread that makes it to the session's, or to the one that abandons it.
+  let files: CaptureFiles
+
+  /// - Parameter request: One to a file; what it says about rings and rules doesn't matter here.
+  public init(for request: CaptureRequest, interface: String) throws(CaptureError) {
+    try request.validate()
+    guard case .file(let path) = request.destination else { throw .invalid(field: "stream", reason: "has no file") }
+    do throws(SystemError) {
+      files = try CaptureFiles(
+        path: path, request: request, interface: interface, startedAt: SystemClock.realtimeNanoseconds())
+    } catch { throw .system(error) }
+  }
+
+  /// Removes it, where no session came of it.
+  public func abandon() { files.abandon() }
 }

@@ -16,6 +16,7 @@ final class CaptureWriter: @unchecked Sendable {
   }
 
   private let request: CaptureRequest
+  private let rings: [RecordRing]
   private var lanes: [Lane]
   private let wake: WakeSignal
   private let isStopRequested = Atomic<Bool>(false)
@@ -26,7 +27,7 @@ final class CaptureWriter: @unchecked Sendable {
   private var end: CaptureSummary.State?
   /// What becomes of packets that come now.
   private var fate = Fate.write
-  private var droppedAfterLimit: UInt64 = 0
+  private var afterLimit: UInt64 = 0
   private var droppedWriteError: UInt64 = 0
   private var droppedUnread: UInt64 = 0
   private var isWaitingForReader = false
@@ -75,6 +76,7 @@ final class CaptureWriter: @unchecked Sendable {
     self.sink = sink
     self.request = request
     self.lanes = lanes
+    rings = lanes.map(\.ring)
     self.wake = wake
   }
 
@@ -100,6 +102,11 @@ final class CaptureWriter: @unchecked Sendable {
     sink.abandon()
   }
 
+  /// Any thread.
+  func admit(_ slots: Set<UInt32>) {
+    for ring in rings { ring.admit(slots) }
+  }
+
   func requestStop() {
     isStopRequested.store(true, ordering: .releasing)
     wake.signal()
@@ -121,6 +128,7 @@ final class CaptureWriter: @unchecked Sendable {
       summary.droppedRingFull += counters.dropped
       summary.lostByKernel += lane.source.lossCount &- lane.lossesBefore
     }
+    summary.received -= summary.afterLimit
   }
 
   /// The life of the session. Returns when the files are complete.
@@ -254,7 +262,7 @@ final class CaptureWriter: @unchecked Sendable {
   private func drop(_ packets: UInt64) {
     switch fate {
     case .write: assertionFailure("packets that could be written")
-    case .dropAfterLimit: droppedAfterLimit += packets
+    case .dropAfterLimit: afterLimit += packets
     case .dropWriteError: droppedWriteError += packets
     case .dropUnread: droppedUnread += packets
     }
@@ -263,10 +271,11 @@ final class CaptureWriter: @unchecked Sendable {
   /// A change of files and the end need them; never the single packet.
   private func statistics() -> CaptureStatistics {
     var summary = CaptureSummary()
+    summary.afterLimit = afterLimit
     addCounters(to: &summary)
     return CaptureStatistics(
       received: summary.received + summary.lostByKernel, accepted: summary.received - summary.filteredOut,
-      dropped: summary.droppedRingFull + droppedAfterLimit + droppedWriteError + droppedUnread + summary.lostByKernel,
+      dropped: summary.droppedRingFull + droppedWriteError + droppedUnread + summary.lostByKernel,
       droppedByKernel: summary.lostByKernel)
   }
 
@@ -286,7 +295,7 @@ final class CaptureWriter: @unchecked Sendable {
       $0.written = sink.written
       $0.bytesWritten = sink.byteCount
       $0.files = sink.paths
-      $0.droppedAfterLimit = droppedAfterLimit
+      $0.afterLimit = afterLimit
       $0.droppedWriteError = droppedWriteError
       $0.droppedUnread = droppedUnread
     }

@@ -1,3 +1,4 @@
+import Flows
 import LinuxSystem
 import XSK
 
@@ -77,6 +78,11 @@ public struct WireConfiguration: Hashable, Sendable {
   var frameCount: UInt32 {
     let perSide = 2 * ringEntryCount + transmitEntryCount
     return UInt32(sides.count) * perSide + (mirror == nil ? 0 : transmitEntryCount) + batchLimit
+  }
+
+  /// Bytes that the thread takes for frames and for flows.
+  public var memoryByteCount: Int {
+    Int(frameCount) * Int(frameByteCount) + (flows.map { FlowTable.byteCount(flowCount: $0.flowCount) } ?? 0)
   }
 
   /// Names what cannot be.

@@ -94,15 +94,22 @@ public struct FlowKey: Hashable, BitwiseCopyable, Sendable {
 
   /// Whether ``destinationPort`` is a type and a code.
   @inlinable public var isICMP: Bool { protocolNumber == (isIPv6 ? 58 : 1) }
+
+  /// Type and code of ICMP and ICMPv6; nil: another protocol.
+  public var icmp: (type: UInt8, code: UInt8)? {
+    isICMP ? (UInt8(truncatingIfNeeded: destinationPort >> 8), UInt8(truncatingIfNeeded: destinationPort)) : nil
+  }
 }
 
 extension FlowKey: CustomStringConvertible {
-  /// `udp 192.0.2.1:53 > 198.51.100.7:4242 vlan 100`; an IPv6 address stands in brackets.
+  /// `udp 192.0.2.1:53 > 198.51.100.7:4242 vlan 100`; an IPv6 address stands in brackets. `icmp type 8 code 0 192.0.2.1 >
+  /// 198.51.100.7`.
   public var description: String {
     func end(_ address: IPAddress, _ port: UInt16) -> String {
       isIPv6 ? "[\(address)]:\(port)" : "\(address):\(port)"
     }
     let tag = vlanID.map { " vlan \($0)" } ?? ""
+    if let icmp { return "\(`protocol`) type \(icmp.type) code \(icmp.code) \(source) > \(destination)\(tag)" }
     return "\(`protocol`) \(end(source, sourcePort)) > \(end(destination, destinationPort))\(tag)"
   }
 }

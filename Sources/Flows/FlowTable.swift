@@ -70,14 +70,20 @@ public struct FlowTable: ~Copyable {
   ///     power of two above 4/3 of it. Clamped to what ``slotCountMax`` allows.
   ///   - seed: Gives the hash, for tests; nil: a secret one, so that nobody outside can choose flows that collide.
   public init(flowCount: Int, timeouts: FlowTimeouts = FlowTimeouts(), seed: UInt64? = nil) {
-    let wanted = max(64, (max(0, min(flowCount, FlowTable.slotCountMax)) * 4 + 2) / 3)
-    let slotCount = 1 << (Int.bitWidth - (wanted - 1).leadingZeroBitCount)
-    memory = FlowMemory(slotCount: min(slotCount, FlowTable.slotCountMax))
+    memory = FlowMemory(slotCount: FlowTable.slotCount(flowCount: flowCount))
     seeds = FlowSeeds(seed)
     active = min(max(timeouts.active, 1), FlowTimeouts.activeMax)
     idle = max(timeouts.idle, 1)
     linger = max(timeouts.linger, 1)
     sweepPeriod = min(max(min(active, idle, linger) / 4, 50_000_000), 2_000_000_000)
+  }
+
+  /// Bytes that the slots of a table for so many flows take.
+  public static func byteCount(flowCount: Int) -> Int { slotCount(flowCount: flowCount) * MemoryLayout<FlowEntry>.size }
+
+  private static func slotCount(flowCount: Int) -> Int {
+    let wanted = max(64, (max(0, min(flowCount, slotCountMax)) * 4 + 2) / 3)
+    return min(1 << (Int.bitWidth - (wanted - 1).leadingZeroBitCount), slotCountMax)
   }
 
   /// Counts a packet to its flow; closes what it finds over on the way.

@@ -7,10 +7,13 @@ public struct OutputFile: ~Copyable, Sendable {
   public private(set) var byteCount: UInt64
   private let descriptor: OwnedDescriptor
 
-  /// Creates the file; EEXIST if there is something of that name already, a dangling link too.
+  /// Creates the file; EEXIST if there is something of that name already, a dangling link too. Its mode is this one whatever the
+  /// umask, where the file system has modes.
   public init(creating path: String, mode: mode_t = 0o640) throws(SystemError) {
     do throws(SystemError) {
-      descriptor = try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
+      let file = try OwnedDescriptor.open(path, flags: O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: mode)
+      _ = fchmod(file.rawValue, mode)
+      descriptor = file
     } catch { throw error.withRemedy(OutputFile.remedy(for: error.code)) }
     self.path = path
     byteCount = 0

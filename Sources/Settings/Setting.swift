@@ -97,7 +97,7 @@ extension Setting {
     "Requests a second with one token, twice as many at once; 0: no limit.")
   static let rateOfCostlyRoutes = Setting(
     "api.rate_of_costly_routes", "HTTP_RATE_OF_COSTLY_ROUTES", "true", for: [.api],
-    "Whether sign-ins, applies and captures have limits of their own, 5 to 20 a second and address.")
+    "Whether sign-ins, applies, captures and the like have limits of their own, 2 to 20 a second and address.")
   static let requireIfMatch = Setting(
     "api.require_if_match", "HTTP_REQUIRE_IF_MATCH", "false", for: [.api],
     "Whether changes must carry If-Match, so that nobody overwrites what he has not read.")

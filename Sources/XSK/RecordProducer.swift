@@ -25,7 +25,7 @@ public struct RecordAdmission: Hashable, Sendable {
 @usableFromInline struct RecordRingCore: ~Copyable {
   @usableFromInline let buffer: UnsafeMutableRawPointer
   @usableFromInline let byteCount: UInt64
-  @usableFromInline let slotBits: UnsafeMutablePointer<UInt64>?
+  @usableFromInline let slotBits: UnsafeMutablePointer<Atomic<UInt64>>?
   @usableFromInline let options: PacketOptionsView
   /// The epb_queue option, as it stands in the block; 0: none.
   @usableFromInline let queueOption: UInt64
@@ -47,7 +47,7 @@ public struct RecordAdmission: Hashable, Sendable {
   @usableFromInline let timeOffset: Atomic<Int64>
 
   init(
-    buffer: UnsafeMutableRawPointer, byteCount: UInt64, slotBits: UnsafeMutablePointer<UInt64>?,
+    buffer: UnsafeMutableRawPointer, byteCount: UInt64, slotBits: UnsafeMutablePointer<Atomic<UInt64>>?,
     options: PacketOptionsView, queue: UInt32?, admission: RecordAdmission, timeOffset: Int64,
     loan: UnsafeMutablePointer<FrameLoanCore>?
   ) {
@@ -162,7 +162,7 @@ public struct RecordProducer: BitwiseCopyable {
     RecordProducer.increment(core.pointee.received)
     if let bits = core.pointee.slotBits {
       // In bounds: slotLimit bits were allocated.
-      if slot >= RecordAdmission.slotLimit || bits[Int(slot >> 6)] & (1 << UInt64(slot & 63)) == 0 {
+      if slot >= RecordAdmission.slotLimit || bits[Int(slot >> 6)].load(ordering: .relaxed) & (1 << UInt64(slot & 63)) == 0 {
         RecordProducer.increment(core.pointee.filteredOut)
         return false
       }

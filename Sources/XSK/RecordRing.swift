@@ -22,7 +22,7 @@ public final class RecordRing: @unchecked Sendable {
   // Sendable: atomics and two disjoint sides; each side's thread is named at its calls.
   private let core: UnsafeMutablePointer<RecordRingCore>
   private let region: MirroredRegion
-  private let slotBits: UnsafeMutablePointer<UInt64>?
+  private let slotBits: UnsafeMutablePointer<Atomic<UInt64>>?
   private let options: PacketOptions
   /// From whom it borrows; nil: all packets are copied.
   private let lender: FrameLender?
@@ -44,11 +44,10 @@ public final class RecordRing: @unchecked Sendable {
   ) throws(SystemError) {
     precondition(byteCount >= 4096 && byteCount & (byteCount - 1) == 0, "a ring's size is a power of two")
     let region = try MirroredRegion(byteCount: byteCount, subject: "record ring")
-    let wordCount = Int(RecordAdmission.slotLimit) / 64
     slotBits = admission.slots.map { slots in
-      let bits = UnsafeMutablePointer<UInt64>.allocate(capacity: wordCount)
-      bits.initialize(repeating: 0, count: wordCount)
-      for slot in slots where slot < RecordAdmission.slotLimit { bits[Int(slot >> 6)] |= 1 << UInt64(slot & 63) }
+      let words = RecordRing.words(of: slots)
+      let bits = UnsafeMutablePointer<Atomic<UInt64>>.allocate(capacity: words.count)
+      for (index, word) in words.enumerated() { (bits + index).initialize(to: Atomic(word)) }
       return bits
     }
     let loan = lender?.borrow()
@@ -71,7 +70,21 @@ public final class RecordRing: @unchecked Sendable {
     }
     core.deinitialize(count: 1)
     core.deallocate()
+    slotBits?.deinitialize(count: Int(RecordAdmission.slotLimit) / 64)
     slotBits?.deallocate()
+  }
+
+  private static func words(of slots: Set<UInt32>) -> [UInt64] {
+    var words = [UInt64](repeating: 0, count: Int(RecordAdmission.slotLimit) / 64)
+    for slot in slots where slot < RecordAdmission.slotLimit { words[Int(slot >> 6)] |= 1 << UInt64(slot & 63) }
+    return words
+  }
+
+  /// Other slots in place of those of ``RecordAdmission/slots``, word by word: what is in both stays. No effect on a ring that takes
+  /// every slot. Any thread, one at a time.
+  public func admit(_ slots: Set<UInt32>) {
+    guard let slotBits else { return }
+    for (index, word) in RecordRing.words(of: slots).enumerated() { slotBits[index].store(word, ordering: .relaxed) }
   }
 
   /// The producing end. The ring must outlive it; one thread uses it.

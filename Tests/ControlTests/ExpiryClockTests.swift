@@ -24,6 +24,13 @@ struct ExpiryClockTests {
     #expect(clock.now(wallMilliseconds: wall, instant: start + .milliseconds(60_001)) == 1_060_001)
   }
 
+  @Test("A clock that was set back is noticed, its own drift is not")
+  func ahead() {
+    #expect(!clock.isAhead(wallMilliseconds: 1_059_500, instant: start + .seconds(60)))
+    #expect(!clock.isAhead(wallMilliseconds: 9_000_000, instant: start))
+    #expect(clock.isAhead(wallMilliseconds: 1_050_000, instant: start + .seconds(60)))
+  }
+
   @Test("However far away a rule's end, somebody looks at the wall clock every second; what is overdue waits for nothing")
   func looks() {
     let now = ExpiryClock()

@@ -1,3 +1,4 @@
+import Rules
 import TestSupport
 import Testing
 
@@ -21,6 +22,20 @@ struct SlotTableTests {
       #expect(Set(fresh).isDisjoint(with: table.slots.values), "a slot in use until the swap is not free yet")
       table = next
     }
+  }
+
+  @Test("More rules than a rule set may have, with those of chains, are refused by name before they get slots")
+  func tooMany() throws {
+    let rules = { (name: String, count: Int) in
+      RuleList((0..<count).map { Rule(name: "\(name)\($0)", match: Match(), action: .drop) })
+    }
+    let big = RuleSet(
+      name: "big", rules: rules("r", Limits.rulesMax), chains: [Chain(name: "c", rules: rules("c", 40_000))])
+    let error = try #require(throws: ControlError.self) {
+      try PreparedGeneration(
+        big, interface: "lan0", generation: 1, previous: SlotTable(), options: AttachmentOptions(), interfaceIndices: [:])
+    }
+    #expect(error.kind == .invalidArgument && error.message.contains("140000 rules"), "\(error)")
   }
 
   @Test("Freed slots come back last: a full round passes before one is used again")

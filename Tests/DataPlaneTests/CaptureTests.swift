@@ -72,7 +72,7 @@ struct CaptureTests {
     }
   }
 
-  @Test("A packet limit is exact; what comes later is counted as dropped", arguments: [1, 100] as [UInt64])
+  @Test("A packet limit is exact; what comes later is no loss", arguments: [1, 100] as [UInt64])
   func packetLimit(limit: UInt64) throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
@@ -81,7 +81,10 @@ struct CaptureTests {
         try bench.send(300)
         let summary = session.waitUntilFinished()
         #expect(summary.state == .finished(.packetLimit) && summary.written == limit && summary.isAccountedFor)
+        #expect(summary.dropped == 0 && summary.received == limit)
         #expect(try tshark("\(directory)/x.pcapng", ["frame.number"]).count == Int(limit))
+        let statistics = try #require(try PcapngStatistics(path: "\(directory)/x.pcapng"))
+        #expect(statistics.received == limit && statistics.dropped == 0, "\(statistics)")
         try bench.send(10)
         #expect(session.summary == summary)
         bench.stop()
@@ -131,6 +134,24 @@ struct CaptureTests {
         #expect(try Shell.run("ls \(directory)/short* | wc -l").dropLast() == "3")
         let last = try tshark(kept.files[2], ["data.data"]).last?.first
         #expect(last?.dropFirst(2).prefix(8) == "000003e7")
+        bench.stop()
+      }
+    }
+  }
+
+  @Test("A ring of files goes on where the disk has room for just as many, and all of it can be read")
+  func tightRing() throws {
+    try withTestNetwork { network in
+      try withTemporaryDirectory { directory in
+        // Headers and three files of seven pages.
+        try Shell.run("mount -t tmpfs -o size=88k tmpfs \(directory)")
+        defer { _ = try? Shell.run("umount \(directory)") }
+        var bench = try Bench(network)
+        let session = try bench.capture(.init(path: "\(directory)/x.pcapng", fileByteLimit: 28_000, fileCount: 3))
+        for _ in 0..<10 { try bench.send(100, byteCount: 500) }
+        let summary = session.stop()
+        #expect(summary.state == .finished(.stopped) && summary.written == 1000 && summary.files.count == 3)
+        for file in summary.files { #expect(try !tshark(file, ["frame.number"]).isEmpty) }
         bench.stop()
       }
     }

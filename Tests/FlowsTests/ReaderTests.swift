@@ -83,6 +83,9 @@ struct ReaderTests {
       guard case .flow(let flow) = read(frame.build()) else { throw Unexpected() }
       #expect(flow.key.destinationPort == UInt16(type) << 8 | UInt16(code))
       #expect(flow.key.sourcePort == 0 && flow.key.isICMP)
+      let icmp = try #require(flow.key.icmp)
+      #expect(icmp.type == type && icmp.code == code)
+      #expect(flow.key.description.hasSuffix(" type \(type) code \(code) \(source) > \(destination)"))
     }
   }
 

@@ -636,6 +636,11 @@ public nonisolated struct Sluice_Control_V1_ConfirmRequest: Sendable {
 
   public var interfaces: [String] = []
 
+  /// What is meant; refused where another rule set or revision waits meanwhile. Empty: whatever waits.
+  public var ruleSet: String = String()
+
+  public var revision: UInt64 = 0
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -657,6 +662,11 @@ public nonisolated struct Sluice_Control_V1_WithdrawRequest: Sendable {
   // methods supported on all messages.
 
   public var interfaces: [String] = []
+
+  /// See ConfirmRequest.
+  public var ruleSet: String = String()
+
+  public var revision: UInt64 = 0
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -792,7 +802,7 @@ public nonisolated struct Sluice_Control_V1_InterfaceCounters: Sendable {
   /// "pass", "drop", "capture", "redirect", "forward": every packet is in exactly one.
   public var actions: Dictionary<String,Sluice_Control_V1_Counter> = [:]
 
-  /// "capture_fallback", "redirect_failed", "no_generation", "forward_failed", "forward_fallback".
+  /// "capture_fallback", "redirect_failed", "no_generation", "forward_failed", "forward_fallback", "broken_walk".
   public var events: Dictionary<String,Sluice_Control_V1_Counter> = [:]
 
   /// By reason, for example "truncated_ipv4".
@@ -982,7 +992,7 @@ public nonisolated struct Sluice_Control_V1_Capture: @unchecked Sendable {
     set {_uniqueStorage()._packetsFilteredOut = newValue}
   }
 
-  /// the writer could not keep up, or a limit was reached
+  /// the writer, or the reader of the stream, could not keep up
   public var packetsDropped: UInt64 {
     get {_storage._packetsDropped}
     set {_uniqueStorage()._packetsDropped = newValue}
@@ -1928,7 +1938,7 @@ nonisolated extension Sluice_Control_V1_ApplyRequest: SwiftProtobuf.Message, Swi
 
 nonisolated extension Sluice_Control_V1_ConfirmRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".ConfirmRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0\u{3}rule_set\0\u{1}revision\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1937,6 +1947,8 @@ nonisolated extension Sluice_Control_V1_ConfirmRequest: SwiftProtobuf.Message, S
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedStringField(value: &self.interfaces) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.ruleSet) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
       default: break
       }
     }
@@ -1946,11 +1958,19 @@ nonisolated extension Sluice_Control_V1_ConfirmRequest: SwiftProtobuf.Message, S
     if !self.interfaces.isEmpty {
       try visitor.visitRepeatedStringField(value: self.interfaces, fieldNumber: 1)
     }
+    if !self.ruleSet.isEmpty {
+      try visitor.visitSingularStringField(value: self.ruleSet, fieldNumber: 2)
+    }
+    if self.revision != 0 {
+      try visitor.visitSingularUInt64Field(value: self.revision, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Sluice_Control_V1_ConfirmRequest, rhs: Sluice_Control_V1_ConfirmRequest) -> Bool {
     if lhs.interfaces != rhs.interfaces {return false}
+    if lhs.ruleSet != rhs.ruleSet {return false}
+    if lhs.revision != rhs.revision {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1977,7 +1997,7 @@ nonisolated extension Sluice_Control_V1_ConfirmResponse: SwiftProtobuf.Message, 
 
 nonisolated extension Sluice_Control_V1_WithdrawRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".WithdrawRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}interfaces\0\u{3}rule_set\0\u{1}revision\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1986,6 +2006,8 @@ nonisolated extension Sluice_Control_V1_WithdrawRequest: SwiftProtobuf.Message, 
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedStringField(value: &self.interfaces) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.ruleSet) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.revision) }()
       default: break
       }
     }
@@ -1995,11 +2017,19 @@ nonisolated extension Sluice_Control_V1_WithdrawRequest: SwiftProtobuf.Message, 
     if !self.interfaces.isEmpty {
       try visitor.visitRepeatedStringField(value: self.interfaces, fieldNumber: 1)
     }
+    if !self.ruleSet.isEmpty {
+      try visitor.visitSingularStringField(value: self.ruleSet, fieldNumber: 2)
+    }
+    if self.revision != 0 {
+      try visitor.visitSingularUInt64Field(value: self.revision, fieldNumber: 3)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Sluice_Control_V1_WithdrawRequest, rhs: Sluice_Control_V1_WithdrawRequest) -> Bool {
     if lhs.interfaces != rhs.interfaces {return false}
+    if lhs.ruleSet != rhs.ruleSet {return false}
+    if lhs.revision != rhs.revision {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -333,6 +333,11 @@ public nonisolated struct Sluice_Control_V1_FlowState: Sendable {
 
   public var messages: UInt64 = 0
 
+  public var lostPackets: UInt64 = 0
+
+  /// By reason: "refused" (nobody listens at the collector), "unreachable", "no_buffer", "too_long", "other".
+  public var exportErrors: Dictionary<String,UInt64> = [:]
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
@@ -547,9 +552,31 @@ public nonisolated struct Sluice_Control_V1_Flow: Sendable {
 
   public var lastUnixNanos: UInt64 = 0
 
+  /// Of ICMP and ICMPv6.
+  public var icmpType: UInt32 {
+    get {_icmpType ?? 0}
+    set {_icmpType = newValue}
+  }
+  /// Returns true if `icmpType` has been explicitly set.
+  public var hasIcmpType: Bool {self._icmpType != nil}
+  /// Clears the value of `icmpType`. Subsequent reads from it will return its default value.
+  public mutating func clearIcmpType() {self._icmpType = nil}
+
+  public var icmpCode: UInt32 {
+    get {_icmpCode ?? 0}
+    set {_icmpCode = newValue}
+  }
+  /// Returns true if `icmpCode` has been explicitly set.
+  public var hasIcmpCode: Bool {self._icmpCode != nil}
+  /// Clears the value of `icmpCode`. Subsequent reads from it will return its default value.
+  public mutating func clearIcmpCode() {self._icmpCode = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _icmpType: UInt32? = nil
+  fileprivate var _icmpCode: UInt32? = nil
 }
 
 public nonisolated struct Sluice_Control_V1_TopFlowsResponse: Sendable {
@@ -868,7 +895,7 @@ nonisolated extension Sluice_Control_V1_WireQueue: SwiftProtobuf.Message, SwiftP
 
 nonisolated extension Sluice_Control_V1_FlowState: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".FlowState"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}packets\0\u{3}not_ip\0\u{1}malformed\0\u{1}active\0\u{1}capacity\0\u{1}closed\0\u{1}evicted\0\u{1}lost\0\u{3}exported_records\0\u{3}unsent_records\0\u{1}messages\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}packets\0\u{3}not_ip\0\u{1}malformed\0\u{1}active\0\u{1}capacity\0\u{1}closed\0\u{1}evicted\0\u{1}lost\0\u{3}exported_records\0\u{3}unsent_records\0\u{1}messages\0\u{3}lost_packets\0\u{3}export_errors\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -887,6 +914,8 @@ nonisolated extension Sluice_Control_V1_FlowState: SwiftProtobuf.Message, SwiftP
       case 9: try { try decoder.decodeSingularUInt64Field(value: &self.exportedRecords) }()
       case 10: try { try decoder.decodeSingularUInt64Field(value: &self.unsentRecords) }()
       case 11: try { try decoder.decodeSingularUInt64Field(value: &self.messages) }()
+      case 12: try { try decoder.decodeSingularUInt64Field(value: &self.lostPackets) }()
+      case 13: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: &self.exportErrors) }()
       default: break
       }
     }
@@ -926,6 +955,12 @@ nonisolated extension Sluice_Control_V1_FlowState: SwiftProtobuf.Message, SwiftP
     if self.messages != 0 {
       try visitor.visitSingularUInt64Field(value: self.messages, fieldNumber: 11)
     }
+    if self.lostPackets != 0 {
+      try visitor.visitSingularUInt64Field(value: self.lostPackets, fieldNumber: 12)
+    }
+    if !self.exportErrors.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufUInt64>.self, value: self.exportErrors, fieldNumber: 13)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -941,6 +976,8 @@ nonisolated extension Sluice_Control_V1_FlowState: SwiftProtobuf.Message, SwiftP
     if lhs.exportedRecords != rhs.exportedRecords {return false}
     if lhs.unsentRecords != rhs.unsentRecords {return false}
     if lhs.messages != rhs.messages {return false}
+    if lhs.lostPackets != rhs.lostPackets {return false}
+    if lhs.exportErrors != rhs.exportErrors {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1280,7 +1317,7 @@ nonisolated extension Sluice_Control_V1_TopFlowsRequest: SwiftProtobuf.Message, 
 
 nonisolated extension Sluice_Control_V1_Flow: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".Flow"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}source\0\u{1}destination\0\u{1}protocol\0\u{3}source_port\0\u{3}destination_port\0\u{1}vlan\0\u{1}interface\0\u{1}packets\0\u{1}bytes\0\u{3}packets_per_second\0\u{3}bytes_per_second\0\u{3}tcp_flags\0\u{3}first_unix_nanos\0\u{3}last_unix_nanos\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}source\0\u{1}destination\0\u{1}protocol\0\u{3}source_port\0\u{3}destination_port\0\u{1}vlan\0\u{1}interface\0\u{1}packets\0\u{1}bytes\0\u{3}packets_per_second\0\u{3}bytes_per_second\0\u{3}tcp_flags\0\u{3}first_unix_nanos\0\u{3}last_unix_nanos\0\u{3}icmp_type\0\u{3}icmp_code\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1302,12 +1339,18 @@ nonisolated extension Sluice_Control_V1_Flow: SwiftProtobuf.Message, SwiftProtob
       case 12: try { try decoder.decodeSingularUInt32Field(value: &self.tcpFlags) }()
       case 13: try { try decoder.decodeSingularUInt64Field(value: &self.firstUnixNanos) }()
       case 14: try { try decoder.decodeSingularUInt64Field(value: &self.lastUnixNanos) }()
+      case 15: try { try decoder.decodeSingularUInt32Field(value: &self._icmpType) }()
+      case 16: try { try decoder.decodeSingularUInt32Field(value: &self._icmpCode) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.source.isEmpty {
       try visitor.visitSingularStringField(value: self.source, fieldNumber: 1)
     }
@@ -1350,6 +1393,12 @@ nonisolated extension Sluice_Control_V1_Flow: SwiftProtobuf.Message, SwiftProtob
     if self.lastUnixNanos != 0 {
       try visitor.visitSingularUInt64Field(value: self.lastUnixNanos, fieldNumber: 14)
     }
+    try { if let v = self._icmpType {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 15)
+    } }()
+    try { if let v = self._icmpCode {
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 16)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1368,6 +1417,8 @@ nonisolated extension Sluice_Control_V1_Flow: SwiftProtobuf.Message, SwiftProtob
     if lhs.tcpFlags != rhs.tcpFlags {return false}
     if lhs.firstUnixNanos != rhs.firstUnixNanos {return false}
     if lhs.lastUnixNanos != rhs.lastUnixNanos {return false}
+    if lhs._icmpType != rhs._icmpType {return false}
+    if lhs._icmpCode != rhs._icmpCode {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

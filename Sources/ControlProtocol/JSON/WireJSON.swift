@@ -95,6 +95,7 @@ extension Sluice_Control_V1_FlowState {
       "packets": .count(packets), "not_ip": .count(notIp), "malformed": .count(malformed), "active": .count(active),
       "capacity": .count(capacity), "closed": .count(closed), "evicted": .count(evicted), "lost": .count(lost),
       "exported_records": .count(exportedRecords), "unsent_records": .count(unsentRecords), "messages": .count(messages),
+      "lost_packets": .count(lostPackets), "export_errors": .object(exportErrors.mapValues { .count($0) }),
     ]
   }
 }
@@ -123,6 +124,7 @@ extension Sluice_Control_V1_Flow {
       "packets_per_second": .number(packetsPerSecond), "bytes_per_second": .number(bytesPerSecond),
       "tcp_flags": .count(tcpFlags), "first_at": .time(unixNanoseconds: firstUnixNanos),
       "last_at": .time(unixNanoseconds: lastUnixNanos),
+      "icmp_type": hasIcmpType ? .count(icmpType) : .null, "icmp_code": hasIcmpCode ? .count(icmpCode) : .null,
     ]
   }
 }
