@@ -119,4 +119,21 @@ struct ApprovalTests {
       #expect(answer.code == "account_required")
     }
   }
+
+  @Test("What a program of one's own wrote is one's own", arguments: TestBackend.allCases)
+  func ownClient(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let (owner, second) = (try await api.token(), try await api.token())
+      _ = try await api.post("/rule-sets", second, ["name": "edge"])
+      #expect(try await api.post("/rule-sets/edge/revisions/1/approve", owner, [:]).status == 200)
+      let made = try await api.post("/api-clients", owner, ["name": "robot", "scopes": ["rules:read", "rules:write"]])
+      let client = try #require(made.data["id"]?.string, "\(made.text)")
+      let key = try await api.post("/api-clients/\(client)/keys", owner, [:])
+      let rule: JSONValue = ["name": "one", "action": "drop", "match": [:]]
+      let written = try await api.post("/rule-sets/edge/rules", try #require(key.data["key"]?.string, "\(key.text)"), rule)
+      #expect(written.status == 201, "\(written.text)")
+      #expect(try await api.post("/rule-sets/edge/revisions/2/approve", owner, [:]).code == "own_change")
+      #expect(try await api.post("/rule-sets/edge/revisions/2/approve", second, [:]).status == 200)
+    }
+  }
 }

@@ -1,6 +1,7 @@
 import ControlProtocol
 import DatabaseSupport
 import Foundation
+import GRPCCore
 import HTTPTypes
 import Storage
 import Testing
@@ -90,6 +91,27 @@ struct ConditionalTests {
     }
   }
 
+  @Test(
+    "An attachment to which somebody applies something is not detached by who has not seen it",
+    arguments: TestBackend.allCases)
+  func deletionWaits(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "s"])
+      let made = try await api.post("/attachments", token, ["interface": "eth0"])
+      let tag = try #require(made.headers[.eTag])
+      let id = try #require(made.data["id"]?.string.flatMap(UUID.init(uuidString:)))
+      let deletion = try await api.store.exclusively(on: "local") {
+        let deletion = Task { try await api.send(.delete, "/attachments/\(id)", token, ifMatch: tag) }
+        _ = try await api.store.recordApplied(attachmentID: id, ruleSet: "s", revision: 1)
+        return deletion
+      }
+      let answer = try await deletion.value
+      #expect(answer.status == 412, "\(answer.text)")
+      #expect(!api.daemon.state.calls.contains("detach eth0"))
+    }
+  }
+
   @Test("If-Match that is none is refused", arguments: [
     "7", "\"", "\"\"", "W/", "\"a b\"", "\"a", "\"1\",", ",", String(repeating: "\"a\",", count: 40) + "\"b\"",
   ])
@@ -171,6 +193,32 @@ struct ConditionalTests {
       #expect(try await post(api, token, "/rule-sets/s/rules", rule, key: key).status == 404)
       _ = try await api.post("/rule-sets", token, ["name": "s"])
       #expect(try await post(api, token, "/rule-sets/s/rules", rule, key: key).status == 201)
+    }
+  }
+
+  @Test("Where it is not known what a daemon did, that is told, and the key stays taken")
+  func unknownOutcome() async throws {
+    let cancelled = NodeCallError(node: "local", ControlError(.cancelled, "the call was cancelled"))
+    #expect(cancelled.isOutcomeUnknown && cancelled.apiError.details?["reason"] == "outcome_unknown")
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "s"])
+      try await api.attachOnTwoNodes(token)
+      let late = RPCError(code: .deadlineExceeded, message: "too late")
+      api.daemon.change { $0.applyFailure = late }
+      let answer = try await post(api, token, "/rule-sets/s/apply", [:], key: key)
+      #expect(answer.code == "node_unavailable" && answer.details["reason"] == "outcome_unknown", "\(answer.text)")
+      #expect(!answer.message.contains("cannot be reached"))
+      api.daemon.change { $0.failures["eth1"] = late }
+      let other = key + "-2"
+      let partly = try await post(api, token, "/rule-sets/s/apply", [:], key: other)
+      #expect(partly.details["applied"]?.array?.count == 1, "\(partly.text)")
+      #expect(partly.details["cause"]?["reason"] == "outcome_unknown", "\(partly.text)")
+      api.daemon.change { $0.failures = [:] }
+      for taken in [key, other] {
+        let again = try await post(api, token, "/rule-sets/s/apply", [:], key: taken)
+        #expect(again.details["reason"] == "idempotency_key_in_use", "\(again.text)")
+      }
     }
   }
 

@@ -43,6 +43,7 @@ extension FakeDaemon {
   ) async throws -> Sluice_Control_V1_ChangeSetResponse {
     try change { state in
       for name in request.interfaces {
+        if let failure = state.failures[name] { throw failure }
         guard state.attachments[name]?.revision == request.fromRevision else {
           throw RPCError(code: .failedPrecondition, message: "\(name) runs another revision: apply the newest")
         }

@@ -13,6 +13,11 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
     var attachments: [String: Sluice_Control_V1_Attachment] = [:]
     var captures: [Sluice_Control_V1_Capture] = []
     var generation: UInt64 = 0
+    var startedAt: UInt64 = 1_700_000_000_000_000_000
+    /// Status is told so many times more, then it is away; nil: always.
+    var statusesLeft: Int?
+    /// Thrown where something is applied, changed or confirmed on the interface.
+    var failures: [String: RPCError] = [:]
     var calls: [String] = []
     /// What it keeps of its epoch, 7.
     var events: [Sluice_Control_V1_Event] = []
@@ -31,12 +36,16 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
   func getStatus(
     request: Sluice_Control_V1_GetStatusRequest, context: ServerContext
   ) async throws -> Sluice_Control_V1_GetStatusResponse {
-    content.withLock { state in
+    try content.withLock { state in
       state.calls.append("status")
+      if let left = state.statusesLeft {
+        guard left > 0 else { throw RPCError(code: .unavailable, message: "the daemon is going") }
+        state.statusesLeft = left - 1
+      }
       return .with {
         $0.version = "0.0.0-fake"
         $0.kernel = "6.18.0"
-        $0.startedAtUnixNanos = 1_700_000_000_000_000_000
+        $0.startedAtUnixNanos = state.startedAt
         $0.attachments = state.attachments.values.sorted { $0.interface < $1.interface }
         $0.limits = Limits.published
         $0.features = ["xdp_frags": "yes"]
@@ -113,6 +122,7 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
         state.applyFailure = nil
         throw failure
       }
+      if !request.dryRun, let failure = request.interfaces.compactMap({ state.failures[$0] }).first { throw failure }
       if !request.dryRun {
         state.generation += 1
         for interface in request.interfaces {
@@ -275,6 +285,8 @@ extension FakeDaemon {
         guard state.attachments[name]?.confirmByUnixNanos ?? 0 > 0 else {
           throw RPCError(code: .failedPrecondition, message: "nothing on \(name) waits for a confirmation")
         }
+        if let failure = state.failures[name] { throw failure }
+        state.calls.append("confirm \(name) \(request.ruleSet)@\(request.revision)")
         state.attachments[name]?.confirmByUnixNanos = 0
       }
     }

@@ -79,13 +79,29 @@ struct InterfaceTests {
   func costly() async throws {
     let limited = Set(InterfaceSettings.costlyRoutes.keys)
     #expect(limited.subtracting(RouteTable.v1.routes.map(\.operation)) == [])
-    #expect(limited.isSuperset(of: ["login", "changePassword", "resetPassword", "applyRuleSet", "startCapture"]))
+    #expect(limited.isSuperset(of: ["login", "changePassword", "resetPassword", "applyRuleSet", "startCapture", "topElements"]))
     let interface = InterfaceSettings(routeRates: ["startCapture": Rate(perSecond: 0.5)])
     try await TestAPI.with(interface: interface) { api in
       let token = try await api.token()
       #expect(try await api.post("/captures", token, [:]).code == "validation_failed")
       #expect(try await api.post("/captures", token, [:]).code == "too_many_requests")
     }
+  }
+
+  @Test("An answer that nobody asks for ends what it is made of")
+  func droppedAnswer() async throws {
+    let channel = PieceChannel<Int>()
+    let (ended, tell) = AsyncStream<Bool>.makeStream()
+    do {
+      let production = Production(into: channel) {
+        defer { tell.yield(Task.isCancelled) }
+        for piece in 0... { try await channel.put(piece) }
+      }
+      #expect(try await channel.next() == 0)
+      withExtendedLifetime(production) {}
+    }
+    var iterator = ended.makeAsyncIterator()
+    #expect(await iterator.next() == true)
   }
 
   @Test("The limit of an address counts over connections and tokens")

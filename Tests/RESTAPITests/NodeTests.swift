@@ -284,11 +284,12 @@ struct NodeTests {
       let made = try await api.post("/captures", token, body)
       #expect(made.status == 201 && made.data["state"] == "running" && made.data["packet_limit"] == 10)
       let id = try #require(made.data["id"]?.string)
-      api.daemon.change { $0.captures[0].packetsReceived = 3 }
-      #expect(try await api.get("/captures/\(id)", token).data["packets_received"] == 3)
+      api.daemon.change { ($0.captures[0].packetsReceived, $0.captures[0].packetsLostByKernel) = (3, 2) }
+      let running = try await api.get("/captures/\(id)", token).data
+      #expect(running["packets_received"] == 3 && running["packets_lost_by_kernel"] == 2)
       let stopped = try await api.post("/captures/\(id)/stop", token, [:])
       #expect(stopped.data["state"] == "finished" && stopped.data["packets_written"] == 5)
-      #expect(stopped.data["finished_at"] != .null)
+      #expect(stopped.data["finished_at"] != .null && stopped.data["packets_lost_by_kernel"] == 2)
       #expect(try await api.post("/captures/\(id)/stop", token, [:]).data == stopped.data, "twice is once")
       #expect(try await api.get("/captures?state=finished", token).meta["total"] == 1)
       #expect(try await api.get("/captures?state=running", token).meta["total"] == 0)
@@ -307,6 +308,12 @@ struct NodeTests {
       api.daemon.change { $0.captures = [] }
       let lost = try await api.get("/captures/\(id)", token)
       #expect(lost.data["state"] == "failed" && lost.data["error"]?.string?.contains("restarted") == true)
+
+      // Or it has had many captures since.
+      let other = try #require(try await api.post("/captures", token, ["interface": "eth0"]).data["id"]?.string)
+      api.daemon.change { ($0.captures, $0.startedAt) = ([], $0.startedAt - 1_000_000_000) }
+      let old = try await api.get("/captures/\(other)", token)
+      #expect(old.data["state"] == "finished" && old.data["error"]?.string?.contains("no longer") == true, "\(old.text)")
     }
   }
 

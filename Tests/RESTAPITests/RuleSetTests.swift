@@ -133,6 +133,7 @@ struct RuleSetTests {
   private static let misplaced: [(String, Int, String)] = [
     (#"{"name":"n","action":"drop","before":"a","after":"a"}"#, 422, "after"),
     (#"{"name":"n","action":"drop","before":"nobody"}"#, 422, "before"),
+    (#"{"name":"n","action":"drop","after":"nobody"}"#, 422, "after"),
     (#"{"name":"n","action":"drop","position":7}"#, 422, "position"),
     (#"{"name":"n","action":"drop","position":-1}"#, 422, "position"),
     (#"{"name":"a","action":"drop"}"#, 409, "name"),

@@ -1,6 +1,7 @@
 import ControlProtocol
 import DatabaseSupport
 import Foundation
+import GRPCCore
 import Testing
 
 @testable import RESTAPI
@@ -72,6 +73,31 @@ struct SetApplicationTests {
       let late = try await api.post(elements + "/remove?apply=true", token, ["elements": ["192.0.2.1"]])
       #expect(late.status != 200 && late.text.contains("apply the newest"), "\(late.text)")
       #expect(try await api.get("/rule-sets/edge", token).data["revision"] == 5)
+      // Sent again there is nothing left to change, but it is live nowhere.
+      let again = try await api.post(elements + "/remove?apply=true", token, ["elements": ["192.0.2.1"]])
+      #expect(again.status == 409 && again.details["reason"] == "not_live", "\(again.text)")
+      #expect(try await api.post("/rule-sets/edge/apply", token, [:]).status == 200)
+      let live = try await api.post(elements + "/remove?apply=true", token, ["elements": ["192.0.2.1"]])
+      #expect(live.data["changed"] == 0 && live.data["applied"] == [], "\(live.text)")
+    }
+  }
+
+  @Test("Where a later node fails, the answer tells on which ones before it the change is live")
+  func partly() async throws {
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      _ = try await api.post("/rule-sets", token, ["name": "s"])
+      let set: JSONValue = ["name": "bad", "type": "ipv4_addr", "elements": ["192.0.2.1"]]
+      #expect(try await api.post("/rule-sets/s/sets", token, set).status == 201)
+      try await api.attachOnTwoNodes(token)
+      api.daemon.change { $0.failures["eth1"] = RPCError(code: .failedPrecondition, message: "no room") }
+      let answer = try await api.post("/rule-sets/s/sets/bad/elements?apply=true", token, ["elements": ["192.0.2.2"]])
+      #expect(answer.code == "node_refused" && answer.message.hasPrefix("done on some nodes only"), "\(answer.text)")
+      #expect(answer.details["applied"]?.array?.count == 1)
+      #expect(answer.details["applied"]?.array?.first?["node"] == "local")
+      #expect(answer.details["cause"]?["node"] == "other")
+      #expect(try await api.get("/attachments?node=local", token).items[0]["applied_revision"] == 3)
+      #expect(try await api.get("/attachments?node=other", token).items[0]["applied_revision"] == 2)
     }
   }
 }

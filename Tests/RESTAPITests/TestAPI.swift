@@ -122,6 +122,19 @@ struct TestAPI: Sendable {
   /// The token of a new account.
   func token(_ roles: Set<Role> = [.admin]) async throws -> String { try await token(of: try await makeUser(roles)) }
 
+  // MARK: Nodes
+
+  /// eth0 of the node local and eth1 of the node other, both of the same daemon, with the rule set s.
+  func attachOnTwoNodes(_ token: String) async throws {
+    let node: JSONValue = ["name": "other", "address": .string("unix:\(socketPath)")]
+    #expect(try await post("/nodes", token, node).status == 201)
+    for (name, interface) in [("local", "eth0"), ("other", "eth1")] {
+      let made = try await post(
+        "/attachments", token, ["node": .string(name), "interface": .string(interface), "rule_set": "s"])
+      #expect(made.status == 201, "\(made.text)")
+    }
+  }
+
   // MARK: Requests
 
   func get(_ path: String, _ token: String? = nil) async throws -> Answer { try await send(.get, path, token) }

@@ -141,13 +141,29 @@ struct WebhookTests {
         let path = "/webhooks/\(try #require(made.data["id"]?.string))"
         receiver.willAnswer([.internalServerError])
         try await api.happen(1...1, at: Date(timeIntervalSinceNow: -90_000))
-        try await api.happen(2...2)
-        try await api.sending { try await eventually("the second event") { receiver.told.count == 2 } }
+        // It has failed before.
+        let leased = try #require(try await api.store.leaseWebhook(for: 10))
+        _ = try await api.store.recordProgress(
+          WebhookProgress(
+            lastEvent: leased.webhook.lastEvent, failures: Webhook.circuitFailures - 1, nextAttemptAt: Date(), delivery: nil,
+            leaseSeconds: nil), of: leased)
+        try await api.sending {
+          try await eventually("it is given up") { try await api.get(path, token).data["abandoned"] == 1 }
+          // Not to wait for the circuit.
+          for isActive in [false, true] { _ = try await api.send(.patch, path, token, ["is_active": .bool(isActive)]) }
+          try await api.happen(2...2)
+          try await eventually("the second event") { receiver.told.count == 2 }
+        }
         #expect(receiver.told.map(\.sequence) == [1, 2])
         let deliveries = try await api.get(path + "/deliveries", token).items
         #expect(deliveries.map { $0["result"] } == ["delivered", "abandoned"])
         let state = try await api.get(path, token).data
         #expect(state["abandoned"] == 1 && state["delivered"] == 1 && state["failures"] == 0)
+        // Old, because we were away, and never tried: one failure is not the end.
+        receiver.willAnswer([.internalServerError])
+        try await api.happen(3...3, at: Date(timeIntervalSinceNow: -90_000))
+        try await api.sending { try await eventually("its second try") { receiver.told.count == 4 } }
+        #expect(receiver.told.map(\.sequence) == [1, 2, 3, 3])
         #expect(api.logs.lines.contains { $0.contains("given up") })
       }
     }

@@ -124,11 +124,20 @@ import Testing
       #expect(finished.finishedAt?.unixMilliseconds == end.unixMilliseconds)
       let again = try await store.updateCapture(id: first.id, progress, finishedAt: end.addingTimeInterval(9))
       #expect(again == finished)
+      let stale = try await store.updateCapture(id: first.id, CaptureProgress(packetsReceived: 1), finishedAt: nil)
+      #expect(stale == finished, "who looked before it ended writes after")
       #expect(try await store.captures(.init(), .init()).items.map(\.id) == [second.id, first.id])
       #expect(try await store.captures(.init(state: .running), .init()).items.map(\.id) == [second.id])
       #expect(try await store.captures(.init(node: "local", interface: "eth0"), .init()).total == 1)
       let missing = UUID()
       await #expect(throws: StorageError.self) { try await store.capture(id: missing) }
+      await #expect(throws: StorageError.self) { try await store.updateCapture(id: missing, progress, finishedAt: nil) }
+      let written = """
+        {"state":"finished","error":"","packetsReceived":7,"packetsWritten":3,"packetsSampledOut":0,"packetsFilteredOut":0,
+         "packetsDropped":4,"bytesWritten":9,"files":["/x"]}
+        """
+      let earlier = try JSONDecoder().decode(CaptureProgress.self, from: Data(written.utf8))
+      #expect(earlier.packetsDropped == 4 && earlier.packetsLostByKernel == 0, "of a version without it")
     }
   }
 }

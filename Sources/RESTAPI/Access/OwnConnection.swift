@@ -1,6 +1,7 @@
 import NIOCore
 import Packets
 import Rules
+import Storage
 
 /// The connection that a request came in by, where packets of it cross an interface of this machine.
 struct OwnConnection: Hashable, Sendable {
@@ -39,16 +40,32 @@ struct OwnConnection: Hashable, Sendable {
     }
   }
 
-  /// The rule, or "default", by which a rule set drops the next packet of this connection or of the next one; nil: both
-  /// come through.
-  func dropped(by ruleSet: RuleSet, on interface: String) -> String? {
+  /// Where a rule set decides, and what becomes there of packets that are captured while nobody captures.
+  struct Place: Hashable, Sendable {
+    var interface: String
+    var captureFallback = Fate.pass
+  }
+
+  /// The rule, or "default", by which a rule set drops the next packet of this connection or of the next one, or leads it
+  /// elsewhere; nil: both come through.
+  func lost(by ruleSet: RuleSet, at place: Place) -> String? {
     for flags: UInt16 in [0x18, 0x02] {  // PSH and ACK, then SYN
       let frame = PacketBuilder(
         from: remote, to: local, .tcp(source: remotePort, destination: localPort, flags: flags), payload: [0]
       ).build()
-      let decision = ReferenceClassifier.decide(frame, by: ruleSet, at: Arrival(interface: interface))
-      if decision.action == .drop { return decision.ruleName ?? "default" }
+      let decision = ReferenceClassifier.decide(frame, by: ruleSet, at: Arrival(interface: place.interface))
+      let isLost =
+        switch decision.action {
+        case .drop, .redirect: true
+        case .capture: place.captureFallback == .drop
+        default: false
+        }
+      if isLost { return decision.ruleName ?? "default" }
     }
     return nil
   }
+}
+
+extension Attachment {
+  var place: OwnConnection.Place { .init(interface: interface, captureFallback: options.captureFallback) }
 }

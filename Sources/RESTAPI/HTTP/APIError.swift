@@ -88,10 +88,13 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .payloadTooLarge: "The body is larger than 1 MiB."
     case .unsupportedMediaType: "The body is not application/json."
     case .validationFailed: "Fields are wrong; details lists them with their paths."
-    case .nodeRefused: "The node's daemon refused; the message is its own. Nothing was changed."
+    case .nodeRefused:
+      "The node's daemon refused; the message is its own. Nothing was changed, but on nodes that details tell as applied."
     case .tooManyRequests: "Too many requests or attempts; Retry-After says when to come back."
     case .internalError: "A fault in the API; the log has it under the request id."
-    case .nodeUnavailable: "The node's daemon cannot be reached. Nothing was changed."
+    case .nodeUnavailable:
+      "The node's daemon cannot be reached. Nothing was changed, but on nodes that details tell as applied, and unless details "
+        + "have the reason outcome_unknown: it did not answer in time."
     case .databaseUnavailable: "The database cannot be reached; Retry-After says when to come back."
     }
   }

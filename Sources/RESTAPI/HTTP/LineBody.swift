@@ -120,6 +120,7 @@ struct MemberLines {
       line.removeAll(keepingCapacity: true)
       number += 1
     }
+    if number == 1 { line.removeFirst(RuleSetText.byteOrderMarkByteCount(at: line)) }
     for part in line.prefix(while: { $0 != 0x23 }).split(separator: 0x2c, omittingEmptySubsequences: true) {
       guard let first = part.firstIndex(where: { !Self.isBlank($0) }), let last = part.lastIndex(where: { !Self.isBlank($0) })
       else { continue }

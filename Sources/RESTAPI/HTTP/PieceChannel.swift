@@ -1,3 +1,26 @@
+/// A task that puts pieces into a channel, for as long as somebody holds this: an answer, whose body may never be asked for.
+final class Production: Sendable {
+  private let task: Task<Void, Never>
+  private let abandon: @Sendable () async -> Void
+
+  init<Piece>(into channel: PieceChannel<Piece>, _ produce: @escaping @Sendable () async throws -> Void) {
+    task = Task {
+      do {
+        try await produce()
+        await channel.finish(nil)
+      } catch {
+        await channel.finish(error)
+      }
+    }
+    abandon = { await channel.abandon() }
+  }
+
+  deinit {
+    task.cancel()
+    Task { [abandon] in await abandon() }
+  }
+}
+
 /// Hands pieces from one task to another, one at a time: whoever produces waits until the last piece was taken.
 actor PieceChannel<Piece: Sendable> {
   private var piece: Piece?

@@ -51,11 +51,21 @@ struct Idempotency: Sendable {
       try await store.finishIdempotencyKey(owner: principal.id, digest: key.digest, answer: try key.seal(reply))
       return reply
     } catch {
-      // An error of the store's leaves it claimed: whether something was done is not known then.
-      if !(error is StorageError) || ErrorMapping.apiError(for: error)?.code != .databaseUnavailable {
+      // Where it is not known whether something was done, it stays claimed.
+      if !Self.leavesOpen(error) {
         try? await store.releaseIdempotencyKey(owner: principal.id, digest: key.digest)
       }
       throw error
+    }
+  }
+
+  private static func leavesOpen(_ error: any Error) -> Bool {
+    switch error {
+    case is StorageError: ErrorMapping.apiError(for: error)?.code == .databaseUnavailable
+    case let error as NodeCallError: error.isOutcomeUnknown
+    // Some nodes did it, and of another one it is not known.
+    case let error as APIError: error.details?["cause"]?["reason"] == "outcome_unknown"
+    default: false
     }
   }
 

@@ -34,13 +34,13 @@ public struct InterfaceSettings: Sendable {
     self.importBytesMax = importBytesMax
   }
 
-  /// Routes that hash a password, compile rules, start a thread or call somebody else, by operation.
+  /// Routes that hash a password, compile rules, start a thread, read a million counters or call somebody else, by operation.
   public static let costlyRoutes: [String: Rate] = [
     "login": Rate(perSecond: 10), "refresh": Rate(perSecond: 20), "changePassword": Rate(perSecond: 5),
     "loginSecondFactor": Rate(perSecond: 10), "resetPassword": Rate(perSecond: 5),
     "beginSecondFactor": Rate(perSecond: 5),
     "applyRuleSet": Rate(perSecond: 20), "startCapture": Rate(perSecond: 10), "streamCapture": Rate(perSecond: 10),
-    "testWebhook": Rate(perSecond: 5),
+    "testWebhook": Rate(perSecond: 5), "topElements": Rate(perSecond: 2),
   ]
 }
 

@@ -14,6 +14,9 @@ struct NodeCallError: Error, CustomStringConvertible {
   /// There is no such interface, attachment or capture on the daemon.
   var isNotFound: Bool { cause.code == .notFound }
 
+  /// The call was under way when the time for it was over.
+  var isOutcomeUnknown: Bool { cause.code == .deadlineExceeded || cause.code == .cancelled }
+
   var description: String { "node \(node): \(cause.code): \(cause.message)" }
 
   private var details: JSONValue {
@@ -26,8 +29,12 @@ struct NodeCallError: Error, CustomStringConvertible {
     case .invalidArgument, .failedPrecondition, .resourceExhausted, .alreadyExists, .outOfRange:
       APIError(.nodeRefused, cause.message, details: details)
     case .notFound: APIError(.notFound, cause.message, details: details)
-    case .unavailable, .deadlineExceeded, .cancelled:
-      APIError(.nodeUnavailable, "node '\(node)' cannot be reached: \(cause.message)", details: details)
+    case .unavailable: APIError(.nodeUnavailable, "node '\(node)' cannot be reached: \(cause.message)", details: details)
+    case .deadlineExceeded, .cancelled:
+      APIError(
+        .nodeUnavailable,
+        "node '\(node)' did not answer in time: it may do yet what it was asked for; look at `observed` of its attachments",
+        details: ["node": .string(node), "reason": "outcome_unknown"])
     default: APIError(.nodeUnavailable, "the daemon of node '\(node)' failed: \(cause.message)", details: details)
     }
   }

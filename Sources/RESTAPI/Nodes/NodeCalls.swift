@@ -76,12 +76,22 @@ extension NodeClients {
     }
   }
 
-  func confirm(_ node: Node, interfaces: [String]) async throws(NodeCallError) {
-    try await call(node) { client throws(ControlError) in try await client.confirm(interfaces) }
+  /// Refused where the interfaces have something else on trial meanwhile.
+  func confirm(
+    _ node: Node, interfaces: [String], of ruleSet: String, revision: UInt64
+  ) async throws(NodeCallError) {
+    try await call(node) { client throws(ControlError) in
+      try await client.confirm(interfaces, ofRuleSet: ruleSet, revision: revision)
+    }
   }
 
-  func withdraw(_ node: Node, interfaces: [String]) async throws(NodeCallError) {
-    try await call(node) { client throws(ControlError) in try await client.withdraw(interfaces) }
+  /// As ``confirm(_:interfaces:of:revision:)``.
+  func withdraw(
+    _ node: Node, interfaces: [String], of ruleSet: String, revision: UInt64
+  ) async throws(NodeCallError) {
+    try await call(node) { client throws(ControlError) in
+      try await client.withdraw(interfaces, ofRuleSet: ruleSet, revision: revision)
+    }
   }
 
   func startCapture(
@@ -175,6 +185,6 @@ extension CaptureProgress {
       state: state, error: capture.error, packetsReceived: capture.packetsReceived,
       packetsWritten: capture.packetsWritten, packetsSampledOut: capture.packetsSampledOut,
       packetsFilteredOut: capture.packetsFilteredOut, packetsDropped: capture.packetsDropped,
-      bytesWritten: capture.bytesWritten, files: capture.files)
+      packetsLostByKernel: capture.packetsLostByKernel, bytesWritten: capture.bytesWritten, files: capture.files)
   }
 }

@@ -70,8 +70,8 @@ enum WireShapes {
     .object(
       [
         "packets", "not_ip", "malformed", "active", "capacity", "closed", "evicted", "lost", "exported_records",
-        "unsent_records", "messages",
-      ].map { Field.required($0, .count) }))
+        "unsent_records", "messages", "lost_packets",
+      ].map { Field.required($0, .count) } + [.required("export_errors", counts, "By reason; none: nothing is exported")]))
 
   private static let observedFields: [Field] = [
     .required("current_path", .words(["kernel", "user", "none"]), "none: a side is missing"),
@@ -99,6 +99,7 @@ enum WireShapes {
               .required("packets_per_second", .number), .required("bytes_per_second", .number),
               .required("tcp_flags", .count), .required("first_at", .nullable(.timestamp)),
               .required("last_at", .nullable(.timestamp)),
+              .required("icmp_type", .nullable(.count), "Of ICMP and ICMPv6"), .required("icmp_code", .nullable(.count)),
             ])), max: Int.max)),
       .required("flow_count", .count), .required("taken_at", .nullable(.timestamp)), .required("complete", .boolean),
     ]))

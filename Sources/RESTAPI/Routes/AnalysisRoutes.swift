@@ -46,7 +46,8 @@ enum AnalysisRoutes {
       "RuleFinding",
       .object([
         .required("kind", .words(RuleFinding.Kind.allCases.map(\.rawValue))), .required("rule", .string()),
-        .required("position", .count, "From 0"),
+        .required("chain", .nullable(.string()), "Whose rule it is; null: of the rule set's own list"),
+        .required("position", .count, "From 0, in that list"),
         .required("by", .array(.string(), max: Int.max), "Rules that match the same; \"default\" is the default action"),
         .required("packet", .nullable(RuleShapes.match), "A packet that the rule and one of those match"),
         .required("message", .string()),

@@ -58,7 +58,7 @@ enum ApplyRoutes {
   }
 
   /// In the order of their names, so that two who want several wait for each other in one direction.
-  private static func holding(
+  static func holding(
     _ nodes: ArraySlice<String>, _ services: Services, _ body: () async throws -> Reply
   ) async throws -> Reply {
     guard let first = nodes.first else { return try await body() }
@@ -82,7 +82,7 @@ enum ApplyRoutes {
     let content = try await wanted
     if try await needsApproval { try await ApprovalRoutes.checkApproved(content, services) }
     var confirmBy: [UInt64] = []
-    var warnings = try lockOut(call, content, targets.map(\.interface), mayRefuse: !isDryRun && seconds == 0)
+    var warnings = try lockOut(call, content, targets.map(\.place), mayRefuse: !isDryRun && seconds == 0)
     let nodes = try await addressed
     if nodes.count > 1, !isDryRun {
       // One daemon publishes all or nothing; several agree first.
@@ -150,18 +150,18 @@ enum ApplyRoutes {
 
   /// A commit that undoes itself may try; any other that would drop the caller's own connection is refused unless forced.
   static func lockOut(
-    _ call: Call, _ content: RuleSet, _ interfaces: [String], mayRefuse: Bool
+    _ call: Call, _ content: RuleSet, _ places: [OwnConnection.Place], mayRefuse: Bool
   ) throws -> [String] {
     guard let connection = call.connection() else { return [] }
     let live = content.expiring(atUnixMilliseconds: .now).left
-    for interface in Set(interfaces).sorted() {
-      guard let rule = connection.dropped(by: live, on: interface) else { continue }
-      let message = "on \(interface) \(rule) would drop your own connection, from \(connection.remote) to "
+    for place in Set(places).sorted(by: { $0.interface < $1.interface }) {
+      guard let rule = connection.lost(by: live, at: place) else { continue }
+      let message = "on \(place.interface) \(rule) would take your own connection away, from \(connection.remote) to "
         + "\(connection.local) port \(connection.localPort)"
       guard mayRefuse, call.body["force"]?.bool != true else { return [message] }
       throw APIError(
         .conflict, "\(message): apply it with confirm_within_seconds, or with force if you come in another way",
-        details: ["reason": "own_connection", "interface": .string(interface), "rule": .string(rule)])
+        details: ["reason": "own_connection", "interface": .string(place.interface), "rule": .string(rule)])
     }
     return []
   }
@@ -211,9 +211,9 @@ enum ApplyRoutes {
     }
   }
 
-  private static func partly(_ error: APIError, applied: [JSONValue]) -> APIError {
+  static func partly(_ error: APIError, applied: [JSONValue]) -> APIError {
     var error = error
-    error.message = "applied on some nodes only; then: \(error.message)"
+    error.message = "done on some nodes only; then: \(error.message)"
     error.details = ["applied": .array(applied), "cause": error.details ?? .null]
     return error
   }

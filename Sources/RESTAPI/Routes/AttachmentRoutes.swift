@@ -199,11 +199,14 @@ enum AttachmentRoutes {
       if let ruleSetName {
         try await services.store.ruleSet(named: ruleSetName)
       } else { nil }
-    if let ruleSet { try await check(ruleSet.content, on: interface, call, services) }
+    let wanted = options(call.body, over: AttachmentOptions())
+    if let ruleSet {
+      try await check(
+        ruleSet.content, at: .init(interface: interface, captureFallback: wanted.captureFallback), call, services)
+    }
     let existing = try await services.store.attachments(
       AttachmentFilter(node: node.name, interface: interface), Page(limit: 1))
     guard existing.total == 0 else { throw StorageError.conflict(field: "interface") }
-    let wanted = options(call.body, over: AttachmentOptions())
     let wasAttached = try await services.nodes.status(node).attachments.contains { $0.interface == interface }
     _ = try await services.nodes.attach(node, interface: interface, wanted)
     var stored: Attachment
@@ -230,10 +233,10 @@ enum AttachmentRoutes {
 
   /// What may keep a rule set from deciding on an interface.
   private static func check(
-    _ content: RuleSet, on interface: String, _ call: Call, _ services: Services
+    _ content: RuleSet, at place: OwnConnection.Place, _ call: Call, _ services: Services
   ) async throws {
     try await ApprovalRoutes.check(content, services)
-    _ = try ApplyRoutes.lockOut(call, content, [interface], mayRefuse: true)
+    _ = try ApplyRoutes.lockOut(call, content, [place], mayRefuse: true)
   }
 
   /// Whoever may attach everywhere may attach every rule set; others those that they may apply.
@@ -274,7 +277,10 @@ enum AttachmentRoutes {
         if let name = ruleSetMember?.string {
           try await services.store.ruleSet(named: name)
         } else { nil }
-      if let ruleSet { try await self.check(ruleSet.content, on: before.interface, call, services) }
+      if let ruleSet {
+        try await self.check(
+          ruleSet.content, at: .init(interface: before.interface, captureFallback: wanted.captureFallback), call, services)
+      }
       if wanted != before.options {
         _ = try await services.nodes.attach(node, interface: before.interface, wanted)
         stored = try await services.store.updateAttachment(id: id, AttachmentChange(options: wanted), if: check)
@@ -312,9 +318,14 @@ enum AttachmentRoutes {
   }
 
   @Sendable private static func delete(_ call: Call, _ services: Services) async throws -> Reply {
-    let id = try call.identifier("id", of: "attachment")
+    let stored = try await services.store.attachment(id: try call.identifier("id", of: "attachment"))
+    return try await services.store.exclusively(on: stored.node) { try await delete(stored.id, call, services) }
+  }
+
+  private static func delete(_ id: UUID, _ call: Call, _ services: Services) async throws -> Reply {
     let stored = try await services.store.attachment(id: id)
     let check = try call.precondition(content)
+    // Before it is detached, and again where it is removed.
     try check(stored)
     let node = try await services.store.node(named: stored.node)
     var warnings: [String] = []
@@ -322,7 +333,7 @@ enum AttachmentRoutes {
       guard call.query["force"]?.bool == true else { throw error }
       warnings.append("not detached: \(error.apiError.message)")
     }
-    try await services.store.deleteAttachment(id: id)
+    try await services.store.deleteAttachment(id: id, if: check)
     return .data(["deleted": true], warnings: warnings)
   }
 }

@@ -66,7 +66,9 @@ enum CaptureRoutes {
     number("packet_limit", max: Int64.max, "Stop after so many packets; 0: no limit"),
     number("byte_limit", max: Int64.max, "Stop after so many bytes; 0: no limit"),
     number("duration_ms", max: 31 * 86_400_000, "Stop after this time; 0: no limit"),
-    number("file_byte_limit", max: Int64.max, "Next file after so many bytes; 0: one file"),
+    number(
+      "file_byte_limit", max: Int64.max,
+      "Next file after so many bytes, with file_count; without it the capture ends there. 0: one file"),
     number("file_count", max: 10_000, "Files kept"),
     .optional(
       "rules", .array(Shapes.name, max: Limits.elementsPerFieldMax), default: [], "Only these rules; empty: all"),
@@ -90,7 +92,9 @@ enum CaptureRoutes {
         .required("daemon_id", .string()), .required("state", .words(CaptureState.allCases.map(\.rawValue))),
         .required("error", .string()), .required("packets_received", .count), .required("packets_written", .count),
         .required("packets_sampled_out", .count), .required("packets_filtered_out", .count),
-        .required("packets_dropped", .count), .required("bytes_written", .count),
+        .required("packets_dropped", .count),
+        .required("packets_lost_by_kernel", .count, "Not among those received: the sockets' rings were full"),
+        .required("bytes_written", .count),
         .required("files", .array(.string(), max: Int.max)), .required("started_by", Shapes.author),
         .required("started_at", .timestamp), .required("finished_at", .nullable(.timestamp)),
       ] + limits.map { Field.required($0.name, $0.schema) }))
@@ -104,7 +108,8 @@ enum CaptureRoutes {
       "packets_received": .count(progress.packetsReceived), "packets_written": .count(progress.packetsWritten),
       "packets_sampled_out": .count(progress.packetsSampledOut),
       "packets_filtered_out": .count(progress.packetsFilteredOut), "packets_dropped": .count(progress.packetsDropped),
-      "bytes_written": .count(progress.bytesWritten), "files": .strings(progress.files),
+      "packets_lost_by_kernel": .count(progress.packetsLostByKernel), "bytes_written": .count(progress.bytesWritten),
+      "files": .strings(progress.files),
       "started_by": [
         "user_id": .optional(record.startedBy.userID?.uuidString.lowercased()),
         "email": .string(record.startedBy.email),
@@ -199,10 +204,14 @@ enum CaptureRoutes {
     }
     for index in fresh.indices where fresh[index].progress.state == .running {
       guard let report = reports[fresh[index].node] else { continue }
-      if let capture = report[fresh[index].daemonID] {
-        fresh[index] = try await updated(fresh[index], capture, services)
-      } else {
-        fresh[index] = try await lost(fresh[index], services)
+      do {
+        if let capture = report[fresh[index].daemonID] {
+          fresh[index] = try await updated(fresh[index], capture, services)
+        } else {
+          fresh[index] = try await lost(fresh[index], services)
+        }
+      } catch let error as NodeCallError {
+        warnings.append("progress not up to date: \(error.apiError.message)")
       }
     }
     return (fresh, warnings)
@@ -217,11 +226,17 @@ enum CaptureRoutes {
     return try await services.store.updateCapture(id: record.id, progress, finishedAt: finishedAt)
   }
 
-  /// The daemon has started anew since.
+  /// The daemon doesn't know it any more: it has started anew since, or it has had many captures since.
   private static func lost(_ record: CaptureRecord, _ services: Services) async throws -> CaptureRecord {
+    let status = try await services.nodes.status(try await services.store.node(named: record.node))
     var progress = record.progress
-    progress.state = .failed
-    progress.error = "the daemon does not know this capture any more; it was restarted"
+    if record.startedAt.timeIntervalSince1970 * 1e9 > Double(status.startedAtUnixNanos) {
+      progress.state = .finished
+      progress.error = "the daemon keeps its report no longer: the counts are those of an earlier look"
+    } else {
+      progress.state = .failed
+      progress.error = "the daemon does not know this capture any more; it was restarted"
+    }
     return try await services.store.updateCapture(id: record.id, progress, finishedAt: Date())
   }
 }

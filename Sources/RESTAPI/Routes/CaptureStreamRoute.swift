@@ -12,31 +12,17 @@ enum CaptureStreamRoute {
     let request = Sluice_Control_V1_StartCaptureRequest(
       interface: try call.body.text("interface"), CaptureRoutes.request(call.body))
     let channel = PieceChannel<Sluice_Control_V1_StreamCaptureResponse>()
-    let production = Task {
-      do {
-        try await services.nodes.streamCapture(node, request) { try await channel.put($0) }
-        await channel.finish(nil)
-      } catch {
-        await channel.finish(error)
-      }
+    let production = Production(into: channel) {
+      try await services.nodes.streamCapture(node, request) { try await channel.put($0) }
     }
     // The daemon's refusal comes before the first piece: it is an answer with a status of its own.
-    do {
-      _ = try await channel.next()
-    } catch {
-      production.cancel()
-      throw error
-    }
+    _ = try await channel.next()
     return Reply(
       .bytes(contentType: contentType) { writer in
-        do {
-          while let part = try await channel.next() {
-            if !part.data.isEmpty { try await writer.write(ByteBuffer(bytes: part.data)) }
-          }
-        } catch {
-          await channel.abandon()
-          production.cancel()
-          throw error
+        // It ends with this answer, whether anybody reads it or not.
+        defer { withExtendedLifetime(production) {} }
+        while let part = try await channel.next() {
+          if !part.data.isEmpty { try await writer.write(ByteBuffer(bytes: part.data)) }
         }
       })
   }

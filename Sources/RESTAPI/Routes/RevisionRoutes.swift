@@ -100,7 +100,16 @@ enum RevisionRoutes {
         .array(
           .object([.required("before", RuleShapes.placedRule), .required("after", RuleShapes.placedRule)]),
           max: Int.max)),
-      .required("moved", .array(.string(), max: Int.max), "Rules that others have overtaken"),
+      .required(
+        "moved", .array(.string(), max: Int.max),
+        "Rules that others have overtaken, or that are in another list: a chain's, or the rule set's own"),
+      .required(
+        "sets",
+        .array(
+          .object([
+            .required("name", .string()), .required("added", .count, "Elements, also those that end at another time"),
+            .required("removed", .count),
+          ]), max: Int.max), "Sets of both whose elements differ"),
       .required(
         "settings",
         .array(
@@ -111,30 +120,57 @@ enum RevisionRoutes {
     ]))
 
   private static func compare(_ old: RuleSetRevision?, _ new: RuleSetRevision, from: UInt64) -> JSONValue {
-    let before = old?.content.allRules ?? []
-    let after = new.content.allRules
-    let oldIndex = Dictionary(before.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
-    let newIndex = Dictionary(after.enumerated().map { ($1.name, $0) }, uniquingKeysWith: { first, _ in first })
-    let common = after.filter { oldIndex[$0.name] != nil }
-    let changed = common.compactMap { rule -> JSONValue? in
-      guard let index = oldIndex[rule.name], let place = newIndex[rule.name], before[index] != rule else { return nil }
-      return ["before": before[index].json(position: index), "after": rule.json(position: place)]
+    let before = old.map { places($0.content) } ?? []
+    let after = places(new.content)
+    let oldIndex = Dictionary(before.enumerated().map { ($1.rule.name, $0) }, uniquingKeysWith: { first, _ in first })
+    let names = Set(after.map(\.rule.name))
+    let common = after.compactMap { place in oldIndex[place.rule.name].map { (index: $0, old: before[$0], new: place) } }
+    let changed = common.compactMap { _, old, new -> JSONValue? in
+      old.rule == new.rule ? nil : ["before": old.json, "after": new.json]
     }
-    let stayed = longestRise(common.compactMap { oldIndex[$0.name] })
-    let moved = common.map(\.name).filter { name in oldIndex[name].map { !stayed.contains($0) } ?? false }
+    // Who has gone to another list has overtaken nobody there, and lies in wait for other packets.
+    let stayed = longestRise(common.filter { $0.old.chain == $0.new.chain }.map(\.index))
+    let moved = common.filter { !stayed.contains($0.index) }.map(\.new.rule.name)
     return [
       "from": .count(from), "to": .count(new.info.number),
-      "added": .array(after.enumerated().filter { oldIndex[$1.name] == nil }.map { $1.json(position: $0) }),
-      "removed": .array(before.enumerated().filter { newIndex[$1.name] == nil }.map { $1.json(position: $0) }),
-      "changed": .array(changed), "moved": .strings(moved), "settings": .array(settings(old, new)),
+      "added": .array(after.filter { oldIndex[$0.rule.name] == nil }.map(\.json)),
+      "removed": .array(before.filter { !names.contains($0.rule.name) }.map(\.json)),
+      "changed": .array(changed), "moved": .strings(moved), "sets": .array(sets(old, new)), "settings": .array(settings(old, new)),
     ]
+  }
+
+  /// A rule where it stands: in the rule set's own list, or a chain's.
+  private struct Place {
+    let rule: Rule
+    let chain: String?
+    let position: Int
+
+    var json: JSONValue { rule.json(position: position) }
+  }
+
+  private static func places(_ content: RuleSet) -> [Place] {
+    content.lists.flatMap { chain, rules in
+      rules.enumerated().map { Place(rule: $1, chain: chain, position: $0) }
+    }
+  }
+
+  private static func sets(_ old: RuleSetRevision?, _ new: RuleSetRevision) -> [JSONValue] {
+    new.content.sets.compactMap { set in
+      guard let former = old?.content.sets.first(where: { $0.name == set.name && $0.kind == set.kind }) else { return nil }
+      let (inserted, removed) = set.difference(from: former)
+      return inserted.isEmpty && removed.isEmpty
+        ? nil : ["name": .string(set.name), "added": .count(inserted.count), "removed": .count(removed.count)]
+    }
   }
 
   private static func settings(_ old: RuleSetRevision?, _ new: RuleSetRevision) -> [JSONValue] {
     func values(_ revision: RuleSetRevision) -> [(String, String)] {
       let malformed = revision.content.malformed
       func list(_ names: [String]) -> String { names.joined(separator: ", ") }
-      func digest(_ set: NamedSet) -> String { "\(set.name) \(set.kind.rawValue) (\(set.count))" }
+      func digest(_ set: NamedSet) -> String {
+        let words = [set.name, set.kind.rawValue, "(\(set.count))"] + (set.hasCounters ? ["counters"] : [])
+        return (words + (set.comment.isEmpty ? [] : ["\"\(set.comment)\""])).joined(separator: " ")
+      }
       let exceptions = malformed.exceptions.map { "\($0.key.rawValue) \($0.value.rawValue)" }.sorted()
       return [
         ("name", revision.content.name), ("description", revision.description),

@@ -131,22 +131,23 @@ enum RuleRoutes {
     _ call: Call, _ services: Services, _ change: @escaping @Sendable (inout RuleSet) throws(RuleEditError) -> Void
   ) async throws -> StoredRuleSet {
     let subject = call.path["rule"]
+    let place = call.body["after"] == nil ? "before" : "after"
     return try await services.store.updateRuleSet(named: try call.parameter("name"), try call.edit()) { draft in
-      do throws(RuleEditError) { try change(&draft.content) } catch { throw apiError(error, subject: subject) }
+      do throws(RuleEditError) { try change(&draft.content) } catch { throw apiError(error, subject: subject, place: place) }
       try services.validRuleSets.check(draft.content)
     }
   }
 
   /// - Parameter subject: the rule that the path names; another missing one stands in the body.
-  private static func apiError(_ error: RuleEditError, subject: String?) -> APIError {
+  private static func apiError(_ error: RuleEditError, subject: String?, place: String) -> APIError {
     switch error {
     case .noSuchRule(let name) where name == subject: .notFound("rule", name)
-    case .noSuchRule: .validation("before", "unknown_rule", error.description)
+    case .noSuchRule: .validation(place, "unknown_rule", error.description)
     case .duplicateName:
       APIError(.conflict, error.description, details: [["path": "name", "code": "duplicate", "message": "is taken"]])
     case .positionOutOfRange: .validation("position", "out_of_range", error.description)
     case .tooManyRules: .validation("", "too_many", error.description)
-    case .relativeToItself: .validation("before", "invalid", error.description)
+    case .relativeToItself: .validation(place, "invalid", error.description)
     }
   }
 

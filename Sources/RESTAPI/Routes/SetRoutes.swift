@@ -188,9 +188,11 @@ enum SetRoutes {
       "changed": .count(inserted.count + removed.count),
       "element_count": .count(try stored.content.set(named: name).count),
     ]
-    if isApplied {
-      data["applied"] = inserted.isEmpty && removed.isEmpty
-        ? [] : try await SetApplication.make(change, of: name, stored.content, call, services)
+    if isApplied, inserted.isEmpty, removed.isEmpty {
+      try await SetApplication.check(stored.content, services)
+      data["applied"] = []
+    } else if isApplied {
+      data["applied"] = try await SetApplication.make(change, of: name, stored.content, call, services)
     }
     return Reply.data(.object(data)).at(revision: stored.revision)
   }

@@ -196,7 +196,8 @@ public final class WebhookSender: Service {
     _ outcome: WebhookLine.Outcome, _ event: NodeEvent, _ webhook: Webhook, goesOn: Bool
   ) -> WebhookProgress {
     let attempt = webhook.failures + 1
-    let isTooOld = event.event.happenedAt.timeIntervalSinceNow < -Self.abandonAfter
+    // Old by itself it is also where the API was away, or the node's clock is behind: then it has its tries all the same.
+    let isTooOld = event.event.happenedAt.timeIntervalSinceNow < -Self.abandonAfter && attempt >= Webhook.circuitFailures
     let result: WebhookDelivery.Result = outcome.isGood ? .delivered : isTooOld ? .abandoned : .failed
     return WebhookProgress(
       lastEvent: result == .failed ? webhook.lastEvent : event.id, failures: outcome.isGood ? 0 : attempt,
@@ -226,10 +227,11 @@ public final class WebhookSender: Service {
     if delivery.result == .delivered {
       guard webhook.failures >= Webhook.circuitFailures else { return }
       logger.notice("a webhook's circuit closes: it was told again", metadata: ["webhook": "\(webhook.name)"])
-    } else if progress.failures == Webhook.circuitFailures {
-      metrics.webhookCircuitOpened()
-      logger.warning("a webhook's circuit opens: it is left alone for a while", metadata: fields)
     } else {
+      if progress.failures == Webhook.circuitFailures {
+        metrics.webhookCircuitOpened()
+        logger.warning("a webhook's circuit opens: it is left alone for a while", metadata: fields)
+      }
       logger.notice(
         delivery.result == .abandoned ? "an event is given up: a webhook was not told" : "a webhook was not told",
         metadata: fields)

@@ -37,20 +37,22 @@ public enum CaptureState: String, Hashable, Sendable, Codable, CaseIterable {
 /// What became of a capture, as the daemon last said.
 public struct CaptureProgress: Hashable, Sendable, Codable {
   public var state: CaptureState
-  /// Empty unless it failed.
+  /// Empty unless it failed, or its last report is lost.
   public var error: String
   public var packetsReceived: UInt64
   public var packetsWritten: UInt64
   public var packetsSampledOut: UInt64
   public var packetsFilteredOut: UInt64
   public var packetsDropped: UInt64
+  /// Not among those received.
+  public var packetsLostByKernel: UInt64
   public var bytesWritten: UInt64
   public var files: [String]
 
   public init(
     state: CaptureState = .running, error: String = "", packetsReceived: UInt64 = 0, packetsWritten: UInt64 = 0,
     packetsSampledOut: UInt64 = 0, packetsFilteredOut: UInt64 = 0, packetsDropped: UInt64 = 0,
-    bytesWritten: UInt64 = 0, files: [String] = []
+    packetsLostByKernel: UInt64 = 0, bytesWritten: UInt64 = 0, files: [String] = []
   ) {
     self.state = state
     self.error = error
@@ -59,8 +61,24 @@ public struct CaptureProgress: Hashable, Sendable, Codable {
     self.packetsSampledOut = packetsSampledOut
     self.packetsFilteredOut = packetsFilteredOut
     self.packetsDropped = packetsDropped
+    self.packetsLostByKernel = packetsLostByKernel
     self.bytesWritten = bytesWritten
     self.files = files
+  }
+
+  public init(from decoder: any Decoder) throws {
+    let members = try decoder.container(keyedBy: CodingKeys.self)
+    self.init(
+      state: try members.decode(CaptureState.self, forKey: .state), error: try members.decode(String.self, forKey: .error),
+      packetsReceived: try members.decode(UInt64.self, forKey: .packetsReceived),
+      packetsWritten: try members.decode(UInt64.self, forKey: .packetsWritten),
+      packetsSampledOut: try members.decode(UInt64.self, forKey: .packetsSampledOut),
+      packetsFilteredOut: try members.decode(UInt64.self, forKey: .packetsFilteredOut),
+      packetsDropped: try members.decode(UInt64.self, forKey: .packetsDropped),
+      // Earlier versions didn't write it.
+      packetsLostByKernel: try members.decodeIfPresent(UInt64.self, forKey: .packetsLostByKernel) ?? 0,
+      bytesWritten: try members.decode(UInt64.self, forKey: .bytesWritten),
+      files: try members.decode([String].self, forKey: .files))
   }
 }
 

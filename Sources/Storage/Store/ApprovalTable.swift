@@ -83,7 +83,8 @@ extension SQLStore {
       let own = try session.count(
         """
         SELECT COUNT(*) FROM rule_set_revisions WHERE rule_set_id = $1 AND number <= $2 AND number > $3
-          AND (author_email = $4 OR author_id = $5)
+          AND (author_email = $4 OR author_id = $5
+            OR author_email IN (SELECT 'client:' || name FROM api_clients WHERE created_by_id = $5))
         """, key + [SQLValue(approvedBefore), .text(author.email), SQLValue(author.userID)])
       guard own == 0 else { throw StorageError.ownChange }
       let old = try Self.decision(revision, of: head.id, session)

@@ -53,24 +53,45 @@ extension RuleSetTable.Written {
 
   /// Both with the rules that the other one has not.
   func audited(replacedBy new: Self) throws -> (old: AuditedState, new: AuditedState) {
-    let (before, after) = (ruleSet.content.allRules, new.ruleSet.content.allRules)
-    let (first, last) = before.commonEnds(with: after)
-    let (gone, come) = (Set(before[first..<before.count - last]), Set(after[first..<after.count - last]))
+    let (before, after) = (ruleSet.content, new.ruleSet.content)
+    let (gone, come) = (Self.placed(before, unlike: after), Self.placed(after, unlike: before))
+    let (wasThere, isThere) = (Set(gone), Set(come))
     return (
-      try audited(before[first..<before.count - last].filter { !come.contains($0) }),
-      try new.audited(after[first..<after.count - last].filter { !gone.contains($0) })
+      try audited(gone.filter { !isThere.contains($0) }), try new.audited(come.filter { !wasThere.contains($0) })
     )
   }
 
-  var audited: AuditedState { get throws { try audited(ruleSet.content.allRules) } }
+  var audited: AuditedState { get throws { try audited(Self.placed(ruleSet.content, unlike: nil)) } }
 
-  private func audited(_ rules: some Collection<Rule>) throws -> AuditedState {
+  /// A rule and the chain that it stands in; nil: the rule set's own list.
+  private struct Placed: Hashable {
+    let rule: Rule
+    let chain: String?
+
+    func json() throws -> JSONValue {
+      let json = try JSONValue.encoding(rule)
+      guard let chain, case .object(var members) = json else { return json }
+      members["in_chain"] = .string(chain)
+      return .object(members)
+    }
+  }
+
+  /// The rules of each list without those at both ends that the other one's list has there, too.
+  private static func placed(_ content: RuleSet, unlike other: RuleSet?) -> [Placed] {
+    content.lists.flatMap { chain, rules in
+      let others = other.map { chain.map($0.rules(ofChain:)) ?? $0.rules } ?? []
+      let (first, last) = rules.commonEnds(with: others)
+      return rules[first..<rules.count - last].map { Placed(rule: $0, chain: chain) }
+    }
+  }
+
+  private func audited(_ rules: [Placed]) throws -> AuditedState {
     let content = ruleSet.content
     var members: [String: JSONValue] = [
       "name": .string(ruleSet.name), "revision": .count(ruleSet.revision), "description": .string(ruleSet.description),
       "default_action": .string(content.defaultAction.rawValue),
       "rule_count": .count(content.allRules.count),
-      "content_sha256": .string(text.digest), "rules": .array(try rules.prefix(Self.rulesMax).map { try .encoding($0) }),
+      "content_sha256": .string(text.digest), "rules": .array(try rules.prefix(Self.rulesMax).map { try $0.json() }),
     ]
     if rules.count > Self.rulesMax { members["rules_omitted"] = .count(rules.count - Self.rulesMax) }
     if let reason = ruleSet.current.info.reason { members["reason"] = .string(reason) }

@@ -5,6 +5,9 @@ enum CaptureTable {
   static let columns =
     "id, node, interface, daemon_id, request, progress, started_by_id, started_by_email, started_at, finished_at"
 
+  /// Of one.
+  static let selection = "SELECT \(columns) FROM captures WHERE id = $1"
+
   static func read(_ row: inout RowReader) throws(StorageError) -> CaptureRecord {
     CaptureRecord(
       id: try row.uuid(), node: try row.text(), interface: try row.text(), daemonID: try row.text(),
@@ -46,8 +49,7 @@ extension SQLStore {
   }
 
   func capture(id: UUID) async throws -> CaptureRecord {
-    let record = try await reads.first(
-      "SELECT \(CaptureTable.columns) FROM captures WHERE id = $1", [SQLValue(id)], CaptureTable.read)
+    let record = try await reads.first(CaptureTable.selection, [SQLValue(id)], CaptureTable.read)
     guard let record else { throw StorageError.notFound(kind: "capture", key: SQLValue(id).plainText) }
     return record
   }
@@ -73,11 +75,15 @@ extension SQLStore {
   func updateCapture(id: UUID, _ progress: CaptureProgress, finishedAt: Date?) async throws -> CaptureRecord {
     try await bookkeep("what the daemon reports; who starts and stops a capture is recorded") { session in
       let record = try session.update(
-        "captures", set: "progress = $2, state = $3, finished_at = COALESCE(finished_at, $4)", where: "id = $1",
+        "captures", set: "progress = $2, state = $3, finished_at = COALESCE(finished_at, $4)",
+        where: "id = $1 AND state = 'running'",
         [SQLValue(id), try .json(progress), .text(progress.state.rawValue), SQLValue(finishedAt)],
         returning: CaptureTable.columns, CaptureTable.read)
-      guard let record else { throw StorageError.notFound(kind: "capture", key: SQLValue(id).plainText) }
-      return record
+      // What has ended stays as it ended: somebody else was told later, and wrote earlier.
+      if let record { return record }
+      let ended = try session.first(CaptureTable.selection, [SQLValue(id)], CaptureTable.read)
+      guard let ended else { throw StorageError.notFound(kind: "capture", key: SQLValue(id).plainText) }
+      return ended
     }
   }
 }

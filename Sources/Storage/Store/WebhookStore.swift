@@ -99,7 +99,7 @@ public struct WebhookChange: Hashable, Sendable {
 public struct WebhookDelivery: Hashable, Sendable {
   public enum Result: String, Hashable, Sendable, CaseIterable {
     case delivered, failed
-    /// Failed once more after a day of failures: the event is passed over.
+    /// Failed ``Webhook/circuitFailures`` times or more, and is a day old: the event is passed over.
     case abandoned
   }
 
