@@ -77,17 +77,20 @@ struct APIClient {
       request.body = .bytes(ByteBuffer(string: content.text(pretty: false)))
     }
     let response: HTTPClientResponse
-    do {
-      response = try await http.execute(request, deadline: .distantFuture)
-    } catch {
-      throw CommandError(.unavailable, "api_unavailable", "cannot reach the API at \(base): \(Self.reason(error))")
-    }
+    do { response = try await http.execute(request, deadline: .distantFuture) } catch { throw unavailable(error) }
     guard response.status.code == 200 else {
-      let answer = try await response.body.collect(upTo: Self.answerByteCountMax)
+      let answer: ByteBuffer
+      do { answer = try await response.body.collect(upTo: Self.answerByteCountMax) } catch { throw unavailable(error) }
       throw CommandError(
         httpStatus: Int(response.status.code), body: JSON.parse(answer.readableBytesView) ?? .null, apiURL: base)
     }
-    for try await piece in response.body { try body(piece.readableBytesView) }
+    var pieces = response.body.makeAsyncIterator()
+    while true {
+      let piece: ByteBuffer?
+      do { piece = try await pieces.next() } catch { throw unavailable(error) }
+      guard let piece else { return }
+      try body(piece.readableBytesView)
+    }
   }
 
   /// A request whose body can't be sent twice.
@@ -103,6 +106,8 @@ struct APIClient {
     request.method = .RAW(value: method.rawValue)
     request.headers.add(name: "User-Agent", value: "sluice")
     if let token { request.headers.add(name: "Authorization", value: "Bearer \(token)") }
+    // A command means what it says, whatever is there; an API that asks for the header shall know.
+    if [.put, .patch, .delete].contains(method) { request.headers.add(name: "If-Match", value: "*") }
     return request
   }
 
@@ -136,8 +141,18 @@ struct APIClient {
   /// Ends the session at the API and here; here in any case.
   func endSession() async throws {
     guard let credentials = try store.credentials(for: base) else { return }
-    defer { try? store.set(nil, for: base) }
-    _ = try await call(.post, "/auth/logout", body: ["refresh_token": .string(credentials.refreshToken)])
+    do {
+      _ = try await call(.post, "/auth/logout", body: ["refresh_token": .string(credentials.refreshToken)])
+    } catch {
+      try? await forgetSession()
+      throw error
+    }
+    try await forgetSession()
+  }
+
+  /// Here, not at the API.
+  func forgetSession() async throws {
+    try await store.exclusively { try store.set(nil, for: base) }
   }
 
   private func keep(_ answer: JSON) throws(CommandError) {
@@ -207,10 +222,7 @@ struct APIClient {
       status = Int(response.status.code)
       answer = try await response.body.collect(upTo: Self.answerByteCountMax)
     } catch {
-      throw CommandError(
-        .unavailable, "api_unavailable",
-        "cannot reach the API at \(base): \(Self.reason(error)). Is sluice-api running (systemctl status sluice-api)? "
-          + "--api or SLUICE_API names another address")
+      throw unavailable(error)
     }
     let envelope = JSON.parse(answer.readableBytesView) ?? .null
     guard (200..<300).contains(status) else {
@@ -232,7 +244,20 @@ struct APIClient {
     }
   }
 
-  static func reason(_ error: any Error) -> String {
+  /// What an exchange that failed is told as.
+  func unavailable(_ error: any Error) -> any Error {
+    if error is CancellationError || error is CommandError { return error }
+    if error is NIOTooManyBytesError {
+      return CommandError(
+        .failure, "answer_too_large", "the API's answer is longer than \(Self.answerByteCountMax >> 20) MiB: ask for less of it")
+    }
+    return CommandError(
+      .unavailable, "api_unavailable",
+      "cannot reach the API at \(base): \(Self.reason(error)). Is sluice-api running (systemctl status sluice-api)? "
+        + "--api or SLUICE_API names another address")
+  }
+
+  private static func reason(_ error: any Error) -> String {
     if let error = error as? HTTPClientError {
       if [.connectTimeout, .deadlineExceeded, .readTimeout].contains(error) { return "no answer in time" }
       if error == .remoteConnectionClosed { return "it closed the connection" }

@@ -50,8 +50,9 @@ struct Apply: AsyncParsableCommand {
     let content = try file.map { path throws(CommandError) in try RuleFile.read(path, name: ruleSet) }
     try await options.run { api in
       let name = content?.ruleSet.name ?? ruleSet ?? ""
-      if let content { try await store(content, name, api) }
-      let outcome = try await apply(name, api)
+      // What is applied is this file, also where somebody stores another meanwhile.
+      let stored = if let content { try await store(content, name, api)["revision"].integer } else { Int64?.none }
+      let outcome = try await apply(name, revision: stored.map { UInt64($0) } ?? revision, api)
       output.write(outcome, Self.text(outcome))
     } daemon: { daemon in
       guard let content else {
@@ -65,16 +66,16 @@ struct Apply: AsyncParsableCommand {
     }
   }
 
-  private func store(_ content: RuleFile, _ name: String, _ api: APIClient) async throws {
+  private func store(_ content: RuleFile, _ name: String, _ api: APIClient) async throws -> JSON {
     let body = JSON.object(try content.body())
     do {
-      _ = try await api.call(.patch, APIClient.path("rule-sets", name), body: body)
+      return try await api.call(.patch, APIClient.path("rule-sets", name), body: body)["data"]
     } catch let error as CommandError where error.status == .notFound {
-      _ = try await api.call(.post, "/rule-sets", body: body)
+      return try await api.call(.post, "/rule-sets", body: body)["data"]
     }
   }
 
-  private func apply(_ name: String, _ api: APIClient) async throws -> JSON {
+  private func apply(_ name: String, revision: UInt64?, _ api: APIClient) async throws -> JSON {
     var body: [String: JSON] = ["dry_run": .bool(dryRun)]
     if force { body["force"] = true }
     if let confirmWithin { body["confirm_within_seconds"] = .count(confirmWithin) }

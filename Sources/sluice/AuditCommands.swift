@@ -158,14 +158,21 @@ struct AuditCommand: AsyncParsableCommand {
     func run() async throws {
       let query = filter.query
       try await options.withAPI { api in
-        let handle = try output.map(AuditFile.create) ?? .standardOutput
+        let file = try output.map(AuditFile.create)
         var count = 0
-        try await AuditLog.forEach(api, after: after, query: query) { record in
-          try handle.write(contentsOf: Data(record.bytes() + [0x0a]))
-          count += 1
+        do {
+          try await AuditLog.forEach(api, after: after, query: query) { record in
+            let line = record.bytes() + [0x0a]
+            if let file { try file.write(contentsOf: Data(line)) } else { Terminal.write(line) }
+            count += 1
+          }
+          try file?.synchronize()
+        } catch {
+          // So that the next try can make the file.
+          if let output, count == 0 { unlink(output) }
+          throw error
         }
         if let output {
-          try handle.synchronize()
           options.output.write(["records": .count(count)], "\(count) records written to \(Terminal.safe(output))")
         }
       }

@@ -60,7 +60,7 @@ struct BenchRun: ParsableCommand {
     guard seconds >= 0.1, seconds <= 60 else {
       throw CommandError.usage("--seconds \(seconds) is out of range: 0.1 to 60")
     }
-    if list { return Terminal.print(BenchText.list(peers: peers)) }
+    if list { return outputOptions.output.write(BenchText.json(peers: peers), BenchText.list(peers: peers)) }
     do {
       guard inside else {
         // The enclosure is made for a program when it starts: this one, with the same arguments.
@@ -115,6 +115,17 @@ extension MarkedPlace {
 }
 
 enum BenchText {
+  static func json(peers folder: String?) -> JSON {
+    let paths = Peers(folder: folder).paths
+    return [
+      "works": .array(Work.allCases.map { ["name": .string($0.rawValue), "summary": .string($0.summary)] }),
+      "programs": .array(
+        PeerTool.allCases.map {
+          ["name": .string($0.rawValue), "path": .optional(paths[$0]), "origin": .string($0.origin)]
+        }),
+    ]
+  }
+
   static func list(peers folder: String?) -> String {
     var works = Table("WORK", "WHAT")
     for work in Work.allCases { works.add(work.rawValue, work.summary) }

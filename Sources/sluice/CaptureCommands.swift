@@ -17,6 +17,8 @@ struct CaptureCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Start a capture. It ends at a limit or with `capture stop`.",
       discussion: """
+        Where the interface has several queues, packets are in order within each; `reordercap FILE NEW` puts all in order.
+
         EXAMPLES
           sluice capture start eth0 --packets 10000
           sluice capture start eth0 --duration 5m --snap-length 128 --sample 100
@@ -41,7 +43,7 @@ struct CaptureCommand: AsyncParsableCommand {
     var byteLimit: UInt64 = 0
     @Option(help: "Stop after this time: 500ms, 30s, 5m, 1h.")
     var duration: String?
-    @Option(name: .customLong("file-bytes"), help: "Begin a new file after so many bytes.")
+    @Option(name: .customLong("file-bytes"), help: "With --files: begin a new file after so many bytes.")
     var fileByteLimit: UInt64 = 0
     @Option(name: .customLong("files"), help: "Keep so many files, the newest.")
     var fileCount: UInt32 = 0
@@ -52,6 +54,9 @@ struct CaptureCommand: AsyncParsableCommand {
     func validate() throws {
       if write != nil, path != nil || fileByteLimit > 0 || fileCount > 0 {
         throw ValidationError("--write excludes --path, --file-bytes and --files: those are files of the daemon")
+      }
+      if fileByteLimit > 0, fileCount == 0 {
+        throw ValidationError("--file-bytes begins a new file: say with --files how many to keep, or with --bytes when to stop")
       }
     }
 
@@ -126,16 +131,20 @@ struct CaptureCommand: AsyncParsableCommand {
       "\(capture["packets_" + name].cell) \(name.replacing("_", with: " "))"
     }
     lines.append("\(capture["packets_received"].cell) packets received: " + counts.joined(separator: ", "))
+    if let lost = capture["packets_lost_by_kernel"].integer, lost > 0 {
+      lines.append("\(lost) more were lost by the kernel: the sockets' rings were full")
+    }
     lines += capture["files"].elements.map { "file \($0.cell)" }
     return lines.map(Terminal.safe).joined(separator: "\n")
   }
 
   static func table(_ captures: [JSON]) -> String {
-    var table = Table("CAPTURE", "INTERFACE", "STATE", ">RECEIVED", ">WRITTEN", ">DROPPED", ">BYTES", "STARTED", "FILE")
+    var table = Table("CAPTURE", "INTERFACE", "STATE", ">RECEIVED", ">WRITTEN", ">DROPPED", ">LOST", ">BYTES", "STARTED", "FILE")
     for capture in captures {
       table.add(
         capture["id"].cell, capture["interface"].cell, capture["state"].cell, capture["packets_received"].cell,
-        capture["packets_written"].cell, capture["packets_dropped"].cell, capture["bytes_written"].cell,
+        capture["packets_written"].cell, capture["packets_dropped"].cell, capture["packets_lost_by_kernel"].cell,
+        capture["bytes_written"].cell,
         capture["started_at"].cell, capture["files"].elements.last?.cell ?? "")
     }
     return table.text

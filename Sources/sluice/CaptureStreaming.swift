@@ -7,9 +7,16 @@ import LinuxSystem
 extension CaptureCommand.Start {
   /// Runs a capture whose file comes here as it is made. It ends at a limit, by Ctrl-C, and when nobody reads any more.
   func stream(to path: String, _ milliseconds: UInt64) async throws {
-    let output = options.output
     let sink = try ByteSink(path)
-    try await options.run { api in
+    do { try await stream(to: sink, milliseconds) } catch {
+      sink.discardIfEmpty()
+      throw error
+    }
+  }
+
+  private func stream(to sink: ByteSink, _ milliseconds: UInt64) async throws {
+    let output = options.output
+    try await options.run(silenceMax: nil) { api in
       let body: JSON = [
         "node": .string(options.node), "interface": .string(interface), "snap_length": .count(snapLength),
         "sample_every": .count(sampleEvery), "packet_limit": .count(packetLimit), "byte_limit": .count(byteLimit),
@@ -52,6 +59,7 @@ final class ByteSink: @unchecked Sendable {
   private let path: String
   private let lock = NSLock()
   private var isClosed = false
+  private var isEmpty = true
 
   /// Whoever reads has gone.
   var isClosedByReader: Bool { lock.withLock { isClosed } }
@@ -75,7 +83,13 @@ final class ByteSink: @unchecked Sendable {
     file = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
   }
 
+  /// The new file goes where nothing came, so that the next try can make it.
+  func discardIfEmpty() {
+    if file != nil, lock.withLock({ isEmpty }) { unlink(path) }
+  }
+
   func write(_ bytes: some Collection<UInt8>) throws {
+    lock.withLock { isEmpty = false }
     if let file { return try file.write(contentsOf: Data(bytes)) }
     do throws(SystemError) {
       try StandardOutput.write(Array(bytes))

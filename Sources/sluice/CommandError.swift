@@ -30,6 +30,11 @@ struct CommandError: Error, CustomStringConvertible {
     self.details = details
   }
 
+  /// The same, of a command that had done something before.
+  func after(_ done: String) -> CommandError {
+    CommandError(status, code, "\(done); then \(message)", details: details)
+  }
+
   /// For standard error under `--json`: the same shape as the API's errors.
   var json: JSON {
     ["status": "error", "error": ["code": .string(code), "message": .string(message), "details": details]]
@@ -42,7 +47,7 @@ struct CommandError: Error, CustomStringConvertible {
       let path = fault["path"].string ?? fault["field"].string ?? ""
       return path.isEmpty ? "  \(message)" : "  \(path): \(message)"
     }
-    return (["error: \(message)"] + faults).joined(separator: "\n")
+    return Terminal.safeLines((["error: \(message)"] + faults).joined(separator: "\n"))
   }
 }
 

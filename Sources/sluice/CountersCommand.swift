@@ -42,7 +42,14 @@ struct Counters: AsyncParsableCommand {
     var next = ContinuousClock.now
     var readings = 0
     while true {
-      let counters = try await read()
+      let counters: [JSON]
+      do { counters = try await read() } catch let error as CommandError where error.status == .unavailable && readings > 0 {
+        // The API restarts, or is busy: what is watched goes on.
+        output.note("\(error.message); trying again")
+        next = max(next + period, .now)
+        try await Task.sleep(until: next, clock: .continuous)
+        continue
+      }
       let now = ContinuousClock.now
       readings += 1
       if output.isJSON {
@@ -69,9 +76,10 @@ struct Counters: AsyncParsableCommand {
       head += interface["rule_set"].string.map { "\($0) revision \(interface["revision"].cell)" } ?? "no rule set"
       head += ", generation \(interface["generation"].cell)"
       let actions = rows(interface["actions"].members, old?["actions"].members)
+      let oldRules = Dictionary(
+        old?["rules"].elements.map { ($0["rule"].cell, $0) } ?? [], uniquingKeysWith: { first, _ in first })
       let rules = interface["rules"].elements.map { rule in
-        let oldRule = old?["rules"].elements.first { $0["rule"] == rule["rule"] }
-        return Row(name: rule["rule"].cell, action: rule["action"].cell, now: rule, before: oldRule)
+        Row(name: rule["rule"].cell, action: rule["action"].cell, now: rule, before: oldRules[rule["rule"].cell])
       }
       let notable = { (name: String) in
         rows(interface[name].members, old?[name].members).filter { ($0.now["packets"].integer ?? 0) > 0 }

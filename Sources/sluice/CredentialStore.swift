@@ -19,18 +19,31 @@ struct Credentials: Hashable, Codable {
 
 /// `$XDG_CONFIG_HOME/sluice/credentials.json`, mode 0600: credentials by the API's URL.
 struct CredentialStore {
-  let folder: URL
-  private var file: URL { folder.appending(path: "credentials.json") }
+  /// Nil: nothing says where. Who comes with a key needs none.
+  private let place: URL?
 
-  init(folder: URL) { self.folder = folder }
+  var folder: URL {
+    get throws(CommandError) {
+      guard let place else {
+        throw CommandError(
+          .failure, "no_home",
+          "neither XDG_CONFIG_HOME nor HOME names a folder for the credentials; the key of an API client, SLUICE_API_KEY, needs none")
+      }
+      return place
+    }
+  }
 
-  init(environment: [String: String]) throws(CommandError) {
+  private var file: URL { get throws(CommandError) { try folder.appending(path: "credentials.json") } }
+
+  init(folder: URL) { place = folder }
+
+  init(environment: [String: String]) {
     if let base = environment["XDG_CONFIG_HOME"], base.hasPrefix("/") {
-      folder = URL(filePath: base).appending(path: "sluice")
+      place = URL(filePath: base).appending(path: "sluice")
     } else if let home = environment["HOME"], home.hasPrefix("/") {
-      folder = URL(filePath: home).appending(path: ".config/sluice")
+      place = URL(filePath: home).appending(path: ".config/sluice")
     } else {
-      throw CommandError(.failure, "no_home", "neither XDG_CONFIG_HOME nor HOME names a folder for the credentials")
+      place = nil
     }
   }
 
@@ -47,7 +60,7 @@ struct CredentialStore {
   /// at the same time would end the session.
   func exclusively<Result>(_ body: () async throws -> Result) async throws -> Result {
     try makeFolder()
-    let path = folder.appending(path: "credentials.lock").path
+    let path = try folder.appending(path: "credentials.lock").path
     let descriptor = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw failure("cannot open \(path)") }
     defer { close(descriptor) }
@@ -63,6 +76,7 @@ struct CredentialStore {
   }
 
   private func read() throws(CommandError) -> [String: Credentials] {
+    let file = try file
     var status = stat()
     guard stat(file.path, &status) == 0 else {
       if errno == ENOENT { return [:] }
@@ -86,6 +100,7 @@ struct CredentialStore {
   /// Into a new file that takes the place of the old one, so that a reader never sees half of it.
   private func write(_ all: [String: Credentials]) throws(CommandError) {
     try makeFolder()
+    let (folder, file) = (try folder, try file)
     let encoder = JSONEncoder()
     encoder.dateEncodingStrategy = .iso8601
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
@@ -108,6 +123,7 @@ struct CredentialStore {
   }
 
   private func makeFolder() throws(CommandError) {
+    let folder = try folder
     do {
       try FileManager.default.createDirectory(
         at: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])

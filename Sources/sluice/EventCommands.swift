@@ -41,7 +41,7 @@ struct Events: AsyncParsableCommand {
 
   func run() async throws {
     let output = options.output
-    try await options.run { api in
+    try await options.run(silenceMax: nil) { api in
       var last = try await showLast(api, output)
       guard follow else { return }
       while true {
@@ -77,35 +77,35 @@ struct Events: AsyncParsableCommand {
 
   // MARK: The API
 
-  /// Returns the newest one's id; nil: there is none.
+  /// Returns the id behind which those come that were not shown; nil: there is none at all.
   private func showLast(_ api: APIClient, _ output: Output) async throws -> Int64? {
+    // Of all events, and before the list is asked for: what comes in between is in both, and has a greater number.
+    let newest = try await api.list("/events", query: [], max: 1).first?["id"].integer
     let events = limit > 0 ? try await api.list("/events", query: query, max: limit) : []
     for event in events.reversed() { Self.show(event, output) }
-    return events.first?["id"].integer
+    return events.first?["id"].integer ?? newest
   }
 
   /// One stream, until it ends; returns the last event's id. What only a person can mend is thrown.
   private func showNext(_ api: APIClient, after last: Int64?, _ output: Output) async throws -> Int64? {
     var last = last
     var reader = ServerSentEvents()
-    var headers = [("Accept", "text/event-stream")]
-    if let last { headers.append(("Last-Event-ID", "\(last)")) }
+    let headers = [("Accept", "text/event-stream")] + (last.map { [("Last-Event-ID", "\($0)")] } ?? [])
     do {
       try await api.download(.get, "/events", query: query, headers: headers) { bytes in
         for data in reader.read(bytes) {
-          guard let event = JSON.parse(data.utf8), let id = event["id"].integer else { continue }
-          last = id
-          Self.show(event, output)
+          guard let event = JSON.parse(data.utf8) else { continue }
+          if let id = event["id"].integer {
+            last = id
+            Self.show(event, output)
+          } else if let reason = event["reason"].string {
+            // Of the stream itself: it has lost events, or ends.
+            output.isJSON ? Terminal.print(event.text(pretty: false)) : output.note(reason)
+          }
         }
       }
     } catch let error as CommandError where error.status == .unavailable {
       output.note("\(error.message); trying again")
-    } catch let error as CommandError {
-      throw error
-    } catch is CancellationError {
-      throw CancellationError()
-    } catch {
-      output.note("the stream broke off (\(error)); taking it up again")
     }
     return last
   }

@@ -59,8 +59,9 @@ struct FlowsCommand: AsyncParsableCommand {
         default: 0
         }
       }
+      let icmp = flow["icmp_type"].integer.map { " type \($0) code \(flow["icmp_code"].cell)" } ?? ""
       table.add(
-        end("source"), end("destination"), flow["protocol"].cell, flow["interface"].cell, flow["packets"].cell,
+        end("source"), end("destination"), flow["protocol"].cell + icmp, flow["interface"].cell, flow["packets"].cell,
         flow["bytes"].cell, Quantity.short(rates[0]), Quantity.short(rates[1] * 8))
     }
     var lines = [table.isEmpty ? "no flow is active" : table.text]

@@ -67,9 +67,12 @@ struct MatchOptions: ParsableArguments {
   var isEmpty: Bool { lists.allSatisfy(\.texts.isEmpty) }
 
   /// The match in the JSON of the API; its elements are not checked.
-  var json: JSON {
+  func json() throws(CommandError) -> JSON {
     var members: [String: JSON] = [:]
     for (field, texts) in lists where !texts.isEmpty {
+      guard texts.count == 1 || !texts.contains(where: { Self.trimmed($0[...]).hasPrefix("!") }) else {
+        throw .usage("! negates the whole list of \(field): write it in one option, with commas")
+      }
       var elements = texts.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }.map(Self.trimmed)
       let isNegated = elements[0].hasPrefix("!")
       if isNegated { elements[0] = Self.trimmed(elements[0].dropFirst()) }

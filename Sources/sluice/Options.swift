@@ -4,6 +4,7 @@ import ControlProtocol
 import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
+import NIOCore
 import NIOSSL
 
 /// Options of every command.
@@ -50,19 +51,19 @@ struct APIOptions: ParsableArguments {
 
   static let standardURL = "http://127.0.0.1:8080"
 
-  func withAPI<Result>(_ body: (APIClient) async throws -> Result) async throws -> Result {
+  /// - Parameter silenceMax: After which an answer that doesn't go on is given up; nil: whoever reads it may take as long as he
+  ///   likes, and only a connection that is dead is.
+  func withAPI<Result>(
+    silenceMax: TimeAmount? = .seconds(60), _ body: (APIClient) async throws -> Result
+  ) async throws -> Result {
     let environment = ProcessInfo.processInfo.environment
     let url = api ?? environment["SLUICE_API"].flatMap { $0.isEmpty ? nil : $0 } ?? Self.standardURL
     let base = try APIClient.checked(url: url, allowsClear: insecure)
-    var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
-    configuration.timeout.connect = .seconds(5)
+    var configuration = Self.configuration(silenceMax: silenceMax)
     configuration.tlsConfiguration = try tls(environment)
-    configuration.decompression = .enabled(limit: .size(APIClient.answerByteCountMax))
-    // A refused connection is told at once, not after the timeout.
-    configuration.connectionPool.retryConnectionEstablishment = false
     let http = HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
     do {
-      let store = try CredentialStore(environment: environment)
+      let store = CredentialStore(environment: environment)
       let key = environment["SLUICE_API_KEY"].flatMap { $0.isEmpty ? nil : $0 }
       let result = try await body(APIClient(base: base, http: http, store: store, key: key))
       try await http.shutdown()
@@ -75,6 +76,26 @@ struct APIOptions: ParsableArguments {
 }
 
 extension APIOptions {
+  static func configuration(silenceMax: TimeAmount?) -> HTTPClient.Configuration {
+    var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow)
+    configuration.timeout = HTTPClient.Configuration.Timeout(connect: .seconds(5), read: silenceMax)
+    configuration.decompression = .enabled(limit: .size(APIClient.answerByteCountMax))
+    // A refused connection is told at once, not after the timeout.
+    configuration.connectionPool.retryConnectionEstablishment = false
+    configuration.http1_1ConnectionDebugInitializer = keepAlive
+    configuration.http2ConnectionDebugInitializer = keepAlive
+    return configuration
+  }
+
+  /// A peer that went without a word is noticed within a minute, also where nothing is to be sent (tcp(7)).
+  @Sendable private static func keepAlive(_ channel: any Channel) -> EventLoopFuture<Void> {
+    let options: [(ChannelOptions.Types.SocketOption, Int)] = [
+      (.init(level: .socket, name: .so_keepalive), 1), (.init(level: .tcp, name: .init(rawValue: TCP_KEEPIDLE)), 20),
+      (.init(level: .tcp, name: .init(rawValue: TCP_KEEPINTVL)), 10), (.init(level: .tcp, name: .init(rawValue: TCP_KEEPCNT)), 3),
+    ]
+    return .andAllSucceed(options.map { channel.setOption($0, value: $1) }, on: channel.eventLoop)
+  }
+
   private func tls(_ environment: [String: String]) throws(CommandError) -> TLSConfiguration {
     let named = { (option: String?, variable: String) in
       option ?? environment[variable].flatMap { $0.isEmpty ? nil : $0 }
@@ -105,22 +126,26 @@ struct TargetOptions: ParsableArguments {
   @Option(help: "Talk to sluiced itself over its unix socket, without the API and without signing in. [SLUICE_SOCKET]")
   var socket: String?
 
-  @Option(help: "The node, as the API knows it.")
-  var node = "local"
+  @Option(name: .customLong("node"), help: ArgumentHelp("The node, as the API knows it. [local]", valueName: "node"))
+  var givenNode: String?
+
+  var node: String { givenNode ?? "local" }
 
   var output: Output { apiOptions.output }
 
   typealias Daemon = ControlClient<HTTP2ClientTransport.Posix>
 
   /// Runs `api` or `daemon`, whichever the options and the environment name: a flag beats a variable, the API's
-  /// variable the socket's.
+  /// variable the socket's. Nodes are the API's.
+  ///
+  /// - Parameter silenceMax: As of ``APIOptions/withAPI(silenceMax:_:)``.
   func run(
-    api: (APIClient) async throws -> Void, daemon: @Sendable (Daemon) async throws -> Void
+    silenceMax: TimeAmount? = .seconds(60), api: (APIClient) async throws -> Void, daemon: @Sendable (Daemon) async throws -> Void
   ) async throws {
     if let path = try socketPath(ProcessInfo.processInfo.environment) {
       try await Self.withDaemon(path, daemon)
     } else {
-      try await apiOptions.withAPI(api)
+      try await apiOptions.withAPI(silenceMax: silenceMax, api)
     }
   }
 
@@ -128,9 +153,10 @@ struct TargetOptions: ParsableArguments {
   func socketPath(_ environment: [String: String]) throws(CommandError) -> String? {
     if let socket {
       if apiOptions.api != nil { throw .usage("--api and --socket exclude each other") }
+      if givenNode != nil { throw .usage("--node asks the API for a node; --socket talks to the daemon of this machine") }
       return socket
     }
-    let isAPINamed = apiOptions.api != nil || environment["SLUICE_API"]?.isEmpty == false
+    let isAPINamed = apiOptions.api != nil || givenNode != nil || environment["SLUICE_API"]?.isEmpty == false
     return isAPINamed ? nil : environment["SLUICE_SOCKET"].flatMap { $0.isEmpty ? nil : $0 }
   }
 

@@ -1,4 +1,5 @@
 import Foundation
+import LinuxSystem
 
 /// Rows under a head, aligned by columns; numbers to the right.
 struct Table {
@@ -50,13 +51,37 @@ enum Terminal {
     return String(String.UnicodeScalarView(text.unicodeScalars.map { isHostile($0) ? "?" : $0 }))
   }
 
+  /// The same of a text whose line breaks are its own.
+  static func safeLines(_ text: String) -> String {
+    text.split(separator: "\n", omittingEmptySubsequences: false).map { safe(String($0)) }.joined(separator: "\n")
+  }
+
   private static func isHostile(_ scalar: Unicode.Scalar) -> Bool {
     scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value) || (0x2028...0x202e).contains(scalar.value)
       || (0x2066...0x2069).contains(scalar.value)
   }
 
-  static func print(_ text: String) { FileHandle.standardOutput.write(Data((text + "\n").utf8)) }
-  static func printError(_ text: String) { FileHandle.standardError.write(Data((text + "\n").utf8)) }
+  static func print(_ text: String) { write(Array((text + "\n").utf8)) }
+
+  /// Bytes to standard output. Where nobody reads any more, the command ends as others do that a closed pipe ends: by SIGPIPE,
+  /// which libraries of this one ignore. Where they can't be written, a full disk say, it ends with an error.
+  static func write(_ bytes: [UInt8]) {
+    do throws(SystemError) {
+      try StandardOutput.write(bytes)
+    } catch {
+      if error.code == EPIPE {
+        signal(SIGPIPE, SIG_DFL)
+        raise(SIGPIPE)
+      }
+      printError("error: \(error)")
+      exit(ExitStatus.failure.rawValue)
+    }
+  }
+
+  static func printError(_ text: String) { writeError(text + "\n") }
+
+  /// To standard error; nobody is told where that fails.
+  static func writeError(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
 }
 
 /// What a command prints: a value for `--json`, or a text for people.
@@ -70,7 +95,7 @@ struct Output {
 
   /// To standard error, for people only.
   func note(_ text: String) {
-    if !isJSON { Terminal.printError(Terminal.safe(text)) }
+    if !isJSON { Terminal.printError(Terminal.safeLines(text)) }
   }
 }
 

@@ -96,7 +96,7 @@ struct RuleCommand: AsyncParsableCommand {
         }
       }
       let value: JSON = [
-        "name": .string(name), "match": match.json, "action": .string(action), "redirect_to": .optional(redirectTo),
+        "name": .string(name), "match": try match.json(), "action": .string(action), "redirect_to": .optional(redirectTo),
         "chain": .optional(chain),
         "comment": .string(comment ?? ""), "enabled": .bool(!disabled),
         "tags": .strings(tag.commaSeparated), "owner": .string(owner ?? ""),
@@ -224,8 +224,13 @@ struct RuleCommand: AsyncParsableCommand {
 
     func run() async throws {
       try await options.withAPI { api in
-        for name in names {
-          _ = try await api.call(.delete, APIClient.path("rule-sets", ruleSet, "rules", name))
+        for (index, name) in names.enumerated() {
+          do {
+            _ = try await api.call(.delete, APIClient.path("rule-sets", ruleSet, "rules", name))
+          } catch var error as CommandError where index > 0 {
+            error.message = "\(name): \(error.message)"
+            throw error.after("removed \(names[..<index].joined(separator: ", "))")
+          }
         }
         options.output.write(
           ["rule_set": .string(ruleSet), "removed": .strings(names)],

@@ -175,7 +175,7 @@ struct RuleFile {
       throw .usage("cannot read \(path): \(error.localizedDescription)")
     }
     // Editors of other systems begin a file with a byte order mark.
-    let text = data.starts(with: [0xef, 0xbb, 0xbf]) ? data.dropFirst(3) : data
+    let text = data.dropFirst(RuleSetText.byteOrderMarkByteCount(at: data))
     return try RuleFile(text: String(decoding: text, as: UTF8.self), source: path, name: name)
   }
 

@@ -78,7 +78,7 @@ struct SecondFactorCommand: AsyncParsableCommand {
     @OptionGroup var options: APIOptions
 
     func run() async throws {
-      let code = try code ?? Prompt.secret("Code of the app: ")
+      let code = try code ?? Prompt.secret("Code of the app: ", insteadOf: "--code")
       try await options.withAPI { api in
         write(
           try await api.call(.post, "/auth/second-factor/recovery-codes", body: ["code": .string(code)])["data"],
@@ -98,7 +98,7 @@ struct SecondFactorCommand: AsyncParsableCommand {
 
     func run() async throws {
       let password = try passwordStdin ? Prompt.standardInputLine() : Prompt.secret("Password: ")
-      let code = try code ?? Prompt.secret("Code: ")
+      let code = try code ?? Prompt.secret("Code: ", insteadOf: "--code")
       try await options.withAPI { api in
         let answer = try await api.call(
           .post, "/auth/second-factor/disable", body: ["current_password": .string(password), "code": .string(code)])

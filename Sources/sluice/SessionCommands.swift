@@ -217,7 +217,7 @@ struct SessionCommand: AsyncParsableCommand {
       try await options.withAPI { api in
         guard let id else {
           _ = try await api.call(.post, "/auth/logout", body: body)
-          try api.store.set(nil, for: api.base)
+          try await api.forgetSession()
           return options.output.write(["revoked": true], "ended all your sessions at \(api.base)")
         }
         _ = try await api.call(.delete, APIClient.path("auth", "sessions", id), body: body)
@@ -252,7 +252,7 @@ struct SessionCommand: AsyncParsableCommand {
 enum Prompt {
   static func line(_ question: String) throws(CommandError) -> String {
     guard isatty(0) == 1 else { throw .usage("there is no terminal to ask \"\(question)\" on: give it as an argument") }
-    FileHandle.standardError.write(Data(question.utf8))
+    Terminal.writeError(question)
     guard let text = readLine(), !text.isEmpty else { throw .usage("nothing was entered") }
     return text
   }

@@ -72,11 +72,11 @@ struct SetCommand: AsyncParsableCommand {
       return result
     }
 
-    static func words(_ data: some Sequence<UInt8>) -> [String] {
+    static func words(_ data: Data) -> [String] {
       var words: [String] = []
       var word: [UInt8] = []
       var isComment = false
-      for byte in data {
+      for byte in data.dropFirst(RuleSetText.byteOrderMarkByteCount(at: data)) {
         if byte == 0x0a { isComment = false }
         if byte == 0x23 { isComment = true }
         if isComment || byte <= 0x20 || byte == 0x2c {

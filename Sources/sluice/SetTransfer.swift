@@ -27,7 +27,7 @@ extension SetCommand {
     func run() async throws {
       let source = try PieceReader(file)
       let progress = TransferProgress(of: source.byteCount, options.output)
-      try await options.withAPI { api in
+      try await options.withAPI(silenceMax: .seconds(APIClient.uploadSecondsMax)) { api in
         let answer = try await api.upload(
           .put, target.path + "/elements", query: apply ? [("apply", "true")] : [],
           contentType: "text/plain", pieces: source, progress)["data"]
@@ -43,12 +43,10 @@ extension SetCommand {
     @OptionGroup var options: APIOptions
 
     func run() async throws {
-      // Whoever reads may go: then it is over.
-      signal(SIGPIPE, SIG_DFL)
-      try await options.withAPI { api in
+      try await options.withAPI(silenceMax: nil) { api in
         try await api.download(
           .get, target.path + "/elements", headers: [("Accept", "text/plain")]
-        ) { piece in try FileHandle.standardOutput.write(contentsOf: Data(piece)) }
+        ) { Terminal.write(Array($0)) }
       }
     }
   }
@@ -60,11 +58,13 @@ struct PieceReader: AsyncSequence, Sendable {
   static let pieceByteCount = 256 << 10
 
   private let handle: FileHandle
+  private let path: String
   /// Nil: not known, as of a pipe.
   let byteCount: Int?
 
   /// - Parameter path: `-`: standard input.
   init(_ path: String) throws(CommandError) {
+    self.path = path == "-" ? "standard input" : path
     guard path != "-" else {
       (handle, byteCount) = (.standardInput, nil)
       return
@@ -78,13 +78,18 @@ struct PieceReader: AsyncSequence, Sendable {
     byteCount = attributes?[.type] as? FileAttributeType == .typeRegular ? (attributes?[.size] as? NSNumber)?.intValue : nil
   }
 
-  func makeAsyncIterator() -> Iterator { Iterator(handle: handle) }
+  func makeAsyncIterator() -> Iterator { Iterator(handle: handle, path: path) }
 
   struct Iterator: AsyncIteratorProtocol {
     let handle: FileHandle
+    let path: String
 
     mutating func next() async throws -> ByteBuffer? {
-      guard let piece = try handle.read(upToCount: pieceByteCount), !piece.isEmpty else { return nil }
+      let piece: Data?
+      do { piece = try handle.read(upToCount: pieceByteCount) } catch {
+        throw CommandError.usage("cannot read \(path): \(error.localizedDescription)")
+      }
+      guard let piece, !piece.isEmpty else { return nil }
       return ByteBuffer(bytes: piece)
     }
   }
@@ -129,7 +134,7 @@ extension APIClient {
       let bytes = try await response.body.collect(upTo: Self.answerByteCountMax)
       answer = (Int(response.status.code), JSON.parse(bytes.readableBytesView) ?? .null)
     } catch {
-      throw CommandError(.unavailable, "api_unavailable", "the API at \(base) did not take it: \(Self.reason(error))")
+      throw unavailable(error)
     }
     guard (200..<300).contains(answer.status) else {
       throw CommandError(httpStatus: answer.status, body: answer.body, apiURL: base)
@@ -137,5 +142,5 @@ extension APIClient {
     return answer.body
   }
 
-  private static var uploadSecondsMax: Int64 { 660 }
+  static var uploadSecondsMax: Int64 { 660 }
 }

@@ -53,7 +53,11 @@ enum Main {
       fail(CommandError(.failure, "cancelled", "\(error)"), isJSON: isJSON)
     } catch {
       // Help, version, completions and what a command asks for end as the parser would end them.
-      guard Sluice.exitCode(for: error) == .validationFailure else { Sluice.exit(withError: error) }
+      let status = Sluice.exitCode(for: error)
+      if status == .success || error is ExitCode { Sluice.exit(withError: error) }
+      guard status == .validationFailure else {
+        fail(CommandError(.failure, "failed", Sluice.message(for: error)), isJSON: isJSON)
+      }
       if isJSON {
         fail(.usage(Sluice.message(for: error)), isJSON: true)
       }

@@ -5,7 +5,7 @@ import ControlProtocol
 struct TrialOptions: ParsableArguments {
   @Argument(help: "The rule set. With --socket it may be left out: what waits on the interfaces is meant.")
   var ruleSet: String?
-  @Option(name: .shortAndLong, help: "With --socket: on this interface only. Can be repeated.")
+  @Option(name: .shortAndLong, help: "On this interface only. Can be repeated.")
   var interface: [String] = []
   @OptionGroup var options: TargetOptions
 
@@ -13,16 +13,28 @@ struct TrialOptions: ParsableArguments {
   ///   - verb: last segment of the API's path.
   ///   - done: as it is told.
   func run(
-    _ verb: String, _ done: String, _ decide: @escaping @Sendable (TargetOptions.Daemon, [String]) async throws -> Void
+    _ verb: String, _ done: String,
+    _ decide: @escaping @Sendable (TargetOptions.Daemon, [String], String, UInt64) async throws -> Void
   ) async throws {
     let output = options.output
     try await options.run { api in
       guard let ruleSet else { throw CommandError.usage("name the rule set") }
-      let outcome = try await api.call(.post, APIClient.path("rule-sets", ruleSet, verb))["data"]
-      let lines = outcome["results"].elements.map {
-        "\(ruleSet) revision \($0["revision"].cell) on \($0["interface"].cell): \(done)"
+      // Without a place it is everywhere, on all nodes.
+      let places = interface.isEmpty
+        ? [options.givenNode.map { [("node", $0)] } ?? []] : Set(interface).sorted().map { [("node", options.node), ("interface", $0)] }
+      var results: [JSON] = []
+      for place in places {
+        do {
+          let outcome = try await api.call(.post, APIClient.path("rule-sets", ruleSet, verb), query: place)["data"]
+          results += outcome["results"].elements
+          for node in outcome["unreachable"].elements { output.note("\(node.cell) did not answer: what waits there does so still") }
+        } catch let error as CommandError where !results.isEmpty {
+          throw error.after("\(results.map { $0["interface"].cell }.joined(separator: ", ")): \(done)")
+        }
       }
-      output.write(outcome, lines.map(Terminal.safe).joined(separator: "\n"))
+      let lines = results.map { "\(ruleSet) revision \($0["revision"].cell) on \($0["interface"].cell): \(done)" }
+      output.write(
+        ["rule_set": .string(ruleSet), "results": .array(results)], lines.map(Terminal.safe).joined(separator: "\n"))
     } daemon: { [interface, ruleSet] daemon in
       let waiting = try await daemon.status().attachments.filter {
         $0.confirmByUnixNanos > 0 && (ruleSet == nil || $0.ruleSet == ruleSet)
@@ -31,7 +43,18 @@ struct TrialOptions: ParsableArguments {
       guard !waiting.isEmpty else {
         throw CommandError(.conflict, "conflict", "nothing waits for a confirmation: it stands, or the time was over")
       }
-      try await decide(daemon, waiting.map(\.interface))
+      // What was seen, and not what somebody applies meanwhile.
+      let groups = Dictionary(grouping: waiting, by: { [$0.ruleSet, "\($0.revision)"] }).values.sorted {
+        $0[0].interface < $1[0].interface
+      }
+      for (index, same) in groups.enumerated() {
+        do { try await decide(daemon, same.map(\.interface), same[0].ruleSet, same[0].revision) } catch {
+          guard index > 0 else { throw error }
+          let names = groups[..<index].joined().map(\.interface).joined(separator: ", ")
+          let reason = (error as? ControlError).map(CommandError.init) ?? CommandError(.failure, "failed", "\(error)")
+          throw reason.after("\(names): \(done)")
+        }
+      }
       let results = waiting.map { attachment -> JSON in
         ["interface": .string(attachment.interface), "revision": .count(attachment.revision)]
       }
@@ -52,7 +75,7 @@ struct Confirm: AsyncParsableCommand {
   @OptionGroup var trial: TrialOptions
 
   func run() async throws {
-    try await trial.run("confirm", "stands") { try await $0.confirm($1) }
+    try await trial.run("confirm", "stands") { try await $0.confirm($1, ofRuleSet: $2, revision: $3) }
   }
 }
 
@@ -62,7 +85,7 @@ struct Withdraw: AsyncParsableCommand {
   @OptionGroup var trial: TrialOptions
 
   func run() async throws {
-    try await trial.run("withdraw", "withdrawn, what was confirmed last decides") { try await $0.withdraw($1) }
+    try await trial.run("withdraw", "withdrawn, what was confirmed last decides") { try await $0.withdraw($1, ofRuleSet: $2, revision: $3) }
   }
 }
 
@@ -97,6 +120,9 @@ extension RuleSetCommand {
       var lines = ["revision \(answer["from"].cell) → \(answer["to"].cell)"]
       for setting in answer["settings"].elements {
         lines.append("  \(setting["name"].cell): \(setting["before"].cell) → \(setting["after"].cell)")
+      }
+      for set in answer["sets"].elements {
+        lines.append("  @\(set["name"].cell): \(set["added"].cell) elements added, \(set["removed"].cell) removed")
       }
       for rule in answer["removed"].elements { lines.append("- \(try line(rule))") }
       for rule in answer["added"].elements { lines.append("+ \(try line(rule))") }

@@ -8,7 +8,7 @@ struct WebhookCommand: AsyncParsableCommand {
       Each event is a POST of the JSON that `sluice events --json` prints, one after the other in their order, to a public
       https URL (others: SLUICE_WEBHOOK_PRIVATE_TARGETS of the API). Any 2xx answer says that it has arrived; after anything
       else it is sent again, ever later. Five failures in a row open the circuit: the target is left alone for a while, then
-      a single event tries it. After a day of failures an event is given up.
+      a single event tries it. One of more than a day ago is given up after five.
 
       Answer at once and work later: an attempt ends after 10 s. An event may come twice where a copy of the API dies in the
       middle: Sluice-Delivery is the same for every attempt at one event.

@@ -202,6 +202,8 @@ struct WireCommand: AsyncParsableCommand {
       lines.append(
         "flows: \(flows["active"].cell) of \(flows["capacity"].cell) active, \(flows["closed"].cell) closed "
           + "(\(flows["evicted"].cell) early), \(flows["exported_records"].cell) records exported, \(flows["lost"].cell) lost")
+      let errors = (flows["export_errors"].object ?? [:]).filter { $0.value.integer != 0 }.sorted { $0.key < $1.key }
+      if !errors.isEmpty { lines.append("export errors: " + errors.map { "\($0.key) \($0.value.cell)" }.joined(separator: ", ")) }
     }
     return lines.joined(separator: "\n")
   }

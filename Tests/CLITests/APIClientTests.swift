@@ -14,6 +14,7 @@ private final class Peer: Sendable {
     var refresh = 0
     var refreshes = 0
     var isSessionOver = false
+    var counterReadings = 0
   }
   let state = Mutex(State())
 
@@ -75,6 +76,28 @@ private final class Peer: Sendable {
     }
     base.get("forbidden") { _, _ in Self.failure(.forbidden, "missing_scope", "no") }
     base.get("stranger") { _, _ in Response(status: .ok, body: .init(byteBuffer: .init(string: "<html>"))) }
+    base.get("nodes/local/counters") { _, _ in
+      let reading = self.state.withLock { state in
+        state.counterReadings += 1
+        return state.counterReadings
+      }
+      return reading == 2 ? Self.failure(.serviceUnavailable, "unavailable", "busy") : Self.success([])
+    }
+    base.delete("rule-sets/edge/rules/:rule") { request, context in
+      guard request.headers[.ifMatch] == "*" else { return Self.failure(.preconditionRequired, "precondition_required", "If-Match") }
+      let isThere = context.parameters.get("rule") != "typo"
+      return isThere ? Self.success(["deleted": true]) : Self.failure(.notFound, "not_found", "there is no rule typo")
+    }
+    base.post("captures/stream") { _, _ in Self.failure(.notFound, "not_found", "nope is not attached") }
+    base.get("stalled") { _, _ in
+      Response(
+        status: .ok,
+        body: .init { writer in
+          try await writer.write(ByteBuffer(string: "{"))
+          try await Task.sleep(for: .seconds(20))
+          try await writer.finish(nil)
+        })
+    }
     base.get("elsewhere") { _, _ in Response(status: .found, headers: [.location: "http://192.0.2.1/steal"]) }
     return Application(router: router)
   }
@@ -93,7 +116,7 @@ struct APIClientTests {
     try await withFolder { folder in
       try await peer.application().test(.live) { server in
         let http = HTTPClient(
-          eventLoopGroupProvider: .singleton, configuration: .init(redirectConfiguration: .disallow))
+          eventLoopGroupProvider: .singleton, configuration: APIOptions.configuration(silenceMax: .seconds(2)))
         let base = "http://127.0.0.1:\(try #require(server.port))"
         let store = CredentialStore(folder: folder.appending(path: ".config/sluice"))
         let client = APIClient(base: base, http: http, store: store)
@@ -206,6 +229,44 @@ struct APIClientTests {
       #expect(try await failure { _ = try await client.call(.get, "/forbidden") }.status == .forbidden)
       #expect(try await failure { _ = try await client.call(.get, "/stranger") }.code == "bad_answer")
       #expect(try await failure { _ = try await client.call(.get, "/elsewhere") }.code == "http_302")
+    }
+  }
+
+  @Test("An answer that doesn't go on is given up; the system looks whether the peer is there still")
+  func stalled() async throws {
+    try await withPeer { _, client, folder in
+      try await signIn(client)
+      let port = try #require(client.base.split(separator: ":").last)
+      let start = ContinuousClock.now
+      async let failed = failure { _ = try await client.call(.get, "/stalled") }
+      try await Task.sleep(for: .milliseconds(700))
+      let sockets = try shell("ss -tnoH state established dport = :\(port)").output
+      #expect(sockets.contains("timer:(keepalive,"), "\(sockets)")
+      let error = try await failed
+      #expect(error.status == .unavailable && error.message.contains("no answer in time"), "\(error)")
+      #expect(start.duration(to: .now) < .seconds(15))
+    }
+  }
+
+  @Test("The built command with a key, and no home: rules that went before an error are named; a refused capture leaves no file")
+  func key() async throws {
+    try await withPeer { _, client, folder in
+      let environment = ["SLUICE_API": client.base, "SLUICE_API_KEY": "access-0", "HOME": ""]
+      let me = try await sluice(["whoami", "--json"], home: folder, environment: environment)
+      #expect(me.status == 0 && me.errors.isEmpty, "\(me)")
+      let removal = try await sluice(
+        ["rule", "remove", "edge", "a", "b", "typo", "c"], home: folder, environment: environment)
+      #expect(removal.status == 5 && removal.errors.contains("removed a, b; then typo: "), "\(removal)")
+      let all = try await sluice(["rule", "remove", "edge", "a", "b"], home: folder, environment: environment)
+      #expect(all.status == 0, "\(all)")
+      let file = folder.appending(path: "x.pcapng").path
+      let capture = try await sluice(["capture", "nope", "-w", file], home: folder, environment: environment)
+      #expect(capture.status == 5 && !FileManager.default.fileExists(atPath: file), "\(capture)")
+      let watched = try await sluice(
+        ["counters", "--watch", "--count", "2", "--interval", "100ms"], home: folder, environment: environment)
+      #expect(watched.status == 0 && watched.errors.contains("trying again"), "\(watched)")
+      let signedOut = try await sluice(["whoami"], home: folder, environment: ["SLUICE_API": client.base, "HOME": ""])
+      #expect(signedOut.status == 1 && signedOut.errors.contains("SLUICE_API_KEY"), "\(signedOut)")
     }
   }
 

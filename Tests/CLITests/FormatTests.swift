@@ -264,14 +264,15 @@ struct TargetTests {
       (["--api", "http://a"], ["SLUICE_SOCKET": "/e"], nil),
       ([], ["SLUICE_SOCKET": "/e", "SLUICE_API": "http://a"], nil),
       (["--socket", "/s"], ["SLUICE_API": "http://a"], "/s"), ([], ["SLUICE_SOCKET": ""], nil),
+      (["--node", "edge2"], ["SLUICE_SOCKET": "/e"], nil),
     ] as [([String], [String: String], String?)])
   func target(_ arguments: [String], _ environment: [String: String], _ path: String?) throws {
     #expect(try TargetOptions.parse(arguments).socketPath(environment) == path)
   }
 
-  @Test("Both flags exclude each other")
-  func both() throws {
-    let options = try TargetOptions.parse(["--socket", "/s", "--api", "http://a"])
+  @Test("The daemon's flag excludes those of the API", arguments: [["--api", "http://a"], ["--node", "local"]])
+  func both(_ other: [String]) throws {
+    let options = try TargetOptions.parse(["--socket", "/s"] + other)
     #expect(throws: CommandError.self) { try options.socketPath([:]) }
   }
 

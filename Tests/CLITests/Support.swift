@@ -44,6 +44,22 @@ func sluice(
   }
 }
 
+/// Runs a script of bash, whose `$1` is the built command.
+func shell(_ script: String) throws -> Run {
+  let process = Process()
+  process.executableURL = URL(filePath: "/bin/bash")
+  process.arguments = ["-c", script, "bash", executable.path]
+  let (output, errors) = (Pipe(), Pipe())
+  (process.standardOutput, process.standardError) = (output, errors)
+  try process.run()
+  let said = output.fileHandleForReading.readDataToEndOfFile()
+  let complained = errors.fileHandleForReading.readDataToEndOfFile()
+  process.waitUntilExit()
+  return Run(
+    status: process.terminationStatus, output: String(decoding: said, as: UTF8.self),
+    errors: String(decoding: complained, as: UTF8.self))
+}
+
 /// A folder of its own for `body`, removed afterwards.
 func withFolder<Result>(_ body: (URL) async throws -> Result) async throws -> Result {
   let folder = FileManager.default.temporaryDirectory.appending(path: "sluice-cli-\(UUID().uuidString.prefix(13))")
