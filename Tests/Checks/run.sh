@@ -54,20 +54,24 @@ status=0
   | tee -a "$log" | grep --line-buffered -vE '^(◇|✔ Test|↳)|^\s*$' || status=${PIPESTATUS[0]}
 [ -s "$events" ] || : >"$events"
 
-# A test that a crash cut off has started and not ended; the crash may have cut the last line off, too.
+# A test that a crash cut off has started and not ended; the crash may have cut the last line off, too. What was wrong is
+# told again at the end, where a reader of the last lines alone finds it.
 jq -nrR '
   [inputs | fromjson?] as $records
   | [$records[] | select(.kind == "test" and .payload.kind == "function") | .payload.id] as $tests
   | [$records[] | select(.kind == "event") | .payload | select(.testID | IN($tests[]))] as $events
   | [$events[] | select(.kind == "testStarted") | .testID] as $started
   | [$events[] | select(.kind == "testEnded") | .testID] as $ended
-  | ([$events[] | select(.kind == "issueRecorded" and (.issue.isKnown | not)) | .testID] | unique) as $wrong
+  | [$events[] | select(.kind == "issueRecorded" and (.issue.isKnown | not))] as $issues
+  | ([$issues[] | .testID] | unique) as $wrong
   | ($started - $ended) as $cut
   | ($ended - ($ended - $wrong)) as $lost
   | "\(($ended | length) - ($lost | length)) \(($lost | length) + ($cut | length))",
     ($events[] | select(.kind == "testSkipped") | "skipped: \(.testID)"),
     ($cut[] | "never ended: \(.)"),
-    ($lost[] | "failed: \(.)")' "$events" >"$SCRATCH/test-result"
+    ($lost[] | . as $id | "failed: \(.)",
+      ($issues[] | select(.testID == $id) | "  line \(.issue.sourceLocation.line): \([.messages[].text] | join("; ") | .[:600])"))
+    ' "$events" >"$SCRATCH/test-result"
 read -r passed failed <"$SCRATCH/test-result"
 tail -n +2 "$SCRATCH/test-result"
 if [ "$failed" -eq 0 ] && { [ "$status" -ne 0 ] || [ "$passed" -eq 0 ]; }; then

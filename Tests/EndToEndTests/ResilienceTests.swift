@@ -187,4 +187,38 @@ struct ResilienceTests {
     _ = try stack.sluice("attach lan0 --socket \(stack.socket) \(options)")
     _ = try stack.sluice("apply --file \(rules) --interface lan0 --socket \(stack.socket)")
   }
+
+  @Test("Redirects lead where their names do: over restarts, without the interface, and when it comes again")
+  func redirects() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.namespace.makePair("away", "gone")
+    let rules = "\(stack.folder)/edge.rules"
+    try "ruleset edge\nrule nine: udp dport 9 drop\nrule out: udp dport 10 redirect away\n".write(
+      toFile: rules, atomically: true, encoding: .utf8)
+    _ = try stack.sluice("attach lan0 --socket \(stack.socket)")
+    _ = try stack.sluice("apply --file \(rules) --interface lan0 --socket \(stack.socket)")
+    func redirected() throws -> Int { try stack.metric("sluice_interface_packets_total", #"action="redirect""#) }
+    func failed() throws -> Int { try stack.metric("sluice_event_packets_total", #"event="redirect_failed""#) }
+    try stack.send(20, ports: [9, 10])
+    #expect(try redirected() == 10 && failed() == 0)
+
+    stack.stopDaemon()
+    try stack.startDaemon()
+    try stack.send(20, ports: [9, 10])
+    #expect(try redirected() == 10 && failed() == 0, "of a program that was attached anew")
+
+    stack.stopDaemon()
+    try stack.namespace.run("ip link del away")
+    try stack.startDaemon()
+    try stack.send(20, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="nine""#) == 10, "the other rules decide")
+    #expect(try redirected() == 0 && failed() == 10)
+    #expect(stack.log("sluiced.log").contains("missing=away"))
+
+    try stack.namespace.makePair("away", "gone")
+    try stack.wait("the redirect follows") { stack.log("sluiced.log").contains("redirects follow their interfaces") }
+    try stack.send(20, ports: [9, 10])
+    #expect(try redirected() == 10 && failed() == 10)
+  }
 }

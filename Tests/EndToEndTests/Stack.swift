@@ -50,6 +50,7 @@ final class Stack {
 
   // MARK: Processes
 
+  var daemonIdentifier: Int32? { daemon?.processIdentifier }
   var socket: String { "\(folder)/sluiced.sock" }
   var captures: String { "\(folder)/captures" }
 

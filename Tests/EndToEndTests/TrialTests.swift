@@ -1,4 +1,5 @@
 import Foundation
+import NetworkSupport
 import Testing
 
 /// Commits that undo themselves, on a real interface.
@@ -34,6 +35,32 @@ struct TrialTests {
       #expect(after["in_sync"].bool == true && after["observed"]["confirm_by"].isNull)
       #expect(try stack.post("/rule-sets/edge/confirm").status == 409, "too late")
     }
+  }
+
+  @Test("On a full disk too; and changes wait until the state file has what is live")
+  func fullDisk() throws {
+    let stack = try Stack()
+    let state = "\(stack.folder)/state"
+    try Shell.run("mkdir -p \(state) && mount -t tmpfs -o size=64k tmpfs \(state)")
+    try stack.startDaemon()
+    let rules = "\(stack.folder)/edge.rules"
+    func apply(_ rule: String, _ revision: Int, _ options: String) throws {
+      try "ruleset edge\nrevision \(revision)\n\(rule)\n".write(toFile: rules, atomically: true, encoding: .utf8)
+      _ = try stack.sluice("apply --file \(rules) --interface lan0 --socket \(stack.socket) \(options)")
+    }
+    _ = try stack.sluice("attach lan0 --socket \(stack.socket)")
+    try apply("rule nine: udp dport 9 drop", 1, "")
+    try apply("rule lockout: drop", 2, "--confirm-within 5")
+    _ = try? Shell.run("dd if=/dev/zero of=\(state)/filler bs=1k count=100")
+    try stack.wait("the daemon went back") { try revision(stack) == 1 }
+    try stack.send(100, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="nine""#) == 50)
+    #expect(stack.log("sluiced.log").contains("the state file stays as it was"))
+    // A daemon that comes next goes back as well: what the file has on trial is overdue.
+    stack.stopDaemon(SIGKILL)
+    try Shell.run("rm \(state)/filler")
+    try stack.startDaemon()
+    try stack.wait("the next daemon went back") { try revision(stack) == 1 }
   }
 
   @Test("What is confirmed stands, also over a restart")

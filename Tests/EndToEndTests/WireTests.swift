@@ -200,6 +200,16 @@ struct WireTests {
     #expect(try stack.metric("sluice_flow_export_records_total") == 4)
     #expect(try stack.metric("sluice_flow_records_lost_total") == 0)
     #expect(try stack.metric("sluice_flow_export_unsent_records_total") == 0)
+    #expect(try stack.metric("sluice_flow_export_errors_total", #"reason="refused""#) == 0)
+    // A collector that is gone while its machine is there: refusals come back for messages that counted as sent.
+    collector.signal(SIGKILL)
+    var port: UInt16 = 100
+    try stack.wait("the refusals are told", atMost: 20) {
+      port += 1
+      try stack.send(1, ports: [port])
+      return try stack.metric("sluice_flow_export_errors_total", #"reason="refused""#) > 0
+    }
+    #expect(try stack.sluice("wire show watched --socket \(stack.socket)").contains("export errors: refused "))
   }
 
   @Test("A mirror gets a copy of every packet, and the packets go on")
@@ -257,6 +267,25 @@ struct WireTests {
     #expect(try wires(stack).array.count == 1)
     // The same again is no error.
     _ = try stack.sluice("wire create bump lan0 wan0 --socket \(stack.socket)")
+  }
+
+  /// Where there is more, the wire would be made.
+  private static let hasLessThan128GiB = sysconf(CInt(_SC_PHYS_PAGES)) * sysconf(CInt(_SC_PAGESIZE)) < 128 << 30
+
+  @Test("A wire that would take the machine's memory is refused, and is not there after a restart", .enabled(if: hasLessThan128GiB))
+  func tooLarge() throws {
+    let stack = try start()
+    for pair in [("big0", "big1"), ("big2", "big3")] {
+      try stack.namespace.makePair(pair.0, pair.1, options: "numrxqueues 64 numtxqueues 64")
+      _ = try stack.sluice("attach \(pair.0) --mode native --socket \(stack.socket)")
+    }
+    let create = "wire create vast big0 big2 --flows-max 4194304 --ring-entries 65536 --socket \(stack.socket)"
+    let error = try #require(throws: ShellError.self) { try stack.sluice(create) }
+    #expect(error.output.contains("wire_memory_bytes_max") && error.output.contains("64 queues"), "\(error.output)")
+    #expect(try wires(stack).array.isEmpty)
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    #expect(try wires(stack).array.isEmpty)
   }
 
   @Test("Through the API: create, list, show, delete, with scopes; a device that loses redirected packets is named")
