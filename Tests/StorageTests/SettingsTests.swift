@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Storage
@@ -77,7 +78,7 @@ import Testing
   @Test("Every delay lies between zero and the bound, and comes near both ends")
   func jitter() {
     let backoff = Backoff(base: .milliseconds(100), cap: .seconds(5), retriesMax: 1000)
-    var random = SystemRandomNumberGenerator()
+    var random = SeededGenerator(announcing: "BackoffTests.jitter")
     for retry in 0..<1000 {
       let delay = backoff.delay(retry: retry, using: &random) ?? .seconds(-1)
       #expect(delay >= .zero && delay <= backoff.bound(retry: retry))
@@ -89,7 +90,7 @@ import Testing
   @Test("There are as many delays as retries", arguments: [0, 1, 10])
   func count(_ retriesMax: Int) {
     let backoff = Backoff(base: .seconds(1), retriesMax: retriesMax)
-    var random = SystemRandomNumberGenerator()
+    var random = SeededGenerator(announcing: "BackoffTests.count(\(retriesMax))")
     #expect((0..<100).filter { backoff.delay(retry: $0, using: &random) != nil }.count == retriesMax)
   }
 }

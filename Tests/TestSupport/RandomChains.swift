@@ -1,7 +1,23 @@
 import Packets
+import RuleCompiler
 import Rules
 
 extension RandomCases {
+  /// The same as ``chainedRuleSet(rulesUpTo:using:accepting:)``, and it compiles: what several rules lead into multiplies, now and
+  /// then beyond the limit.
+  ///
+  /// - Parameter entriesPerRule: So many entries a rule takes by itself, at most.
+  public static func compilableRuleSet(
+    rulesUpTo count: Int, entriesPerRule: Int, using random: inout SeededGenerator
+  ) -> RuleSet {
+    while true {
+      let set = chainedRuleSet(rulesUpTo: count, using: &random) { $0.entryCount <= entriesPerRule }
+      let generation = try? compile(
+        set, slots: { _ in 1 }, interfaceIndex: { _ in 1 }, generation: 1, captureFallback: .pass)
+      if generation != nil { return set }
+    }
+  }
+
   /// A rule set without errors, with chains that jump and go to one another, rules that return, and sets, empty ones among
   /// them.
   ///

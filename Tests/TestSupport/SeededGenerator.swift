@@ -12,11 +12,22 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     state = seed
   }
 
-  /// A new seed, printed with the name of the test; `SLUICE_TEST_SEED` in the environment gives it instead.
+  /// The seed that belongs to the test's name, so that every run of the tests sees the same cases; `SLUICE_TEST_SEED` in
+  /// the environment gives another one, and a new one in each run if it is `random`. Prints it with the name.
   public init(announcing test: String) {
-    let given = getenv("SLUICE_TEST_SEED").flatMap { unsafe UInt64(String(cString: $0)) }
-    self.init(seed: given ?? UInt64.random(in: 1...UInt64.max))
+    switch getenv("SLUICE_TEST_SEED").map({ unsafe String(cString: $0) }) {
+    case nil: self.init(seed: Self.seed(of: test))
+    case "random": self.init(seed: .random(in: 1...UInt64.max))
+    case let given?:
+      guard let seed = UInt64(given) else { preconditionFailure("SLUICE_TEST_SEED is a number or random, not \(given)") }
+      self.init(seed: seed)
+    }
     print("\(test): SLUICE_TEST_SEED=\(seed)")
+  }
+
+  /// FNV-1a of the name's UTF-8, as `Hasher` differs in each process.
+  private static func seed(of name: String) -> UInt64 {
+    name.utf8.reduce(0xcbf2_9ce4_8422_2325) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }
   }
 
   public mutating func next() -> UInt64 {

@@ -98,7 +98,7 @@ struct ClassificationTests {
   func agreesOnChains() throws {
     var random = SeededGenerator(announcing: "agreesOnChains")
     for _ in 0..<40 {
-      let ruleSet = RandomCases.chainedRuleSet(rulesUpTo: 16, using: &random) { $0.entryCount <= 100 }
+      let ruleSet = RandomCases.compilableRuleSet(rulesUpTo: 16, entriesPerRule: 100, using: &random)
       var frames: [[UInt8]] = []
       while frames.count < 200 {
         let frame = RandomCases.frame(using: &random)

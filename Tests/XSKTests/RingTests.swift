@@ -46,8 +46,7 @@ struct RingTests {
     "A consumer ring delivers what was produced, in order, also across 2³²",
     arguments: [1, 2, 64] as [UInt32], [0, 1, .max - 3, .max - 70, .max] as [UInt32])
   func consumer(entryCount: UInt32, start: UInt32) {
-    let seed = UInt64.random(in: 0 ... .max)
-    var random = SeededGenerator(seed: seed)
+    var random = SeededGenerator(announcing: "RingTests.consumer(\(entryCount), \(start))")
     let fake = FakeRing<UInt64>(entryCount: entryCount, start: start)
     var ring = fake.consumerRing()
     var expected: [UInt64] = []
@@ -61,12 +60,12 @@ struct RingTests {
         next += 1
       }
       fake.producer &+= produced
-      #expect(ring.occupancy == UInt32(expected.count), "seed \(seed)")
+      #expect(ring.occupancy == UInt32(expected.count))
       let limit = UInt32.random(in: 0...entryCount, using: &random)
       let available = ring.available(limit: limit)
-      #expect(available <= min(limit, UInt32(expected.count)), "seed \(seed)")
-      #expect(available > 0 || limit == 0 || expected.isEmpty, "seed \(seed)")
-      for index in 0..<available { #expect(ring[index] == expected[Int(index)], "seed \(seed)") }
+      #expect(available <= min(limit, UInt32(expected.count)))
+      #expect(available > 0 || limit == 0 || expected.isEmpty)
+      for index in 0..<available { #expect(ring[index] == expected[Int(index)]) }
       let released = UInt32.random(in: 0...available, using: &random)
       ring.release(released)
       expected.removeFirst(Int(released))
@@ -78,8 +77,7 @@ struct RingTests {
     "A producer ring never exceeds its capacity and loses nothing, also across 2³²",
     arguments: [1, 2, 64] as [UInt32], [0, 1, .max - 3, .max - 70, .max] as [UInt32])
   func producer(entryCount: UInt32, start: UInt32) {
-    let seed = UInt64.random(in: 0 ... .max)
-    var random = SeededGenerator(seed: seed)
+    var random = SeededGenerator(announcing: "RingTests.producer(\(entryCount), \(start))")
     let fake = FakeRing<UInt64>(entryCount: entryCount, start: start)
     var ring = fake.producerRing()
     var inside: [UInt64] = []
@@ -87,7 +85,7 @@ struct RingTests {
     for _ in 0..<2000 {
       let limit = UInt32.random(in: 0...entryCount + 1, using: &random)
       let room = ring.room(limit: limit)
-      #expect(room == min(limit, entryCount - UInt32(inside.count)), "seed \(seed)")
+      #expect(room == min(limit, entryCount - UInt32(inside.count)))
       let submitted = UInt32.random(in: 0...room, using: &random)
       for index in 0..<submitted {
         ring[index] = next
@@ -95,10 +93,10 @@ struct RingTests {
         next += 1
       }
       ring.submit(submitted)
-      #expect(ring.occupancy == UInt32(inside.count), "seed \(seed)")
+      #expect(ring.occupancy == UInt32(inside.count))
       let consumed = UInt32.random(in: 0...UInt32(inside.count), using: &random)
       for index in 0..<consumed {
-        #expect(fake.slot(fake.consumer &+ index).pointee == inside[Int(index)], "seed \(seed)")
+        #expect(fake.slot(fake.consumer &+ index).pointee == inside[Int(index)])
       }
       fake.consumer &+= consumed
       inside.removeFirst(Int(consumed))
@@ -121,22 +119,21 @@ struct RingTests {
 struct FramePoolTests {
   @Test("A pool is a stack of distinct frames and conserves them", arguments: [1, 2, 7, 64] as [UInt32])
   func model(frameCount: UInt32) {
-    let seed = UInt64.random(in: 0 ... .max)
-    var random = SeededGenerator(seed: seed)
+    var random = SeededGenerator(announcing: "FramePoolTests.model(\(frameCount))")
     var pool = FramePool(frameCount: frameCount, frameByteCount: 2048)
     var free = (0..<UInt64(frameCount)).reversed().map { $0 * 2048 }
     var taken: [UInt64] = []
     for _ in 0..<5000 {
       if Bool.random(using: &random), pool.count > 0 {
         let frame = pool.take()
-        #expect(frame == free.removeLast(), "seed \(seed)")
+        #expect(frame == free.removeLast())
         taken.append(frame)
       } else if !taken.isEmpty {
         let frame = taken.remove(at: Int.random(in: 0..<taken.count, using: &random))
         pool.put(frame + UInt64.random(in: 0..<2048, using: &random))  // any offset in the frame
         free.append(frame)
       }
-      #expect(pool.count == UInt32(free.count) && free.count + taken.count == Int(frameCount), "seed \(seed)")
+      #expect(pool.count == UInt32(free.count) && free.count + taken.count == Int(frameCount))
     }
   }
 
