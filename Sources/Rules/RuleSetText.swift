@@ -65,8 +65,18 @@ public enum RuleSetText {
         line: 1, bytes: [], offset: 0,
         message: "the text has \(text.utf8.count) bytes; at most \(byteCountMax) are read")
     }
-    let bytes = Array(text.utf8)
     var reader = RuleSetTextReader()
+    let lineCount = try read(text, with: &reader)
+    return try reader.finish(lastLine: lineCount)
+  }
+
+  /// Reads all lines and returns how many there are.
+  ///
+  /// - Parameter begun: Gets each line that a rule, chain or set begins with.
+  static func read(
+    _ text: String, with reader: inout RuleSetTextReader, begun: (RuleLineLexer, IssueSubject) -> Void = { _, _ in }
+  ) throws(RuleTextError) -> Int {
+    let bytes = Array(text.utf8)
     var start = byteOrderMarkByteCount(at: bytes)
     var line = 0
     while start < bytes.count {
@@ -74,11 +84,12 @@ public enum RuleSetText {
       let following = end + 1
       if end > start, bytes[end - 1] == 0x0d { end -= 1 }
       line += 1
-      var lexer = RuleLineLexer(line: line, bytes: bytes[start..<end])
-      try reader.read(&lexer)
+      let whole = RuleLineLexer(line: line, bytes: bytes[start..<end])
+      var lexer = whole
+      if let subject = try reader.read(&lexer) { begun(whole, subject) }
       start = following
     }
-    return try reader.finish(lastLine: line)
+    return line
   }
 
   /// Of the mark that some editors put before a text; 0: there is none.

@@ -61,13 +61,14 @@ extension RuleSetTextReader {
     block = .chain(chain, line: line)
   }
 
-  /// Whether a chain is open, whose rule it then is.
-  mutating func addToChain(_ rule: Rule) -> Bool {
-    guard case .chain(var chain, let line) = block else { return false }
+  /// Where it now stands in the chain that is open; nil: none is.
+  mutating func addToChain(_ rule: Rule) -> IssueSubject? {
+    guard case .chain(var chain, let line) = block else { return nil }
     block = nil  // or the rules are copied
     chain.rules.append(rule)
+    let place = IssueSubject(chain: chains.count, rule: chain.rules.count - 1)
     block = .chain(chain, line: line)
-    return true
+    return place
   }
 
   mutating func closeChain() {

@@ -42,9 +42,14 @@ struct RuleSetTextReader {
       rules: rules, chains: chains, sets: sets)
   }
 
-  mutating func read(_ line: inout RuleLineLexer) throws(RuleTextError) {
-    if case .set = block { return try readSet(&line) }
-    guard let statement = try line.next() else { return }
+  /// Reads a line; returns the rule, chain or set that begins in it.
+  @discardableResult
+  mutating func read(_ line: inout RuleLineLexer) throws(RuleTextError) -> IssueSubject? {
+    if case .set = block {
+      try readSet(&line)
+      return nil
+    }
+    guard let statement = try line.next() else { return nil }
     if case .chain = block, !["rule", "disabled", "}"].contains(statement.text) {
       throw unknown(
         statement, among: ["rule", "disabled"], of: line, "in a chain are rules, and } in a line of its own ends it")
@@ -67,11 +72,13 @@ struct RuleSetTextReader {
     case "chain":
       try openChain(&line)
     case "set":
-      return try openSet(&line)
+      let subject = IssueSubject(set: sets.count)
+      try openSet(&line)
+      return subject
     case "}" where block != nil:
       closeChain()
     case "rule", "disabled":
-      try readRule(&line, at: statement)
+      return try readRule(&line, at: statement)
     case let text where Self.statements.contains(text):
       throw line.failure(at: statement.offset, "\(text) stands in the text twice; remove one")
     case "}":
@@ -82,10 +89,12 @@ struct RuleSetTextReader {
         "a line begins with ruleset, revision, default, malformed, define, set, chain, rule or disabled rule")
     }
     try finishStatement(&line)
-    if statement.text == "chain" { comment(line.comment) }
+    guard statement.text == "chain" else { return nil }
+    comment(line.comment)
+    return IssueSubject(chain: chains.count)
   }
 
-  private mutating func readRule(_ line: inout RuleLineLexer, at statement: Token) throws(RuleTextError) {
+  private mutating func readRule(_ line: inout RuleLineLexer, at statement: Token) throws(RuleTextError) -> IssueSubject {
     let isEnabled = statement.text == "rule"
     if !isEnabled {
       let token = try word(&line, "rule")
@@ -95,7 +104,9 @@ struct RuleSetTextReader {
     try finishStatement(&line)
     rule.comment = line.comment ?? ""
     ruleCount += 1
-    if !addToChain(rule) { rules.append(rule) }
+    if let place = addToChain(rule) { return place }
+    rules.append(rule)
+    return IssueSubject(rule: rules.count - 1)
   }
 
   /// Reads one rule from a line that is nothing else; the words `rule` and `disabled rule` may be left out.
@@ -326,14 +337,6 @@ struct RuleSetTextReader {
     return elements.map { Token(kind: token.kind, text: $0, offset: token.offset) }
   }
 
-  private func element(_ line: inout RuleLineLexer, of field: String) throws(RuleTextError) -> Token {
-    if field == "interfaces", let token = try line.peek(), token.kind == .quoted {
-      _ = try line.next()
-      return token
-    }
-    return try word(&line, MatchWords.element(of: field))
-  }
-
   // MARK: the other statements
 
   private func malformedPolicy(_ line: inout RuleLineLexer) throws(RuleTextError) -> MalformedPolicy {
@@ -356,38 +359,4 @@ struct RuleSetTextReader {
     } while try takeComma(&line)
     return policy
   }
-
-  func takeComma(_ line: inout RuleLineLexer) throws(RuleTextError) -> Bool {
-    guard try line.peek()?.kind == .comma else { return false }
-    _ = try line.next()
-    return true
-  }
-
-  private func fate(_ line: inout RuleLineLexer) throws(RuleTextError) -> Fate {
-    let token = try word(&line, "pass or drop")
-    guard let fate = Fate(rawValue: token.text) else {
-      throw unknown(token, among: Fate.allCases.map(\.rawValue), of: line, "here comes pass or drop")
-    }
-    return fate
-  }
-
-  func word(_ line: inout RuleLineLexer, _ what: String) throws(RuleTextError) -> Token {
-    guard let token = try line.next() else {
-      throw line.failure(at: line.end, "the line ends where \(what) should come")
-    }
-    guard token.kind == .word else {
-      throw line.failure(at: token.offset, "here comes \(what), without quotation marks and commas before it")
-    }
-    return token
-  }
-
-  func unknown(
-    _ token: Token, among words: [String], of line: RuleLineLexer, _ message: String
-  ) -> RuleTextError {
-    line.failure(
-      at: token.offset, "\"\(excerpt(token))\" is not known: \(message)",
-      suggestion: nearest(to: token.text, among: words))
-  }
-
-  func excerpt(_ token: Token) -> String { ValueTextError.excerpt(token.text) }
 }

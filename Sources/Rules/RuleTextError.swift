@@ -33,8 +33,11 @@ public struct RuleTextError: Error, Hashable, Sendable, CustomStringConvertible 
   /// Position and message, the line, a caret below the fault.
   public var description: String {
     "line \(line), column \(column): \(message)" + (suggestion.map { "; write \($0)" } ?? "")
-      + "\n  \(excerpt)\n  \(String(repeating: " ", count: caretColumn - 1))^"
+      + "\n" + excerptWithCaret
   }
+
+  /// Two lines.
+  public var excerptWithCaret: String { "  \(excerpt)\n  \(String(repeating: " ", count: caretColumn - 1))^" }
 }
 
 /// The word of `words` that `word` is most probably a misspelling of: at most two letters wrong, missing or too many.

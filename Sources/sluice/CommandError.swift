@@ -44,6 +44,10 @@ struct CommandError: Error, CustomStringConvertible {
   var text: String {
     let faults = details.elements.compactMap { fault -> String? in
       guard let message = fault["message"].string else { return nil }
+      if let line = fault["line"].integer, let column = fault["column"].integer, let excerpt = fault["excerpt"].string {
+        let indented = excerpt.split(separator: "\n").map { "  " + $0 }.joined(separator: "\n")
+        return "  line \(line), column \(column): \(message)\n\(indented)"
+      }
       let path = fault["path"].string ?? fault["field"].string ?? ""
       return path.isEmpty ? "  \(message)" : "  \(path): \(message)"
     }

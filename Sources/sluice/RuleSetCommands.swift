@@ -176,7 +176,8 @@ struct RuleFile {
     }
     // Editors of other systems begin a file with a byte order mark.
     let text = data.dropFirst(RuleSetText.byteOrderMarkByteCount(at: data))
-    return try RuleFile(text: String(decoding: text, as: UTF8.self), source: path, name: name)
+    return try RuleFile(
+      text: String(decoding: text, as: UTF8.self), source: path == "-" ? "standard input" : path, name: name)
   }
 
   /// - Parameter isPart: chains and sets that it names may be elsewhere.
@@ -193,11 +194,13 @@ struct RuleFile {
       }
     }
     if let name { ruleSet.name = name }
-    try self.init(ruleSet, source: source, isPart: isPart)
+    try self.init(ruleSet, source: source, text: first == "{" || first == "[" ? nil : text, isPart: isPart)
   }
 
-  /// - Parameter isPart: chains and sets that it names may be elsewhere.
-  init(_ ruleSet: RuleSet, source: String, isPart: Bool = false) throws(CommandError) {
+  /// - Parameters:
+  ///   - text: The text form that it was read from, if it was.
+  ///   - isPart: chains and sets that it names may be elsewhere.
+  init(_ ruleSet: RuleSet, source: String, text: String? = nil, isPart: Bool = false) throws(CommandError) {
     do throws(InvalidRuleSet) {
       try ruleSet.checkValid()
     } catch {
@@ -205,31 +208,26 @@ struct RuleFile {
       let issues = error.issues.filter { !elsewhere.contains($0.code) }
       self.ruleSet = ruleSet
       if issues.isEmpty { return }
-      let faults = issues.map { issue -> JSON in
-        [
-          "path": .string(issue.path), "code": .string(issue.code.rawValue),
-          "message": .string(Self.ruleName(at: issue.path, in: ruleSet).map { "rule \($0): \(issue.message)" } ?? issue.message),
-        ]
-      }
+      let places = text.map { RuleSetText.located(issues, in: $0) } ?? issues.map { _ in nil }
       throw CommandError(
-        .usage, "validation_failed", "\(source) is not valid", details: .array(faults))
+        .usage, "validation_failed", "\(source) is not valid",
+        details: .array(zip(issues, places).map { Self.fault($0, in: ruleSet, at: $1) }))
     }
     self.ruleSet = ruleSet
   }
 
-  /// The name of the rule that a path such as `chains[2].rules[7].match` leads to, or through.
-  private static func ruleName(at path: String, in ruleSet: RuleSet) -> String? {
-    var rules = ruleSet.rules
-    var rest = path[...]
-    func index(_ word: String) -> Int? {
-      guard rest.hasPrefix("\(word)["), let end = rest.firstIndex(of: "]") else { return nil }
-      let index = Int(rest[rest.index(rest.startIndex, offsetBy: word.count + 1)..<end])
-      rest = rest[rest.index(after: end)...].drop { $0 == "." }
-      return index
+  private static func fault(_ issue: ValidationIssue, in ruleSet: RuleSet, at place: RuleTextError?) -> JSON {
+    let rule = IssueSubject(path: issue.path)?.ruleName(in: ruleSet)
+    var members: [String: JSON] = [
+      "path": .string(issue.path), "code": .string(issue.code.rawValue),
+      "message": .string(rule.map { "rule \($0): \(issue.message)" } ?? issue.message),
+    ]
+    if let place {
+      members["line"] = .count(place.line)
+      members["column"] = .count(place.column)
+      members["excerpt"] = .string(place.excerptWithCaret)
     }
-    if let chain = index("chains"), ruleSet.chains.indices.contains(chain) { rules = ruleSet.chains[chain].rules }
-    guard let rule = index("rules"), rules.indices.contains(rule), !rest.isEmpty else { return nil }
-    return rules[rule].name
+    return .object(members)
   }
 
   /// What the API's answers say besides.

@@ -238,6 +238,10 @@ struct RuleTests {
       (#"{"name":"e","defaultaction":"drop"}"#, "no \"defaultaction\""), (#"{"name":"e","rule":[]}"#, "no \"rule\""),
       ("ruleset e\nrule first: tcp drop\nrule second: dport 22 drop", "rule second: "),
       ("ruleset e\nchain c {\nrule inner: dport 22 drop\n}\nrule x: tcp jump c", "rule inner: "),
+      (
+        "ruleset e\n\nrule x: ip saddr 10.0.0.1 dport 22 drop  # why\n",
+        "rule x: ip saddr 10.0.0.1 dport 22 drop  # why\n    " + String(repeating: " ", count: 26) + "^"
+      ),
       (#"[{"name":"a","action":"drop"}]"#, "does not name"),
       (#"{"name":"e","default_action":"maybe"}"#, #"default_action: "maybe" is none of pass, drop"#),
       (#"{"name":"e","sets":[{"name":"a","type":"ipv4"}]}"#, "sets[0].type: \"ipv4\" is none of ipv4_addr, "),

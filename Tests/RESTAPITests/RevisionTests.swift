@@ -134,6 +134,19 @@ struct RevisionTests {
     }
   }
 
+  @Test("What is wrong in a text that can be read is told with line, column and a caret")
+  func positions() async throws {
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      try await made(api, token)
+      let text = "ruleset s\nrule ok: drop\nrule bad: dport 22 drop\n"
+      let answer = try await api.send(.put, "/rule-sets/s/text", token, ["text": .string(text)])
+      #expect(answer.code == "validation_failed" && answer.problemPaths == ["rules[1].match.destination_ports"])
+      let message = answer.details.array?.first?["message"]?.string ?? ""
+      #expect(message.hasPrefix("line 3, column 11: ") && message.hasSuffix("\n  rule bad: dport 22 drop\n            ^"), "\(message)")
+    }
+  }
+
   @Test("What is on trial is wanted once it is confirmed, and not if it is withdrawn")
   func trial() async throws {
     try await TestAPI.with { api in

@@ -62,10 +62,11 @@ enum RevisionRoutes {
       bodyBytesMax: APILimits.ruleSetBodyBytesMax, answer: .data(RuleSetRoutes.ruleSet), errors: [.staleRevision]
     ) { call, services in
       let name = try call.parameter("name")
-      let content = try parse(try call.body.text("text"), name)
+      let text = try call.body.text("text")
+      let content = try parse(text, name)
       let stored = try await services.store.updateRuleSet(named: name, try call.edit()) { draft in
         draft.content = content
-        try draft.content.check()
+        try content.check(readFrom: text)
       }
       return Reply.data(RuleSetRoutes.json(stored), warnings: try stored.content.checked())
         .at(revision: stored.revision)

@@ -188,11 +188,16 @@ extension RuleSet {
   }
 
   /// As ``checked()``, without a word on rules that have expired.
+  ///
+  /// - Parameter text: The text that it was read from, if it was: then what is thrown says where in it.
   @discardableResult
-  func check() throws -> [ValidationIssue] {
+  func check(readFrom text: String? = nil) throws -> [ValidationIssue] {
     do throws(InvalidRuleSet) { return try checkValid() } catch {
+      let places = text.map { RuleSetText.located(error.issues, in: $0) } ?? error.issues.map { _ in nil }
       throw APIError.validation(
-        error.issues.map { Problem(path: $0.path, code: $0.code.rawValue, message: $0.message) })
+        zip(error.issues, places).map {
+          Problem(path: $0.path, code: $0.code.rawValue, message: $1?.description ?? $0.message)
+        })
     }
   }
 
