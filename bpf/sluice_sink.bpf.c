@@ -79,15 +79,16 @@ static __always_inline void follow(__u32 number, __u32 sequence)
 	stream->next_sequence = sequence + 1;
 }
 
-static __always_inline void measure(const struct xdp_md *ctx, struct sluice_sink_counters *c)
+/* Whether the frame is a generator's. */
+static __always_inline int measure(const struct xdp_md *ctx, struct sluice_sink_counters *c)
 {
 	const struct sluice_stamp *s = (void *)(long)ctx->data + (constants.stamp_offset & 0xfff);
 	__u64 latency, *count;
 	__u32 key;
 
 	if ((void *)(s + 1) > (void *)(long)ctx->data_end || s->magic - SLUICE_STAMP_MAGIC >= SLUICE_STREAMS_MAX) {
-		c->unstamped++;
-		return;
+		c->foreign++;
+		return 0;
 	}
 	latency = bpf_ktime_get_ns() - s->timestamp;
 	key = bucket(latency);
@@ -101,6 +102,7 @@ static __always_inline void measure(const struct xdp_md *ctx, struct sluice_sink
 		c->latency_greatest = latency;
 	c->stamped++;
 	follow(s->magic - SLUICE_STAMP_MAGIC, s->sequence);
+	return 1;
 }
 
 SEC("xdp")
@@ -109,11 +111,9 @@ int sluice_sink(struct xdp_md *ctx)
 	__u32 key = 0;
 	struct sluice_sink_counters *c = bpf_map_lookup_elem(&counters, &key);
 
-	if (c) {
+	if (c && (!constants.has_stamp || measure(ctx, c))) {
 		c->packets++;
 		c->bytes += bpf_xdp_get_buff_len(ctx);
-		if (constants.has_stamp)
-			measure(ctx, c);
 	}
 	return constants.passes ? XDP_PASS : XDP_DROP;
 }

@@ -11,12 +11,13 @@ import LinuxSystem
 public final class TrafficSink {
   /// What arrived, all CPUs together.
   public struct Counts: Hashable, Sendable {
+    /// Where stamps were asked for, of those that have one.
     public var packets: UInt64 = 0
     /// Frame lengths without FCS.
     public var bytes: UInt64 = 0
     public var stamped: UInt64 = 0
-    /// Stamps were asked for, and these had none.
-    public var unstamped: UInt64 = 0
+    /// Stamps were asked for, and these had none: not the generator's, such as a stack's own multicasts.
+    public var foreign: UInt64 = 0
     /// Sequence numbers that were skipped; those that came after all are in ``late`` too.
     public var missing: UInt64 = 0
     /// Came behind a packet that was sent later.
@@ -73,7 +74,7 @@ public final class TrafficSink {
       sum.packets &+= cpu.packets
       sum.bytes &+= cpu.bytes
       sum.stamped &+= cpu.stamped
-      sum.unstamped &+= cpu.unstamped
+      sum.foreign &+= cpu.foreign
     }
     for stream in 0..<Int(SLUICE_STREAMS_MAX) {
       sum.missing &+= streams[stream].missing

@@ -41,7 +41,8 @@ struct Generate: ParsableCommand {
         --receive INTERFACE counts at the other end what arrives, in its driver, and takes it off the network: the \
         result has what was lost, in all and by step of a ramp. With --latency each frame also carries when it left \
         and its number, and the result has how long frames took (p50, p90, p99, p99.9, least, most), how many are \
-        missing and how many came behind a later one. Both ends are of this machine and this network namespace: the \
+        missing and how many came behind a later one; frames of others, such as the stack's own multicasts, are told \
+        apart, while without it whatever arrives is counted. Both ends are of this machine and this network namespace: the \
         clock is one. Time runs from when a frame is built, so at full speed it has the batch's queueing in it: give \
         a --rate. Stamps lie behind the headers, which takes frames of 60 bytes or more; stamped UDP over IPv4 has no \
         checksum, that of other protocols is wrong. Threads are pinned, so that each one's numbers stay in order.

@@ -10,6 +10,8 @@ struct GenerateReceiver {
     var interface: String
     var packets: UInt64
     var bytes: UInt64
+    /// Not of the run; nil where nothing was stamped, and they are among the others.
+    var foreign: UInt64?
     /// Attempted and not here, by whatever cause.
     var lost: UInt64
     /// Sequence numbers that were skipped; nil where nothing was stamped, or streams were too many to tell apart.
@@ -74,6 +76,7 @@ struct GenerateReceiver {
     var received = Received(
       interface: name, packets: counts.packets, bytes: counts.bytes, lost: attempted - min(counts.packets, attempted))
     guard isStamped else { return received }
+    received.foreign = counts.foreign
     let latency = try told { () throws(ProgramError) in try sink.latency() }
     received.latency = LatencyHistogram(
       buckets: latency.buckets, least: latency.least, greatest: latency.greatest, sum: latency.sum)

@@ -128,7 +128,7 @@ enum GenerateText {
   private static func json(_ received: GenerateReceiver.Received) -> JSON {
     [
       "interface": .string(received.interface), "packets": .count(received.packets), "bytes": .count(received.bytes),
-      "lost": .count(received.lost), "missing": received.missing.map(JSON.count) ?? .null,
+      "lost": .count(received.lost), "foreign": received.foreign.map(JSON.count) ?? .null, "missing": received.missing.map(JSON.count) ?? .null,
       "late": received.late.map(JSON.count) ?? .null,
     ]
   }
@@ -198,6 +198,7 @@ enum GenerateText {
       "received          \(received.packets) at \(received.interface), lost \(received.lost) "
         + "(\(String(format: "%.4f", share)) %)"
     ]
+    if let foreign = received.foreign, foreign > 0 { lines.append("foreign           \(foreign) that are not of this run") }
     if let missing = received.missing, let late = received.late {
       lines.append("sequence          \(missing) skipped, \(late) behind a later one")
     }

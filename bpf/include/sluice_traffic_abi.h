@@ -72,7 +72,7 @@ struct sluice_sink_constants {
 struct sluice_sink_counters {
 	__u64 packets;
 	__u64 bytes;
-	__u64 unstamped; /* stamps are measured, and the frame has none */
+	__u64 foreign; /* stamps are measured, and the frame has none: it is in no other count */
 	__u64 stamped;
 	__u64 latency_sum; /* nanoseconds */
 	__u64 latency_least;
