@@ -21,9 +21,6 @@ struct FrameLayout {
   /// Of the transport's checksum where this frame has one that covers the addresses; nil else, and in later fragments.
   let checksumOffset: Int?
 
-  /// Extension headers that are walked.
-  private static let extensionsMax = 8
-
   init?(_ frame: [UInt8]) {
     guard let (etherType, offset) = FrameLayout.network(frame) else { return nil }
     networkOffset = offset
@@ -68,8 +65,8 @@ struct FrameLayout {
 
   private static func walk(_ frame: [UInt8], _ first: IPProtocol, _ start: Int) -> (IPProtocol, Int?) {
     var (header, offset) = (first, start)
-    for _ in 0..<extensionsMax {
-      guard [0, 43, 44, 51, 60, 135, 139, 140].contains(header.rawValue) else { return (header, offset) }
+    for _ in 0...PacketParser.ipv6ExtensionsMax {
+      guard header.isIPv6Extension else { return (header, offset) }
       guard frame.count >= offset + 8 else { return (header, nil) }
       let next = IPProtocol(rawValue: frame[offset])
       switch header.rawValue {
