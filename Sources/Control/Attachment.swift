@@ -12,6 +12,8 @@ final class Attachment {
   let program: InterfaceProgram
   let attachedAtNanoseconds: UInt64
   let warnings: [String]
+  /// What the interface was renamed to; nil: it has its name.
+  var otherName: String?
   /// The one source of what is live.
   private(set) var live: PreparedGeneration
   var queues: QueueSet?
@@ -128,6 +130,10 @@ final class Attachment {
       generation: next.compiled.generation, attachedAtNanoseconds: attachedAtNanoseconds, trial: trial)
   }
 
+  private var renamed: [String] {
+    otherName.map { ["the interface is called \($0) now: attach that, and detach this one, or give it its name again"] } ?? []
+  }
+
   var report: AttachmentReport {
     let rules = live.nextExpiry
     let elements = ruleSet?.nextElementEnd
@@ -136,7 +142,7 @@ final class Attachment {
       interface: interface, options: options, isNative: program.isNative, fallbackReason: program.fallbackReason,
       isInDispatcher: program.isInDispatcher, programIdentifier: program.programIdentifier, generation: generation,
       ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, queues: queues?.reports ?? [],
-      warnings: warnings + program.warnings,
+      warnings: warnings + program.warnings + renamed,
       attachedAtNanoseconds: attachedAtNanoseconds,
       trial: trial.map {
         TrialReport(

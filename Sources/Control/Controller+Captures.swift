@@ -25,13 +25,11 @@ extension Controller {
   /// On a thread of its own: the disk may be stuck.
   private func makeFile(_ options: CaptureOptions) async throws(ControlError) -> CaptureFile {
     let request = request(options, slots: nil, nil, ringByteCount: CaptureMemory.ringByteCountMin)
-    let made: Result<CaptureFile, CaptureError> = await withCheckedContinuation { done in
-      DispatchQueue.global().async {
-        done.resume(
-          returning: Result { () throws(CaptureError) in try CaptureFile(for: request, interface: options.interface) })
+    do throws(CaptureError) {
+      return try await DispatchQueue.global().value { () throws(CaptureError) in
+        try CaptureFile(for: request, interface: options.interface)
       }
-    }
-    do { return try made.get() } catch { throw ControlError(error) }
+    } catch { throw ControlError(error) }
   }
 
   /// What is in the way of a capture; its options with the path that they mean.

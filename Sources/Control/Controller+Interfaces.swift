@@ -25,6 +25,32 @@ extension Controller {
     }
   }
 
+  /// Waits from now on for an interface of that name.
+  func lose(_ attachment: Attachment, _ reason: String) {
+    counted.attachmentsLost += 1
+    logger.error(
+      "the program is no longer on the interface", metadata: ["interface": "\(attachment.interface)", "reason": "\(reason)"])
+    events.publish(.attachLost, interface: attachment.interface, reason)
+    dormant[attachment.interface] = attachment.state
+    attachments[attachment.interface] = nil
+    release(attachment)
+  }
+
+  /// An interface that is renamed keeps its program, so that nothing comes through meanwhile, until another one has the name:
+  /// that is the one which is to be filtered.
+  func followName(of attachment: Attachment) {
+    guard let current = try? NetworkInterface.indexed(attachment.program.interfaceIndex) else { return }
+    if current.name == attachment.interface {
+      attachment.otherName = nil
+    } else if let other = try? NetworkInterface.named(attachment.interface), other.index != current.index {
+      lose(attachment, "it was renamed to \(current.name), and another interface has its name: the program goes there")
+    } else if attachment.otherName != current.name {
+      attachment.otherName = current.name
+      logger.warning(
+        "the interface was renamed; its program stays", metadata: ["interface": "\(attachment.interface)", "name": "\(current.name)"])
+    }
+  }
+
   /// Redirects lead to interfaces by number: where one has come, gone or come again by its name, a new generation says so.
   func followTargets() {
     guard attachments.values.contains(where: \.live.hasTargets), let indices = try? interfaceIndices() else { return }

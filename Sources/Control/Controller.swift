@@ -269,15 +269,14 @@ public actor Controller {
   /// An interface changed or went: notices lost attachments, and attaches again what was waiting for its interface.
   public func interfacesChanged() {
     guard !isShuttingDown else { return }
-    for attachment in attachments.values where !attachment.program.isAttached() {
-      counted.attachmentsLost += 1
-      logger.error("the program is no longer on the interface", metadata: ["interface": "\(attachment.interface)"])
-      events.publish(
-        .attachLost, interface: attachment.interface,
-        "the interface is gone, or somebody took the program off; it is attached again when the interface is back")
-      dormant[attachment.interface] = attachment.state
-      attachments[attachment.interface] = nil
-      release(attachment)
+    for attachment in attachments.values {
+      if attachment.program.isAttached() {
+        followName(of: attachment)
+      } else {
+        lose(
+          attachment,
+          "the interface is gone, or somebody took the program off; it is attached again when the interface is back")
+      }
     }
     for saved in Array(dormant.values) where (try? NetworkInterface.named(saved.interface)) != nil {
       do throws(ControlError) {

@@ -256,14 +256,12 @@ final class WireThreads {
   static func topFlows(
     of accounts: [FlowAccount], limit: Int, by order: TopFlows.Order, sides: [String]
   ) async throws(ControlError) -> TopFlowsReport {
-    let taken: Result<FlowSnapshot, SystemError> = await withCheckedContinuation { done in
-      snapshots.async {
-        done.resume(
-          returning: Result { () throws(SystemError) in try FlowSnapshot.take(of: accounts, limit: limit, by: order) })
-      }
-    }
     let snapshot: FlowSnapshot
-    do throws(SystemError) { snapshot = try taken.get() } catch { throw ControlError(error) }
+    do throws(SystemError) {
+      snapshot = try await snapshots.value { () throws(SystemError) in
+        try FlowSnapshot.take(of: accounts, limit: limit, by: order)
+      }
+    } catch { throw ControlError(error) }
     let offset = SystemClock.realtimeOffsetNanoseconds()
     func wall(_ monotonic: UInt64) -> UInt64 { UInt64(clamping: Int64(clamping: monotonic) &+ offset) }
     return TopFlowsReport(

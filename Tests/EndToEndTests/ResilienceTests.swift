@@ -162,6 +162,35 @@ struct ResilienceTests {
     #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
   }
 
+  @Test("An interface that is renamed keeps its program, until another one has the name")
+  func renamed() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack)
+    func rename(_ name: String, _ other: String) throws {
+      try stack.namespace.run("ip link set \(name) down")
+      try stack.namespace.run("ip link set \(name) name \(other)")
+      try stack.namespace.run("ip link set \(other) up")
+    }
+    func status() throws -> String { try stack.sluice("status --socket \(stack.socket)") }
+    try rename("lan0", "wan0")
+    try stack.wait("the new name is told") { try status().contains("called wan0 now") }
+    #expect(try stack.namespace.run("ip link show wan0").contains("xdp"))
+    try rename("wan0", "lan0")
+    try stack.wait("it has its name again") { try !status().contains("wan0") }
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
+
+    try rename("lan0", "wan0")
+    try rename("lan1", "wan1")
+    try stack.namespace.makePair("lan0", "lan1")
+    try stack.wait("the program goes to the one that has the name") { try stack.metric("sluice_attachments_lost_total") == 1 }
+    try stack.wait("it is attached there") { try stack.metric("sluice_attachment_native", #"interface="lan0""#) == 1 }
+    try stack.send(1000, ports: [9, 10])
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 500)
+    #expect(try !stack.namespace.run("ip link show wan0").contains("xdp"))
+  }
+
   @Test("A program that somebody detaches is noticed and attached again, with its rules")
   func noticesForcedDetach() throws {
     let stack = try Stack()
