@@ -32,7 +32,8 @@ public struct Services: Sendable {
   let store: any Store
   let tokens: AccessTokens
   let hasher: PasswordHasher
-  let passwords: PasswordWorker
+  let passwords: CostlyWork
+  let analyses: CostlyWork
   let throttle: LoginThrottle
   let limiter = RateLimiter()
   let authenticator: Authenticator
@@ -56,8 +57,8 @@ public struct Services: Sendable {
   let validRuleSets = ValidRuleSets()
 
   public init(
-    store: any Store, tokens: AccessTokens, hasher: PasswordHasher, passwords: PasswordWorker,
-    sealer: SecretSealer, throttle: LoginThrottle = LoginThrottle(), registry: PrometheusRegistry,
+    store: any Store, tokens: AccessTokens, hasher: PasswordHasher, passwords: CostlyWork,
+    analyses: CostlyWork, sealer: SecretSealer, throttle: LoginThrottle = LoginThrottle(), registry: PrometheusRegistry,
     logger: Logger, settings: Settings
   ) {
     let metrics = APIMetrics(registry: registry)
@@ -65,6 +66,7 @@ public struct Services: Sendable {
     self.tokens = tokens
     self.hasher = hasher
     self.passwords = passwords
+    self.analyses = analyses
     self.throttle = throttle
     breakGlass = BreakGlass(email: settings.breakGlass)
     self.sealer = sealer

@@ -279,15 +279,17 @@ struct AuthTests {
     #expect(throttle.recordCount <= 100)
   }
 
-  @Test("The password queue is bounded")
-  func passwordQueue() async throws {
-    let worker = PasswordWorker(threads: 1, queueMax: 2)
+  @Test("The queue of costly work is bounded")
+  func costlyWork() async throws {
+    let worker = CostlyWork("pages are turned", threads: 1, queueMax: 2)
     let gate = DispatchSemaphore(value: 0)
     async let first: Void = worker.run { gate.wait() }
     async let second: Void = worker.run { gate.wait() }
     let deadline = ContinuousClock.now + .seconds(10)
     while worker.waitingCount < 2, ContinuousClock.now < deadline { await Task.yield() }
-    await #expect(throws: PasswordWorker.QueueFull.self) { try await worker.run {} }
+    let error = await #expect(throws: CostlyWork.QueueFull.self) { try await worker.run {} }
+    let answer = error.flatMap { ErrorMapping.apiError(for: $0) }
+    #expect(answer?.code == .tooManyRequests && answer?.message == "too many pages are turned at once")
     gate.signal()
     gate.signal()
     _ = try await (first, second)

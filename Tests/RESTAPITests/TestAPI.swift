@@ -80,9 +80,9 @@ struct TestAPI: Sendable {
     try await store.seed(adminPasswordHash: hasher.hash(SeededAdmin.password))
     _ = try await store.updateNode(named: "local", NodeChange(address: "unix:\(socketPath)"))
     let key = SigningKey.ephemeral()
-    let passwords = PasswordWorker()
+    let (passwords, analyses) = (CostlyWork.onPasswords(), CostlyWork.onAnalyses())
     let services = Services(
-      store: store, tokens: try await AccessTokens(key: key), hasher: hasher, passwords: passwords,
+      store: store, tokens: try await AccessTokens(key: key), hasher: hasher, passwords: passwords, analyses: analyses,
       sealer: .ephemeral(), registry: PrometheusRegistry(), logger: logs.logger(),
       settings: serviceSettings)
     let app = try RESTApplication.make(
@@ -95,6 +95,7 @@ struct TestAPI: Sendable {
     }
     await services.nodes.close()
     try await passwords.shutdown()
+    try await analyses.shutdown()
     await store.close()
   }
 

@@ -68,6 +68,7 @@ public enum APILimits {
   public static let pageMax = Page.limitMax
   public static let pageDefault = 100
   public static let passwordQueueMax = 32
+  public static let analysisQueueMax = 8
   public static let loginFailuresMax = 10
   public static let loginMemorySeconds = 86_400
   public static let loginRecordsMax = 20_000

@@ -16,8 +16,8 @@ enum ErrorMapping {
             ["path": .string($0.path), "code": "outside_delegation", "message": .string($0.message)]
           }))
     case let error as NodeCallError: error.apiError
-    case is PasswordWorker.QueueFull:
-      APIError(.tooManyRequests, "too many passwords are being checked at once").retry(afterSeconds: 1)
+    case let error as CostlyWork.QueueFull:
+      APIError(.tooManyRequests, "too many \(error.work) at once").retry(afterSeconds: 1)
     case let error as PasswordPolicy.Violation: APIError.validation("password", "invalid", error.description)
     default: nil
     }

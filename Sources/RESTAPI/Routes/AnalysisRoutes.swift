@@ -10,7 +10,7 @@ enum AnalysisRoutes {
         + "contradictory ones, each with the rules that say why and a packet.",
       access: .scope(.rulesRead), on: .ruleSet("name"), answer: .data(analysis)
     ) { call, services in
-      .data(await analyse(try await services.store.ruleSet(named: try call.parameter("name")).content).json)
+      .data(try await analyse(try await services.store.ruleSet(named: try call.parameter("name")).content, services).json)
     },
     Route(
       .post, RouteTable.base + "/rules/check", "checkRules", tag: "rule sets",
@@ -24,11 +24,11 @@ enum AnalysisRoutes {
           .required("findings", findings),
           .required("warnings", .array(.string(), max: Int.max)),
         ]))
-    ) { call, _ in
+    ) { call, services in
       var content = RuleSet(name: try call.body.text("name"))
       try content.apply(checked: call.body)
       let warnings = try content.checked()
-      var members = await analyse(content).json.object ?? [:]
+      var members = try await analyse(content, services).json.object ?? [:]
       members["warnings"] = .strings(warnings)
       return .data(.object(members))
     },
@@ -37,8 +37,8 @@ enum AnalysisRoutes {
   /// Steps for one request: about a second; enough for a few thousand rules.
   private static let stepsMax = 4_000_000
 
-  static func analyse(_ content: RuleSet) async -> RuleSetAnalysis {
-    content.analysis(budget: stepsMax, atUnixMilliseconds: .now)
+  static func analyse(_ content: RuleSet, _ services: Services) async throws -> RuleSetAnalysis {
+    try await services.analyses.run { content.analysis(budget: stepsMax, atUnixMilliseconds: .now) }
   }
 
   private static let findings = Schema.array(

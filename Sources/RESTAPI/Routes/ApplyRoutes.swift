@@ -117,7 +117,7 @@ enum ApplyRoutes {
       "results": .array(results), "warnings": .strings(warnings),
       "confirm_by": confirmBy.min().map { .time(unixNanoseconds: $0) } ?? .null,
     ]
-    if isDryRun { outcome["analysis"] = await AnalysisRoutes.analyse(content).json }
+    if isDryRun { outcome["analysis"] = try await AnalysisRoutes.analyse(content, services).json }
     return .data(.object(outcome))
   }
 

@@ -236,7 +236,7 @@ enum AuthRoutes {
   static func hash<Result: Sendable>(
     _ services: Services, _ work: @escaping @Sendable () throws -> Result
   ) async throws -> Result {
-    do { return try await services.passwords.run(work) } catch let error as PasswordWorker.QueueFull {
+    do { return try await services.passwords.run(work) } catch let error as CostlyWork.QueueFull {
       services.metrics.passwordRefused()
       throw error
     }
