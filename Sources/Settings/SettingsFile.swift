@@ -20,10 +20,18 @@ struct SettingsFile: Sendable {
       let options = YAMLSnapshot.ParsingOptions(secretsSpecifier: .dynamic { key, _ in keys.add(key) })
       snapshot = try YAMLSnapshot(data: bytes.span.bytes, providerName: path, parsingOptions: options)
     } catch {
-      throw SettingsError(path, "is not YAML of the form \"section:\\n  key: value\": \(error)")
+      // Behind the first line stands that of the file, which may have a password in it.
+      let reason = "\(error)".prefix { !$0.isNewline }
+      throw SettingsError(path, "is not YAML of the form \"section:\\n  key: value\": \(reason)")
     }
     var faults: [SettingsError.Fault] = []
     for key in keys.all {
+      if let secret = Setting.all.first(where: { $0.isSecret && key.hasPrefix($0.key + ".") }) {
+        // What stands below it is a part of what was to be its value.
+        faults.append(
+          .init(origin: "\(path): \(secret.key)", value: nil, reason: "takes one value: write one with { or : in quotes"))
+        continue
+      }
       guard let setting = Setting.all.first(where: { $0.key == key }) else {
         faults.append(.init(origin: "\(path): \(key)", value: nil, reason: Self.unknown(key)))
         continue

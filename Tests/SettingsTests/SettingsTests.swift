@@ -200,6 +200,18 @@ struct SettingsTests {
     }
   }
 
+  @Test(
+    "A password is in no error, whatever is wrong around it",
+    arguments: ["@hunter2", "%hunter2", "`hunter2", "*hunter2", "a: hunter2", "{hunter2}", "{a: hunter2}", "[hunter2", "\"hunter2", "hunter2\n bad: ["])
+  func secret(_ value: String) throws {
+    try withFile("database:\n  password: \(value)\n") { file in
+      let faults = try faults { _ = try APISettings.load(environment: [:], file: file) }
+      #expect(!faults.isEmpty)
+      for fault in faults { #expect(!"\(fault.origin) \(fault.value ?? "") \(fault.reason)".contains("hunter2"), "\(fault)") }
+      #expect(!"\(SettingsError(faults))".contains("hunter2"))
+    }
+  }
+
   @Test("A named file must exist, be readable and be of a sane size")
   func files() throws {
     let missing = try faults { _ = try DaemonSettings.load(environment: ["SLUICE_CONFIG": "/nonexistent/x.yaml"]) }
