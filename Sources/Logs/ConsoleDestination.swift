@@ -11,8 +11,20 @@ public final class ConsoleDestination: LogDestination {
   private let format: Format
   /// Borrowed: the caller keeps it open.
   private let descriptor: CInt
-  private let turn = Mutex(())
+  private let turn = Mutex(Turn())
   private let drops = DropCounter()
+
+  private struct Turn {
+    /// The reader took nothing for ``patienceMilliseconds``: nobody waits for it any more, until it goes on.
+    var isStuck = false
+    /// It has a part of a line.
+    var isLineOpen = false
+  }
+
+  /// So long a record waits for a reader of a pipe, or a stopped terminal, to go on.
+  private static let patienceMilliseconds: CInt = 50
+  /// What a pipe that can be written takes whole (PIPE_BUF, pipe(7)).
+  private static let chunkByteCount = 4096
 
   /// `descriptor` is borrowed and must stay open; by default it is standard error.
   public init(format: Format, descriptor: CInt = 2) {
@@ -23,19 +35,31 @@ public final class ConsoleDestination: LogDestination {
   public var droppedCount: UInt64 { drops.value }
 
   public func write(_ record: LogRecord) {
-    let bytes = Array((Self.line(record, format) + "\n").utf8)
+    let line = Self.line(record, format) + "\n"
     // One at a time, so that lines longer than a pipe takes at once stay whole.
-    let isWritten = turn.withLock { _ in
-      var offset = 0
-      while offset < bytes.count {
-        let count = Array(bytes[offset...]).withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-        if count < 0, errno == EINTR { continue }
-        guard count > 0 else { return false }
-        offset += count
-      }
-      return true
-    }
+    let isWritten = turn.withLock { turn in put(Array(((turn.isLineOpen ? "\n" : "") + line).utf8), &turn) }
     if !isWritten { drops.increment() }
+  }
+
+  /// Whether all of them were taken.
+  private func put(_ bytes: [UInt8], _ turn: inout Turn) -> Bool {
+    var offset = 0
+    while offset < bytes.count {
+      var state = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+      let ready = poll(&state, 1, turn.isStuck ? 0 : Self.patienceMilliseconds)
+      if ready < 0, errno == EINTR { continue }
+      turn.isStuck = ready == 0
+      let chunk = Array(bytes[offset...].prefix(Self.chunkByteCount))
+      let count = ready > 0 ? chunk.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) } : 0
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else {
+        if offset > 0 { turn.isLineOpen = true }
+        return false
+      }
+      offset += count
+    }
+    turn.isLineOpen = false
+    return true
   }
 
   static func line(_ record: LogRecord, _ format: Format) -> String {

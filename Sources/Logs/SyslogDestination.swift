@@ -17,7 +17,8 @@ public final class SyslogDestination: LogDestination {
   private static let retries = DispatchQueue(label: "syslog")
   private static let retrySeconds = 5
 
-  /// `address` is `host:port`, `[v6]:port` or a host alone, for port 514. A name is resolved once.
+  /// `address` is `host:port`, `[v6]:port` or a host alone, for port 514. A name is resolved once, on a thread of its own: no
+  /// start waits for a name server.
   ///
   /// No error where there is no way to it yet, as at boot: records are counted as lost until there is, which is tried
   /// every five seconds.
@@ -25,7 +26,12 @@ public final class SyslogDestination: LogDestination {
     let (host, port) = try Self.parse(address)
     self.program = program
     hostName = Self.thisHostName()
-    open(host, port)
+    if Self.isNumeric(host) { open(host, port) } else { Self.retries.async { [weak self] in self?.open(host, port) } }
+  }
+
+  private static func isNumeric(_ host: String) -> Bool {
+    var (four, six) = (in_addr(), in6_addr())
+    return inet_pton(AF_INET, host, &four) == 1 || inet_pton(AF_INET6, host, &six) == 1
   }
 
   private func open(_ host: String, _ port: UInt16) {

@@ -8,6 +8,19 @@ extension PrometheusRegistry {
   }
 }
 
+extension PrometheusRegistry {
+  /// - Parameter lost: Log records that were lost since the start, by destination; read at each scrape.
+  public func addLogMetrics(lost: @escaping @Sendable () -> [(destination: String, count: UInt64)]) {
+    addCollector { exposition in
+      exposition.family(
+        "sluice_log_records_lost_total", .counter, help: "Log records that their destination did not take in time."
+      ) { family in
+        for (destination, count) in lost() { family.sample(["destination": destination], count) }
+      }
+    }
+  }
+}
+
 enum ProcessStatistics {
   /// Adds what can be read; a value that can't is left out.
   static func collect(into exposition: inout Exposition, startTime: Double?) {

@@ -38,6 +38,7 @@ struct APIProcess {
     MetricsSystem.bootstrap(registry)
     registry.addBuildInfo(program: "sluice-api", version: SluiceVersion.current)
     registry.addProcessMetrics()
+    registry.addLogMetrics { logs.droppedCounts }
 
     // First of all: wrong files should not cost a sign-in key and a migration.
     let certificates = try settings.interface.tls.map { tls in
@@ -57,7 +58,7 @@ struct APIProcess {
     do {
       try await seed(store, hasher, logger)
       try await refuseToExposeTheSeededPassword(store)
-      let passwords = PasswordWorker()
+      let (passwords, analyses) = (CostlyWork.onPasswords(), CostlyWork.onAnalyses())
       var serviceSettings = RESTAPI.Services.Settings(
         version: SluiceVersion.current, interface: interfaceSettings, breakGlass: breakGlass,
         secondFactorRoles: Set(settings.secondFactorRoles))
@@ -66,11 +67,12 @@ struct APIProcess {
       serviceSettings.sessions = SessionLimits(
         lifetime: .seconds(settings.sessionHours * 3600), idle: .seconds(settings.sessionIdleMinutes * 60))
       let services = RESTAPI.Services(
-        store: store, tokens: tokens, hasher: hasher, passwords: passwords, sealer: sealer, registry: registry,
-        logger: Logger(label: "api"), settings: serviceSettings)
+        store: store, tokens: tokens, hasher: hasher, passwords: passwords, analyses: analyses, sealer: sealer,
+        registry: registry, logger: Logger(label: "api"), settings: serviceSettings)
       let reloader = Reloader(certificates: certificates, keys: keys, tokens: tokens, sealer: sealer, logger: logger)
       try await serve(services, store, certificates, reloader, logger)
       try await passwords.shutdown()
+      try await analyses.shutdown()
     } catch {
       await store.close()
       throw error

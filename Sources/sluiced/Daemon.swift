@@ -35,6 +35,7 @@ struct Daemon {
     MetricsSystem.bootstrap(registry)
     registry.addBuildInfo(program: "sluiced", version: SluiceVersion.current)
     registry.addProcessMetrics()
+    registry.addLogMetrics { logs.droppedCounts }
 
     let controller = try Controller(
       settings: ControlSettings(

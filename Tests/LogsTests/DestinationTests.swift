@@ -198,3 +198,31 @@ struct BootstrapTests {
     #expect(error?.description.contains("no.such.host.invalid") == true)
   }
 }
+
+@Suite("A console whose reader is stuck", .timeLimit(.minutes(1)))
+struct StuckConsoleTests {
+  @Test("Nobody waits for it; what it missed is counted, and lines are whole when it goes on")
+  func stuck() throws {
+    var ends: [Int32] = [0, 0]
+    try #require(pipe(&ends) == 0)
+    let (reader, writer) = (FileHandle(fileDescriptor: ends[0], closeOnDealloc: true), ends[1])
+    let console = ConsoleDestination(format: .human, descriptor: writer)
+    let long = String(repeating: "x", count: 10_000)
+    let begin = ContinuousClock.now
+    for number in 0..<100 { console.write(LogsTests.record("\(number) \(long)")) }
+    let elapsed = ContinuousClock.now - begin
+    let lost = console.droppedCount
+    #expect(lost > 80 && lost < 100, "a pipe takes 64 KiB")
+    #expect(elapsed < .seconds(5), "a hundred records waited for each other: \(elapsed)")
+
+    var text = Data()
+    text += reader.availableData
+    console.write(LogsTests.record("afterwards"))
+    #expect(console.droppedCount == lost)
+    close(writer)
+    text += try reader.readToEnd() ?? Data()
+    let lines = String(decoding: text, as: UTF8.self).split(separator: "\n")
+    #expect(lines.last?.hasSuffix("afterwards") == true)
+    #expect(UInt64(lines.count { $0.hasSuffix(long) || $0.hasSuffix("afterwards") }) == 101 - lost)
+  }
+}

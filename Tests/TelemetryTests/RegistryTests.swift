@@ -103,6 +103,17 @@ struct RegistryTests {
     #expect(await registry.lines().contains("c_total 8000"))
   }
 
+  @Test("Lost log records are told by destination")
+  func logs() async {
+    let registry = PrometheusRegistry()
+    registry.addLogMetrics { [("console", 0), ("syslog", 7)] }
+    let samples = await registry.lines().filter { $0.hasPrefix("sluice_log_") }
+    #expect(
+      samples == [
+        #"sluice_log_records_lost_total{destination="console"} 0"#, #"sluice_log_records_lost_total{destination="syslog"} 7"#,
+      ])
+  }
+
   @Test("The process's own metrics are plausible")
   func process() async throws {
     let registry = PrometheusRegistry()
