@@ -31,6 +31,21 @@ import Testing
     }
   }
 
+  @Test("What root makes in a service's folder is the service's", .enabled(if: geteuid() == 0))
+  func owner() async throws {
+    try await withDirectory { directory in
+      let path = "\(directory)/sluice.db"
+      #expect(chown(directory, 65534, 65534) == 0)
+      let store = try await Stores.open(DatabaseSettings(backend: .sqlite(path: path)), logger: quiet)
+      try await store.setSetting("k", to: "v")
+      for suffix in ["", "-wal", "-shm"] {
+        let owner = try FileManager.default.attributesOfItem(atPath: path + suffix)[.ownerAccountID] as? Int
+        #expect(owner == 65534, "\(suffix)")
+      }
+      await store.close()
+    }
+  }
+
   @Test("A file that is no database is reported as corrupt")
   func notADatabase() async throws {
     try await withDirectory { directory in

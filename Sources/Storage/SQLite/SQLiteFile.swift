@@ -18,11 +18,20 @@ enum SQLiteFile {
     // that SQLite may hold in this process.
     let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, fileMode)
     if descriptor >= 0 {
+      giveToDirectoryOwner(descriptor, path)
       close(descriptor)
       return
     }
     guard errno == EEXIST else { throw failure("create", path) }
     guard access(path, R_OK | W_OK) == 0 else { throw failure("write", path) }
+  }
+
+  /// A restore by root into the service's folder makes a file that the service must be able to write.
+  private static func giveToDirectoryOwner(_ descriptor: CInt, _ path: String) {
+    let directory = (path as NSString).deletingLastPathComponent
+    var owner = stat()
+    guard geteuid() == 0, stat(directory.isEmpty ? "." : directory, &owner) == 0 else { return }
+    _ = fchown(descriptor, owner.st_uid, owner.st_gid)
   }
 
   private static func makeDirectory(_ path: String) throws(StorageError) {
