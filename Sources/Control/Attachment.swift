@@ -65,8 +65,9 @@ final class Attachment {
 
   /// Makes a generation live; the previous one stays if that fails.
   func publish(_ next: PreparedGeneration) throws(ControlError) {
+    let slots = next.freshSlots + (next.hasDefaultOf(live) ? [] : [UInt32(SLUICE_SLOT_DEFAULT)])
     try translating { () throws(ProgramError) in
-      for slot in next.freshSlots { try program.clearRuleCounter(slot: slot) }
+      for slot in slots { try program.clearRuleCounter(slot: slot) }
     }
     try goBack(to: next)
   }

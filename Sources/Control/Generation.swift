@@ -72,6 +72,11 @@ struct PreparedGeneration: Sendable {
     targets.contains { (interfaceIndices[$0.key] ?? 0) != $0.value }
   }
 
+  /// Whether what no rule decides is decided by the same rule set in the same way, and goes on being counted.
+  func hasDefaultOf(_ other: PreparedGeneration) -> Bool {
+    applied?.name == other.applied?.name && ruleSet.defaultAction == other.ruleSet.defaultAction
+  }
+
   private static let nothing = RuleSet(name: "none", malformed: MalformedPolicy(fate: .pass))
 
   /// Nil: it has no large sets.

@@ -19,6 +19,27 @@ struct RuleChangeTests {
     try stack.metric("sluice_rule_packets_total", "rule=\"\(name)\"")
   }
 
+  @Test("What no rule decides is counted of the rule set and the default action that are live")
+  func defaultCounter() throws {
+    let stack = try Stack.signedIn()
+    #expect(try stack.post("/rule-sets", #"{"name":"edge","rules":[\#(rule("nine", 9))]}"#).status == 201)
+    #expect(try stack.post("/attachments", #"{"interface":"lan0"}"#).status == 201)
+    try stack.send(30, ports: [10])
+    #expect(try packets(stack, "default") == 30)
+    let id = try #require(try stack.get("/attachments").body["data"][0]["id"].string)
+    #expect(try stack.request("PATCH", "/attachments/\(id)", body: #"{"rule_set":"edge"}"#).status == 200)
+    _ = try apply(stack)
+    #expect(try packets(stack, "default") == 0, "those before were not decided by it")
+    try stack.send(20, ports: [9, 10])
+    #expect(try stack.post("/rule-sets/edge/rules", rule("ten", 11)).status == 201)
+    _ = try apply(stack)
+    #expect(try packets(stack, "default") == 10, "it goes on as it was")
+    #expect(try stack.request("PATCH", "/rule-sets/edge", body: #"{"default_action":"drop"}"#).status == 200)
+    _ = try apply(stack)
+    try stack.send(5, ports: [10])
+    #expect(try packets(stack, "default") == 5, "dropped, and none that passed")
+  }
+
   @Test("A rule comes, changes, moves and goes without a new generation, counters stay, and the next daemon has it")
   func inPlace() throws {
     let stack = try Stack.signedIn()
