@@ -147,7 +147,7 @@ public struct DatabaseServerSettings: Hashable, Sendable {
     name = reader.text(.databaseName)
     user = reader.text(.databaseUser)
     password = reader.optionalText(.databasePassword).map(Secret.init)
-    poolSize = reader.integer(.databasePoolSize, 1...256)
+    poolSize = reader.integer(.databasePoolSize, 1...100)
     tls = reader.choice(.databaseTLS)
     tlsAuthority = reader.optionalPath(.databaseTLSAuthority)
     tlsCertificate = reader.optionalPath(.databaseTLSCertificate)

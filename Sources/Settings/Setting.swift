@@ -158,7 +158,7 @@ extension Setting {
   static let databaseTLSKey = Setting(
     "database.tls_key", "DB_TLS_KEY", "", for: [.api], "Key of that certificate.")
   static let databasePoolSize = Setting(
-    "database.pool_size", "DB_POOL_SIZE", "8", for: [.api], "Connections to the server at most, 1 to 256.")
+    "database.pool_size", "DB_POOL_SIZE", "8", for: [.api], "Connections to the server at most, 1 to 100.")
   static let databaseMaxRetries = Setting(
     "database.max_retries", "DB_MAX_RETRIES", "10", for: [.api],
     "How often a start tries again to reach the database, 0 to 1000.")

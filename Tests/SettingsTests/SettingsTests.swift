@@ -122,7 +122,7 @@ struct SettingsTests {
       ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "10.1.0.1/16", "prefixes"), ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "lan", "prefixes"),
       ("SLUICE_WEBHOOK_PRIVATE_TARGETS", "10.0.0.0/8,,::1", "prefixes"), ("SLUICE_WEBHOOK_CA", "ca.pem", "absolute"),
       ("DB_TYPE", "oracle", "sqlite, postgresql, mysql"), ("DB_PORT", "0", "1 to"), ("DB_PORT", "3306x", "1 to"),
-      ("DB_TLS", "maybe", "verify"), ("DB_TLS_CA", "ca.pem", "absolute"), ("DB_TLS_KEY", "/k.pem", "go together"), ("DB_POOL_SIZE", "0", "256"),
+      ("DB_TLS", "maybe", "verify"), ("DB_TLS_CA", "ca.pem", "absolute"), ("DB_TLS_KEY", "/k.pem", "go together"), ("DB_POOL_SIZE", "101", "100"),
       ("DB_MAX_RETRIES", "1001", "1000"), ("DB_RETRY_DELAY", "fast", "500ms"), ("DB_RETRY_DELAY", "nan", "500ms"),
       ("DB_RETRY_DELAY", "2h", "500ms"), ("DB_RETRY_DELAY", "1ms", "10ms"), ("DB_NAME", "a b", "63"),
       ("DB_PATH", "sluice.db", "absolute"), ("DB_PATH", "/a/../b", "absolute"), ("SLUICE_LOG_LEVEL", "loud", "notice"),
