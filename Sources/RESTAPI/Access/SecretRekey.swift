@@ -48,13 +48,18 @@ public enum SecretRekey {
     var report = Report()
     try await walk(store) { secrets in
       for secret in secrets where SecretSealer.keyID(of: secret.text) != keyID {
+        let anew: String
         do throws(SecretSealer.Failure) {
           let purpose = purpose(of: secret)
           let plain = try sealer.open(secret.text, for: purpose)
-          guard let anew = try? sealer.seal(plain, for: purpose) else { throw .damaged }
-          // Who was faster has sealed with the newest key himself.
-          if (try? await store.replace(secret, with: anew)) == true { report.changed += 1 }
-        } catch { report.unreadable.append(secret) }
+          guard let sealed = try? sealer.seal(plain, for: purpose) else { throw .damaged }
+          anew = sealed
+        } catch {
+          report.unreadable.append(secret)
+          continue
+        }
+        // Who was faster has sealed with the newest key himself.
+        if try await store.replace(secret, with: anew) { report.changed += 1 }
       }
       if !secrets.isEmpty { progress(report.changed) }
     }
