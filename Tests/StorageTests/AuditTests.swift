@@ -236,6 +236,18 @@ import Testing
     }
   }
 
+  @Test("A subject longer than an index takes is recorded, and found", arguments: TestBackend.allCases)
+  func longSubject(_ backend: TestBackend) async throws {
+    try await withStore(backend) { store in
+      let id = String(repeating: "ä", count: 256)
+      try await store.recordAudit(
+        AuditEvent(operation: "getRuleSet", outcome: .refused, subject: AuditSubject(kind: "rule_set", id: id)))
+      let found = try await store.auditLog(.init(subjectID: id), Page())
+      #expect(found.items.compactMap { $0["subject"]?["id"]?.string } == [id])
+      #expect(try await fault(store) == nil)
+    }
+  }
+
   @Test("A database of the version before gets its log, and goes on", arguments: TestBackend.allCases)
   func upgrade(_ backend: TestBackend) async throws {
     let test = try backend.make()

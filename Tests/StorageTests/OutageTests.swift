@@ -123,6 +123,35 @@ import Testing
     }
   }
 
+  @Test("More statements than a connection keeps prepared still run behind others that wait to go together")
+  func manyStatementsTogether() async throws {
+    try await withDatabase(.postgres, poolSize: 1) { database in
+      try await Migrator(Schema.migrations).run(on: database)
+      let sum = try await database.write { session in
+        for number in 0..<255 { _ = try session.count("SELECT \(number) + $1::int", [.integer(1)]) }
+        var sum = 0
+        for number in 0..<3 {
+          try session.executeLater("UPDATE guards SET version = version + $1 + \(number) - \(number)", [.integer(1)])
+          sum += try session.count("SELECT 1000 + \(number) + $1::int", [.integer(1)])
+        }
+        return sum
+      }
+      #expect(sum == 3006)
+    }
+  }
+
+  @Test("A read is itself again on a connection whose last write was overtaken again and again")
+  func overtaken() async throws {
+    try await withDatabase(.mysql, poolSize: 1) { database in
+      let error = await storageError {
+        try await database.write { try $0.define("SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213") }
+      }
+      #expect(error.map(isUnavailable) == true)
+      let answers = try await database.query([SQLQuery(sql: "SELECT $1 + 1", arguments: [.integer(41)])])
+      #expect(try answers.map { try $0.get() } == [[[.integer(42)]]])
+    }
+  }
+
   @Test("The start waits for a database that comes late, and says so without secrets")
   func lateStart() async throws {
     let server = try PostgresServer()

@@ -125,6 +125,9 @@ final class MySQLConnection: SQLSession, @unchecked Sendable {
     }
   }
 
+  /// What comes next is of no transaction, and not of the one before.
+  func forgetOvertaken() { mustRepeat = false }
+
   func commit() throws(StorageError) { try define("COMMIT") }
 
   func rollBack() {

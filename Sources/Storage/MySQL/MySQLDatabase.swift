@@ -13,7 +13,10 @@ extension ConnectionPool where Connection == MySQLConnection {
 
 extension MySQLConnection: BlockingConnection {
   func answers(to queries: [SQLQuery]) -> [Result<[[SQLValue]], StorageError>] {
-    queries.map { query in Result { () throws(StorageError) in try rows(query.sql, query.arguments) } }
+    queries.map { query in
+      forgetOvertaken()
+      return Result { () throws(StorageError) in try rows(query.sql, query.arguments) }
+    }
   }
 
   /// A lease in a table, renewed while the body runs: Galera doesn't carry `GET_LOCK` from node to node. Of a program

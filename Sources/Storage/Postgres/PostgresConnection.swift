@@ -172,7 +172,8 @@ final class PostgresConnection: SQLSession, @unchecked Sendable {
   func prepare(_ sql: String) throws(StorageError) -> String {
     if let name = prepared[sql] { return name }
     if prepared.count >= Self.preparedMax {
-      try define("DEALLOCATE ALL")
+      // Ahead of what waits to go together: that is what room is made for.
+      PQclear(try checked(PQexec(connection, "DEALLOCATE ALL")))
       prepared = [:]
     }
     let name = "s\(prepared.count)"

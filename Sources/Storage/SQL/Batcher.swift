@@ -18,6 +18,8 @@ final class Batcher<Work: Sendable>: Sendable {
     var nextID: UInt64 = 0
     var lanes = 0
     var timeouts: UInt64 = 0
+    /// Whether a task turns away who waits for too long.
+    var isWatched = false
   }
 
   private let batchMax: Int
@@ -61,20 +63,29 @@ final class Batcher<Work: Sendable>: Sendable {
     }
   }
 
+  private enum Entry { case refused, startsLane, waits(startsWatch: Bool) }
+
   private func enqueue(_ waiter: Waiter) {
-    let (isFull, starts) = state.withLock { state in
+    let entry = state.withLock { state -> Entry in
       if state.waiters.count >= Self.waitingMax {
         state.timeouts += 1
-        return (true, false)
+        return .refused
       }
       state.waiters.append(waiter)
-      guard state.lanes < lanesMax else { return (false, false) }
-      state.lanes += 1
-      return (false, true)
+      if state.lanes < lanesMax {
+        state.lanes += 1
+        return .startsLane
+      }
+      defer { state.isWatched = true }
+      return .waits(startsWatch: !state.isWatched)
     }
-    if isFull { waiter.continuation.resume(throwing: Self.late("\(Self.waitingMax) calls wait already")) }
     // Detached: a batch is nobody's own, and must not end or be named with the task that happened to begin it.
-    if starts { Task.detached { await self.runLane() } }
+    switch entry {
+    case .refused: waiter.continuation.resume(throwing: Self.late("\(Self.waitingMax) calls wait already"))
+    case .startsLane: Task.detached { await self.runLane() }
+    case .waits(startsWatch: true): Task.detached { await self.watch() }
+    case .waits(startsWatch: false): break
+    }
   }
 
   private func cancel(_ id: UInt64) {
@@ -93,21 +104,31 @@ final class Batcher<Work: Sendable>: Sendable {
 
   /// The next batch; nil, and a lane less, where nobody waits.
   private func take() -> [Waiter]? {
-    while true {
-      let (batch, late): ([Waiter], [Waiter]) = state.withLock { state in
-        let deadline = ContinuousClock.now - timeout
-        let late = Array(state.waiters.prefix { $0.since < deadline })
-        state.timeouts += UInt64(late.count)
-        state.waiters.removeFirst(late.count)
-        let batch = Array(state.waiters.prefix(batchMax))
-        state.waiters.removeFirst(batch.count)
-        if batch.isEmpty, late.isEmpty { state.lanes -= 1 }
-        return (batch, late)
-      }
-      for waiter in late { waiter.continuation.resume(throwing: Self.late("a call waited for \(timeout)")) }
-      if !batch.isEmpty { return batch }
-      if late.isEmpty { return nil }
+    state.withLock { state in
+      let batch = Array(state.waiters.prefix(batchMax))
+      state.waiters.removeFirst(batch.count)
+      if batch.isEmpty { state.lanes -= 1 }
+      return batch.isEmpty ? nil : batch
     }
+  }
+
+  /// As long as somebody waits: batches that hang, on a disk say, keep nobody longer than the timeout.
+  private func watch() async {
+    while let wait = turnAway() { try? await Task.sleep(for: wait) }
+  }
+
+  /// Those whose time is over. How long the next one has; nil, and no watch, where nobody waits.
+  private func turnAway() -> Duration? {
+    let now = ContinuousClock.now
+    let (late, wait) = state.withLock { state -> ([Waiter], Duration?) in
+      let late = Array(state.waiters.prefix { $0.since + timeout <= now })
+      state.timeouts += UInt64(late.count)
+      state.waiters.removeFirst(late.count)
+      state.isWatched = !state.waiters.isEmpty
+      return (late, state.waiters.first.map { $0.since + timeout - now })
+    }
+    for waiter in late { waiter.continuation.resume(throwing: Self.late("a call waited for \(timeout)")) }
+    return wait
   }
 
   private static func late(_ reason: String) -> StorageError {

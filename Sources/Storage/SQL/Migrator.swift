@@ -97,7 +97,7 @@ struct Migrator: Sendable {
   /// With the note that it ran.
   func apply(_ migration: Migration, _ session: any SQLSession) throws(StorageError) {
     for (index, statement) in migration.statements(for: session.dialect).enumerated() {
-      do throws(StorageError) { try session.define(statement) } catch {
+      do throws(StorageError) { try session.define(Self.patient(statement, session.dialect)) } catch {
         if error.canPass { throw error }
         throw .migration(
           .failed(number: migration.number, name: migration.name, statement: index + 1, reason: "\(error)"))
@@ -106,6 +106,14 @@ struct Migrator: Sendable {
     try session.execute(
       "INSERT INTO schema_migrations (number, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",
       [SQLValue(migration.number), .text(migration.name), .text(migration.checksum), SQLValue(Date())])
+  }
+
+  /// MariaDB's sessions end a statement after ten seconds; what copies or walks a large table takes longer.
+  private static func patient(_ statement: String, _ dialect: SQLDialect) -> String {
+    let isLong = ["ALTER TABLE", "CREATE INDEX", "CREATE UNIQUE INDEX", "UPDATE", "INSERT", "DELETE"].contains {
+      statement.hasPrefix($0)
+    }
+    return dialect == .mysql && isLong ? "SET STATEMENT max_statement_time = 600 FOR \(statement)" : statement
   }
 
   /// SQLite's write transaction is the lock already, and on MariaDB the caller has it: see ``run(on:)``.

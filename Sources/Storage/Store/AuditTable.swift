@@ -29,7 +29,8 @@ enum AuditTable {
         rows.append([
           .integer(sequence), SQLValue(group.at), SQLValue(record.actor.id), .text(record.actor.name),
           .text(record.address), .text(record.requestID), .text(record.operation), .text(record.outcome.rawValue),
-          SQLValue(record.subject?.kind), SQLValue(record.subject?.id), .text(sealed.text), .text(sealed.hash),
+          SQLValue(record.subject?.kind), SQLValue(record.subject.map { found($0.id) }), .text(sealed.text),
+          .text(sealed.hash),
         ])
         previous = sealed.hash
       }
@@ -37,6 +38,9 @@ enum AuditTable {
     try session.insert(into: name, columns, rows)
     try session.executeLater("UPDATE audit_chain SET hash = $1 WHERE name = 'head'", [.text(previous)])
   }
+
+  /// What an id is found by: as much of it as every database takes in an index. A caller chooses its length, in a path.
+  private static func found(_ id: String) -> String { String(String.UnicodeScalarView(id.unicodeScalars.prefix(255))) }
 
   /// As it is exported: the record with its hash.
   static func read(_ row: inout RowReader) throws(StorageError) -> JSONValue {
@@ -56,7 +60,7 @@ enum AuditTable {
     if let operation = filter.operation { conditions.add("operation = $?", .text(operation)) }
     if let outcome = filter.outcome { conditions.add("outcome = $?", .text(outcome.rawValue)) }
     if let kind = filter.subjectKind { conditions.add("subject_kind = $?", .text(kind)) }
-    if let id = filter.subjectID { conditions.add("subject_id = $?", .text(id)) }
+    if let id = filter.subjectID { conditions.add("subject_id = $?", .text(found(id))) }
     if let requestID = filter.requestID { conditions.add("request_id = $?", .text(requestID)) }
     if let address = filter.address { conditions.add("address = $?", .text(address)) }
     if let since = filter.since { conditions.add("happened_at >= $?", SQLValue(since)) }
