@@ -64,7 +64,7 @@ int sluice_thread_affinity(int *cpus, int limit)
 
 #define NODES_MAX 1024
 
-int sluice_bind_to_node(void *address, size_t byte_count, int node)
+int sluice_bind_to_node(void *address, size_t byte_count, int node, int is_strict)
 {
 	unsigned long mask[NODES_MAX / (8 * sizeof(unsigned long))] = {0};
 
@@ -73,7 +73,7 @@ int sluice_bind_to_node(void *address, size_t byte_count, int node)
 		return -1;
 	}
 	mask[node / (8 * sizeof(unsigned long))] = 1ul << (node % (8 * sizeof(unsigned long)));
-	return syscall(SYS_mbind, address, byte_count, MPOL_BIND, mask, NODES_MAX + 1, 0);
+	return syscall(SYS_mbind, address, byte_count, is_strict ? MPOL_BIND : MPOL_PREFERRED, mask, NODES_MAX + 1, 0);
 }
 
 int sluice_node_of(void *address)
@@ -121,13 +121,14 @@ int sluice_ethtool_driver(int socket, const char *interface_name, char *driver, 
 	return 0;
 }
 
-int sluice_ethtool_channels(int socket, const char *interface_name, uint32_t *receive_channels)
+int sluice_ethtool_channels(int socket, const char *interface_name, uint32_t *receive, uint32_t *transmit)
 {
 	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
 
 	if (ethtool(socket, interface_name, &channels) != 0)
 		return -1;
-	*receive_channels = channels.rx_count + channels.combined_count;
+	*receive = channels.rx_count + channels.combined_count;
+	*transmit = channels.tx_count + channels.combined_count;
 	return 0;
 }
 

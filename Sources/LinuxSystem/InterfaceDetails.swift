@@ -22,15 +22,27 @@ extension NetworkInterface {
   /// Receive queues in use: channels with receive rings (ETHTOOL_GCHANNELS), or those allocated where the driver
   /// doesn't say. At least 1.
   public func receiveQueueCount() throws(SystemError) -> UInt32 {
+    let count = try channelCounts().receive
+    return count > 0 ? count : max(rxQueueCount, 1)
+  }
+
+  /// Transmit queues in use, likewise.
+  public func transmitQueueCount() throws(SystemError) -> UInt32 {
+    let count = try channelCounts().transmit
+    return count > 0 ? count : max(txQueueCount, 1)
+  }
+
+  /// Both 0 where the driver doesn't say.
+  private func channelCounts() throws(SystemError) -> (receive: UInt32, transmit: UInt32) {
     let socket = try OwnedDescriptor.socket(family: AF_INET, type: CInt(SOCK_DGRAM.rawValue))
     let raw = socket.rawValue
-    var count: UInt32 = 0
+    var (receive, transmit) = (0 as UInt32, 0 as UInt32)
     do throws(SystemError) {
-      try check("read channels of", name) { sluice_ethtool_channels(raw, name, &count) }
+      try check("read channels of", name) { sluice_ethtool_channels(raw, name, &receive, &transmit) }
     } catch {
       if error.code != EOPNOTSUPP { throw error }
     }
-    return count > 0 ? count : max(rxQueueCount, 1)
+    return (receive, transmit)
   }
 
   /// The NUMA node its device is attached to; -1 where there is no device or the machine has one node.

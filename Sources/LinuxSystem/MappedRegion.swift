@@ -71,7 +71,25 @@ public struct MappedRegion: ~Copyable, @unchecked Sendable {
 
   deinit { munmap(base, byteCount) }
 
+  /// Makes every page be there, or says why one can't: touching it would end the process with SIGBUS, as where the huge
+  /// pages that are free lie on another node than the one it is bound to.
+  public func populate() throws(SystemError) {
+    while madvise(base, byteCount, MappedRegion.populateWrite) != 0 {
+      let code = errno
+      switch code {
+      case EINTR, EAGAIN: continue
+      case EINVAL:  // before Linux 5.14
+        for offset in stride(from: 0, to: byteCount, by: pageByteCount) {
+          base.storeBytes(of: 0, toByteOffset: offset, as: UInt8.self)  // in bounds: offset < byteCount
+        }
+        return
+      default: throw SystemError(operation: "populate memory", code: code, subject: "\(byteCount) bytes")
+      }
+    }
+  }
+
   // linux/mman.h; glibc's module doesn't export them.
+  private static var populateWrite: CInt { 23 }
   private static var hugeTLB: CInt { 0x40000 }
   private static var hugeTLB2MiB: CInt { 21 << 26 }
 

@@ -70,19 +70,27 @@ public enum NUMAPlacement: Hashable, Sendable {
 }
 
 public enum NUMA {
-  /// Binds fresh, untouched memory to a node, touches every page, and asks the kernel where it ended up.
+  /// Asks for fresh, untouched memory on a node, makes every page be there, and asks the kernel where it ended up.
+  ///
+  /// Huge pages are bound to the node: where it has too few of them, others are nearer than those of another node. Ordinary
+  /// ones come from another node before the machine kills somebody for want of them.
   ///
   /// - Parameter node: nil or negative: no preference.
-  public static func place(_ region: borrowing MappedRegion, onNode node: Int?) -> NUMAPlacement {
+  /// - Throws: Where there is no such memory; the region cannot be used then.
+  public static func place(_ region: borrowing MappedRegion, onNode node: Int?) throws(SystemError) -> NUMAPlacement {
     let base = region.base
     let byteCount = region.byteCount
     let nodes = Topology.nodes()
     var failure: String?
-    if nodes.count > 1, let node, node >= 0, sluice_bind_to_node(base, byteCount, CInt(clamping: node)) != 0 {
+    if nodes.count > 1, let node, node >= 0,
+      sluice_bind_to_node(base, byteCount, CInt(clamping: node), region.isHuge ? 1 : 0) != 0
+    {
       failure = SystemError(operation: "mbind", code: errno, subject: "node \(node)").description
     }
-    for offset in stride(from: 0, to: byteCount, by: region.pageByteCount) {
-      base.storeBytes(of: 0, toByteOffset: offset, as: UInt8.self)  // in bounds: offset < byteCount
+    do throws(SystemError) {
+      try region.populate()
+    } catch {
+      throw region.isHuge ? error.withRemedy(remedy(region, node)) : error
     }
     if nodes.count <= 1 { return .singleNode }
     guard let node, node >= 0 else { return .unspecified }
@@ -97,5 +105,12 @@ public enum NUMA {
       }
     }
     return .verified(node: node)
+  }
+
+  private static func remedy(_ region: borrowing MappedRegion, _ node: Int?) -> String {
+    let pages = "\(region.byteCount / region.pageByteCount) free huge pages of 2 MiB"
+    guard let node, node >= 0, Topology.nodes().count > 1 else { return "needs \(pages), which a hugetlb cgroup may limit" }
+    let folder = "/sys/devices/system/node/node\(node)/hugepages/hugepages-2048kB"
+    return "needs \(pages) on node \(node): raise \(folder)/nr_hugepages"
   }
 }

@@ -14,36 +14,52 @@ public final class UMEM: @unchecked Sendable {
 
   public var hasHugePages: Bool { region.isHuge }
   /// Why it has no huge pages although they were wanted; nil otherwise.
-  public var hugePageRefusal: SystemError? { region.hugePageRefusal }
+  public let hugePageRefusal: SystemError?
 
   /// Allocates and touches the memory. To be called on the thread that will use it.
   ///
   /// - Parameter numaNode: The interface's node; nil or negative: no preference.
-  public init(
+  public convenience init(
     geometry: Geometry, numaNode: Int? = nil, wantsHugePages: Bool = true, subject: String = "UMEM"
   ) throws(SystemError) {
     try geometry.validate(subject: subject)
-    let region = try MappedRegion(
+    var region = try MappedRegion(
       anonymous: geometry.byteCount, wantsHugePages: wantsHugePages, subject: subject)
-    placement = NUMA.place(region, onNode: numaNode)
-    self.geometry = geometry
-    base = region.base
-    self.region = region
+    var refusal = region.hugePageRefusal
+    var placed: NUMAPlacement
+    do throws(SystemError) {
+      placed = try NUMA.place(region, onNode: numaNode)
+    } catch {
+      guard region.isHuge else { throw error }
+      refusal = error
+      region = try MappedRegion(anonymous: geometry.byteCount, subject: subject)
+      placed = try NUMA.place(region, onNode: numaNode)
+    }
+    self.init(geometry: geometry, region: region, placement: placed, hugePageRefusal: refusal)
   }
 
   /// Over memory that is there already and shared with somebody else, such as a mapped BPF array, from its first byte
   /// on.
   ///
   /// - Parameter region: At least as large as the geometry's frames, else EINVAL.
-  public init(geometry: Geometry, over region: consuming MappedRegion, subject: String = "UMEM") throws(SystemError) {
+  public convenience init(geometry: Geometry, over region: consuming MappedRegion, subject: String = "UMEM") throws(SystemError) {
     try geometry.validate(subject: subject)
     if region.byteCount < geometry.byteCount {
       throw SystemError(
         operation: "make UMEM", code: 22, subject: subject,  // EINVAL
         remedy: "\(geometry.byteCount) bytes of frames do not fit into \(region.byteCount)")
     }
-    placement = Topology.nodes().count <= 1 ? .singleNode : .unspecified
+    self.init(
+      geometry: geometry, region: region, placement: Topology.nodes().count <= 1 ? .singleNode : .unspecified,
+      hugePageRefusal: nil)
+  }
+
+  private init(
+    geometry: Geometry, region: consuming MappedRegion, placement: NUMAPlacement, hugePageRefusal: SystemError?
+  ) {
     self.geometry = geometry
+    self.placement = placement
+    self.hugePageRefusal = hugePageRefusal
     base = region.base
     self.region = region
   }

@@ -67,18 +67,26 @@ struct ThreadTests {
   @Test("Memory is where it was asked for, or the report says why not")
   func placement() throws {
     let region = try MappedRegion(anonymous: 1 << 20, subject: "test")
-    let placement = NUMA.place(region, onNode: 0)
+    let placement = try NUMA.place(region, onNode: 0)
     #expect(Topology.nodes().count == 1 ? placement == .singleNode : placement == .verified(node: 0))
     #expect(sluice_node_of(region.base) >= 0)
+  }
+
+  @Test("Memory that cannot be had is an error before it is touched, which would end the process")
+  func population() throws {
+    let file = OwnedDescriptor(owning: sluice_memory_file("test"))
+    let region = try MappedRegion(sharing: file, byteCount: 8192, subject: "test")
+    #expect(throws: SystemError.self) { try region.populate() }
+    try MappedRegion(anonymous: 1 << 20, subject: "test").populate()
   }
 
   @Test("The kernel binds memory to a node that is there, and refuses one that isn't")
   func binding() throws {
     let region = try MappedRegion(anonymous: 1 << 20, subject: "test")
-    #expect(sluice_bind_to_node(region.base, region.byteCount, 0) == 0)
+    #expect(sluice_bind_to_node(region.base, region.byteCount, 0, 1) == 0)
     region.base.storeBytes(of: 1, as: UInt8.self)
     #expect(sluice_node_of(region.base) == 0)
-    for node in [-1, 700, 5000] as [CInt] { #expect(sluice_bind_to_node(region.base, region.byteCount, node) == -1) }
+    for node in [-1, 700, 5000] as [CInt] { #expect(sluice_bind_to_node(region.base, region.byteCount, node, 0) == -1) }
   }
 
   @Test("Clocks go forward, and their offset is what lies between them")

@@ -29,8 +29,8 @@ void sluice_thread_set_name(const char *name);
 /* Number of CPUs in the calling thread's affinity mask that are below `limit`; fills `cpus`. */
 int sluice_thread_affinity(int *cpus, int limit);
 
-/* MPOL_BIND of [address, address + byte_count) to one node, before first touch. */
-int sluice_bind_to_node(void *address, size_t byte_count, int node);
+/* MPOL_BIND of [address, address + byte_count) to one node, before first touch, or MPOL_PREFERRED. */
+int sluice_bind_to_node(void *address, size_t byte_count, int node, int is_strict);
 /* The node on which the page at `address` lies; touches nothing that isn't there. */
 int sluice_node_of(void *address);
 
@@ -41,9 +41,9 @@ int sluice_memory_file(const char *name);
 int sluice_capabilities_effective(uint64_t *bits);
 
 
-/* ETHTOOL_GDRVINFO and ETHTOOL_GCHANNELS (rx + combined) over any socket. */
+/* ETHTOOL_GDRVINFO and ETHTOOL_GCHANNELS (rx + combined, tx + combined) over any socket. */
 int sluice_ethtool_driver(int socket, const char *interface_name, char *driver, size_t capacity);
-int sluice_ethtool_channels(int socket, const char *interface_name, uint32_t *receive_channels);
+int sluice_ethtool_channels(int socket, const char *interface_name, uint32_t *receive, uint32_t *transmit);
 
 /* ETHTOOL_GSSET_INFO and ETHTOOL_GSTATS: how many statistics a driver keeps, and `count` of them; names of 32 bytes each. */
 int sluice_ethtool_statistic_count(int socket, const char *interface_name, uint32_t *count);
