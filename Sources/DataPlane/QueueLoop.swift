@@ -41,33 +41,36 @@ enum QueueLoop {
     let reason: String?
   }
 
-  /// With fragments where they are wanted and the kernel takes them.
+  /// With zero-copy where that can be had, and with fragments where they are wanted and the kernel takes them.
   private static func open(_ configuration: QueueConfiguration) throws(SystemError) -> Opened {
-    guard configuration.usesFragments else {
-      return Opened(queue: try open(configuration, usesFragments: false), reason: nil)
-    }
-    do throws(SystemError) {
-      return Opened(queue: try open(configuration, usesFragments: true), reason: nil)
-    } catch {
-      // What else may be wrong with the arguments fails again.
-      guard error.code == EINVAL else { throw error }
-      return Opened(queue: try open(configuration, usesFragments: false), reason: error.description)
-    }
-  }
-
-  private static func open(
-    _ configuration: QueueConfiguration, usesFragments: Bool
-  ) throws(SystemError) -> QueueState {
     let memory = try UMEM(
       geometry: configuration.geometry, numaNode: configuration.numaNode, wantsHugePages: configuration.wantsHugePages,
       subject: "UMEM of \(configuration.interface.name) queue \(configuration.queue)")
-    var pool = memory.makePool()
-    let socket = try XDPSocket(
-      memory: memory, pool: &pool, interface: configuration.interface, queue: configuration.queue,
-      options: XDPSocket.Options(
-        zeroCopy: configuration.zeroCopy, usesFragments: usesFragments,
-        isProgramNative: configuration.isProgramNative))
-    return QueueState(socket: socket, pool: pool)
+    func open(_ zeroCopy: XDPSocket.ZeroCopyMode, usesFragments: Bool) throws(SystemError) -> QueueState {
+      var pool = memory.makePool()
+      let socket = try XDPSocket(
+        memory: memory, pool: &pool, interface: configuration.interface, queue: configuration.queue,
+        options: XDPSocket.Options(
+          zeroCopy: zeroCopy, usesFragments: usesFragments, isProgramNative: configuration.isProgramNative))
+      return QueueState(socket: socket, pool: pool)
+    }
+    guard configuration.usesFragments else {
+      return Opened(queue: try open(configuration.zeroCopy, usesFragments: false), reason: nil)
+    }
+    if configuration.mayHaveZeroCopyForFrames {
+      do throws(SystemError) {
+        return Opened(queue: try open(.required, usesFragments: false), reason: nil)
+      } catch {
+        guard error.code == EOPNOTSUPP || error.code == EINVAL else { throw error }
+      }
+    }
+    do throws(SystemError) {
+      return Opened(queue: try open(configuration.zeroCopy, usesFragments: true), reason: nil)
+    } catch {
+      // What else may be wrong with the arguments fails again.
+      guard error.code == EINVAL else { throw error }
+      return Opened(queue: try open(configuration.zeroCopy, usesFragments: false), reason: error.description)
+    }
   }
 
   private static func report(
@@ -80,6 +83,17 @@ enum QueueLoop {
       hugePageReason: queue.socket.memory.hugePageRefusal.map { $0.description },
       frameCount: configuration.geometry.frameCount, frameByteCount: configuration.geometry.frameByteCount,
       usesFragments: queue.socket.usesFragments, fragmentReason: fragmentReason, bindRetries: queue.socket.bindRetries)
+  }
+}
+
+extension QueueConfiguration {
+  /// Many drivers have zero-copy, but not of packets in several buffers (`netdev_xdp_zc_max_segs` of 1 refuses XDP_USE_SG
+  /// with XDP_ZEROCOPY; net/xdp/xsk_buff_pool.c, xp_assign_dev). Where a frame holds what the MTU allows, no packet needs
+  /// more.
+  fileprivate var mayHaveZeroCopyForFrames: Bool {
+    guard zeroCopy != .off, isProgramNative, geometry.holdsPackets(ofMTU: interface.mtu) else { return false }
+    let features = (try? interface.xdpFeatures()) ?? nil
+    return features?.contains(.zeroCopy) ?? true
   }
 }
 

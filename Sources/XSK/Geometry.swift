@@ -38,8 +38,11 @@ extension UMEM {
     /// 4096 where none does: longer packets are then dropped by the kernel and counted as `rxDropped`, unless they may
     /// come in several buffers.
     public static func frameByteCount(forMTU mtu: UInt32) -> UInt32 {
-      UInt64(mtu) + 22 + UInt64(kernelHeadroomByteCount) <= 2048 ? 2048 : 4096
+      Geometry(frameByteCount: 2048).holdsPackets(ofMTU: mtu) ? 2048 : 4096
     }
+
+    /// Whether a frame holds every packet of an interface with this MTU, with Ethernet header and two tags.
+    public func holdsPackets(ofMTU mtu: UInt32) -> Bool { UInt64(mtu) + 22 <= UInt64(packetByteCountMax) }
 
     /// The longest packet that fits into one frame.
     public var packetByteCountMax: UInt32 {

@@ -99,10 +99,11 @@ enum SocketSetup {
         } catch {
           let queueIsUnfit = [EBUSY, ENODEV, ENETDOWN, EPERM].contains(error.code)
           if queueIsUnfit || zeroCopyIsRequired {
-            throw explain(error, interface: interface, queue: queue, zeroCopyIsRequired: zeroCopyIsRequired)
+            throw explain(error, interface: interface, queue: queue, options, zeroCopyIsRequired: zeroCopyIsRequired)
           }
           let driver = (try? interface.driver()) ?? interface.kind
-          reason = "driver \(driver.isEmpty ? "unknown" : driver) refused zero-copy (\(error.codeName))"
+          let kind = isAboutFragments(interface, options) ? " of packets in several buffers" : ""
+          reason = "driver \(driver.isEmpty ? "unknown" : driver) refused zero-copy\(kind) (\(error.codeName))"
         }
       }
       address.sxdp_flags = UInt16(XDP_COPY | flags)
@@ -111,7 +112,7 @@ enum SocketSetup {
       try bind(descriptor, &address, deadline, &retries, subject)
     } catch {
       let explained = explain(
-        error, interface: interface, queue: queue, zeroCopyIsRequired: first != nil && zeroCopyIsRequired)
+        error, interface: interface, queue: queue, options, zeroCopyIsRequired: first != nil && zeroCopyIsRequired)
       let mayLackFragments = error.code == EINVAL && options.usesFragments && explained.remedy == nil
       throw mayLackFragments ? explained.withRemedy("packets in several buffers need Linux 6.6") : explained
     }
@@ -147,7 +148,8 @@ enum SocketSetup {
   }
 
   private static func explain(
-    _ error: SystemError, interface: NetworkInterface, queue: UInt32, zeroCopyIsRequired: Bool
+    _ error: SystemError, interface: NetworkInterface, queue: UInt32, _ options: XDPSocket.Options,
+    zeroCopyIsRequired: Bool
   ) -> SystemError {
     let queueCount = (try? interface.receiveQueueCount()) ?? interface.rxQueueCount
     switch error.code {
@@ -156,11 +158,21 @@ enum SocketSetup {
     case ENETDOWN: return error.withRemedy("bring \(interface.name) up")
     case ENODEV: return error.withRemedy("the interface is gone")
     case EOPNOTSUPP, EINVAL:
+      guard zeroCopyIsRequired else { return error }
       let driver = (try? interface.driver()) ?? interface.kind
       return error.withRemedy(
-        zeroCopyIsRequired ? "driver \(driver) has no zero-copy here: ask for zero_copy auto or off" : nil)
+        isAboutFragments(interface, options)
+          ? "driver \(driver) has no zero-copy of packets in several buffers: lower the MTU of \(interface.name), or ask for "
+            + "zero_copy auto or off"
+          : "driver \(driver) has no zero-copy here: ask for zero_copy auto or off")
     default: return error
     }
+  }
+
+  /// Whether a driver that has zero-copy refused it for the sake of fragments.
+  private static func isAboutFragments(_ interface: NetworkInterface, _ options: XDPSocket.Options) -> Bool {
+    let features = (try? interface.xdpFeatures()) ?? nil
+    return options.usesFragments && features?.contains(.zeroCopy) == true
   }
 
   /// Zero-copy is what the kernel says and the program lets come true: a driver may accept the bind under a generic

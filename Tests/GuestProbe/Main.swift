@@ -18,11 +18,13 @@ enum GuestProbe {
       case "generic" where arguments.count == 2: try Modes.generic(arguments[1])
       case "refuses" where arguments.count == 2: try Modes.refuses(arguments[1])
       case "placement" where arguments.count == 3: try Modes.placement(arguments[1], node: Int(arguments[2]) ?? -1)
+      case "worker" where arguments.count == 2: try Modes.worker(arguments[1])
+      case "crowded" where arguments.count == 3: try Modes.crowded(arguments[1], node: Int(arguments[2]) ?? -1)
       case "mixed" where arguments.count == 5:
         try Mixed.run(arguments[1], arguments[2], arguments[3], arguments[4])
       default:
         print(
-          "FAIL usage: exchange|shared NIC NIC zero-copy|copy, generic NIC, refuses NIC, placement NIC NODE, "
+          "FAIL usage: exchange|shared NIC NIC zero-copy|copy, generic NIC, refuses NIC, worker NIC, placement NIC NODE, crowded NIC NODE, "
             + "mixed SENDER NIC VETH PEER")
       }
     } catch {

@@ -1,3 +1,4 @@
+import DataPlane
 import LinuxSystem
 import XDPPrograms
 import XSK
@@ -35,6 +36,28 @@ enum Modes {
     }
     let chosen = try open(.auto)
     claim("\(name): copies, because \(chosen.reason ?? "of nothing")", !chosen.isZeroCopy && chosen.reason != nil)
+  }
+
+  /// What captures receive a queue with: zero-copy also where the driver has none of packets in several buffers.
+  static func worker(_ name: String) throws {
+    let port = try Port(name)
+    let worker = try QueueWorker.start(QueueConfiguration(interface: port.interface, queue: 0, frameCount: 4096))
+    let report = worker.report
+    worker.stop()
+    claim(
+      "\(name): a capture's queue is zero-copy (\(report.copyReason ?? "yes")), and loses no packet of the MTU",
+      report.isZeroCopy && report.fragmentReason == nil)
+  }
+
+  /// A node without enough free huge pages, although the machine has them: ordinary pages of that node, and the reason.
+  static func crowded(_ name: String, node: Int) throws {
+    let interface = try NetworkInterface.named(name)
+    let first = try UMEM(geometry: UMEM.Geometry(frameCount: 61_440), numaNode: interface.numaNode())  // 60 of 64 pages
+    let second = try UMEM(geometry: UMEM.Geometry(frameCount: 8192), numaNode: interface.numaNode())  // 8
+    claim(
+      "\(name): without huge pages on node \(node), memory is \(second.placement): \(second.hugePageRefusal?.description ?? "")",
+      first.hasHugePages && !second.hasHugePages && second.placement == .verified(node: node)
+        && second.hugePageRefusal?.remedy?.contains("node\(node)/hugepages") == true)
   }
 
   /// The memory of a NIC's socket lies on the NIC's node, in huge pages.
