@@ -242,7 +242,8 @@ extension Controller {
     let queues = try QueueSet(
       interface: try findInterface(attachment.interface), zeroCopy: attachment.options.zeroCopy,
       isNative: attachment.program.isNative, worker: attachment.options.worker.over(settings.worker),
-      behind: packetThreadCount)
+      behind: packetThreadCount,
+      memoryUsed: attachments.values.reduce(0) { $0 + ($1.queues?.memoryByteCount ?? 0) })
     queues.slotNames.set(attachment.slots.slots)
     attachment.queues = queues
     for warning in queues.warnings {

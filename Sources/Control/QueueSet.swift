@@ -9,36 +9,52 @@ import XSK
 /// and ``stopDelivering(from:)``.
 final class QueueSet {
   let workers: [QueueWorker]
+  /// Of the frames.
+  let memoryByteCount: Int
   /// The rule of each slot, for captures.
   let slotNames = SlotNames()
+  private let memoryWarning: String?
 
   /// Opens one socket per queue in use. Either all or none.
   ///
-  /// - Parameter threadCount: Packet threads that there are already.
+  /// - Parameters:
+  ///   - threadCount: Packet threads that there are already.
+  ///   - used: Bytes of memory that the sockets of other interfaces have.
   init(
-    interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool, worker: WorkerOptions, behind threadCount: Int
+    interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool, worker: WorkerOptions,
+    behind threadCount: Int, memoryUsed used: Int
   ) throws(ControlError) {
     if zeroCopy == .required, !isNative {
       throw ControlError(
         .failedPrecondition, "zero-copy on \(interface.name) needs native XDP, and the program is attached in generic mode")
     }
+    func failure(_ error: SystemError) -> ControlError {
+      ControlError(.failedPrecondition, "AF_XDP on \(interface.name): \(error)")
+    }
+    var configurations: [QueueConfiguration] = []
     do throws(SystemError) {
       let count = try interface.receiveQueueCount()
       let cpus = try Topology.packetCPUs(count: Int(count), nearNode: interface.numaNode(), offset: threadCount)
-      var workers: [QueueWorker] = []
       for queue in 0..<count {
         var configuration = QueueConfiguration(
           interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue)],
           zeroCopy: QueueSet.mode(zeroCopy), isProgramNative: isNative)
         if let wait = worker.wait { configuration.wait = wait.mode }
         if worker.batch > 0 { configuration.batchLimit = worker.batch }
-        if worker.ringEntries > 0 { configuration.geometry.frameCount = worker.ringEntries }
-        workers.append(try QueueWorker.start(configuration))
+        configurations.append(configuration)
       }
-      self.workers = workers
-    } catch {
-      throw ControlError(.failedPrecondition, "AF_XDP on \(interface.name): \(error)")
-    }
+    } catch { throw failure(error) }
+    let geometry = configurations[0].geometry
+    let frameCount = try QueueMemory.frameCount(
+      asked: worker.ringEntries, standard: geometry.frameCount, frameByteCount: geometry.frameByteCount,
+      queueCount: configurations.count, used: used)
+    for index in configurations.indices { configurations[index].geometry.frameCount = frameCount }
+    memoryByteCount = configurations.reduce(0) { $0 + $1.geometry.byteCount }
+    memoryWarning = worker.ringEntries > 0 || frameCount == geometry.frameCount ? nil
+      : "each queue has \(frameCount) frames instead of \(geometry.frameCount): the machine's memory has no room for more"
+    do throws(SystemError) {
+      workers = try configurations.map(QueueWorker.start)
+    } catch { throw failure(error) }
   }
 
   private static func mode(_ wanted: AttachmentOptions.ZeroCopy) -> XDPSocket.ZeroCopyMode {
@@ -86,7 +102,7 @@ final class QueueSet {
 
   /// Why packets are copied, and other things that are less than could be.
   var warnings: [String] {
-    workers.flatMap { worker in
+    (memoryWarning.map { [$0] } ?? []) + workers.flatMap { worker in
       let report = worker.report
       return [
         report.copyReason.map { "queue \(report.queue) copies packets: \($0)" },
