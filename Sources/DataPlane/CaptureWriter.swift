@@ -38,6 +38,7 @@ final class CaptureWriter: @unchecked Sendable {
   /// Bytes written at a time: a fraction of any ring that is worth its name, so that room comes back early.
   private static var pieceByteCount: UInt64 { 1 << 20 }
   private static var refreshIntervalNanoseconds: UInt64 { 1_000_000_000 }
+  private static var clockMilliseconds: CInt { CInt(refreshIntervalNanoseconds / 1_000_000) + 1 }
   /// So long a capture that is over waits for a reader that takes nothing.
   private static var patienceNanoseconds: UInt64 { 250_000_000 }
 
@@ -169,11 +170,12 @@ final class CaptureWriter: @unchecked Sendable {
       if isWaitingForReader { return try wake.nap(milliseconds: 10) }  // the reader signals
       if count > 0 { return try wake.nap(milliseconds: 1) }
       publish()
-      var timeout = sink.idleTimeoutMilliseconds
+      // A clock that was set meanwhile is known before the next packet comes.
+      var timeout = CaptureWriter.clockMilliseconds
+      if sink.idleTimeoutMilliseconds >= 0 { timeout = min(timeout, sink.idleTimeoutMilliseconds) }
       if let deadline {
         let now = SystemClock.monotonicNanoseconds()
-        let left = deadline > now ? CInt(clamping: (deadline - now) / 1_000_000 + 1) : 0
-        timeout = timeout < 0 ? left : min(timeout, left)
+        timeout = min(timeout, deadline > now ? CInt(clamping: (deadline - now) / 1_000_000 + 1) : 0)
       }
       try wake.sleep(timeoutMilliseconds: timeout) {
         isStopRequested.load(ordering: .acquiring) || lanes.contains { !$0.ring.isEmpty }
