@@ -215,7 +215,8 @@ extension Controller {
       return WireSideFacts(
         interface: interface.name, isNative: attachment.program.isNative,
         transmitsRedirected: try interface.xdpFeatures().map { $0.contains(.transmitRedirected) },
-        receiveQueueCount: try interface.receiveQueueCount(), mtu: interface.mtu,
+        receiveQueueCount: try interface.receiveQueueCount(), transmitQueueCount: try interface.transmitQueueCount(),
+        mtu: interface.mtu, sends: interface.sends,
         captureFallback: attachment.options.captureFallback)
     } catch {
       throw ControlError(error)
@@ -270,8 +271,14 @@ extension Controller {
       return
     }
     guard let seen = try? run.attachments.map({ (side) throws(ControlError) in try facts(side) }) else { return }
-    run.threads?.setLiveAble(seen.map { $0.transmitsRedirected ?? false })
-    run.threads?.reviewMirror()
+    run.threads?.setOutputs(seen.map { (isUp: $0.sends, isLiveAble: $0.transmitsRedirected ?? false) })
+    if let threads = run.threads, !threads.reviewMirror() {
+      logger.notice("a wire's mirror was made anew", metadata: ["wire": "\(wire.options.name)"])
+      end(run)
+      wire.run = nil
+      tryToStart(wire)
+      return
+    }
     guard let choice = try? WireChoice.make(wire.options, seen) else { return }
     if choice.path == run.path, run.fallbackReason == nil { return }
     let age = SystemClock.monotonicNanoseconds() &- run.fellBackAtNanoseconds

@@ -84,7 +84,10 @@ struct WireSideFacts: Hashable, Sendable {
   /// The device transmits redirected packets now (NDO_XMIT of its XDP features); nil: the kernel can't tell.
   var transmitsRedirected: Bool? = true
   var receiveQueueCount: UInt32 = 1
+  var transmitQueueCount: UInt32 = 1
   var mtu: UInt32 = 1500
+  /// It is up and has a carrier.
+  var sends = true
   var captureFallback = Fate.pass
 }
 
@@ -137,7 +140,7 @@ struct WireChoice: Hashable, Sendable {
     if !options.mirror.isEmpty, let side = sides.first, side.receiveQueueCount > 1 {
       throw ControlError(
         .failedPrecondition, "a mirror takes the copies of one packet thread, and \(side.interface) has "
-          + "\(side.receiveQueueCount) receive queues: set one (ethtool -L \(side.interface) combined 1, or rx)")
+          + "\(side.receiveQueueCount) receive queues: set one (ethtool -L \(side.interface) combined 1, or rx 1 tx 1)")
     }
     choice.warnings = warnings(sides, choice, unable)
     return choice
@@ -145,15 +148,23 @@ struct WireChoice: Hashable, Sendable {
 
   private static let remedy = "for a veth, turn GRO on at its peer (ethtool -K PEER gro on) or attach an XDP program there"
 
-  /// A packet thread carries one queue of both sides.
+  /// A packet thread carries one queue of both sides. What it sends leaves by the transmit queue of the same number: without
+  /// one, the kernel takes packets and never sends them (net/xdp/xsk.c, __xsk_generic_xmit).
   private static func checkQueues(_ sides: [WireSideFacts]) throws(ControlError) {
+    if let side = sides.first(where: { $0.transmitQueueCount < $0.receiveQueueCount }) {
+      throw ControlError(
+        .failedPrecondition,
+        "\(side.interface) has \(side.receiveQueueCount) receive queues and \(side.transmitQueueCount) to transmit: the user "
+          + "path needs as many (ethtool -L \(side.interface) tx \(side.receiveQueueCount))")
+    }
     guard let first = sides.first, let other = sides.first(where: { $0.receiveQueueCount != first.receiveQueueCount })
     else { return }
     let count = min(first.receiveQueueCount, other.receiveQueueCount)
     throw ControlError(
       .failedPrecondition,
       "\(first.interface) has \(first.receiveQueueCount) receive queues and \(other.interface) has "
-        + "\(other.receiveQueueCount): the user path needs equally many (ethtool -L INTERFACE combined \(count), or rx)")
+        + "\(other.receiveQueueCount): the user path needs equally many (ethtool -L INTERFACE combined \(count), or rx \(count) tx "
+        + "\(count))")
   }
 
   private static func warnings(_ sides: [WireSideFacts], _ choice: WireChoice, _ unable: String?) -> [String] {

@@ -12,9 +12,11 @@ final class WireThreads {
   private let workers: [WireWorker]
   /// Nil: no flows are exported.
   private let exporter: FlowExporter?
-  private let mirror: String?
+  private let mirror: NetworkInterface?
   /// As of ``WireMemory``.
   let memoryByteCount: Int
+  /// What is wrong with the mirror's interface, as of the last look.
+  private var mirrorWarning: String?
   /// The rule of each slot, by side, for capture threads to read.
   let slotNames: [SlotNames]
 
@@ -72,13 +74,13 @@ final class WireThreads {
       self.workers = workers
       self.exporter = exporter
     } catch { throw failure(error) }
-    self.mirror = mirror?.name
+    self.mirror = mirror
     slotNames = sides.map { side in
       let names = SlotNames()
       names.set(side.slots.slots)
       return names
     }
-    setLiveAble(interfaces.map(WireThreads.isLiveAble))
+    setOutputs(interfaces.map { (isUp: $0.sends, isLiveAble: WireThreads.isLiveAble($0)) })
     reviewMirror()
   }
 
@@ -123,17 +125,28 @@ final class WireThreads {
     exporter?.stop()
   }
 
-  /// By side: whether its device takes live frames.
-  func setLiveAble(_ isAble: [Bool]) {
+  /// By side: whether its device sends, and whether it takes live frames.
+  func setOutputs(_ sides: [(isUp: Bool, isLiveAble: Bool)]) {
     for worker in workers {
-      for (side, isAble) in isAble.enumerated() { worker.setLiveAble(isAble, side: side) }
+      for (side, output) in sides.enumerated() {
+        worker.setUp(output.isUp, side: side)
+        worker.setLiveAble(output.isLiveAble, side: side)
+      }
     }
   }
 
-  func reviewMirror() {
-    guard let mirror else { return }
-    let isAble = (try? NetworkInterface.named(mirror)).map(WireThreads.isLiveAble) ?? false
-    for worker in workers where worker.configuration.mirror != nil { worker.setMirrorLiveAble(isAble) }
+  /// Looks at the mirror's interface. False: there is another one of its name now, which the threads' sockets don't lead to.
+  @discardableResult
+  func reviewMirror() -> Bool {
+    guard let mirror else { return true }
+    let now = try? NetworkInterface.named(mirror.name)
+    let same = now?.index == mirror.index ? now : nil
+    for worker in workers where worker.configuration.mirror != nil {
+      worker.setMirrorUp(same?.sends ?? false)
+      worker.setMirrorLiveAble(same.map(WireThreads.isLiveAble) ?? false)
+    }
+    mirrorWarning = now == nil ? "the mirror \(mirror.name) is gone: no packets are copied until it is back" : nil
+    return now == nil || same != nil
   }
 
   func captureSources(side: Int) -> [any CaptureSource] { workers.map { $0.captureSource(side: side) } }
@@ -166,7 +179,7 @@ final class WireThreads {
         status.notLive[WireThreads.name(of: reason), default: 0] += count
       }
       for (reason, count) in [
-        ("capture_fallback", counters.captureDropped), ("live_refused", counters.liveRefused),
+        ("capture_fallback", counters.captureDropped), ("output_down", counters.outputDown), ("live_refused", counters.liveRefused),
         ("transmit_ring_full", counters.transmitRingFull), ("transmit_abandoned", counters.transmitAbandoned),
         // The second has those that found the fill ring empty.
         ("rx_ring_full", counters.statistics.rxRingFull), ("rx_dropped", counters.statistics.rxDropped),
@@ -204,7 +217,7 @@ final class WireThreads {
 
   /// What is less than could be, each with its reason.
   var warnings: [String] {
-    workers.flatMap { worker -> [String] in
+    (mirrorWarning.map { [$0] } ?? []) + workers.flatMap { worker -> [String] in
       let report = worker.report
       let copies = report.sides.compactMap { side in
         side.copyReason.map { "\(side.interface) queue \(side.queue) copies packets: \($0)" }

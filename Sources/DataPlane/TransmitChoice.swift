@@ -4,6 +4,8 @@ enum TransmitPath: Hashable {
   case live
   /// The AF_XDP socket's transmit ring.
   case socket(TransmitReason)
+  /// Not at all.
+  case down
 }
 
 /// Why a batch leaves by AF_XDP and not as live frames.
@@ -30,6 +32,8 @@ struct TransmitChoice {
   /// Of the longest packet.
   var byteCountMax: UInt32 = 0
   var hasSeveralFrames = false
+  /// The output device sends nothing now.
+  var isDown = false
   /// Of the socket that would transmit.
   var isZeroCopy = false
   /// There is a live transmitter.
@@ -46,6 +50,7 @@ struct TransmitChoice {
   static var packetsForLive: UInt32 { 16 }
 
   var path: TransmitPath {
+    if isDown { return .down }
     if isZeroCopy { return .socket(.zeroCopy) }
     if !isLiveOpen { return .socket(.liveOff) }
     if !isDeviceAble { return .socket(.deviceUnable) }

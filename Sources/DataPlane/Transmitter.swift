@@ -30,6 +30,9 @@ struct Transmitter: ~Copyable {
     /// The interface takes live frames now.
     var isDeviceAble: Bool
     var isMirrorAble: Bool
+    /// The interface sends nothing now: what is given to it would leave when it is up again, or nobody would count it.
+    var isDeviceDown: Bool
+    var isMirrorDown: Bool
     /// Of the side that the batch came from.
     var counters: WireLane
   }
@@ -42,7 +45,10 @@ struct Transmitter: ~Copyable {
     let path = choosePath(batch, socket, target)
     var liveCount = path == .live ? batch.outgoing.count : 0
     if hasMirror, !batch.mirrored.isEmpty {
-      if mirrorGoesLive(with: path, batch, &pool, target) {
+      if target.isMirrorDown {
+        target.counters.add(UInt64(batch.mirroredPackets), .mirrorDropped)
+        batch.mirrored.removeAll()
+      } else if mirrorGoesLive(with: path, batch, &pool, target) {
         liveCount &+= batch.mirrored.count
       } else {
         Transmitter.copyToMirror(&mirror!, batch, &pool, target)
@@ -53,6 +59,9 @@ struct Transmitter: ~Copyable {
     switch path {
     case .live: batch.outgoing.giveBack(to: &pool)
     case .socket(let reason): Transmitter.submit(&batch, &socket, &pool, reason, target)
+    case .down:
+      target.counters.add(UInt64(batch.outgoingPackets), .outputDown)
+      batch.outgoing.giveBack(to: &pool)
     }
     batch.mirrored.removeAll()
     batch.ended.giveBack(to: &pool)
@@ -63,7 +72,7 @@ struct Transmitter: ~Copyable {
   ) -> TransmitPath {
     TransmitChoice(
       packetCount: batch.outgoingPackets, byteCountMax: batch.byteCountMax, hasSeveralFrames: batch.hasSeveralFrames,
-      isZeroCopy: socket.isZeroCopy, isLiveOpen: isLiveOpen, isDeviceAble: target.isDeviceAble,
+      isDown: target.isDeviceDown, isZeroCopy: socket.isZeroCopy, isLiveOpen: isLiveOpen, isDeviceAble: target.isDeviceAble,
       isDrained: socket.inTransmit == 0, liveByteCountMax: UInt32(LiveTransmitter.byteCountMax)
     ).path
   }

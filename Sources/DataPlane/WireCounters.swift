@@ -3,7 +3,8 @@ import XSK
 
 /// What became of the packets that came in by one side of a wire.
 ///
-/// received = forwarded + captured + captureDropped + liveRefused + transmitRingFull, to the packet, between batches.
+/// received = forwarded + captured + captureDropped + outputDown + liveRefused + transmitRingFull, to the packet, between
+/// batches.
 public struct WireSideCounters: Hashable, Sendable {
   public var receivedPackets: UInt64 = 0
   public var receivedBytes: UInt64 = 0
@@ -17,6 +18,8 @@ public struct WireSideCounters: Hashable, Sendable {
   public var capturePassed: UInt64 = 0
   /// The same, dropped.
   public var captureDropped: UInt64 = 0
+  /// Dropped: the output was down, or without a carrier. Packets that are not sent now are not sent later.
+  public var outputDown: UInt64 = 0
   /// Dropped: the kernel had nowhere to send the live frame, as the interface is gone, or the system call failed.
   public var liveRefused: UInt64 = 0
   /// Dropped: the output's transmit ring was full and did not move.
@@ -33,7 +36,7 @@ public struct WireSideCounters: Hashable, Sendable {
   public var statistics = XDPStatistics()
 
   public var forwarded: UInt64 { forwardedSocket.values.reduce(forwardedLive, +) }
-  public var dropped: UInt64 { captureDropped + liveRefused + transmitRingFull }
+  public var dropped: UInt64 { captureDropped + outputDown + liveRefused + transmitRingFull }
 
   public init() {}
 }
@@ -60,7 +63,7 @@ public struct WireCounters: Hashable, Sendable {
 struct WireLane {
   enum Cell: Int, CaseIterable {
     case receivedPackets, receivedBytes, forwardedLive, captured, capturePassed, captureDropped, liveRefused
-    case transmitRingFull, transmitErrors, transmitAbandoned, mirrored, mirrorDropped
+    case outputDown, transmitRingFull, transmitErrors, transmitAbandoned, mirrored, mirrorDropped
   }
 
   static var cellCount: Int { Cell.allCases.count + TransmitReason.allCases.count }
@@ -94,6 +97,7 @@ struct WireLane {
     counters.captured = load(.captured)
     counters.capturePassed = load(.capturePassed)
     counters.captureDropped = load(.captureDropped)
+    counters.outputDown = load(.outputDown)
     counters.liveRefused = load(.liveRefused)
     counters.transmitRingFull = load(.transmitRingFull)
     counters.transmitErrors = load(.transmitErrors)

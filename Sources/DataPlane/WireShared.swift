@@ -12,6 +12,8 @@ final class WireShared: Sendable {
   let flows: FlowAccount?
   /// Bit i: the interface of port i takes live frames. The mirror's port is the last.
   private let ableBits: Atomic<UInt32>
+  /// Bit i: the interface of port i sends nothing now.
+  private let downBits = Atomic<UInt32>(0)
   private let mirrorPort: UInt16
   private let frameCount: UInt32
   private let frameCells = CounterBlock(count: 2)
@@ -35,20 +37,26 @@ final class WireShared: Sendable {
     sockets = Mutex(([], Array(repeating: XDPStatistics(), count: count), nil))
   }
 
-  func setLiveAble(_ isAble: Bool, port: Int) {
-    if isAble {
-      ableBits.bitwiseOr(1 << UInt32(port), ordering: .relaxed)
+  func setLiveAble(_ isAble: Bool, port: Int) { WireShared.set(ableBits, port, to: isAble) }
+
+  func setDown(_ isDown: Bool, port: Int) { WireShared.set(downBits, port, to: isDown) }
+
+  private static func set(_ bits: borrowing Atomic<UInt32>, _ port: Int, to isSet: Bool) {
+    if isSet {
+      bits.bitwiseOr(1 << UInt32(port), ordering: .relaxed)
     } else {
-      ableBits.bitwiseAnd(~(1 << UInt32(port)), ordering: .relaxed)
+      bits.bitwiseAnd(~(1 << UInt32(port)), ordering: .relaxed)
     }
   }
 
   /// The packet thread, once per batch.
   func target(from side: Int, to other: Int) -> Transmitter.Target {
     let bits = ableBits.load(ordering: .relaxed)
+    let down = downBits.load(ordering: .relaxed)
     return Transmitter.Target(
       port: UInt16(truncatingIfNeeded: other), mirrorPort: mirrorPort, isDeviceAble: bits & (1 << UInt32(other)) != 0,
-      isMirrorAble: bits & (1 << UInt32(mirrorPort)) != 0, counters: lanes[side])
+      isMirrorAble: bits & (1 << UInt32(mirrorPort)) != 0, isDeviceDown: down & (1 << UInt32(other)) != 0,
+      isMirrorDown: down & (1 << UInt32(mirrorPort)) != 0, counters: lanes[side])
   }
 
   /// The packet thread, when the sockets are open.

@@ -64,6 +64,16 @@ public final class WireWorker: Sendable {
   /// The same of the mirror's interface.
   public func setMirrorLiveAble(_ isAble: Bool) { shared.setLiveAble(isAble, port: configuration.sides.count) }
 
+  /// Says whether the side's interface sends: it is up and has a carrier. Until this says that it doesn't, it is thought to.
+  /// What goes that way meanwhile is dropped and counted (``WireSideCounters/outputDown``).
+  public func setUp(_ isUp: Bool, side: Int) {
+    precondition(configuration.sides.indices.contains(side), "no such side")
+    shared.setDown(!isUp, port: side)
+  }
+
+  /// The same of the mirror's interface.
+  public func setMirrorUp(_ isUp: Bool) { shared.setDown(!isUp, port: configuration.sides.count) }
+
   /// What captures of a side's interface take their packets from.
   public func captureSource(side: Int) -> any CaptureSource {
     WireCaptureSource(side: side, shared: shared, queue: configuration.queue)

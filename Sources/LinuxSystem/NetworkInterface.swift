@@ -26,6 +26,9 @@ public struct NetworkInterface: Hashable, Sendable {
   /// The attached XDP program; nil if there is none.
   public var xdp: XDPAttachment?
 
+  /// What is given to it leaves now: it is up and has a carrier.
+  public var sends: Bool { isUp && hasCarrier }
+
   /// `02:00:5e:10:00:01`.
   public var mac: String {
     hardwareAddress.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined(separator: ":")

@@ -51,6 +51,10 @@ struct WireRulesTests {
     #expect(try WireChoice.make(wire(), unequal).path == .kernel)
     #expect(throws: ControlError.self) { try WireChoice.make(wire { $0.path = .user }, unequal) }
     unequal[0].receiveQueueCount = 4
+    unequal[0].transmitQueueCount = 4
+    let mute = try #require(throws: ControlError.self) { try WireChoice.make(wire { $0.path = .user }, unequal) }
+    #expect(mute.message.contains("eth1 has 4 receive queues and 1 to transmit") && mute.message.contains("eth1 tx 4"))
+    unequal[1].transmitQueueCount = 4
     #expect(try WireChoice.make(wire { $0.path = .user }, unequal).path == .user)
     #expect(throws: ControlError.self) { try WireChoice.make(wire { $0.mirror = "eth2" }, unequal) }
     unequal = sides

@@ -89,6 +89,40 @@ struct LiveWireTests {
     }
   }
 
+  @Test("To a side or a mirror that is down nothing goes, then or later, and every packet is counted")
+  func down() throws {
+    var random = SeededGenerator(announcing: "down")
+    try withTestNetwork { network in
+      try WireBench.addInterfaces()
+      try Shell.run("for name in far beyond watch; do ethtool -K $name gro on; done")
+      let bench = try WireBench {
+        $0.live = .required
+        $0.mirror = try NetworkInterface.named("copies")
+      }
+      for side in 0...1 { bench.worker.setLiveAble(true, side: side) }
+      bench.worker.setMirrorLiveAble(true)
+      let (beyond, watch) = (try FrameEnd("beyond"), try FrameEnd("watch"))
+      var source = try Source(network.far(), LiveWireTests.frames(1, using: &random))
+      func counters() -> WireSideCounters { bench.worker.counters().sides[0] }
+      for count in [5, 100] {  // by AF_XDP, and live
+        bench.worker.setUp(false, side: 1)
+        let before = counters()
+        let kept = try source.send(count)
+        #expect(watch.wait(for: count) == kept)
+        #expect(counters().outputDown - before.outputDown == UInt64(count))
+        bench.worker.setUp(true, side: 1)
+        bench.worker.setMirrorUp(false)
+        let sent = try source.send(count)
+        #expect(beyond.wait(for: count) == sent)
+        #expect(counters().mirrorDropped - before.mirrorDropped == UInt64(count))
+        bench.worker.setMirrorUp(true)
+      }
+      bench.stop()
+      #expect(counters().isAccountedFor && counters().outputDown == 105 && counters().mirrored == 105, "\(counters())")
+      #expect(bench.worker.counters().areFramesConserved)
+    }
+  }
+
   @Test("A reflector's live frames come back with their addresses swapped")
   func reflects() throws {
     var random = SeededGenerator(announcing: "reflects")

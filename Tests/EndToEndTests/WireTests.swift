@@ -222,6 +222,47 @@ struct WireTests {
     try stack.wait("they arrive") { try arrived(stack) - before == 1000 }
     try stack.wait("and their copies") { try arrived(stack, "mon1") - copies == 1000 }
     #expect(try stack.metric("sluice_wire_copies_total", #"kind="mirrored""#) == 1000)
+
+    // As when the container that looks at them starts anew.
+    try stack.namespace.run("ip link del mon0")
+    func isMissed() throws -> Bool {
+      try wires(stack)[0]["warnings"].array.contains { $0.string?.contains("mon0 is gone") == true }
+    }
+    try stack.wait("it is noticed") { try isMissed() }
+    try stack.send(100, ports: [10])
+    try stack.wait("packets go on") { try arrived(stack) - before == 1100 }
+    #expect(try stack.metric("sluice_wire_copies_total", #"kind="mirror_dropped""#) == 100)
+    try stack.namespace.makePair("mon0", "mon1")
+    try stack.wait("it is found") { try !isMissed() }
+    let again = try arrived(stack, "mon1")
+    try stack.send(1000, ports: [10])
+    try stack.wait("packets go on") { try arrived(stack) - before == 2100 }
+    try stack.wait("and copies of them come") { try arrived(stack, "mon1") - again == 1000 }
+  }
+
+  @Test("While its output is down, a wire drops and counts; nothing of that leaves when it is up again")
+  func outputDown() throws {
+    let stack = try start()
+    _ = try stack.sluice("wire create bump lan0 wan0 --path user --socket \(stack.socket)")
+    let dropped = { try stack.metric("sluice_wire_dropped_packets_total", #"interface="lan0""#, #"reason="output_down""#) }
+    try stack.namespace.run("ip link set wan0 down")
+    try stack.wait("it is noticed") {
+      try stack.send(1, ports: [10])
+      return try dropped() > 0
+    }
+    let (before, lost) = (try arrived(stack), try dropped())
+    try stack.send(1000, ports: [10])
+    try stack.wait("each is counted") { try dropped() == lost + 1000 }
+    try stack.namespace.run("ip link set wan0 up")
+    try stack.wait("it is noticed") {
+      try stack.send(1, ports: [10])
+      return try arrived(stack) > before
+    }
+    let (later, still) = (try arrived(stack), try dropped())
+    #expect(later - before < 200)
+    try stack.send(1000, ports: [10])
+    try stack.wait("they arrive") { try arrived(stack) - later == 1000 }
+    #expect(try dropped() == still)
   }
 
   @Test("A device that loses the ability to transmit redirected packets is told of at once, and when it has it again")

@@ -247,7 +247,7 @@ public nonisolated struct Sluice_Control_V1_WireSide: Sendable {
   /// Packets that came in here and were sent on, by the way they took: "kernel", "live", "af_xdp".
   public var forwarded: Dictionary<String,UInt64> = [:]
 
-  /// By reason: "capture_fallback", "live_refused", "live_failed", "transmit_ring_full", "kernel".
+  /// By reason: "capture_fallback", "output_down", "live_refused", "transmit_ring_full", "transmit_abandoned", "rx_ring_full", "rx_dropped", "kernel".
   public var dropped: Dictionary<String,UInt64> = [:]
 
   /// Packets that left by AF_XDP, by why they were no live frames: "few_packets", "device_unable", …
