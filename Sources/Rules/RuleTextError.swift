@@ -27,6 +27,15 @@ public struct RuleTextError: Error, Hashable, Sendable, CustomStringConvertible 
     caretColumn = start.count + 1
   }
 
+  /// Of a text in another form, as JSON, whose fault is found by its offset in bytes.
+  public init(offset: Int, in text: [UInt8], message: String) {
+    let offset = min(max(offset, 0), text.count)
+    let start = text[..<offset].lastIndex(of: 0x0a).map { $0 + 1 } ?? 0
+    let end = text[offset...].firstIndex(of: 0x0a) ?? text.count
+    self.init(
+      line: 1 + text[..<start].count { $0 == 0x0a }, bytes: text[start..<end], offset: offset, message: message)
+  }
+
   /// Scalars of the line shown to each side of the caret.
   private static let excerptReach = 60
 

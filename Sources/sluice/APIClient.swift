@@ -13,7 +13,7 @@ struct APIClient {
 
   /// Bytes of an answer; more are an error.
   static let answerByteCountMax = 64 << 20
-  private static let pageLimit = 200
+  private static let pageLimit = 1000
 
   /// Of an API client, instead of a session.
   let key: String?
@@ -235,8 +235,24 @@ struct APIClient {
     return envelope
   }
 
-  /// Once more where the server closed the connection, as it does when it restarts, and where that does no harm.
+  /// Once more where the server closed the connection, as it does when it restarts, and where that does no harm; and what only
+  /// reads, when the API says that it may come again: a long list is many requests.
   private func execute(_ request: HTTPClientRequest, mayRepeat: Bool) async throws -> HTTPClientResponse {
+    for _ in 0..<Self.patience {
+      let response = try await executeOnce(request, mayRepeat: mayRepeat)
+      guard response.status.code == 429, request.method == .GET,
+        let seconds = response.headers.first(name: "Retry-After").flatMap({ Int64($0) }), (0...10).contains(seconds)
+      else { return response }
+      _ = try await response.body.collect(upTo: Self.answerByteCountMax)
+      try await Task.sleep(for: .seconds(max(1, seconds)))
+    }
+    return try await executeOnce(request, mayRepeat: mayRepeat)
+  }
+
+  /// Times that a request waits for its turn.
+  private static let patience = 5
+
+  private func executeOnce(_ request: HTTPClientRequest, mayRepeat: Bool) async throws -> HTTPClientResponse {
     do { return try await http.execute(request, timeout: .seconds(60)) } catch let error as HTTPClientError
       where error == .remoteConnectionClosed && mayRepeat
     {

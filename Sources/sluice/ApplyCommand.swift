@@ -12,6 +12,7 @@ struct Apply: AsyncParsableCommand {
       EXAMPLES
         sluice apply edge
         sluice apply edge --interface eth0 --revision 7
+        sluice apply edge --node edge2                # on one node first
         sluice apply edge --confirm-within 60         # then: sluice confirm edge
         sluice apply --file edge.rules --dry-run
         sluice apply --file edge.rules --interface eth0 --socket /run/sluice/sluiced.sock
@@ -80,17 +81,25 @@ struct Apply: AsyncParsableCommand {
     if force { body["force"] = true }
     if let confirmWithin { body["confirm_within_seconds"] = .count(confirmWithin) }
     if let revision { body["revision"] = .count(revision) }
-    if !interface.isEmpty {
-      var ids: [JSON] = []
-      for name in interface {
-        guard let attachment = try await api.attachments(node: options.node, interface: name).first else {
-          throw CommandError(.notFound, "not_found", "\(name) is not attached: sluice attach \(name)")
-        }
-        ids.append(attachment["id"])
-      }
-      body["attachments"] = .array(ids)
-    }
+    if let attachments = try await attachments(of: name, api) { body["attachments"] = .array(attachments.map { $0["id"] }) }
     return try await api.call(.post, APIClient.path("rule-sets", name, "apply"), body: .object(body))["data"]
+  }
+
+  /// Those that are meant; nil: all that have the rule set, on all nodes.
+  private func attachments(of ruleSet: String, _ api: APIClient) async throws -> [JSON]? {
+    var named: [JSON] = []
+    for name in interface {
+      guard let attachment = try await api.attachments(node: options.node, interface: name).first else {
+        throw CommandError(.notFound, "not_found", "\(name) is not attached: sluice attach \(name)")
+      }
+      named.append(attachment)
+    }
+    if !named.isEmpty { return named }
+    guard let node = options.givenNode else { return nil }
+    let own = try await api.list("/attachments", query: [("node", node), ("rule_set", ruleSet)])
+    if !own.isEmpty { return own }
+    throw CommandError(
+      .notFound, "not_found", "no interface of \(node) has the rule set \(ruleSet): name one with --interface")
   }
 
   /// The named interfaces; else those that have this rule set; else the one that is attached.
@@ -112,12 +121,16 @@ struct Apply: AsyncParsableCommand {
   static func text(_ outcome: JSON) -> String {
     let isDryRun = outcome["dry_run"].bool ?? false
     var lines = outcome["warnings"].elements.map { "warning: \($0.cell)" }
+    lines += outcome["analysis"]["findings"].elements.map { "\($0["kind"].cell): \($0["message"].cell)" }
+    if outcome["analysis"]["complete"] == false {
+      lines.append("there is more to find than an answer waits for: sluice rules check --budget 0 FILE")
+    }
     for result in outcome["results"].elements {
       let seconds = if case .number(let value) = result["apply_seconds"] { value } else { 0.0 }
       let what = isDryRun ? "would be published on" : "decides on"
       let generation = isDryRun ? "" : " \(result["in_place"].bool == true ? "in" : "as") generation \(result["generation"].cell)"
       lines.append(
-        "\(outcome["rule_set"].cell) revision \(outcome["revision"].cell) \(what) \(result["interface"].cell)"
+        "\(outcome["rule_set"].cell) revision \(outcome["revision"].cell) \(what) \(Self.place(result))"
           + "\(generation): \(result["entries"].cell) entries, \(result["self_test_packets"].cell) test packets, "
           + "\(Int((seconds * 1000).rounded())) ms")
     }
@@ -125,5 +138,10 @@ struct Apply: AsyncParsableCommand {
       lines.append("until \(deadline), unless it is confirmed: sluice confirm \(outcome["rule_set"].cell)")
     }
     return lines.map(Terminal.safe).joined(separator: "\n")
+  }
+  /// The interface, with its node where that is another one.
+  static func place(_ result: JSON) -> String {
+    guard let node = result["node"].string, node != "local" else { return result["interface"].cell }
+    return "\(result["interface"].cell) of \(node)"
   }
 }

@@ -114,16 +114,7 @@ struct BenchRules: ParsableCommand {
 
   private func ruleSet(_ file: String) throws -> RuleSet {
     guard format == .classbench else { return try RuleFile.read(file).ruleSet }
-    let text: Data
-    do {
-      text = file == "-"
-        ? try FileHandle.standardInput.readToEnd() ?? Data() : try Data(contentsOf: URL(filePath: file))
-    } catch {
-      throw CommandError.usage("cannot read \(file): \(error.localizedDescription)")
-    }
-    guard text.count <= Limits.textByteCountMax else {
-      throw CommandError.usage("\(file) has \(text.count) bytes; at most \(Limits.textByteCountMax) are read")
-    }
+    let text = try InputFile.read(file)
     do {
       return try ClassBenchFile.ruleSet(String(decoding: text, as: UTF8.self), name: "classbench")
     } catch {

@@ -96,12 +96,16 @@ struct CaptureCommand: AsyncParsableCommand {
     func run() async throws {
       let output = options.output
       try await options.run { api in
-        let capture = try await api.call(.post, APIClient.path("captures", id, "stop"))["data"]
-        output.write(capture, CaptureCommand.text(capture))
+        try tell(try await api.call(.post, APIClient.path("captures", id, "stop"))["data"], output)
       } daemon: { daemon in
-        let capture = try await daemon.stopCapture(id).json
-        output.write(capture, CaptureCommand.text(capture))
+        try tell(try await daemon.stopCapture(id).json, output)
       }
+    }
+
+    /// A capture that failed before is told as one: its file lacks packets.
+    private func tell(_ capture: JSON, _ output: Output) throws {
+      output.write(capture, CaptureCommand.text(capture))
+      if capture["state"] == "failed" { throw ExitCode(ExitStatus.failure.rawValue) }
     }
   }
 

@@ -47,7 +47,9 @@ extension CaptureCommand.Start {
       } catch where sink.isClosedByReader {
         return
       }
-      if let capture = last.value?.json { output.note(CaptureCommand.text(capture)) }
+      guard let capture = last.value?.json else { return }
+      output.note(CaptureCommand.text(capture))
+      if capture["state"] == "failed" { throw ExitCode(ExitStatus.failure.rawValue) }
     }
   }
 }

@@ -58,6 +58,12 @@ struct CommandError: Error, CustomStringConvertible {
 extension CommandError {
   static func usage(_ message: String) -> CommandError { CommandError(.usage, "usage", message) }
 
+  /// What is said of an error that may be over when one tries again; nil: it will not.
+  static func passing(_ error: any Error) -> String? {
+    let error = (error as? ControlError).map(CommandError.init) ?? error as? CommandError
+    return error?.status == .unavailable ? error?.message : nil
+  }
+
   /// Of the daemon's answer over its socket.
   init(_ error: ControlError) {
     switch error.code {

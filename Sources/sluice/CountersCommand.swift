@@ -43,9 +43,10 @@ struct Counters: AsyncParsableCommand {
     var readings = 0
     while true {
       let counters: [JSON]
-      do { counters = try await read() } catch let error as CommandError where error.status == .unavailable && readings > 0 {
-        // The API restarts, or is busy: what is watched goes on.
-        output.note("\(error.message); trying again")
+      do { counters = try await read() } catch {
+        // The API or the daemon restarts, or is busy: what is watched goes on.
+        guard readings > 0, let reason = CommandError.passing(error) else { throw error }
+        output.note("\(reason); trying again")
         next = max(next + period, .now)
         try await Task.sleep(until: next, clock: .continuous)
         continue

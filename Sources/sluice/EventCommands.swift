@@ -1,6 +1,7 @@
 import ArgumentParser
 import ControlProtocol
 import Foundation
+import Synchronization
 
 struct Events: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -55,9 +56,19 @@ struct Events: AsyncParsableCommand {
       }
       for event in kept.events.suffix(limit) { Self.show(event.json, output) }
       guard follow else { return }
-      let after = kept.events.last.map { ($0.epoch, $0.sequence) } ?? (0, 0)
-      try await daemon.events(kinds: types, after: after) { event in
-        if matches(event) { Self.show(event.json, output) }
+      while true {
+        do {
+          try await daemon.events(kinds: types, after: kept.place) { event in
+            guard matches(event) else { return }
+            kept.add(event)
+            Self.show(event.json, output)
+          }
+          output.note("the daemon ends; trying again")
+        } catch {
+          guard let reason = CommandError.passing(error) else { throw error }
+          output.note("\(reason); trying again")
+        }
+        try await Task.sleep(for: .seconds(1))
       }
     }
   }
@@ -119,12 +130,21 @@ struct Events: AsyncParsableCommand {
   }
 }
 
-/// What the daemon keeps.
-private final class Kept: @unchecked Sendable {
-  private let lock = NSLock()
-  private var list: [Sluice_Control_V1_Event] = []
-  var events: [Sluice_Control_V1_Event] { lock.withLock { list } }
-  func add(_ event: Sluice_Control_V1_Event) { lock.withLock { list.append(event) } }
+/// The last events that a daemon told of.
+private final class Kept: Sendable {
+  private static let countMax = 10_000
+  private let list = Mutex<[Sluice_Control_V1_Event]>([])
+
+  var events: [Sluice_Control_V1_Event] { list.withLock { $0 } }
+  /// Behind which the next ones come.
+  var place: (epoch: UInt64, sequence: UInt64) { list.withLock { $0.last.map { ($0.epoch, $0.sequence) } ?? (0, 0) } }
+
+  func add(_ event: Sluice_Control_V1_Event) {
+    list.withLock {
+      if $0.count >= Kept.countMax { $0.removeFirst(Kept.countMax / 2) }
+      $0.append(event)
+    }
+  }
 }
 
 /// Puts the data of server-sent events together from the bytes of an answer.

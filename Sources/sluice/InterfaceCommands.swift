@@ -125,6 +125,11 @@ struct Attach: AsyncParsableCommand {
     let output = options.output
     try await options.run { api in
       let attachment = try await attach(api)
+      guard attachment["observed"] != .null else {
+        throw CommandError(
+          .unavailable, "node_unavailable",
+          "whether \(interface) is attached is not known: \(attachment["observed_error"].string ?? "the daemon does not tell of it")")
+      }
       output.write(attachment, Self.text(attachment["observed"]))
     } daemon: { daemon in
       if ruleSet != nil {

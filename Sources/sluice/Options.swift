@@ -126,7 +126,7 @@ struct TargetOptions: ParsableArguments {
   @Option(help: "Talk to sluiced itself over its unix socket, without the API and without signing in. [SLUICE_SOCKET]")
   var socket: String?
 
-  @Option(name: .customLong("node"), help: ArgumentHelp("The node, as the API knows it. [local]", valueName: "node"))
+  @Option(name: .customLong("node"), help: ArgumentHelp("The node, as the API knows it. [local; apply, confirm, withdraw: all]", valueName: "node"))
   var givenNode: String?
 
   var node: String { givenNode ?? "local" }

@@ -1,5 +1,5 @@
 import ArgumentParser
-import Foundation
+import ControlProtocol
 import Rules
 
 struct RuleSetCommand: AsyncParsableCommand {
@@ -165,19 +165,16 @@ struct RuleSetCommand: AsyncParsableCommand {
 struct RuleFile {
   let ruleSet: RuleSet
 
+  /// JSON of as much as the text form may say is some times as long.
+  private static let byteCountMax = 4 * Limits.textByteCountMax
+
   /// Reads and validates. `name` is the set's where the file doesn't say one, and replaces the one it says.
   static func read(_ path: String, name: String? = nil) throws(CommandError) -> RuleFile {
-    let data: Data
-    do {
-      data = path == "-"
-        ? try FileHandle.standardInput.readToEnd() ?? Data() : try Data(contentsOf: URL(filePath: path))
-    } catch {
-      throw .usage("cannot read \(path): \(error.localizedDescription)")
-    }
+    let data = try InputFile.read(path, byteCountMax: byteCountMax)
     // Editors of other systems begin a file with a byte order mark.
     let text = data.dropFirst(RuleSetText.byteOrderMarkByteCount(at: data))
     return try RuleFile(
-      text: String(decoding: text, as: UTF8.self), source: path == "-" ? "standard input" : path, name: name)
+      text: String(decoding: text, as: UTF8.self), source: InputFile.name(path), name: name)
   }
 
   /// - Parameter isPart: chains and sets that it names may be elsewhere.
@@ -244,7 +241,12 @@ struct RuleFile {
 
   /// A rule set's object, or a list of rules.
   private static func fromJSON(_ text: String, source: String, name: String?) throws(CommandError) -> RuleSet {
-    guard var value = JSON.parse(text.utf8) else { throw .usage("\(source) is not JSON") }
+    let bytes = Array(text.utf8)
+    var value: JSON
+    do throws(JSONSyntaxError) { value = try JSON(parsing: bytes) } catch {
+      let place = RuleTextError(offset: error.offset, in: bytes, message: error.reason)
+      throw CommandError(.usage, "validation_failed", "\(source) is not JSON: \(place)")
+    }
     if case .array = value { value = ["rules": value] }
     if value["name"].string == nil, case .object(var members) = value {
       guard let name else {

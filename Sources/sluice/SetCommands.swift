@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Packets
 import Rules
 
@@ -43,17 +42,16 @@ struct SetCommand: AsyncParsableCommand {
 
     func all() throws(CommandError) -> [String] {
       guard let file else { return Self.withEnds(elements) }
-      let data: Data
-      do {
-        data = file == "-"
-          ? try FileHandle.standardInput.readToEnd() ?? Data() : try Data(contentsOf: URL(filePath: file))
-      } catch {
-        throw .usage("cannot read \(file): \(error.localizedDescription)")
-      }
-      guard data.count <= Limits.textByteCountMax else {
-        throw .usage("\(file) has \(data.count) bytes; at most \(Limits.textByteCountMax) are read")
-      }
-      return Self.withEnds(elements + Self.words(data))
+      return Self.withEnds(elements + Self.words(try InputFile.read(file)))
+    }
+
+    /// The same of a command that means some: a file that came out empty must not pass for an order.
+    ///
+    /// - Parameter remedy: What else may have been meant.
+    func some(_ remedy: String = "") throws(CommandError) -> [String] {
+      let all = try all()
+      if !all.isEmpty { return all }
+      throw .usage((file.map { "\(InputFile.name($0)) has no elements" } ?? "name elements, or a file with --file") + remedy)
     }
 
     /// A word that says when an element ends, and the next one, belong to the element before them.
@@ -72,7 +70,7 @@ struct SetCommand: AsyncParsableCommand {
       return result
     }
 
-    static func words(_ data: Data) -> [String] {
+    static func words(_ data: [UInt8]) -> [String] {
       var words: [String] = []
       var word: [UInt8] = []
       var isComment = false
@@ -121,8 +119,13 @@ struct SetCommand: AsyncParsableCommand {
 
     /// What came of a change of its elements.
     func tell(_ answer: JSON, _ verb: String, isApplied: Bool, _ output: Output) {
-      output.write(
-        answer, Terminal.safe("\(verb) \(answer["changed"].cell); @\(name) has \(answer["element_count"].cell)"))
+      var lines = ["\(verb) \(answer["changed"].cell); @\(name) has \(answer["element_count"].cell)"]
+      for result in answer["applied"].elements {
+        guard let deadline = result["confirm_by"].string else { continue }
+        lines.append(
+          "on \(Apply.place(result)) until \(deadline), unless the rule set is confirmed: sluice confirm \(ruleSet)")
+      }
+      output.write(answer, lines.map(Terminal.safe).joined(separator: "\n"))
       if !isApplied { output.note("it takes effect with: sluice apply \(ruleSet)") }
     }
   }
@@ -202,22 +205,28 @@ struct SetCommand: AsyncParsableCommand {
     @OptionGroup var change: Change
     @OptionGroup var end: End
 
-    func run() async throws { try await change.run(.post, "elements", "added", try end.fields()) }
+    func run() async throws { try await change.run(.post, "elements", "added", try change.elements.some(), try end.fields()) }
   }
 
   struct Remove: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Remove elements.")
     @OptionGroup var change: Change
 
-    func run() async throws { try await change.run(.post, "elements/remove", "removed") }
+    func run() async throws { try await change.run(.post, "elements/remove", "removed", try change.elements.some()) }
   }
 
   struct Replace: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Replace all elements: what isn't named goes.")
     @OptionGroup var change: Change
+    @Flag(help: "No elements are meant: the set shall be empty.")
+    var empty = false
     @OptionGroup var end: End
 
-    func run() async throws { try await change.run(.put, "elements", "changed", try end.fields()) }
+    func run() async throws {
+      if empty, try !change.elements.all().isEmpty { throw CommandError.usage("--empty, and elements") }
+      let elements = empty ? [] : try change.elements.some("; --empty empties the set")
+      try await change.run(.put, "elements", "changed", elements, try end.fields())
+    }
   }
 
   struct Change: ParsableArguments {
@@ -228,9 +237,9 @@ struct SetCommand: AsyncParsableCommand {
     @OptionGroup var options: APIOptions
 
     func run(
-      _ method: APIClient.Method, _ path: String, _ verb: String, _ end: [String: JSON] = [:]
+      _ method: APIClient.Method, _ path: String, _ verb: String, _ elements: [String], _ end: [String: JSON] = [:]
     ) async throws {
-      let body = JSON.object(end.merging(["elements": .strings(try elements.all())]) { $1 })
+      let body = JSON.object(end.merging(["elements": .strings(elements)]) { $1 })
       try await options.withAPI { api in
         let query = apply ? [("apply", "true")] : []
         let answer = try await api.call(method, "\(target.path)/\(path)", query: query, body: body)["data"]

@@ -22,10 +22,15 @@ extension SetCommand {
     var file: String
     @Flag(help: "Change what is live, too.")
     var apply = false
+    @Flag(help: "Also where the file has no elements: the set is empty then.")
+    var empty = false
     @OptionGroup var options: APIOptions
 
     func run() async throws {
       let source = try PieceReader(file)
+      guard empty || source.hasElements else {
+        throw CommandError.usage("\(InputFile.name(file)) has no elements; --empty empties the set")
+      }
       let progress = TransferProgress(of: source.byteCount, options.output)
       try await options.withAPI(silenceMax: .seconds(APIClient.uploadSecondsMax)) { api in
         let answer = try await api.upload(
@@ -43,13 +48,38 @@ extension SetCommand {
     @OptionGroup var options: APIOptions
 
     func run() async throws {
+      var array = options.output.isJSON ? JSONLines() : nil
       try await options.withAPI(silenceMax: nil) { api in
         try await api.download(
           .get, target.path + "/elements", headers: [("Accept", "text/plain")]
-        ) { Terminal.write(Array($0)) }
+        ) { Terminal.write(array?.read($0) ?? Array($0)) }
       }
+      if let end = array?.end { Terminal.write(end) }
     }
   }
+}
+
+/// Lines as a JSON array of strings, one in a line, written as they come.
+struct JSONLines {
+  private var line: [UInt8] = []
+  private var isEmpty = true
+
+  mutating func read(_ bytes: some Sequence<UInt8>) -> [UInt8] {
+    var text: [UInt8] = []
+    for byte in bytes {
+      guard byte == 0x0a else {
+        line.append(byte)
+        continue
+      }
+      text += Array((isEmpty ? "[\n" : ",\n").utf8) + JSON.string(String(decoding: line, as: UTF8.self)).bytes()
+      line.removeAll(keepingCapacity: true)
+      isEmpty = false
+    }
+    return text
+  }
+
+  /// What ends the array.
+  var end: [UInt8] { Array((isEmpty ? "[]\n" : "\n]\n").utf8) }
 }
 
 /// A file in pieces, read as they are asked for. It is read once.
@@ -61,36 +91,58 @@ struct PieceReader: AsyncSequence, Sendable {
   private let path: String
   /// Nil: not known, as of a pipe.
   let byteCount: Int?
+  /// What was read to see whether there are elements.
+  private let first: [UInt8]
+  /// Known of files that don't begin with a mebibyte of comments.
+  let hasElements: Bool
 
   /// - Parameter path: `-`: standard input.
   init(_ path: String) throws(CommandError) {
-    self.path = path == "-" ? "standard input" : path
-    guard path != "-" else {
+    self.path = InputFile.name(path)
+    if path == "-" {
       (handle, byteCount) = (.standardInput, nil)
-      return
+    } else {
+      do {
+        handle = try FileHandle(forReadingFrom: URL(filePath: path))
+      } catch {
+        throw .usage("cannot read \(path): \(error.localizedDescription)")
+      }
+      let attributes = try? FileManager.default.attributesOfItem(atPath: path)
+      byteCount = attributes?[.type] as? FileAttributeType == .typeRegular ? (attributes?[.size] as? NSNumber)?.intValue : nil
     }
+    var first: [UInt8] = []
+    var isOver = false
+    while !isOver, first.count < 4 * PieceReader.pieceByteCount, SetCommand.Elements.words(first).isEmpty {
+      let piece = try PieceReader.read(handle, self.path)
+      isOver = piece == nil
+      first += piece ?? []
+    }
+    self.first = first
+    hasElements = !isOver
+  }
+
+  private static func read(_ handle: FileHandle, _ path: String) throws(CommandError) -> [UInt8]? {
     do {
-      handle = try FileHandle(forReadingFrom: URL(filePath: path))
+      guard let piece = try handle.read(upToCount: pieceByteCount), !piece.isEmpty else { return nil }
+      return Array(piece)
     } catch {
       throw .usage("cannot read \(path): \(error.localizedDescription)")
     }
-    let attributes = try? FileManager.default.attributesOfItem(atPath: path)
-    byteCount = attributes?[.type] as? FileAttributeType == .typeRegular ? (attributes?[.size] as? NSNumber)?.intValue : nil
   }
 
-  func makeAsyncIterator() -> Iterator { Iterator(handle: handle, path: path) }
+  func makeAsyncIterator() -> Iterator { Iterator(handle: handle, path: path, first: first) }
 
   struct Iterator: AsyncIteratorProtocol {
     let handle: FileHandle
     let path: String
+    var first: [UInt8]
 
     mutating func next() async throws -> ByteBuffer? {
-      let piece: Data?
-      do { piece = try handle.read(upToCount: pieceByteCount) } catch {
-        throw CommandError.usage("cannot read \(path): \(error.localizedDescription)")
+      if !first.isEmpty {
+        defer { first = [] }
+        return ByteBuffer(bytes: first)
       }
-      guard let piece, !piece.isEmpty else { return nil }
-      return ByteBuffer(bytes: piece)
+      return try PieceReader.read(handle, path).map { ByteBuffer(bytes: $0) }
     }
   }
 }

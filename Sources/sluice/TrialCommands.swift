@@ -23,18 +23,23 @@ struct TrialOptions: ParsableArguments {
       let places = interface.isEmpty
         ? [options.givenNode.map { [("node", $0)] } ?? []] : Set(interface).sorted().map { [("node", options.node), ("interface", $0)] }
       var results: [JSON] = []
+      var unreachable: [JSON] = []
       for place in places {
         do {
           let outcome = try await api.call(.post, APIClient.path("rule-sets", ruleSet, verb), query: place)["data"]
           results += outcome["results"].elements
-          for node in outcome["unreachable"].elements { output.note("\(node.cell) did not answer: what waits there does so still") }
+          unreachable += outcome["unreachable"].elements
         } catch let error as CommandError where !results.isEmpty {
           throw error.after("\(results.map { $0["interface"].cell }.joined(separator: ", ")): \(done)")
         }
       }
-      let lines = results.map { "\(ruleSet) revision \($0["revision"].cell) on \($0["interface"].cell): \(done)" }
+      let lines = results.map { "\(ruleSet) revision \($0["revision"].cell) on \(Apply.place($0)): \(done)" }
       output.write(
-        ["rule_set": .string(ruleSet), "results": .array(results)], lines.map(Terminal.safe).joined(separator: "\n"))
+        ["rule_set": .string(ruleSet), "results": .array(results), "unreachable": .array(unreachable)],
+        lines.map(Terminal.safe).joined(separator: "\n"))
+      if unreachable.isEmpty { return }
+      for node in unreachable { output.note("\(node.cell) did not answer: what waits there does so still") }
+      throw ExitCode(ExitStatus.unavailable.rawValue)
     } daemon: { [interface, ruleSet] daemon in
       let waiting = try await daemon.status().attachments.filter {
         $0.confirmByUnixNanos > 0 && (ruleSet == nil || $0.ruleSet == ruleSet)

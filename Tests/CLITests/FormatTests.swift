@@ -323,8 +323,12 @@ struct RulesCheckTests {
     #expect(found?.rawValue == 1)
     let wrong = await #expect(throws: CommandError.self) { try await check("ruleset a\nrule x: tcp dorp") }
     #expect(wrong?.status == .usage && wrong?.message.contains("drop") == true)
-    let none = await #expect(throws: CommandError.self) { try await RulesCommand.Check.parse(["/no/such"]).run() }
-    #expect(none?.status == .usage)
+    for path in ["/no/such", "/tmp"] {
+      let none = await #expect(throws: CommandError.self) { try await RulesCommand.Check.parse([path]).run() }
+      #expect(none?.status == .usage && none?.message.contains(path == "/tmp" ? "EISDIR" : "ENOENT") == true, "\(none as Any)")
+    }
+    let comma = await #expect(throws: CommandError.self) { try await check("{\"name\": \"a\",\n \"rules\": [1,]}") }
+    #expect(comma?.status == .usage && comma?.message.contains("line 2, column 14: ") == true, "\(comma as Any)")
   }
 
   @Test("What is found is told with the rules that say why and a packet")

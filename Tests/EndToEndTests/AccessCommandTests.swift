@@ -41,6 +41,17 @@ struct AccessCommandTests {
     #expect(try stack.sluice("set replace edge blocked --file \(file)").contains("@blocked has 3"))
     #expect(JSON(try stack.sluice("set show edge blocked --json")).array.compactMap(\.string) == ["203.0.113.9", "203.0.113.10", "203.0.113.11"])
     #expect(try stack.sluice("set remove edge blocked 203.0.113.10").contains("removed 1; @blocked has 2"))
+    // What came out empty by mistake is no order.
+    for command in ["add", "remove", "replace", "import", "replace --file /dev/null"] {
+      let words = command.split(separator: " ", maxSplits: 1)
+      let rest = words.count > 1 ? String(words[1]) : command == "import" ? "-" : ""
+      let none = try stack.sluice("set \(words[0]) edge blocked \(rest) 2>&1 < /dev/null || echo status=$?")
+      #expect(none.contains("status=2") && none.contains("elements"), "\(command): \(none)")
+    }
+    #expect(JSON(try stack.sluice("set export edge blocked --json")).array.compactMap(\.string) == ["203.0.113.9", "203.0.113.11"])
+    #expect(try stack.sluice("set replace edge blocked --empty").contains("changed 2; @blocked has 0"))
+    #expect(try stack.sluice("set export edge blocked --json") == "[]\n")
+    #expect(try stack.sluice("set import edge blocked - <<<'# two\n203.0.113.9,203.0.113.11'").contains("@blocked has 2"))
     #expect(JSON(try stack.sluice("set list edge --json"))[0]["element_count"].int == 2)
     _ = try stack.sluice("rule add edge no-blocked --source @blocked --action drop")
     let used = try stack.sluice("set delete edge blocked 2>&1 || echo status=$?")

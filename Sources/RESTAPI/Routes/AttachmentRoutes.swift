@@ -31,7 +31,8 @@ enum AttachmentRoutes {
     Route(
       .patch, base + "/{id}", "updateAttachment", tag: "attachments",
       "Change the rule set, on the daemon first; with null every packet passes. Other options need that as well, or a "
-        + "new attachment: no daemon changes them while rules decide.",
+        + "new attachment: no daemon changes them while rules decide. An attachment that the daemon has lost is made "
+        + "again, with the revision that was applied.",
       access: .scope(.attachmentsWrite), on: .attachment("id"), body: .named("AttachmentPatch", .object(options(isPatch: true))),
       answer: .data(attachment), errors: [.conflict, .preconditionFailed] + NodeRoutes.daemonErrors, handler: update),
     Route(
@@ -281,14 +282,19 @@ enum AttachmentRoutes {
         try await self.check(
           ruleSet.content, at: .init(interface: before.interface, captureFallback: wanted.captureFallback), call, services)
       }
-      if wanted != before.options {
+      let isAttached = try await services.nodes.status(node).attachments.contains { $0.interface == before.interface }
+      if wanted != before.options || !isAttached {
         _ = try await services.nodes.attach(node, interface: before.interface, wanted)
+      }
+      if wanted != before.options {
         stored = try await services.store.updateAttachment(id: id, AttachmentChange(options: wanted), if: check)
       }
       if let ruleSet {
         _ = try await services.nodes.apply(node, interfaces: [before.interface], ruleSet.content)
         stored = try await services.store.recordApplied(
           attachmentID: id, ruleSet: ruleSet.name, revision: ruleSet.revision)
+      } else if !isAttached {
+        try await applyAgain(node, before, services)
       }
     }
     return Reply.data(try await observed([stored], services)[0]).tagged(content(stored))
@@ -303,12 +309,16 @@ enum AttachmentRoutes {
       _ = try await services.nodes.attach(node, interface: before.interface, wanted)
     } catch {
       _ = try await services.nodes.attach(node, interface: before.interface, before.options)
-      if let name = before.ruleSet, let revision = before.appliedRevision {
-        let content = try await services.store.ruleSetRevision(named: name, number: revision).content
-        _ = try await services.nodes.apply(node, interfaces: [before.interface], content)
-      }
+      try await applyAgain(node, before, services)
       throw error
     }
+  }
+
+  /// The revision that was applied, for a daemon that doesn't have it any more.
+  private static func applyAgain(_ node: Node, _ attachment: Attachment, _ services: Services) async throws {
+    guard let name = attachment.ruleSet, let revision = attachment.appliedRevision else { return }
+    let content = try await services.store.ruleSetRevision(named: name, number: revision).content
+    _ = try await services.nodes.apply(node, interfaces: [attachment.interface], content)
   }
 
   private static func detachIfAttached(_ node: Node, _ interface: String, _ services: Services) async throws {
