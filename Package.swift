@@ -183,7 +183,7 @@ let package = Package(
     .testTarget(
       name: "EndToEndTests",
       dependencies: [
-        "sluiced", "sluice-api", "sluice", "XDPPrograms", "LinuxSystem", "Packets", "NetworkSupport", "DatabaseSupport",
+        "sluiced", "sluice-api", "sluice", "XDPPrograms", "XSK", "LinuxSystem", "Packets", "NetworkSupport", "DatabaseSupport",
       ],
       exclude: ["python"]),
     .testTarget(

@@ -132,7 +132,7 @@ final class Attachment {
   }
 
   private var renamed: [String] {
-    otherName.map { ["the interface is called \($0) now: attach that, and detach this one, or give it its name again"] } ?? []
+    otherName.map { ["the interface is called \($0) now: detach this one and attach that, or give it its name again"] } ?? []
   }
 
   var report: AttachmentReport {

@@ -175,25 +175,36 @@ extension DaemonState.Attachment {
 
 /// What became of the elements of a set in the end.
 private struct ElementChanges {
-  /// Nil: it went.
-  private var members: [SetElement: SetMember?] = [:]
-  private var endedAt = Int64.min
+  /// What was said last of each, and in which entry. Nil: it went.
+  private var members: [SetElement: (member: SetMember?, entry: Int)] = [:]
+  /// By entry: the elements that had ended by then went.
+  private var ends: [Int64] = []
 
   mutating func add(_ entry: ChangeJournal.Entry) {
     for text in entry.removed {
-      if let element = try? SetElement(parsing: text) { members.updateValue(nil, forKey: element) }
+      if let element = try? SetElement(parsing: text) { members[element] = (nil, ends.count) }
     }
     for text in entry.inserted {
-      if let member = try? SetMember(parsing: text) { members.updateValue(member, forKey: member.element) }
+      if let member = try? SetMember(parsing: text) { members[member.element] = (member, ends.count) }
     }
-    endedAt = max(endedAt, entry.endedAt ?? .min)
+    ends.append(entry.endedAt ?? .min)
   }
 
-  /// Elements come before their end, never behind it: so those that have ended can go last.
+  /// Whoever came behind an end that is later than his own stays: the clock had been set back.
   func make(in set: String, of ruleSet: inout RuleSet?) {
     guard let revision = ruleSet?.revision else { return }
-    ruleSet?.change(
-      set, inserted: members.values.compactMap(\.self), removed: members.filter { $0.value == nil }.map(\.key), revision: revision)
-    ruleSet?.removeEnded(of: set, atUnixMilliseconds: endedAt)
+    var latest = ends  // of this entry and those behind it
+    for index in latest.indices.dropLast().reversed() { latest[index] = max(latest[index], latest[index + 1]) }
+    ruleSet?.removeEnded(of: set, atUnixMilliseconds: latest.first ?? .min)
+    var inserted: [SetMember] = []
+    var removed: [SetElement] = []
+    for (element, (member, entry)) in members {
+      if let member, !member.hasEnded(atUnixMilliseconds: latest[entry]) {
+        inserted.append(member)
+      } else {
+        removed.append(element)
+      }
+    }
+    ruleSet?.change(set, inserted: inserted, removed: removed, revision: revision)
   }
 }

@@ -252,6 +252,28 @@ extension Controller {
     return queues
   }
 
+  /// The same where rules that decide matter more than captures, which have their fallback, and try again when one starts.
+  func openQueuesOrWarn(of attachment: Attachment) {
+    do throws(ControlError) { try openQueues(of: attachment) } catch {
+      logger.error("no sockets for captures", metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
+    }
+  }
+
+  /// The sockets of an interface whose channels changed are opened anew, where no capture has them.
+  func followQueueCount(of attachment: Attachment) {
+    guard let queues = attachment.queues, let interface = try? NetworkInterface.indexed(attachment.program.interfaceIndex),
+      let count = try? interface.receiveQueueCount(), count != queues.workers.count
+    else { return }
+    if captures.isRunning(on: attachment.interface) {
+      queues.queueCountNow = count
+      return
+    }
+    attachment.queues = nil
+    logger.notice(
+      "the interface has other queues than before", metadata: ["interface": "\(attachment.interface)", "queues": "\(count)"])
+    if attachment.live.needsSockets { openQueuesOrWarn(of: attachment) }
+  }
+
   /// Closes them, unless a capture runs.
   func closeQueuesIfIdle(of attachment: Attachment) {
     if !captures.isRunning(on: attachment.interface) { attachment.queues = nil }

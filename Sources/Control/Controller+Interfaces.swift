@@ -39,7 +39,12 @@ extension Controller {
   /// An interface that is renamed keeps its program, so that nothing comes through meanwhile, until another one has the name:
   /// that is the one which is to be filtered.
   func followName(of attachment: Attachment) {
-    guard let current = try? NetworkInterface.indexed(attachment.program.interfaceIndex) else { return }
+    let current: NetworkInterface
+    do throws(SystemError) { current = try NetworkInterface.indexed(attachment.program.interfaceIndex) } catch {
+      // A program stays on an interface that is moved, and what is made here under its name is another one.
+      if error.code == ENODEV { lose(attachment, "the interface left this network namespace") }
+      return
+    }
     if current.name == attachment.interface {
       attachment.otherName = nil
     } else if let other = try? NetworkInterface.named(attachment.interface), other.index != current.index {

@@ -169,8 +169,9 @@ extension Controller {
   /// - Parameter isKept: It is on the disk before it is live.
   /// - Returns: False where it can't be made so, and nothing has changed.
   private func makeInPlace(_ effect: SetEffect, _ attachment: Attachment, isKept: Bool) throws(ControlError) -> Bool {
-    let count = effect.new.count + effect.removed.count
-    guard count == 0 || (count <= SetChange.inPlaceElementCountMax && attachment.canChange(effect.set)) else { return false }
+    // Elements that only get another end are written down as well, and the journal has its room.
+    guard effect.changedCount <= SetChange.inPlaceElementCountMax else { return false }
+    guard effect.new.isEmpty && effect.removed.isEmpty || attachment.canChange(effect.set) else { return false }
     if isKept {
       try keep([
         ChangeJournal.Entry(

@@ -174,12 +174,7 @@ extension Controller {
     let now = ExpiryClock.wall
     let previous = trial.previous?.expiring(atUnixMilliseconds: now)
     let next = try attachment.prepare(previous?.left, try interfaceIndices(), mayMissTargets: true)
-    if next.needsSockets, userPath(of: attachment) == nil {
-      do throws(ControlError) { try openQueues(of: attachment) } catch {
-        // Going back matters more than captures, which have their fallback.
-        logger.error("no sockets for captures", metadata: ["interface": "\(name)", "error": "\(error)"])
-      }
-    }
+    if next.needsSockets, userPath(of: attachment) == nil { openQueuesOrWarn(of: attachment) }
     // Live first: it needs nothing on the disk, which may be full. A publish that fails leaves the trial, also in the state file.
     try publish([(attachment, next)])
     attachment.trial = nil

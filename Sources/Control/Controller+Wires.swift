@@ -135,15 +135,17 @@ extension Controller {
 
   /// Starts what carries the packets. What carried them before goes on until then.
   ///
-  /// - Parameter mayFallBack: Take the kernel path where the user path can't be had.
-  private func start(_ wire: Wire, mayFallBack: Bool) throws(ControlError) {
+  /// - Parameters:
+  ///   - mayFallBack: Take the kernel path where the user path can't be had.
+  ///   - before: What carried the packets until now, and has no threads.
+  private func start(_ wire: Wire, mayFallBack: Bool, continuing before: WireRun? = nil) throws(ControlError) {
     var sides: [Attachment] = []
     for name in wire.options.sides {
       guard let attachment = attachments[name] else { throw notAttached(name) }
       sides.append(attachment)
     }
     let choice = try WireChoice.make(wire.options, try sides.map { (side) throws(ControlError) in try facts(side) })
-    let run = WireRun(choice, sides)
+    let run = WireRun(choice, sides, continuing: before)
     wire.run = run
     do throws(ControlError) {
       if choice.path == .user { try startThreads(of: run, wire, mayFallBack: mayFallBack) }
@@ -188,7 +190,6 @@ extension Controller {
   /// Ends the threads, when no packet goes their way any more.
   private func end(_ run: WireRun) {
     guard let threads = run.threads else { return }
-    run.settleKernelShares()
     for attachment in run.attachments { endCaptures(of: attachment) }
     threads.end(from: run.attachments)
     run.threads = nil
@@ -243,10 +244,13 @@ extension Controller {
     }
   }
 
-  private func tryToStart(_ wire: Wire) {
+  private func tryToStart(_ wire: Wire, continuing before: WireRun? = nil) {
     do throws(ControlError) {
-      try start(wire, mayFallBack: true)
-      announce(wire, "carries packets by the \(status(of: wire).path.rawValue) path")
+      try start(wire, mayFallBack: true, continuing: before)
+      // A fallback tells its reason itself, once.
+      guard let run = wire.run, run.fallbackReason == nil else { return }
+      wire.lastFallbackReason = nil
+      announce(wire, "carries packets by the \(run.path.rawValue) path")
     } catch {
       if wire.waitsFor != error.message {
         wire.waitsFor = error.message
@@ -273,21 +277,30 @@ extension Controller {
     guard let seen = try? run.attachments.map({ (side) throws(ControlError) in try facts(side) }) else { return }
     run.threads?.setOutputs(seen.map { (isUp: $0.sends, isLiveAble: $0.transmitsRedirected ?? false) })
     if let threads = run.threads, !threads.reviewMirror() {
-      logger.notice("a wire's mirror was made anew", metadata: ["wire": "\(wire.options.name)"])
-      end(run)
-      wire.run = nil
-      tryToStart(wire)
+      startAnew(wire, run, "its mirror was made anew")
+      return
+    }
+    if let threads = run.threads, seen[0].receiveQueueCount != threads.count {
+      startAnew(wire, run, "its sides have other queues than before")
       return
     }
     guard let choice = try? WireChoice.make(wire.options, seen) else { return }
     if choice.path == run.path, run.fallbackReason == nil { return }
     let age = SystemClock.monotonicNanoseconds() &- run.fellBackAtNanoseconds
-    if choice.path == .user, run.fallbackReason != nil, age < Controller.retryNanoseconds { return }
-    // Captures of a path that ends are ended with it.
-    if run.threads != nil { end(run) }
+    if choice.path == .user, run.fallbackReason != nil {
+      // An attempt ends the captures of its sides.
+      let isCapturing = run.attachments.contains { captures.isRunning(on: $0.interface) }
+      if age < Controller.retryNanoseconds || isCapturing { return }
+    }
+    startAnew(wire, run, nil)
+  }
+
+  /// Captures of a path that ends are ended with it.
+  private func startAnew(_ wire: Wire, _ run: WireRun, _ reason: String?) {
+    if let reason { logger.notice("a wire starts anew", metadata: ["wire": "\(wire.options.name)", "reason": "\(reason)"]) }
+    end(run)
     wire.run = nil
-    if choice.path == .kernel { wire.lastFallbackReason = nil }
-    tryToStart(wire)
+    tryToStart(wire, continuing: run)
   }
 
   private static var retryNanoseconds: UInt64 { 10_000_000_000 }

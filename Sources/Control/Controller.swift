@@ -109,8 +109,11 @@ public actor Controller {
 
   /// When the wires are known: its pins may lead packets to one that was deleted meanwhile.
   private func restoreLater(_ saved: DaemonState.Attachment) throws(ControlError) {
+    let ended = (counted.rulesExpired, counted.elementsEnded)
     try restore(saved)
     if wire(using: saved.interface) == nil { try? attachments[saved.interface]?.leadToStack() }
+    // What is live no longer has a name that a change may give to another: the state file must not say otherwise.
+    if (counted.rulesExpired, counted.elementsEnded) != ended { saveGenerationOrWarn() }
   }
 
   private func restore(_ saved: DaemonState.Attachment) throws(ControlError) {
@@ -127,7 +130,7 @@ public actor Controller {
       try attachment.goBack(to: attachment.live)
     }
     warnOfMissingTargets(attachment)
-    if attachment.live.needsSockets { try openQueues(of: attachment) }
+    if attachment.live.needsSockets { openQueuesOrWarn(of: attachment) }
     // Only now: what can't be restored whole stays in the state once, and its pins go on deciding.
     attachments[saved.interface] = attachment
     dormant[saved.interface] = nil
@@ -272,6 +275,7 @@ public actor Controller {
     for attachment in attachments.values {
       if attachment.program.isAttached() {
         followName(of: attachment)
+        followQueueCount(of: attachment)
       } else {
         lose(
           attachment,

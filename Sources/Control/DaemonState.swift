@@ -81,8 +81,6 @@ extension KeyedDecodingContainer {
 /// The state file: JSON, replaced whole, readable by its owner alone.
 struct StateStore: Sendable {
   static let fileName = "state.json"
-  /// Far beyond the largest rule sets on as many interfaces as a machine has.
-  private static let byteCountMax = 1 << 30
   let path: String
 
   init(directory: String) { path = "\(directory)/\(StateStore.fileName)" }
@@ -92,7 +90,7 @@ struct StateStore: Sendable {
   func load() throws(ControlError) -> DaemonState {
     let bytes: [UInt8]
     do throws(SystemError) {
-      bytes = try SmallFile.read(path, byteCountMax: StateStore.byteCountMax)
+      bytes = try SmallFile.read(path, byteCountMax: .max)  // the daemon's own, and as long as it has written
     } catch {
       if error.codeName == "ENOENT" { return DaemonState() }
       throw ControlError(error)

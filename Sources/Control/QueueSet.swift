@@ -14,6 +14,8 @@ final class QueueSet {
   /// The rule of each slot, for captures.
   let slotNames = SlotNames()
   private let memoryWarning: String?
+  /// Where the interface's channels changed while a capture had the sockets.
+  var queueCountNow: UInt32?
 
   /// Opens one socket per queue in use. Either all or none.
   ///
@@ -102,7 +104,10 @@ final class QueueSet {
 
   /// Why packets are copied, and other things that are less than could be.
   var warnings: [String] {
-    (memoryWarning.map { [$0] } ?? []) + workers.flatMap { worker in
+    let changed = queueCountNow.map {
+      "the interface has \($0) receive queues now, and captures see \(workers.count): end them, and start them again"
+    }
+    return [memoryWarning, changed].compactMap(\.self) + workers.flatMap { worker in
       let report = worker.report
       return [
         report.copyReason.map { "queue \(report.queue) copies packets: \($0)" },

@@ -34,11 +34,19 @@ final class WireRun {
   var fellBackAtNanoseconds: UInt64 = 0
   /// By side.
   private var kernelShares: [KernelShare]
+  /// Packets are led to the threads' sockets, and the kernel carries what finds none.
+  private var isLedToUser = false
 
-  init(_ choice: WireChoice, _ attachments: [Attachment]) {
+  /// - Parameter before: What carried packets until now; where it did between the same attachments, its counters go on.
+  init(_ choice: WireChoice, _ attachments: [Attachment], continuing before: WireRun?) {
     self.choice = choice
     self.attachments = attachments
-    kernelShares = attachments.map { KernelShare($0.forwardedCounters) }
+    if let before, before.attachments.elementsEqual(attachments, by: ===) {
+      kernelShares = before.kernelShares
+      isLedToUser = before.isLedToUser
+    } else {
+      kernelShares = attachments.map { KernelShare($0.forwardedCounters) }
+    }
   }
 
   /// What carries packets now.
@@ -51,6 +59,7 @@ final class WireRun {
   /// the stack.
   func lead() throws(ControlError) {
     settleKernelShares()
+    isLedToUser = threads != nil
     for (side, attachment) in attachments.enumerated() {
       let peer = attachments.count == 1 ? 0 : output(of: side).program.interfaceIndex
       let path: PacketPath =
@@ -64,16 +73,16 @@ final class WireRun {
     for attachment in attachments { try? attachment.leadToStack() }
   }
 
-  /// To be called before the path changes: from then on other counters tell what the kernel carried.
-  func settleKernelShares() {
+  /// Before the path changes: from then on other counters tell what the kernel carried.
+  private func settleKernelShares() {
     for (side, attachment) in attachments.enumerated() {
-      kernelShares[side].settle(attachment.forwardedCounters, isUserPath: threads != nil)
+      kernelShares[side].settle(attachment.forwardedCounters, isUserPath: isLedToUser)
     }
   }
 
   /// What the kernel carried of the packets that came in by `side`.
   func kernelShare(of side: Int) -> PacketCount {
-    kernelShares[side].count(attachments[side].forwardedCounters, isUserPath: threads != nil)
+    kernelShares[side].count(attachments[side].forwardedCounters, isUserPath: isLedToUser)
   }
 }
 

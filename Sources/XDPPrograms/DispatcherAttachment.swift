@@ -85,8 +85,8 @@ final class DispatcherAttachment: ProgramAttachment {
     throw .system(
       systemError(
         "replace program", "", code: EOPNOTSUPP,
-        remedy: "the rules need larger tables than before, and a program in a libxdp dispatcher cannot be replaced in "
-          + "place: detach and attach the interface with these rules"))
+        remedy: "the rules need larger tables than a program in a libxdp dispatcher has, which cannot be replaced in place: "
+          + "detach the interface, and attach it with coexistence exclusive"))
   }
 
   func isAttached(interfaceIndex: UInt32) -> Bool {

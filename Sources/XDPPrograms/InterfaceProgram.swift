@@ -64,7 +64,8 @@ public final class InterfaceProgram {
   /// are found, takes their maps over and replaces the program in the pinned link; `generation` is then ignored, and the
   /// path stays. Of pins of another ABI version only the link is taken over: its program decides until this one does.
   ///
-  /// In libxdp's dispatcher the generation follows the attachment: packets between pass, counted as `no_generation`.
+  /// In libxdp's dispatcher the generation follows the attachment: packets between pass, counted as `no_generation`. A program
+  /// there has room from the start for rules that come later, and looks at all that they may ask for.
   ///
   /// - Parameters:
   ///   - pins: Where to pin; nil: the program goes with the process.
@@ -82,7 +83,9 @@ public final class InterfaceProgram {
     var attachment: (any ProgramAttachment)?
     var pinnedMaps: PinDirectory?
     let mustJoinDispatcher = try target.mustJoinDispatcher()
-    if !mustJoinDispatcher, let pins, ProgramMaps.arePinned(in: pins) {
+    if mustJoinDispatcher {
+      shape = shape.forGood()
+    } else if let pins, ProgramMaps.arePinned(in: pins) {
       shape = try ProgramMaps.pinnedShape(in: pins)
       pinnedMaps = pins
     }

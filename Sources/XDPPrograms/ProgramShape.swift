@@ -60,6 +60,14 @@ struct ProgramShape: Hashable {
     return shape
   }
 
+  /// For a program that no other can take the place of: whatever rules may look at, and room for a hundred thousand of IPv4,
+  /// or some ten thousand of IPv6, and as many elements that count.
+  func forGood() -> ProgramShape {
+    ProgramShape(
+      tablesByteCount: max(tablesByteCount, 32 << 20), features: ProgramShape.allFeatures,
+      slotCount: UInt32(SLUICE_SLOTS_MAX), elementCount: max(elementCount, 16_384))
+  }
+
   /// Counters for so many slots: a power of two.
   private static func slotCount(for count: UInt32) -> UInt32 {
     var size = UInt32(SLUICE_SLOTS_MIN)

@@ -127,6 +127,23 @@ struct ChangeJournalTests {
     #expect(try journal.load() == ChangeJournal.Content())
   }
 
+  @Test("Elements that came behind an end stay, also where the clock had been set back, and go with an end behind them")
+  func clockSetBack() throws {
+    func moment(_ text: String) throws -> Int64 {
+      guard case .at(let moment) = try Expiry(parsing: text) else { return 0 }
+      return moment
+    }
+    let early = "2026-11-21T13:07:00.000Z"
+    let ended = try moment("2026-11-21T14:05:00.000Z")
+    let stays = applied(.init(entries: [entry(2, [], endedAt: ended), entry(3, ["192.0.2.1 expires \(early)"])]))
+    #expect(stays?.sets[0].texts == ["192.0.2.1 expires \(early)"], "\(stays?.sets[0].texts as Any)")
+    let goes = applied(
+      .init(entries: [
+        entry(2, ["192.0.2.1 expires \(early)", "192.0.2.2"]), entry(3, [], endedAt: ended), entry(4, ["192.0.2.3"]),
+      ]))
+    #expect(goes?.sets[0].texts == ["192.0.2.2", "192.0.2.3"])
+  }
+
   @Test("Cut at any byte, everything before the line that is torn counts, and the next entry isn't lost behind it")
   func torn() throws {
     try journal.append(sample)

@@ -1,7 +1,9 @@
 import DatabaseSupport
 import Foundation
+import LinuxSystem
 import NetworkSupport
 import Testing
+import XSK
 
 @Suite("What is killed and what goes on", .serialized)
 struct ResilienceTests {
@@ -45,6 +47,80 @@ struct ResilienceTests {
     try server.start()
     try stack.wait("the API finds its database again") { try stack.get("/rule-sets").status == 200 }
     #expect(try stack.get("/rule-sets/edge").body["data"]["rules"][0]["name"].string == "drop-nine")
+  }
+
+  @Test("A restart while captures can't have their sockets: the interface is attached, and its rules can be changed")
+  func restoresWithoutSockets() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    let rules = "\(stack.folder)/edge.rules"
+    func apply(_ port: Int) throws {
+      try "ruleset edge\ndefault pass\nrule see: udp dport \(port) capture\n".write(toFile: rules, atomically: true, encoding: .utf8)
+      _ = try stack.sluice("apply --file \(rules) --interface lan0 --socket \(stack.socket)")
+    }
+    _ = try stack.sluice("attach lan0 --socket \(stack.socket)")
+    try apply(9)
+    stack.stopDaemon(SIGKILL)
+    try stack.namespace.perform {
+      // Another program has the queue.
+      let memory = try UMEM(geometry: .init(frameCount: 64), wantsHugePages: false)
+      var pool = memory.makePool()
+      let socket = try XDPSocket(memory: memory, pool: &pool, interface: .named("lan0"), queue: 0)
+      try stack.startDaemon()
+      _ = consume socket
+    }
+    #expect(JSON(try stack.sluice("status --json --socket \(stack.socket)"))["attachments"][0]["rule_set"].string == "edge")
+    #expect(stack.log("sluiced.log").contains("no sockets for captures"))
+    try apply(10)
+    let capture = JSON(try stack.sluice("capture start lan0 --packets 3 --json --socket \(stack.socket)"))
+    try stack.send(6, ports: [9, 10])
+    try stack.wait("it has its packets") {
+      JSON(try stack.sluice("capture list --json --socket \(stack.socket)"))[0]["state"].string == "finished"
+    }
+    #expect(capture["id"].string?.isEmpty == false)
+  }
+
+  @Test("An interface that is moved to another namespace is told of, and one that is made under its name is filtered")
+  func interfaceLeaves() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try stack.namespace.makePair("one", "two")
+    _ = try stack.sluice("attach one --socket \(stack.socket)")
+    func attached() throws -> Bool {
+      JSON(try stack.sluice("status --json --socket \(stack.socket)"))["attachments"].array.contains { $0["interface"].string == "one" }
+    }
+    #expect(try attached())
+    try stack.namespace.run(
+      """
+      unshare -n sleep 30 >/dev/null 2>&1 & echo $! >\(stack.folder)/elsewhere
+      until [ "$(readlink /proc/$!/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
+      ip link set one netns $!
+      """)
+    try stack.wait("it is noticed") { try !attached() }
+    #expect(try stack.sluice("events --type attach_lost --socket \(stack.socket)").contains("left this network namespace"))
+    try stack.namespace.makePair("one", "three")
+    try stack.wait("the new one is attached") { try attached() }
+    try stack.namespace.run("kill $(cat \(stack.folder)/elsewhere)")
+  }
+
+  @Test("sluice attach makes again what the daemon has lost, with its rules; apply --node stays on that node")
+  func attachesAgain() throws {
+    let stack = try Stack.signedIn()
+    try stack.logIn()
+    _ = try stack.sluice("rule-set create edge")
+    _ = try stack.sluice("rule add edge no-telnet --protocol tcp --destination-port 23 --action drop")
+    #expect(try stack.sluice("attach lan0 --rule-set edge").contains("attached to lan0"))
+    _ = try stack.sluice("detach lan0 --socket \(stack.socket)")
+    #expect(JSON(try stack.sluice("status --json --socket \(stack.socket)"))["attachments"].array.isEmpty)
+    let again = try stack.sluice("attach lan0")
+    #expect(again.contains("attached to lan0") && again.contains("rule set edge revision"), "\(again)")
+    #expect(try stack.sluice("apply edge --node local").contains("decides on lan0"))
+    let dry = try stack.sluice("apply edge --node local --dry-run")
+    #expect(dry.contains("would be published on lan0"), "\(dry)")
+    let other = try stack.sluice("apply edge --node edge2 2>&1 || echo status=$?")
+    #expect(other.contains("status=5") && other.contains("edge2"), "\(other)")
+    _ = try stack.sluice("rule add edge no-telnet-again --protocol tcp --destination-port 23 --action pass")
+    #expect(try stack.sluice("apply edge --dry-run").contains("shadowed: "))
   }
 
   @Test("A killed daemon: packets are decided all the same, and the next one takes over with the counters")

@@ -162,4 +162,23 @@ struct SetTests {
     #expect(wrong.contains("line 1") && wrong.contains("status=2"), "\(wrong)")
     #expect(try dropped(stack) == 100)
   }
+
+  @Test("New ends for more elements than the journal takes: compiled anew, and not refused")
+  func manyNewEnds() throws {
+    let stack = try Stack.signedIn()
+    try stack.logIn()
+    _ = try stack.sluice("rule-set create edge")
+    _ = try stack.sluice("set create edge bad --type ipv4_addr")
+    _ = try stack.sluice("rule add edge blocked --source @bad --action drop")
+    _ = try stack.sluice("attach lan0 --rule-set edge")
+    let file = "\(stack.folder)/list.txt"
+    for (hours, isFirst) in [(24, true), (48, false)] {
+      let hosts = (0...100_000).map { "198.\($0 >> 16).\($0 >> 8 & 255).\($0 & 255) timeout \(hours)h" }
+      try hosts.joined(separator: "\n").write(toFile: file, atomically: true, encoding: .utf8)
+      let answer = JSON(try stack.sluice("set import edge bad \(file) --apply --json"))
+      #expect(answer["applied"][0]["element_count"].int == 100_001 && answer["applied"][0]["in_place"].bool == false)
+      #expect(isFirst || answer["changed"].int == 100_001)
+    }
+    #expect(try stack.get("/attachments").body["data"][0]["in_sync"].bool == true)
+  }
 }

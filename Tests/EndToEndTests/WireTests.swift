@@ -240,6 +240,27 @@ struct WireTests {
     try stack.wait("and copies of them come") { try arrived(stack, "mon1") - again == 1000 }
   }
 
+  @Test("A wire follows the number of its sides' queues")
+  func queues() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    for pair in [("one", "two"), ("three", "four")] {
+      try stack.namespace.makePair(pair.0, pair.1, options: "numrxqueues 4 numtxqueues 4")
+      try stack.namespace.run("ethtool -L \(pair.1) rx 2 tx 2 && ethtool -L \(pair.0) rx 2 tx 2")
+      _ = try stack.sluice("attach \(pair.0) --mode native --socket \(stack.socket)")
+    }
+    _ = try stack.sluice("wire create bump one three --path user --socket \(stack.socket)")
+    #expect(try wires(stack)[0]["queues"].array.count == 2)
+    try stack.namespace.run("ethtool -L one rx 3 tx 3 && ethtool -L three rx 3 tx 3")
+    try stack.wait("it has as many threads", atMost: 20) { try wires(stack)[0]["queues"].array.count == 3 }
+    _ = try stack.sluice("wire delete bump --socket \(stack.socket)")
+    try stack.namespace.run("ethtool -L one tx 1")
+    let error = try #require(throws: ShellError.self) {
+      try stack.sluice("wire create bump one three --path user --socket \(stack.socket)")
+    }
+    #expect(error.output.contains("one has 3 receive queues and 1 to transmit"), "\(error.output)")
+  }
+
   @Test("While its output is down, a wire drops and counts; nothing of that leaves when it is up again")
   func outputDown() throws {
     let stack = try start()
