@@ -67,6 +67,49 @@ struct ApprovalTests {
     }
   }
 
+  @Test(
+    "What a program wrote is approved neither by who made it nor by who made its key, whatever became of the program",
+    arguments: TestBackend.allCases)
+  func programs(_ backend: TestBackend) async throws {
+    try await TestAPI.with(backend) { api in
+      let (maker, keyMaker, third) = (try await api.token(), try await api.token(), try await api.token())
+      _ = try await api.post("/rule-sets", third, ["name": "edge"])
+      func make(_ name: String, by token: String) async throws -> String {
+        let made = try await api.post("/api-clients", token, ["name": .string(name), "scopes": ["*:admin"]])
+        return try #require(made.data["id"]?.string, "\(made.text)")
+      }
+      func key(of id: String, by token: String) async throws -> String {
+        let made = try await api.post("/api-clients/\(id)/keys", token, [:])
+        return try #require(made.data["key"]?.string, "\(made.text)")
+      }
+      let first = try await make("robot", by: maker)
+      let text = try await key(of: first, by: keyMaker)
+      // A program of a program.
+      let second = try await make("child", by: text)
+      let childText = try await key(of: second, by: text)
+      for (index, token) in [text, childText].enumerated() {
+        let rule: JSONValue = ["name": .string("rule-\(index)"), "action": "drop", "match": [:]]
+        #expect(try await api.post("/rule-sets/edge/rules", token, rule).status == 201)
+      }
+      #expect(try await api.send(.patch, "/api-clients/\(first)", third, ["name": "other"], ifMatch: "*").status == 200)
+      func approve(_ revision: Int, _ token: String) async throws -> Answer {
+        try await api.post("/rule-sets/edge/revisions/\(revision)/approve", token, [:])
+      }
+      for isThere in [true, false] {
+        if !isThere {
+          for id in [first, second] { #expect(try await api.send(.delete, "/api-clients/\(id)", third, ifMatch: "*").status == 200) }
+        }
+        for revision in [2, 3] {
+          #expect(try await approve(revision, keyMaker).code == "own_change", "\(revision), \(isThere)")
+        }
+        #expect(try await approve(2, maker).code == "own_change", "\(isThere)")
+      }
+      #expect(try await approve(3, third).code == "own_change", "revision 1 is his")
+      let fourth = try await api.token()
+      #expect(try await approve(3, fourth).status == 200)
+    }
+  }
+
   @Test("What is on trial is confirmed only with the approval that it needs then")
   func trial() async throws {
     try await TestAPI.with { api in

@@ -33,6 +33,7 @@ import Testing
         "16 contents of revisions last e42b9c3787d1b54a6580c6c3b0bd7d909e51352a035eb5a5658eec295e355c10",
         "17 credential events 7e70b5405e2b339e5094595a8c773a68a584adfbbe46ea3c6cb62cd0d3c7a9b6",
         "18 contents of revisions as differences e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "19 accounts behind clients ff78cca3ffd288bce54f9a587bbc3e6ff19da4d082a8de7531de46be2940f6a9",
       ])
   }
 

@@ -18,6 +18,8 @@ public struct Principal: Sendable, Hashable {
   public let subjectID: UUID
   /// Address of the account, name of the client.
   public let name: String
+  /// The accounts that stand behind it: the account itself, or those that made the key and the client.
+  let accounts: [UUID]
   /// What roles or client grant now.
   public let permissions: Permissions
   public let mustChangePassword: Bool
@@ -34,7 +36,7 @@ public struct Principal: Sendable, Hashable {
 
   /// As revisions name him.
   var author: Author {
-    kind == .user ? Author(userID: subjectID, email: name) : Author(userID: nil, email: "client:\(name)")
+    kind == .user ? Author(userID: subjectID, email: name) : Author(userID: nil, email: "client:\(name)", accounts: accounts)
   }
 
   init(_ user: User, sessionID: UUID?, mustSetUpSecondFactor: Bool = false) {
@@ -42,12 +44,15 @@ public struct Principal: Sendable, Hashable {
     kind = .user
     self.sessionID = sessionID
     subjectID = user.id
+    accounts = [user.id]
     name = user.email.value
     permissions = user.permissions
     mustChangePassword = user.mustChangePassword
   }
 
-  init(_ client: APIClientRecord) {
+  init(_ client: APIClientRecord, by key: APIKeyRecord) {
+    let makers = [key.createdByID, client.createdBy.userID].compactMap(\.self)
+    accounts = makers.first == makers.last ? Array(makers.prefix(1)) : makers
     kind = .client(sources: client.sources)
     subjectID = client.id
     name = client.name
@@ -141,7 +146,7 @@ public final class Authenticator: Sendable {
       let stored = client.keys.first(where: { $0.prefix == key.prefix }), key.matches(digest: stored.digest)
     else { throw Self.refusal(.unauthenticated, "the key is not valid") }
     guard !stored.isExpired(at: now) else { throw Self.refusal(.tokenExpired, "the key has expired: make a new one") }
-    let principal = Principal(client)
+    let principal = Principal(client, by: stored)
     // Wrong places are told apart by the endpoint, which records them; they don't count as use.
     if principal.mayCome(from: address), isFirstUse(of: stored.id) {
       try await store.noteAPIKeyUse(id: stored.id, from: address)

@@ -191,7 +191,7 @@ enum ClientRoutes {
     let key = APIKey()
     let new = NewAPIKey(
       prefix: key.prefix, digest: key.digest, expiresAt: date("expires_in_seconds"),
-      othersEndAt: date("overlap_seconds"))
+      othersEndAt: date("overlap_seconds"), createdByID: try call.author().accounts.first)
     let client = try await services.store.addAPIKey(new, toClient: id) { try caller.check(mayGrant: $0.permissions) }
     services.authenticator.forgetAll()
     guard let stored = client.keys.first(where: { $0.prefix == key.prefix }) else { throw Fault("a key is gone") }

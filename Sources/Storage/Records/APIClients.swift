@@ -41,6 +41,8 @@ public struct APIKeyRecord: Hashable, Sendable, Identifiable {
   /// To the minute.
   public var lastUsedAt: Date?
   public var lastUsedFrom: String
+  /// The account that made it; nil: not known, as of keys from before that was kept.
+  public var createdByID: UUID?
 
   public func isExpired(at now: Date) -> Bool { expiresAt.map { $0 <= now } ?? false }
 }
@@ -101,8 +103,13 @@ public struct NewAPIKey: Sendable {
   public var expiresAt: Date?
   /// When the client's other keys end, at the latest; nil leaves them.
   public var othersEndAt: Date?
+  /// The account that makes it.
+  public var createdByID: UUID?
 
-  public init(prefix: String, digest: String, expiresAt: Date? = nil, othersEndAt: Date? = nil) {
+  public init(
+    prefix: String, digest: String, expiresAt: Date? = nil, othersEndAt: Date? = nil, createdByID: UUID? = nil
+  ) {
+    self.createdByID = createdByID
     self.prefix = prefix
     self.digest = digest
     self.expiresAt = expiresAt

@@ -6,10 +6,14 @@ import Rules
 public struct Author: Hashable, Sendable {
   public var userID: UUID?
   public var email: String
+  /// The accounts that stand behind it: its own, or for an API client whoever made the key and the client. Known of who writes,
+  /// not of what is read.
+  public var accounts: [UUID]
 
-  public init(userID: UUID?, email: String) {
+  public init(userID: UUID?, email: String, accounts: [UUID] = []) {
     self.userID = userID
     self.email = email
+    self.accounts = userID.map { [$0] } ?? accounts
   }
 
   /// What the program itself does.

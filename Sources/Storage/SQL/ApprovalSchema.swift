@@ -18,4 +18,21 @@ enum ApprovalSchema {
         """,
       ])
   }
+
+  /// Who stands behind a revision that an API client wrote: the client may be renamed or deleted afterwards. Beside the
+  /// revisions, whose rows end with their content.
+  static func accountsMigration(number: Int) -> Migration {
+    Migration(
+      number: number, name: "accounts behind clients",
+      statements: [
+        "ALTER TABLE api_keys ADD COLUMN created_by_id TEXT",
+        """
+        CREATE TABLE rule_set_revision_accounts (
+          rule_set_id TEXT NOT NULL REFERENCES rule_sets (id) ON DELETE CASCADE,
+          number BIGINT NOT NULL,
+          account_id TEXT NOT NULL,
+          PRIMARY KEY (rule_set_id, number, account_id))
+        """,
+      ])
+  }
 }

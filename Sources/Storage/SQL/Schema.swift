@@ -7,6 +7,7 @@ enum Schema {
     first + [
       AccountKeySchema.migration(number: 15, after: first), RevisionSchema.migration(number: 16),
       CredentialSchema.migration(number: 17), RevisionSchema.differencesMigration(number: 18),
+      ApprovalSchema.accountsMigration(number: 19),
     ]
 
   private static let first: [Migration] = [

@@ -9,7 +9,7 @@ import Rules
 enum ClientTable {
   static let columns =
     "id, name, description, scopes, limits, sources, is_active, created_by_id, created_by_email, created_at, updated_at"
-  static let keyColumns = "id, prefix, digest, created_at, expires_at, last_used_at, last_used_from"
+  static let keyColumns = "id, prefix, digest, created_at, expires_at, last_used_at, last_used_from, created_by_id"
 
   static func read(_ row: inout RowReader) throws(StorageError) -> APIClientRecord {
     APIClientRecord(
@@ -22,7 +22,8 @@ enum ClientTable {
   static func readKey(_ row: inout RowReader) throws(StorageError) -> APIKeyRecord {
     APIKeyRecord(
       id: try row.uuid(), prefix: try row.text(), digest: try row.text(), createdAt: try row.date(),
-      expiresAt: try row.dateOrNil(), lastUsedAt: try row.dateOrNil(), lastUsedFrom: try row.text())
+      expiresAt: try row.dateOrNil(), lastUsedAt: try row.dateOrNil(), lastUsedFrom: try row.text(),
+      createdByID: try row.uuidOrNil())
   }
 
   /// As they are, once their rows are read: with as many statements as for one.
@@ -88,7 +89,7 @@ extension SQLStore {
         [
           SQLValue(id), .text(client.name), .text(client.description), try .json(client.scopes),
           try .json(client.limits), try .json(client.sources), SQLValue(client.isActive),
-          SQLValue(client.createdBy.userID), .text(client.createdBy.email), SQLValue(at),
+          SQLValue(client.createdBy.accounts.first), .text(client.createdBy.email), SQLValue(at),
         ])
       let made = try ClientTable.find(id, session)
       trail.created("api_client", made.audited)
@@ -164,11 +165,12 @@ extension SQLStore {
       }
       try session.execute(
         """
-        INSERT INTO api_keys (id, client_id, prefix, digest, created_at, expires_at, last_used_from)
-          VALUES ($1, $2, $3, $4, $5, $6, '')
+        INSERT INTO api_keys (id, client_id, prefix, digest, created_at, expires_at, last_used_from, created_by_id)
+          VALUES ($1, $2, $3, $4, $5, $6, '', $7)
         """,
         [
           SQLValue(UUID()), SQLValue(id), .text(key.prefix), .text(key.digest), SQLValue(at), SQLValue(key.expiresAt),
+          SQLValue(key.createdByID),
         ])
       let new = try ClientTable.find(id, session)
       trail.changed("api_client", from: old.audited, to: new.audited)

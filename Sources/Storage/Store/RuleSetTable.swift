@@ -108,6 +108,13 @@ enum RuleSetTable {
         SQLValue(edit.reason), .text(draft.description), SQLValue(content.allRules.count),
         .text(content.defaultAction.rawValue), .text(row.text), SQLValue(at),
       ])
+    if edit.author.userID == nil {
+      for account in edit.author.accounts {
+        try session.executeLater(
+          "INSERT INTO rule_set_revision_accounts (rule_set_id, number, account_id) VALUES ($1, $2, $3)",
+          [SQLValue(head.id), SQLValue(revision: number), SQLValue(account)])
+      }
+    }
     let info = RuleSetRevisionInfo(
       number: number, author: edit.author, reason: edit.reason, ruleCount: content.allRules.count, createdAt: at)
     return Written(
