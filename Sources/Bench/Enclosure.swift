@@ -1,3 +1,4 @@
+import Dispatch
 import Foundation
 import LinuxSystem
 
@@ -16,10 +17,27 @@ public enum Enclosure {
     let dies = ["setpriv", "--pdeathsig", "KILL"]
     // Above what it starts in the real-time class, which takes all CPUs; its other children are as any process.
     let overseer = realTime.isEmpty ? [] : ["chrt", "--reset-on-fork", "--rr", "2"]
-    return try ChildProcess(
+    let reporting = PageReporting()
+    let child = try ChildProcess(
       dies + ["setsid", "--fork", "--wait"] + dies + ["unshare", "--net", "--mount", "--propagation", "private"]
-        + overseer + [own] + arguments
-    ).wait()
+        + overseer + [own] + arguments)
+    // Whoever is inside is killed with this one, and puts nothing back. After the start: what is ignored would be inherited.
+    let interruptions = [SIGINT, SIGTERM, SIGHUP].map { number in
+      signal(number, SIG_IGN)
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      source.setEventHandler {
+        reporting.restore()
+        signal(number, SIG_DFL)
+        kill(getpid(), number)
+      }
+      source.resume()
+      return source
+    }
+    defer {
+      for interruption in interruptions { interruption.cancel() }
+      reporting.restore()
+    }
+    return try child.wait()
   }
 
   /// What runs a program in the real-time class, its threads in turns: a busy neighbour, a compiler for example, else

@@ -1,5 +1,4 @@
 import Foundation
-import LinuxSystem
 
 /// Keeps free memory warm while captures are measured.
 ///
@@ -8,20 +7,16 @@ import LinuxSystem
 /// instead of 3. Whoever captured after a pause would be measured by that, and not by what it does. So reporting stops
 /// until this ends, and what the files will need is touched once. One thread uses it.
 final class WarmMemory {
-  private static let parameter = "/sys/module/page_reporting/parameters/page_reporting_order"
   private static let path = "\(Enclosure.folder)/warm"
   private static let pieceByteCount = 1 << 20
 
-  /// The order of blocks that the kernel reported before; nil where it reports none.
-  private let order: String?
+  private let reporting = PageReporting()
 
   /// Takes a second for each gigabyte, some more if it is cold.
   ///
   /// - Parameter byteCount: The largest file to come. No more than three quarters of the file system are touched.
   init(byteCount: UInt64) throws {
-    order = (try? SmallFile.readText(WarmMemory.parameter))?.trimmingCharacters(in: .whitespacesAndNewlines)
-    // No block is larger than order 10 (MAX_PAGE_ORDER); a kernel that takes 10 at most still reports the very large.
-    if order != nil, !WarmMemory.setOrder("11") { _ = WarmMemory.setOrder("10") }
+    reporting.stop()
     guard FileManager.default.createFile(atPath: WarmMemory.path, contents: nil),
       let file = FileHandle(forWritingAtPath: WarmMemory.path)
     else { throw BenchError("cannot write \(WarmMemory.path)") }
@@ -38,11 +33,5 @@ final class WarmMemory {
     return ((system?[.systemSize] as? UInt64) ?? 0) / 4 * 3
   }
 
-  private static func setOrder(_ order: String) -> Bool {
-    guard let file = FileHandle(forWritingAtPath: parameter) else { return false }
-    defer { try? file.close() }
-    return (try? file.write(contentsOf: Data(order.utf8))) != nil
-  }
-
-  deinit { if let order { _ = WarmMemory.setOrder(order) } }
+  deinit { reporting.restore() }
 }
