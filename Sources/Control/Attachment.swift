@@ -34,8 +34,8 @@ final class Attachment {
 
   /// Attaches, deciding by `first` from the first packet on unless the pins of an earlier daemon still decide.
   init(
-    interface: NetworkInterface, options: AttachmentOptions, pins: PinDirectory?, first: PreparedGeneration,
-    attachedAtNanoseconds: UInt64, warnings: [String]
+    as name: String, interface: NetworkInterface, options: AttachmentOptions, pins: PinDirectory?,
+    first: PreparedGeneration, attachedAtNanoseconds: UInt64, warnings: [String]
   ) throws(ControlError) {
     program = try translating { () throws(ProgramError) in
       try first.compiled.withUnsafeBytes { (bytes) throws(ProgramError) in
@@ -44,7 +44,8 @@ final class Attachment {
           elements: first.countedElements(after: nil))
       }
     }
-    self.interface = interface.name
+    self.interface = name
+    if interface.name != name { otherName = interface.name }
     self.options = options
     self.attachedAtNanoseconds = attachedAtNanoseconds
     live = first

@@ -1,6 +1,7 @@
 import Glibc
 import LinuxSystem
 import Rules
+import XDPPrograms
 
 extension Controller {
   func findInterface(_ name: String) throws(ControlError) -> NetworkInterface {
@@ -13,6 +14,18 @@ extension Controller {
       guard error.code == ENODEV else { throw ControlError(error) }
       let names = ((try? NetworkInterface.all()) ?? []).map(\.name).filter { $0 != "lo" }
       throw ControlError(.notFound, "there is no interface \(name); there are: \(names.joined(separator: ", "))")
+    }
+  }
+
+  /// The interface of that name, or else one that has another name now and on which a program goes on that an earlier daemon
+  /// attached under this one.
+  func findInterface(attachedAs name: String) throws(ControlError) -> NetworkInterface {
+    do throws(ControlError) { return try findInterface(name) } catch {
+      let pins = PinDirectory(bpffs: settings.bpffs, interface: name)
+      guard error.kind == .notFound, let index = pins.linkInterfaceIndex,
+        let renamed = try? NetworkInterface.indexed(index)
+      else { throw error }
+      return renamed
     }
   }
 

@@ -121,7 +121,7 @@ public actor Controller {
     let now = ExpiryClock.wall
     let left = saved.ruleSet?.expiring(atUnixMilliseconds: now)
     let attachment = try makeAttachment(
-      saved.interface, saved.options, ruleSet: left?.left, slots: saved.slots, generation: saved.generation,
+      saved.interface, to: try findInterface(attachedAs: saved.interface), saved.options, ruleSet: left?.left, slots: saved.slots, generation: saved.generation,
       attachedAtNanoseconds: saved.attachedAtNanoseconds)
     attachment.trial = saved.trial
     if attachment.program.wasAdopted || attachment.live.hasTargets {
@@ -176,7 +176,7 @@ public actor Controller {
     }
     try options.worker.check("options.worker.")
     let attachment = try makeAttachment(
-      name, options, ruleSet: nil, slots: SlotTable(), generation: 1,
+      name, to: try findInterface(name), options, ruleSet: nil, slots: SlotTable(), generation: 1,
       attachedAtNanoseconds: SystemClock.realtimeNanoseconds())
     attachments[name] = attachment
     do throws(ControlError) {
@@ -246,10 +246,9 @@ public actor Controller {
   }
 
   private func makeAttachment(
-    _ name: String, _ options: AttachmentOptions, ruleSet: RuleSet?, slots: SlotTable, generation: UInt64,
+    _ name: String, to interface: NetworkInterface, _ options: AttachmentOptions, ruleSet: RuleSet?, slots: SlotTable, generation: UInt64,
     attachedAtNanoseconds: UInt64
   ) throws(ControlError) -> Attachment {
-    let interface = try findInterface(name)
     try checkCapabilities()
     let first = try PreparedGeneration(
       ruleSet, interface: name, generation: generation, previous: slots, options: options,
@@ -263,7 +262,7 @@ public actor Controller {
       warnings.append("nothing is pinned, so filtering ends with the daemon: \(error)")
     }
     return try Attachment(
-      interface: interface, options: options, pins: pins, first: first,
+      as: name, interface: interface, options: options, pins: pins, first: first,
       attachedAtNanoseconds: attachedAtNanoseconds, warnings: warnings)
   }
 

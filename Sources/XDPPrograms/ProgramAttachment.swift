@@ -194,6 +194,16 @@ final class LinkAttachment: ProgramAttachment {
   }
 }
 
+extension PinDirectory {
+  /// Of the interface that the pinned link attaches a program to, whatever it is called; nil: there is none.
+  public var linkInterfaceIndex: UInt32? {
+    let descriptor = bpf_obj_get(path(of: "link"))
+    guard descriptor >= 0 else { return nil }
+    let link = OwnedDescriptor(owning: descriptor)
+    return (try? linkInfo(link)).flatMap { $0.interfaceIndex == 0 ? nil : $0.interfaceIndex }
+  }
+}
+
 /// The interface index is 0 after the interface went away.
 private func linkInfo(
   _ link: borrowing OwnedDescriptor

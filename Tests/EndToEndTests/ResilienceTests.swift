@@ -252,6 +252,10 @@ struct ResilienceTests {
     try rename("lan0", "wan0")
     try stack.wait("the new name is told") { try status().contains("called wan0 now") }
     #expect(try stack.namespace.run("ip link show wan0").contains("xdp"))
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    #expect(try status().contains("called wan0 now"), "also after a restart")
+    #expect(try stack.metric("sluice_rule_packets_total", #"rule="drop-nine""#) == 0)
     try rename("wan0", "lan0")
     try stack.wait("it has its name again") { try !status().contains("wan0") }
     try stack.send(1000, ports: [9, 10])
