@@ -1,4 +1,5 @@
 import LinuxSystem
+import Logging
 import Rules
 import XDPPrograms
 
@@ -38,5 +39,15 @@ extension Controller {
       reports.append(try attachment.counters())
     }
     return reports
+  }
+
+  /// Of all interfaces whose counters can be read now: one that can't be leaves the others in a scrape.
+  public func readableCounters() -> [CountersReport] {
+    attachments.values.sorted { $0.interface < $1.interface }.compactMap { attachment in
+      do throws(ControlError) { return try attachment.counters() } catch {
+        logger.warning("counters cannot be read", metadata: ["interface": "\(attachment.interface)", "error": "\(error)"])
+        return nil
+      }
+    }
   }
 }

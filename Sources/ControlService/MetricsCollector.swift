@@ -9,7 +9,7 @@ public enum MetricsCollector {
     registry.addCollector { exposition in
       // An attachment that goes away between the two has no counters in this scrape.
       let attachments = await controller.attachmentReports()
-      let counters = (try? await controller.counters(of: [])) ?? []
+      let counters = await controller.readableCounters()
       let statistics = await controller.statistics
       add(counters, to: &exposition)
       add(attachments, to: &exposition)
