@@ -22,6 +22,13 @@ struct NodeTests {
         .patch, "/nodes/far", token, ["name": "near", "address": .string("unix:\(api.socketPath)")])
       #expect(changed.data["name"] == "near")
       #expect(try await api.get("/nodes/far", token).code == "not_found")
+      // Whoever may change one node does not lead it to another one's daemon.
+      let editor = try await api.makeUser([])
+      let grant = "/resources/node/near/grants/\(editor.email.value)"
+      #expect(try await api.send(.put, grant, try await api.token(), ["role": "Editor"]).status == 200)
+      let own = try await api.token(of: editor)
+      #expect(try await api.send(.patch, "/nodes/near", own, ["address": "unix:/run/other.sock"]).code == "missing_scope")
+      #expect(try await api.send(.patch, "/nodes/near", own, ["description": "mine"]).data["description"] == "mine")
       #expect(try await api.post("/attachments", token, ["node": "near", "interface": "eth2"]).status == 201)
       #expect(try await api.send(.delete, "/nodes/near", token).code == "conflict")
       let id = try #require(try await api.get("/attachments?node=near", token).items[0]["id"]?.string)

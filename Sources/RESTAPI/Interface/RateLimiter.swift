@@ -80,7 +80,9 @@ struct RateLimitMiddleware: RouterMiddleware {
         try check(.address(RateLimiter.network(of: address)), rate, "address")
       }
       if let rate = settings.tokenRate, let header = request.headers[.authorization] {
-        try check(.token(Array(SHA256.hash(data: Array(header.utf8)))), rate, "token")
+        // Behind the scheme, which is the same however it is spelt.
+        let token = header.split(separator: " ", maxSplits: 1).last ?? ""
+        try check(.token(Array(SHA256.hash(data: Array(token.utf8)))), rate, "token")
       }
     }
     return try await next(request, context)

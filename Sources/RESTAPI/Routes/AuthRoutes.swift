@@ -75,10 +75,12 @@ enum AuthRoutes {
     ]))
 
   @Sendable private static func login(_ call: Call, _ services: Services) async throws -> Reply {
-    let account = try call.body.text("email")
+    let text = try call.body.text("email")
+    let email = try? Email(text)
+    // As the account is found: other spellings are no other accounts to guess at.
+    let account = email?.value ?? text
     let password = Password(try call.body.text("password"))
     try refuseIfThrottled(account, call, services)
-    let email = try? Email(account)
     let stored: User? = if let email { try await services.store.user(email: email) } else { nil }
     let (user, isBreakGlass) = stored.map(services.breakGlass.effective) ?? (nil, false)
     let hasher = services.hasher

@@ -62,7 +62,11 @@ enum EventStream {
       // By the clock and not by what woke it: while events come one after the other, the right is looked at too.
       let now = ContinuousClock.now
       if now - lookedAt >= heartbeat - .seconds(1) {
-        guard let caller = try? await stillMay(call, services) else { return }
+        let caller: Principal
+        do { caller = try await stillMay(call, services) } catch is APIError { return } catch {
+          if case .end = await iterator.next() { return }
+          continue
+        }
         try await send(": \(Envelope.timestamp())\n\n", &writer)
         guard (try? await EventRoutes.restrict(&filter, to: caller, services)) != nil else {
           if case .end = await iterator.next() { return }
@@ -83,6 +87,7 @@ enum EventStream {
   /// A token that has ended, an account that was put on hold, a role that was taken away: each ends the stream.
   private static func stillMay(_ call: Call, _ services: Services) async throws -> Principal {
     let caller = try await services.authenticator.principal(call.headers[.authorization], from: call.remoteAddress)
+    guard caller.mayCome(from: call.remoteAddress) else { throw APIError(.unauthenticated, "not from this address any more") }
     try Authorizer.checkScope(.eventsRead, .anything, caller)
     return caller
   }

@@ -32,11 +32,20 @@ enum NodeRoutes {
       return Reply.data(json(node)).tagged(content(node))
     },
     Route(
-      .patch, base + "/{name}", "updateNode", tag: "nodes", "Change a node.", access: .scope(.nodesWrite), on: .node("name"),
+      .patch, base + "/{name}", "updateNode", tag: "nodes",
+      "Change a node; its address only with the scope for all nodes.", access: .scope(.nodesWrite), on: .node("name"),
       body: newNode.partial(named: "NodePatch"), answer: .data(node), errors: [.conflict, .preconditionFailed]
     ) { call, services in
       let name = try call.parameter("name")
       let before = try await services.store.node(named: name)
+      // Another address may be another node's daemon, and with it all that is there.
+      if let address = call.body["address"]?.string, address != before.address,
+        try !call.caller().permissions.grants(.nodesWrite)
+      {
+        throw APIError(
+          .missingScope, "another address needs the scope nodes:write for all nodes",
+          details: ["required": "nodes:write"])
+      }
       let node = try await services.store.updateNode(
         named: name,
         NodeChange(
