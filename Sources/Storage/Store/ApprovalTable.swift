@@ -81,17 +81,15 @@ extension SQLStore {
         "SELECT COALESCE(MAX(number), 0) FROM rule_set_decisions WHERE rule_set_id = $1 AND number < $2 AND is_approved = 1",
         key)
       // By the name of the client those that it wrote before its accounts were kept.
-      for account in author.accounts.isEmpty ? [nil] : author.accounts.map(Optional.some) {
-        let own = try session.count(
-          """
-          SELECT COUNT(*) FROM rule_set_revisions r WHERE r.rule_set_id = $1 AND r.number <= $2 AND r.number > $3
-            AND (r.author_email = $4 OR r.author_id = $5
-              OR r.author_email IN (SELECT 'client:' || name FROM api_clients WHERE created_by_id = $5)
-              OR EXISTS (SELECT 1 FROM rule_set_revision_accounts a
-                WHERE a.rule_set_id = r.rule_set_id AND a.number = r.number AND a.account_id = $5))
-          """, key + [SQLValue(approvedBefore), .text(author.email), SQLValue(account)])
-        guard own == 0 else { throw StorageError.ownChange }
-      }
+      let own = try session.count(
+        """
+        SELECT COUNT(*) FROM rule_set_revisions r WHERE r.rule_set_id = $1 AND r.number <= $2 AND r.number > $3
+          AND (r.author_email = $4 OR r.author_id = $5
+            OR r.author_email IN (SELECT 'client:' || name FROM api_clients WHERE created_by_id = $5)
+            OR EXISTS (SELECT 1 FROM rule_set_revision_accounts a
+              WHERE a.rule_set_id = r.rule_set_id AND a.number = r.number AND a.account_id = $5))
+        """, key + [SQLValue(approvedBefore), .text(author.email), SQLValue(author.userID)])
+      guard own == 0 else { throw StorageError.ownChange }
       let old = try Self.decision(revision, of: head.id, session)
       try session.execute("DELETE FROM rule_set_decisions WHERE rule_set_id = $1 AND number = $2", key)
       try session.execute(
