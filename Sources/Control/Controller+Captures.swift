@@ -260,9 +260,8 @@ extension Controller {
   }
 
   /// The sockets of an interface whose channels changed are opened anew, where no capture has them.
-  func followQueueCount(of attachment: Attachment) {
-    guard let queues = attachment.queues, let interface = try? NetworkInterface.indexed(attachment.program.interfaceIndex),
-      let count = try? interface.receiveQueueCount(), count != queues.workers.count
+  func followQueueCount(of attachment: Attachment, _ current: NetworkInterface) {
+    guard let queues = attachment.queues, let count = try? current.receiveQueueCount(), count != queues.workers.count
     else { return }
     if captures.isRunning(on: attachment.interface) {
       queues.queueCountNow = count

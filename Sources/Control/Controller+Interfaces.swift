@@ -49,15 +49,21 @@ extension Controller {
     release(attachment)
   }
 
-  /// An interface that is renamed keeps its program, so that nothing comes through meanwhile, until another one has the name:
-  /// that is the one which is to be filtered.
-  func followName(of attachment: Attachment) {
-    let current: NetworkInterface
-    do throws(SystemError) { current = try NetworkInterface.indexed(attachment.program.interfaceIndex) } catch {
+  /// What the interface of an attachment became: gone elsewhere, renamed, with other queues.
+  func follow(_ attachment: Attachment) {
+    do throws(SystemError) {
+      let current = try NetworkInterface.indexed(attachment.program.interfaceIndex)
+      followName(of: attachment, current)
+      followQueueCount(of: attachment, current)
+    } catch {
       // A program stays on an interface that is moved, and what is made here under its name is another one.
       if error.code == ENODEV { lose(attachment, "the interface left this network namespace") }
-      return
     }
+  }
+
+  /// An interface that is renamed keeps its program, so that nothing comes through meanwhile, until another one has the name:
+  /// that is the one which is to be filtered.
+  private func followName(of attachment: Attachment, _ current: NetworkInterface) {
     if current.name == attachment.interface {
       attachment.otherName = nil
     } else if let other = try? NetworkInterface.named(attachment.interface), other.index != current.index {

@@ -213,11 +213,11 @@ extension Controller {
   private func facts(_ attachment: Attachment) throws(ControlError) -> WireSideFacts {
     let interface = try findInterface(attachment.interface)
     do throws(SystemError) {
+      let queues = try interface.queueCounts()
       return WireSideFacts(
         interface: interface.name, isNative: attachment.program.isNative,
         transmitsRedirected: try interface.xdpFeatures().map { $0.contains(.transmitRedirected) },
-        receiveQueueCount: try interface.receiveQueueCount(), transmitQueueCount: try interface.transmitQueueCount(),
-        mtu: interface.mtu, sends: interface.sends,
+        receiveQueueCount: queues.receive, transmitQueueCount: queues.transmit, mtu: interface.mtu, sends: interface.sends,
         captureFallback: attachment.options.captureFallback)
     } catch {
       throw ControlError(error)

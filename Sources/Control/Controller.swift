@@ -273,8 +273,7 @@ public actor Controller {
     guard !isShuttingDown else { return }
     for attachment in attachments.values {
       if attachment.program.isAttached() {
-        followName(of: attachment)
-        followQueueCount(of: attachment)
+        follow(attachment)
       } else {
         lose(
           attachment,

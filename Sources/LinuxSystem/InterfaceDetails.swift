@@ -21,19 +21,13 @@ extension NetworkInterface {
 
   /// Receive queues in use: channels with receive rings (ETHTOOL_GCHANNELS), or those allocated where the driver
   /// doesn't say. At least 1.
-  public func receiveQueueCount() throws(SystemError) -> UInt32 {
-    let count = try channelCounts().receive
-    return count > 0 ? count : max(rxQueueCount, 1)
-  }
+  public func receiveQueueCount() throws(SystemError) -> UInt32 { try queueCounts().receive }
 
   /// Transmit queues in use, likewise.
-  public func transmitQueueCount() throws(SystemError) -> UInt32 {
-    let count = try channelCounts().transmit
-    return count > 0 ? count : max(txQueueCount, 1)
-  }
+  public func transmitQueueCount() throws(SystemError) -> UInt32 { try queueCounts().transmit }
 
-  /// Both 0 where the driver doesn't say.
-  private func channelCounts() throws(SystemError) -> (receive: UInt32, transmit: UInt32) {
+  /// Both, asked for once.
+  public func queueCounts() throws(SystemError) -> (receive: UInt32, transmit: UInt32) {
     let socket = try OwnedDescriptor.socket(family: AF_INET, type: CInt(SOCK_DGRAM.rawValue))
     let raw = socket.rawValue
     var (receive, transmit) = (0 as UInt32, 0 as UInt32)
@@ -42,7 +36,7 @@ extension NetworkInterface {
     } catch {
       if error.code != EOPNOTSUPP { throw error }
     }
-    return (receive, transmit)
+    return (receive > 0 ? receive : max(rxQueueCount, 1), transmit > 0 ? transmit : max(txQueueCount, 1))
   }
 
   /// The NUMA node its device is attached to; -1 where there is no device or the machine has one node.
