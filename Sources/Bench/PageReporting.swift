@@ -1,4 +1,3 @@
-import Foundation
 import LinuxSystem
 
 /// From which order of free blocks on the kernel tells its host of them (`mm/page_reporting.c`): a setting of the machine, and
@@ -7,7 +6,7 @@ struct PageReporting: Sendable {
   private static let parameter = "/sys/module/page_reporting/parameters/page_reporting_order"
 
   /// As it is now; nil where the kernel reports none.
-  private let order = (try? SmallFile.readText(PageReporting.parameter))?.trimmingCharacters(in: .whitespacesAndNewlines)
+  private let order = try? SmallFile.readText(PageReporting.parameter)
 
   /// No block is larger than order 10 (MAX_PAGE_ORDER); a kernel that takes 10 at most still reports the very large.
   func stop() {
@@ -18,8 +17,6 @@ struct PageReporting: Sendable {
   func restore() { if let order { _ = PageReporting.set(order) } }
 
   private static func set(_ order: String) -> Bool {
-    guard let file = FileHandle(forWritingAtPath: parameter) else { return false }
-    defer { try? file.close() }
-    return (try? file.write(contentsOf: Data(order.utf8))) != nil
+    (try? SmallFile.overwrite(parameter, with: order)) != nil
   }
 }

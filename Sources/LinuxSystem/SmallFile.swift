@@ -57,7 +57,7 @@ public enum SmallFile {
   }
 
   /// Writes into a file that is there, as the kernel's settings in /sys and /proc want it: in one call.
-  static func overwrite(_ path: String, with text: String) throws(SystemError) {
+  public static func overwrite(_ path: String, with text: String) throws(SystemError) {
     let file = try OwnedDescriptor.open(path, flags: O_WRONLY, needs: .netAdmin)
     try write(Array(text.utf8), to: file.rawValue, path: path)
   }
