@@ -35,6 +35,20 @@ struct LiveWireTests {
     }
   }
 
+  /// With a mirror, everything by live frames. In a test network.
+  private static func mirroringBench(sampleEvery: UInt32 = 1) throws -> WireBench {
+    try WireBench.addInterfaces()
+    try Shell.run("for name in far beyond watch; do ethtool -K $name gro on; done")
+    let bench = try WireBench {
+      $0.live = .required
+      $0.mirror = try NetworkInterface.named("copies")
+      $0.sampleEvery = sampleEvery
+    }
+    for side in 0...1 { bench.worker.setLiveAble(true, side: side) }
+    bench.worker.setMirrorLiveAble(true)
+    return bench
+  }
+
   /// Both directions in turn, in bursts of any size, while devices become unable and able again.
   @Test(
     "Live frames and AF_XDP in turn: every frame, unchanged, in order; frames conserved",
@@ -93,14 +107,7 @@ struct LiveWireTests {
   func down() throws {
     var random = SeededGenerator(announcing: "down")
     try withTestNetwork { network in
-      try WireBench.addInterfaces()
-      try Shell.run("for name in far beyond watch; do ethtool -K $name gro on; done")
-      let bench = try WireBench {
-        $0.live = .required
-        $0.mirror = try NetworkInterface.named("copies")
-      }
-      for side in 0...1 { bench.worker.setLiveAble(true, side: side) }
-      bench.worker.setMirrorLiveAble(true)
+      let bench = try LiveWireTests.mirroringBench()
       let (beyond, watch) = (try FrameEnd("beyond"), try FrameEnd("watch"))
       var source = try Source(network.far(), LiveWireTests.frames(1, using: &random))
       func counters() -> WireSideCounters { bench.worker.counters().sides[0] }
@@ -147,15 +154,7 @@ struct LiveWireTests {
   func mirrors(sampleEvery: UInt32) throws {
     var random = SeededGenerator(announcing: "mirrors")
     try withTestNetwork { network in
-      try WireBench.addInterfaces()
-      try Shell.run("for name in far beyond watch; do ethtool -K $name gro on; done")
-      let bench = try WireBench {
-        $0.live = .required
-        $0.mirror = try NetworkInterface.named("copies")
-        $0.sampleEvery = sampleEvery
-      }
-      for side in 0...1 { bench.worker.setLiveAble(true, side: side) }
-      bench.worker.setMirrorLiveAble(true)
+      let bench = try LiveWireTests.mirroringBench(sampleEvery: sampleEvery)
       let (beyond, watch) = (try FrameEnd("beyond"), try FrameEnd("watch"))
       var source = try Source(network.far(), LiveWireTests.frames(1, using: &random))
       var sent: [[UInt8]] = []
