@@ -52,10 +52,10 @@ struct APIProcess {
     let keys = TokenKeys(settings)
     let tokens = try await AccessTokens(
       keys: try keys.load(lifetime: AccessTokens.Settings().lifetimeWithLeeway, logger: logger))
-    let sealer = try keys.sealer(logger: logger)
     let hasher = try PasswordHasher()
     let store = try await Stores.open(settings.storage, logger: Logger(label: "database"))
     do {
+      let sealer = try await keys.sealer(store: store, logger: logger)
       try await seed(store, hasher, logger)
       try await refuseToExposeTheSeededPassword(store)
       let (passwords, analyses) = (CostlyWork.onPasswords(), CostlyWork.onAnalyses())

@@ -10,8 +10,9 @@ struct BackupCommand: AsyncParsableCommand {
     discussion: """
       One snapshot, while the API runs on. The file (mode 0600, JSON lines with a checksum) can be restored into SQLite,
       PostgreSQL or MariaDB, by this version or a later one. It holds what the database holds, hashes of passwords and keys among it:
-      keep it as safe. The keys that sign access tokens are files of their own (\(Setting.tokenKeysDirectory.key)); without
-      them everybody signs in anew.
+      keep it as safe. Two kinds of keys are files of their own, in the folder \(Setting.tokenKeysDirectory.key). Without data.key
+      what is encrypted in the database is lost, second factors and the secrets of webhooks: copy it with each backup. Without
+      those that sign access tokens everybody signs in anew.
 
       EXAMPLES
         sluice-api backup /var/backups/sluice-$(date +%F).jsonl
@@ -29,9 +30,8 @@ struct BackupCommand: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
-    let settings = try settings.load()
-    try await BackupReport.catching {
-      let report = try await Backup.write(settings.storage, to: file, overwrites: force)
+    try await Maintenance.run(try settings.load()) { database in
+      let report = try await Backup.write(database, to: file, overwrites: force)
       try BackupReport.print(report, "\(file): \(report.byteCount) bytes", isJSON: json)
     }
   }
@@ -45,7 +45,8 @@ struct RestoreCommand: AsyncParsableCommand {
       Into an empty database, or with --force in place of what is in it: then stop every sluice-api on it first. The file
       is checked as a whole before anything is changed, and everything happens in one transaction: the database is as
       before, or as the backup. (MariaDB cannot undo definitions: there, a restore that fails in the middle leaves a database
-      that is refused until one has succeeded.) What was made for an older schema is brought up to date.
+      that is refused until one has succeeded.) What was made for an older schema is brought up to date. Put the data.key of
+      the backup's time into the folder \(Setting.tokenKeysDirectory.key) before the service starts.
 
       EXAMPLES
         sluice-api restore /var/backups/sluice-2026-01-31.jsonl
@@ -64,9 +65,8 @@ struct RestoreCommand: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
-    let settings = try settings.load()
-    try await BackupReport.catching {
-      let report = try await Backup.restore(from: file, into: settings.storage, overwrites: force)
+    try await Maintenance.run(try settings.load(), makesDatabase: true) { database in
+      let report = try await Backup.restore(from: file, into: database, overwrites: force)
       try BackupReport.print(report, "restored what was written \(report.createdAt)", isJSON: json)
     }
   }
@@ -74,13 +74,6 @@ struct RestoreCommand: AsyncParsableCommand {
 
 /// What both print.
 private enum BackupReport {
-  static func catching(_ body: () async throws -> Void) async throws {
-    do { try await body() } catch let code as ExitCode { throw code } catch {
-      FileHandle.standardError.write(Data("sluice-api: \(error)\n".utf8))
-      throw ExitCode.failure
-    }
-  }
-
   private struct Fields: Encodable {
     let created_at: String
     let rows: Int
@@ -91,19 +84,17 @@ private enum BackupReport {
 
   static func print(_ report: Backup.Report, _ title: String, isJSON: Bool) throws {
     if isJSON {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
       let fields = Fields(
         created_at: report.createdAt, rows: report.rows, tables: report.tables, audit_head: "\(report.auditHead)",
         audit_fault: report.auditFault.map { "\($0)" })
-      Swift.print(String(decoding: try encoder.encode(fields), as: UTF8.self))
+      try Maintenance.printJSON(fields)
     } else {
       let filled = report.tables.filter { $0.value > 0 }.sorted { $0.key < $1.key }
       Swift.print("\(title); \(report.rows) rows: \(filled.map { "\($0.value) \($0.key)" }.joined(separator: ", "))")
       if report.auditFault == nil { Swift.print("the audit log holds together; its head: \(report.auditHead)") }
     }
     guard let fault = report.auditFault else { return }
-    FileHandle.standardError.write(Data("sluice-api: the audit log does not hold together: \(fault)\n".utf8))
+    Maintenance.say("sluice-api: the audit log does not hold together: \(fault)")
     throw ExitCode(2)
   }
 }

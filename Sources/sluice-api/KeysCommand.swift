@@ -96,7 +96,7 @@ private enum Report {
   /// Failures as the program prints them.
   static func catching(_ body: () throws -> Void) throws {
     do { try body() } catch let error as ValidationError { throw error } catch {
-      FileHandle.standardError.write(Data("sluice-api: \(error)\n".utf8))
+      Maintenance.say("sluice-api: \(error)")
       throw ExitCode.failure
     }
   }
@@ -117,13 +117,7 @@ private enum Report {
         id: key.id, algorithm: key.key.algorithm.rawValue, state: ring.state(of: key, at: now).rawValue,
         created_at: key.createdAt, active_from: key.activeFrom, ends_at: key.endsAt)
     }
-    if isJSON {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-      encoder.dateEncodingStrategy = .iso8601
-      print(String(decoding: try encoder.encode(rows), as: UTF8.self))
-      return
-    }
+    guard !isJSON else { return try Maintenance.printJSON(rows) }
     for row in rows {
       let end = row.ends_at.map { ", accepted until \($0.formatted(.iso8601))" } ?? ""
       print("\(row.id)  \(row.algorithm)  \(row.state) since \(row.active_from.formatted(.iso8601))\(end)")

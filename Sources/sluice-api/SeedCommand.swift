@@ -31,19 +31,13 @@ struct SeedCommand: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
-    let settings = try options.load()
-    do {
+    try await Maintenance.run(try options.load(), makesDatabase: true) { database in
       let records = try Seeding.records(in: SmallFile.read(file, byteCountMax: Seeding.byteCountMax))
-      let store = try await Stores.open(settings.storage, logger: Logger(label: "database"))
+      let store = try await Stores.open(database, logger: Logger(label: "database"))
       let outcomes = await Seeding(store: store, hasher: try PasswordHasher()).run(records)
       await store.close()
       report(outcomes)
       guard outcomes.allSatisfy({ $0.result != .skipped }) else { throw ExitCode.failure }
-    } catch let code as ExitCode {
-      throw code
-    } catch {
-      FileHandle.standardError.write(Data("sluice-api: \(error)\n".utf8))
-      throw ExitCode.failure
     }
   }
 

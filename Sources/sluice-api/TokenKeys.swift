@@ -2,7 +2,9 @@ import Foundation
 import Identity
 import LinuxSystem
 import Logging
+import RESTAPI
 import Settings
+import Storage
 
 /// Where the keys of access tokens are: a folder of key files, or the one secret of an HS256 installation.
 struct TokenKeys {
@@ -39,22 +41,62 @@ struct TokenKeys {
     }
   }
 
-  /// What encrypts secrets in the database; its key is made where there is none. Without that key they are lost.
-  func sealer(logger: Logger) throws -> SecretSealer {
-    SecretSealer(
+  /// What encrypts secrets in the database; its key is made where there is none.
+  ///
+  /// - Throws: where a key would have to be made while the database holds secrets: these would be lost, and copies of the
+  ///   API on other machines would seal theirs with keys of their own.
+  func sealer(store: any Store, logger: Logger) async throws -> SecretSealer {
+    let counts = try await SecretRekey.counts(store)
+    if let ring = try directory.sealingKeys() {
+      let ids = Set(ring.keys.map(\.id))
+      let lost = counts.filter { !ids.contains($0.key) }
+      if !lost.isEmpty {
+        logger.error(
+          "secrets in the database are encrypted with keys that are not in data.key: bring these back, or `sluice-api rekey` names the secrets",
+          metadata: [
+            "path": "\(directory.sealingKeyFile)", "keys": "\(lost.keys.sorted())",
+            "secrets": "\(lost.values.reduce(0, +))",
+          ])
+      }
+      return SecretSealer(ring)
+    }
+    let count = counts.values.reduce(0, +)
+    guard count == 0 else {
+      throw StartError(
+        "there is no \(directory.sealingKeyFile), which opens \(count) secrets in the database: bring it back from the "
+          + "backup, or from another copy of the API; if it is lost for good: sluice-api rekey --lost")
+    }
+    // Another copy that shares the folder may have been faster.
+    return SecretSealer(
       try directory.locked {
         if let ring = try directory.sealingKeys() { return ring }
-        let ring = try SealingKeyRing([.random(activeFrom: Date())])
-        try directory.replace(with: ring)
+        let ring = try writeFirstSealingKey()
         logger.notice("key for secrets in the database made", metadata: ["path": "\(directory.sealingKeyFile)"])
         return ring
       })
   }
 
+  /// A key of secrets where the file is lost.
+  func replaceLostSealingKey() throws {
+    try directory.locked {
+      guard try directory.sealingKeys() == nil else {
+        throw StartError("\(directory.sealingKeyFile) is there, and not lost: sluice-api rekey without --lost")
+      }
+      _ = try writeFirstSealingKey()
+    }
+  }
+
+  private func writeFirstSealingKey() throws -> SealingKeyRing {
+    let ring = try SealingKeyRing([.random(activeFrom: Date())])
+    try directory.replace(with: ring)
+    return ring
+  }
+
   /// The keys of secrets as they are now, for a program that runs.
   func reloadSealingKeys() throws -> SealingKeyRing {
     guard let ring = try directory.sealingKeys() else {
-      throw StartError("\(directory.sealingKeyFile) is gone: bring it back from a backup")
+      throw StartError(
+        "\(directory.sealingKeyFile) is gone: bring it back from a backup; if it is lost for good: sluice-api rekey --lost")
     }
     return ring
   }

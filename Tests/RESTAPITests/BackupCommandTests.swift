@@ -26,13 +26,15 @@ struct BackupCommandTests {
       let rows: Int
       let audit_head: String
     }
-    #expect(try JSONDecoder().decode(Report.self, from: Data(restored.text.utf8)).rows > 3)
+    #expect(restored.text.hasPrefix("database: SQLite \(directory)/two.db\n"), "on standard error, beside the JSON")
+    #expect(try JSONDecoder().decode(Report.self, from: Data(restored.text.drop { $0 != "{" }.utf8)).rows > 3)
     let refused = try await command("restore", file, in: "two.db")
     #expect(refused.status == 1 && refused.text.contains("--force"))
     #expect(try await command("restore", "--force", file, in: "two.db").status == 0)
     #expect(try await command("restore", "\(directory)/sluice.yaml", in: "three.db").text.contains("no whole backup"))
     #expect(try await command("backup", "\(directory)/nowhere/file", in: "one.db").status == 1)
-    #expect(try await command("backup", "\(directory)/four", in: "four.db").text.contains("is empty"))
+    #expect(try await command("backup", "\(directory)/four", in: "four.db").text.contains("there is no database"))
+    #expect(!FileManager.default.fileExists(atPath: "\(directory)/four.db"))
     api.terminate()
     #expect(try await api.status() == 0)
     let copy = try ExecutableTests.Run(in: directory, ["DB_PATH": "\(directory)/two.db"])

@@ -96,7 +96,7 @@ import Testing
       #expect(sign == nil || newestCount >= 100, "\(counts)")
       if counts[old.id] != nil {
         let early = try await run(directory, "--forget", "--now")
-        #expect(early.status == 1 && early.text.contains("still needed"))
+        #expect(early.status == 1 && early.text.contains("run sluice-api rekey first"), "\(early.text)")
       }
     }
     let whole = try await run(directory, "--now", "--json")
@@ -136,5 +136,71 @@ import Testing
     try FileManager.default.removeItem(atPath: file)
     let gone = try await run(directory, "--now")
     #expect(gone.status == 1 && gone.text.contains("from a backup"))
+  }
+
+  @Test("A lost data.key is not made anew behind anybody's back; who says that it is lost learns what is lost with it")
+  func lostKey() async throws {
+    let directory = try TestDatabase.directory()
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let first = try ExecutableTests.Run(in: directory, [:])
+    _ = try await first.port()
+    let secrets = try await fill(directory)
+    first.terminate()
+    _ = try await first.status()
+    let file = "\(directory)/state/keys/data.key"
+    let here = try await run(directory, "--lost")
+    #expect(here.status == 1 && here.text.contains("not lost"), "\(here.text)")
+    try FileManager.default.moveItem(atPath: file, toPath: "\(directory)/kept")
+    let refused = try ExecutableTests.Run(in: directory, [:])
+    #expect(try await refused.status() == 1)
+    #expect(refused.text.contains("\(Self.count) secrets") && refused.text.contains("rekey --lost"), "\(refused.text)")
+    #expect(!FileManager.default.fileExists(atPath: file))
+
+    let lost = try await run(directory, "--lost")
+    #expect(lost.status == 2 && lost.text.contains("no key opens \(Self.count) secrets"), "\(lost.text)")
+    let started = try ExecutableTests.Run(in: directory, [:])
+    _ = try await started.port()
+    #expect(started.text.contains("not in data.key"), "\(started.text)")
+    started.terminate()
+    _ = try await started.status()
+
+    // The file was found after all.
+    try FileManager.default.removeItem(atPath: file)
+    try FileManager.default.moveItem(atPath: "\(directory)/kept", toPath: file)
+    #expect(try await check(directory, secrets).values.reduce(0, +) == Self.count)
+  }
+
+  @Test("Another database than the service's is named and refused before a key is taken away")
+  func wrongDatabase() async throws {
+    let directory = try TestDatabase.directory()
+    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let api = try ExecutableTests.Run(in: directory, [:])
+    _ = try await api.port()
+    _ = try await fill(directory)
+    api.terminate()
+    _ = try await api.status()
+    func rekey(_ database: String, _ arguments: String...) async throws -> ExecutableTests.Run {
+      let run = try ExecutableTests.Run(
+        in: directory, ["DB_PATH": "\(directory)/\(database)"], ["rekey", "--now"] + arguments)
+      _ = try await run.status()
+      return run
+    }
+    let missing = try await rekey("none.db")
+    #expect(missing.text.contains("there is no database \(directory)/none.db") && missing.text.contains("DB_"))
+    #expect(!FileManager.default.fileExists(atPath: "\(directory)/none.db"))
+    // One that was a service's, and is none now.
+    let other = try ExecutableTests.Run(in: directory, ["DB_PATH": "\(directory)/other.db"])
+    _ = try await other.port()
+    other.terminate()
+    _ = try await other.status()
+    #expect(try await run(directory, "--now").status == 0)
+    let keys = try ring(directory)
+    let forgotten = try await rekey("other.db", "--forget")
+    #expect(try await forgotten.status() == 1)
+    #expect(
+      forgotten.text.contains("database: SQLite \(directory)/other.db")
+        && forgotten.text.contains("not encrypted with the newest key"), "\(forgotten.text)")
+    #expect(try ring(directory) == keys)
+    #expect(try await run(directory, "--forget", "--now").status == 0)
   }
 }

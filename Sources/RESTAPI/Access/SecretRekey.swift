@@ -7,6 +7,8 @@ import Storage
 /// Seals every secret in the database anew with the newest key, while copies of the API go on.
 public enum SecretRekey {
   static let batch = 100
+  /// The setting that holds the key that all secrets were last sealed with.
+  private static let lastKeySetting = "sealing_key"
 
   public struct Report: Hashable, Sendable {
     /// Sealed anew.
@@ -70,8 +72,12 @@ public enum SecretRekey {
           operation: "rekey", subject: AuditSubject(kind: "data_key", id: keyID),
           after: ["secrets": .count(report.changed)]))
     }
+    try await store.setSetting(lastKeySetting, to: keyID)
     return report
   }
+
+  /// The key that ``run(_:_:to:progress:)`` last sealed this database's secrets with; nil where it never ran.
+  public static func lastKeyID(_ store: any Store) async throws -> String? { try await store.setting(lastKeySetting) }
 
   /// Secrets by the id of their key; no sealed text counts under `?`.
   public static func counts(_ store: any Store) async throws -> [String: Int] {
