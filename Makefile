@@ -36,7 +36,7 @@ help:
 	@echo '  make bench-api  how many requests the API answers, on each database, with wrk; writes its table in README.md'
 	@echo
 	@echo '  make build      debug build             make release   release build'
-	@echo '  make deps       Debian packages that are missing (the others call it)'
+	@echo '  make deps       Debian packages that are missing (the others install what they need)'
 	@echo '  make bpf        the XDP programs        make generate  gRPC code from the proto files'
 	@echo '  make install    PREFIX=$(PREFIX), DESTDIR respected        make uninstall'
 	@echo '  make clean      forget all builds'
@@ -49,42 +49,31 @@ help:
 build_packages := clang-14 llvm-14 libbpf-dev libxdp-dev libsodium-dev libpq-dev libmariadb-dev libsqlite3-dev pkg-config \
   zlib1g-dev libcrypt-dev libc6-dev libstdc++-12-dev git libncurses6 libxml2 libcurl4 libuuid1 tzdata
 # prometheus for promtool, systemd for systemd-analyze, nfdump for its collector of flows; the last three are measured.
-test_packages := iproute2 ethtool postgresql-15 mariadb-server prometheus tshark tcpdump protobuf-compiler libprotobuf-dev \
+test_packages = iproute2 ethtool postgresql-15 mariadb-server prometheus tshark tcpdump protobuf-compiler libprotobuf-dev \
   curl jq python3 python3-venv bpftool valgrind binutils procps systemd ca-certificates nfdump \
   nftables iptables xdp-tools
-packages := $(build_packages) $(test_packages)
 
-# No questions; and no service is started where systemd is not: in run level 1 invoke-rc.d starts none.
-apt_install := $(sudo) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-  apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300
-
-.PHONY: deps
-deps:
+# build-deps: what a build needs; deps: what tests, demo and benchmarks need, too.
+.PHONY: build-deps deps
+build-deps:
 	@command -v $(SWIFT) >/dev/null || { echo 'swift is not in PATH: https://www.swift.org/install/linux' >&2; exit 69; }
-	@command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || \
-	  { echo 'not Debian: the equivalents of these must be there: $(packages)' >&2; exit 0; }; \
-	missing=$$(comm -13 \
-	  <(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(packages) 2>/dev/null | \
-	    sed -n 's/^installed //p' | sort -u) \
-	  <(printf '%s\n' $(packages) | sort -u) | tr '\n' ' '); \
-	[ -n "$$missing" ] || exit 0; \
-	echo "deps: installing $$missing"; \
-	mkdir -p '$(scratch)'; \
-	{ $(apt_install) $$missing || { $(sudo) apt-get update -q && $(apt_install) $$missing; }; } \
-	  </dev/null >'$(scratch)/deps.log' 2>&1 || { tail -n 30 '$(scratch)/deps.log' >&2; exit 1; }
+	@Tests/Checks/install-packages.sh '$(scratch)/deps.log' $(build_packages)
+
+deps: build-deps
+	@Tests/Checks/install-packages.sh '$(scratch)/deps.log' $(test_packages)
 
 # ---- XDP programs ----------------------------------------------------------------------------------------------------
 
 bpf_objects := $(patsubst bpf/%.bpf.c,Sources/XDPPrograms/Objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
 bpf_headers := $(wildcard bpf/*.h bpf/include/*.h)
-multiarch = $(shell gcc -print-multiarch)
+multiarch = $(shell $(CLANG) -print-multiarch)
 
 .PHONY: bpf
 bpf: $(bpf_objects)
 
-$(bpf_objects): | deps
+$(bpf_objects): | build-deps
 
-$(scratch)/bpf/%.bpf.o: bpf/%.bpf.c $(bpf_headers) Makefile | deps
+$(scratch)/bpf/%.bpf.o: bpf/%.bpf.c $(bpf_headers) Makefile | build-deps
 	@mkdir -p $(@D)
 	@echo 'bpf: $<'
 	@$(CLANG) -target bpf -g -O2 -Wall -Wextra -Werror -mcpu=v3 -I/usr/include/$(multiarch) -c $< -o $@
@@ -98,10 +87,10 @@ Sources/XDPPrograms/Objects/%.bpf.o: $(scratch)/bpf/%.bpf.o
 # ---- Swift -----------------------------------------------------------------------------------------------------------
 
 .PHONY: build release
-build: deps bpf
+build: build-deps bpf
 	$(SWIFT) build --scratch-path '$(scratch)'
 
-release: deps bpf
+release: build-deps bpf
 	@for program in $(programs); do \
 	  $(SWIFT) build -c release --scratch-path '$(scratch)' $(RELEASE_FLAGS) --product $$program; \
 	done
@@ -127,10 +116,10 @@ generate: deps
 	@SWIFT_BUILD_OPTIONS='--scratch-path $(scratch)' Sources/ControlProtocol/Protos/generate.sh
 
 .PHONY: demo demo-keep bench bench-api
-demo: release
+demo: deps release
 	@BIN='$(scratch)/release' Tests/Demo/demo.sh
 
-demo-keep: release
+demo-keep: deps release
 	@BIN='$(scratch)/release' Tests/Demo/demo.sh --keep
 
 # PEERS: a folder of programs to measure beside ours, as `sluice bench --list` names them.
@@ -138,13 +127,13 @@ PEERS ?=
 # Rounds of a second each: about ten minutes in all, and as long again for the captures.
 BENCH_FLAGS ?= --seconds 1
 
-bench: release
+bench: deps release
 	@BIN='$(scratch)/release' Tests/Demo/bench.sh
 	@$(sudo) '$(scratch)/release/sluice' bench $(if $(PEERS),--peers '$(abspath $(PEERS))') --markdown README.md $(BENCH_FLAGS)
 	@$(sudo) '$(scratch)/release/sluice' bench rules --markdown README.md
 
 # The load generator is no part of the tests.
-bench-api: packages += wrk
+bench-api: test_packages += wrk
 bench-api: deps bpf
 	$(SWIFT) build -c release --scratch-path '$(scratch)' $(RELEASE_FLAGS) --product sluice-api
 	@$(sudo) python3 Tests/Demo/bench-api.py '$(scratch)/release' --markdown README.md --json '$(scratch)/bench-api.json'
@@ -161,6 +150,9 @@ completions = $(DESTDIR)$(PREFIX)/share
 # do not see.
 libraries = $(DESTDIR)$(PREFIX)/lib/sluice
 
+# The programs look below /etc by themselves.
+config_line = $(if $(filter /etc,$(SYSCONFDIR)),,Environment=SLUICE_CONFIG=$(SYSCONFDIR)/sluice/sluice.yaml\n)
+
 .PHONY: install
 install:
 	@for program in $(programs); do \
@@ -173,7 +165,7 @@ install:
 	  xargs --no-run-if-empty install -m 0644 -t '$(libraries)'
 	@install -d '$(DESTDIR)$(UNITDIR)'
 	@for unit in sluiced sluice-api; do \
-	  sed 's|^ExecStart=/usr/local/bin/|ExecStart=$(PREFIX)/bin/|; s|/etc/sluice/|$(SYSCONFDIR)/sluice/|' \
+	  sed 's|/etc/sluice/|$(SYSCONFDIR)/sluice/|g; s|^ExecStart=/usr/local/bin/|$(config_line)ExecStart=$(PREFIX)/bin/|' \
 	    systemd/$$unit.service >'$(DESTDIR)$(UNITDIR)'/$$unit.service; \
 	  chmod 0644 '$(DESTDIR)$(UNITDIR)'/$$unit.service; \
 	done
@@ -195,9 +187,11 @@ install:
 	    'systemctl enable --now sluiced sluice-api. Where they run already: systemctl kill -s KILL sluiced (packets are' \
 	    'decided meanwhile; systemd starts it again) && systemctl restart sluice-api'
 
-# Leaves configuration and state.
+# Leaves configuration, state and users; what stays attached would go on deciding with nobody to ask.
 .PHONY: uninstall
 uninstall:
+	@[ -n '$(DESTDIR)' ] || [ ! -d /run/systemd/system ] || ! systemctl is-active --quiet sluiced sluice-api || \
+	  { echo 'they run: sluice detach each interface, then systemctl disable --now sluiced sluice-api' >&2; exit 75; }
 	rm -rf '$(libraries)'
 	rm -f $(foreach program,$(programs),'$(DESTDIR)$(PREFIX)/bin/$(program)') \
 	  '$(DESTDIR)$(UNITDIR)/sluiced.service' '$(DESTDIR)$(UNITDIR)/sluice-api.service' \

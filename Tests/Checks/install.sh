@@ -45,6 +45,16 @@ run install
 tail -n 1 "$root/etc/sluice/sluice.yaml" | grep -qx '# mine' || fail "a changed configuration was overwritten"
 cmp -s config/sluice.yaml "$root/etc/sluice/sluice.yaml.new" || fail "the new configuration is not beside the old one"
 
+elsewhere=$root/elsewhere
+make install BIN="$bin" DESTDIR="$elsewhere" SYSCONFDIR=/opt/etc >/dev/null
+for program in sluiced sluice-api; do
+  grep -qx "Environment=SLUICE_CONFIG=/opt/etc/sluice/sluice.yaml" "$elsewhere/lib/systemd/system/$program.service" ||
+    fail "the unit of $program does not say where its settings are"
+  ! grep -q SLUICE_CONFIG "$root/lib/systemd/system/$program.service" || fail "the standard place needs no saying"
+done
+[ -e "$elsewhere/opt/etc/sluice/sluice.yaml" ] || fail "the settings are not where the units look"
+rm -rf "$elsewhere"
+
 run uninstall
 left=$(find "$root" -type f -printf '/%P\n' | sort | tr '\n' ' ')
 [ "$left" = "/etc/sluice/sluice.yaml /etc/sluice/sluice.yaml.new " ] || fail "uninstall left $left"

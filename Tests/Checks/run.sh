@@ -2,12 +2,19 @@
 # Builds and runs every Swift test, then the checks that are no Swift tests, and ends with the line
 # "N passed, N failed"; fails if anything failed or nothing ran. `make test` calls it.
 #
-# SWIFT: the toolchain's command. SCRATCH: where to build; the whole output is kept there in test.log, what each test
+# As root or with sudo. SWIFT: the toolchain's command. SCRATCH: where to build; the whole output is kept there in test.log, what each test
 # came to in test-events.jsonl.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 SWIFT=${SWIFT:-swift}
 SCRATCH=$(realpath -m "${SCRATCH:-.build}")
+# Namespaces and XDP programs need root. What is built belongs to the caller afterwards.
+if [ "$(id -u)" != 0 ]; then
+  command -v sudo >/dev/null || { echo "the tests need root, and there is no sudo" >&2; exit 77; }
+  exec sudo env PATH="$PATH" SWIFT="$SWIFT" SCRATCH="$SCRATCH" ${SLUICE_TEST_SEED+"SLUICE_TEST_SEED=$SLUICE_TEST_SEED"} "$0"
+fi
+trap '[ -z "${SUDO_UID-}" ] || chown -R "$SUDO_UID:$SUDO_GID" "$SCRATCH"' EXIT
+. Tests/Checks/clean-environment.sh
 export SWIFT_DETERMINISTIC_HASHING=1
 mkdir -p "$SCRATCH"
 log=$SCRATCH/test.log

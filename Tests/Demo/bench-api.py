@@ -155,7 +155,7 @@ def start_api(program, folder, environment):
     log = open(f"{folder}/api.log", "w")
     process = subprocess.Popen(
         [program], stderr=log, stdout=log,
-        env={**os.environ, "HTTP_PORT": "0", "SLUICE_TOKEN_KEYS": f"{folder}/keys", "SLUICE_LOG": "console",
+        env={**os.environ, "SLUICE_CONFIG": "/dev/null", "HTTP_PORT": "0", "SLUICE_TOKEN_KEYS": f"{folder}/keys", "SLUICE_LOG": "console",
              "HTTP_RATE_PER_ADDRESS": "0", "HTTP_RATE_PER_TOKEN": "0", "HTTP_RATE_OF_COSTLY_ROUTES": "false",
              **environment})
     deadline = time.monotonic() + 30

@@ -5,4 +5,5 @@ set -euo pipefail
 if [ "$(id -u)" != 0 ]; then
   exec sudo BIN="$BIN" "$0" "$@"
 fi
+. "$(dirname "$0")/../Checks/clean-environment.sh"
 exec python3 "$(dirname "$0")/bench.py" "$BIN" "$@"

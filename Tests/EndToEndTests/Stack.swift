@@ -115,6 +115,10 @@ final class Stack {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
     process.arguments = ["ip", "netns", "exec", namespace.name] + command
+    // Not what an installed Sluice is told on this machine.
+    process.environment = ProcessInfo.processInfo.environment.filter { variable in
+      !["SLUICE_", "DB_", "HTTP_", "METRICS_", "GRPC_"].contains { variable.key.hasPrefix($0) }
+    }.merging(["SLUICE_CONFIG": "/dev/null"]) { $1 }
     try Data().write(to: URL(fileURLWithPath: "\(folder)/\(log)"))
     let file = try #require(FileHandle(forWritingAtPath: "\(folder)/\(log)"))
     process.standardOutput = file
