@@ -66,11 +66,13 @@ final class Attachment {
 
   /// Makes a generation live; the previous one stays if that fails.
   func publish(_ next: PreparedGeneration) throws(ControlError) {
-    let slots = next.freshSlots + (next.hasDefaultOf(live) ? [] : [UInt32(SLUICE_SLOT_DEFAULT)])
+    let countsDefaultAnew = !next.hasDefaultOf(live)
     try translating { () throws(ProgramError) in
-      for slot in slots { try program.clearRuleCounter(slot: slot) }
+      for slot in next.freshSlots { try program.clearRuleCounter(slot: slot) }
     }
     try goBack(to: next)
+    // Counted by what was live until now; a failure leaves its count to the new one.
+    if countsDefaultAnew { try? program.clearRuleCounter(slot: UInt32(SLUICE_SLOT_DEFAULT)) }
   }
 
   /// The generation behind the live one. Nothing is live yet.

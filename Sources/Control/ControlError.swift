@@ -49,7 +49,7 @@ extension ControlError {
   init(_ error: CompileError) {
     switch error {
     case .invalid: self.init(.invalidArgument, error.description)
-    case .tooManyEntries, .tooComplex, .tooManyLargeSets, .crowdedSets, .alikeSetNames:
+    case .tooManyEntries, .tooCostly, .tooComplex, .tooManyLargeSets, .crowdedSets, .alikeSetNames:
       self.init(.resourceExhausted, error.description)
     case .unknownInterface: self.init(.failedPrecondition, error.description)
     case .slotOutOfRange: self.init(.internal, error.description)

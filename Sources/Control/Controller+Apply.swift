@@ -99,7 +99,7 @@ extension Controller {
         try publish(plan)
       } catch {
         undoTrials()
-        try save()
+        saveGenerationOrWarn()
         throw error
       }
       if trials != .keep { watchTrials(of: plan.map(\.attachment)) }
@@ -130,7 +130,7 @@ extension Controller {
         done.append(previous)
       } catch {
         for (attachment, generation) in done.reversed() { goBack(attachment, generation) }
-        try save()
+        saveGenerationOrWarn()
         throw error
       }
     }

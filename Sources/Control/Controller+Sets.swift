@@ -130,15 +130,18 @@ extension Controller {
     for element in change.inserted.map(\.element) + change.removed where !element.fits(set.kind) {
       throw ControlError(.invalidArgument, "\(element.text) is no element of \(change.set), whose type is \(set.kind.rawValue)")
     }
-    let total = ruleSet.sets.reduce(0) { $0 + $1.count }
-    guard total + change.inserted.count <= Limits.setElementsMax else {
+    let effect = attachment.live.effect(of: change)
+    let more = Set(effect.new).count - effect.removed.count
+    let total = ruleSet.sets.reduce(more) { $0 + $1.count }
+    guard more <= 0 || total <= Limits.setElementsMax else {
       throw ControlError(
-        .resourceExhausted, "the sets of \(ruleSet.name) have \(total) elements and set_elements_max is \(Limits.setElementsMax)")
+        .resourceExhausted, "the sets of \(ruleSet.name) would have \(total) elements and set_elements_max is \(Limits.setElementsMax)")
     }
-    let counted = ruleSet.sets.reduce(0) { $0 + ($1.hasCounters ? $1.count : 0) }
-    guard !set.hasCounters || counted + change.inserted.count <= Limits.countedElementsMax else {
+    let counted = ruleSet.sets.reduce(more) { $0 + ($1.hasCounters ? $1.count : 0) }
+    guard more <= 0 || !set.hasCounters || counted <= Limits.countedElementsMax else {
       throw ControlError(
-        .resourceExhausted, "\(counted) elements of \(ruleSet.name) count and counted_elements_max is \(Limits.countedElementsMax)")
+        .resourceExhausted,
+        "\(counted) elements of \(ruleSet.name) would count and counted_elements_max is \(Limits.countedElementsMax)")
     }
   }
 

@@ -22,17 +22,18 @@ struct AddressTest: Hashable {
 }
 
 /// What both lists allow, each once.
-func common(_ left: [AddressTest], _ right: [AddressTest]) throws(Expansion.ListTooLong) -> [AddressTest] {
+func common(_ left: [AddressTest], _ right: [AddressTest], _ work: inout Expansion.Work) throws(Expansion.ListTooLong) -> [AddressTest] {
   if left == [AddressTest()] { return right }
   if right == [AddressTest()] { return left }
-  return try Expansion.intersections(of: left, and: right) { $0.intersection($1) }
+  return try Expansion.intersections(of: left, and: right, &work) { $0.intersection($1) }
 }
 
 /// What a condition leaves of the addresses of one family.
 func addressTests(
-  _ condition: Condition<IPPrefix>, _ family: IPFamily, _ large: LargeSets
+  _ condition: Condition<IPPrefix>, _ family: IPFamily, _ large: LargeSets, _ work: inout Expansion.Work
 ) throws(Expansion.ListTooLong) -> [AddressTest] {
   if condition.isEmpty { return [AddressTest()] }
+  try work.spend(condition.count * (condition.isNegated ? 2 * family.bitCount : 8))
   let bits = condition.sets.compactMap { name -> UInt64? in
     guard let place = large.places[name], place.family == family else { return nil }
     return 1 << UInt64(place.bit)

@@ -22,11 +22,25 @@ public func compile(
     throw .invalid(error)
   }
   if !ruleSet.isFlat {
+    func compiled(with large: LargeSets) throws(CompileError) -> CompiledGeneration {
+      try checkElementCount(of: ruleSet, large)
+      return try compile(
+        ruleSet.flattened(keeping: large.names), of: ruleSet, large, interface: interface, slots: slots,
+        interfaceIndex: interfaceIndex, generation: generation, captureFallback: captureFallback)
+    }
     let large = try LargeSets(ruleSet)
-    try checkElementCount(of: ruleSet, large)
-    return try compile(
-      ruleSet.flattened(keeping: large.names), of: ruleSet, large, interface: interface, slots: slots, interfaceIndex: interfaceIndex,
-      generation: generation, captureFallback: captureFallback)
+    do throws(CompileError) {
+      return try compiled(with: large)
+    } catch .tooManyEntries(let count, let limit, let biggest) {
+      // A set that has shrunk in live tables is still looked up there: what decides must also be what can be compiled.
+      let more = try LargeSets(ruleSet, keepsMost: true)
+      guard more.sets.count > large.sets.count else {
+        throw .tooManyEntries(count: count, limit: limit, biggest: biggest)
+      }
+      do throws(CompileError) { return try compiled(with: more) } catch .tooManyEntries {
+        throw .tooManyEntries(count: count, limit: limit, biggest: biggest)
+      }
+    }
   }
   let entryCount = try checkEntryCount(of: ruleSet.rules)
   let enabledCount = ruleSet.rules.count { $0.isEnabled }
@@ -125,9 +139,14 @@ extension Rule {
   /// that are valid by themselves.
   public var entryCount: Int { entryCount(LargeSets()) }
 
-  func entryCount(_ large: LargeSets) -> Int {
-    if !isEnabled { return 0 }
-    return match.isPlain && match.familyOfPrefixes != nil ? 1 : Expansion([match], large).entryCount
+  func entryCount(_ large: LargeSets) -> Int { expansionSize(large).entries }
+
+  /// Its entries, and what it takes to count them.
+  fileprivate func expansionSize(_ large: LargeSets) -> (entries: Int, work: Int) {
+    if !isEnabled { return (0, 0) }
+    if match.isPlain && match.familyOfPrefixes != nil { return (1, 1) }
+    let expansion = Expansion([match], large)
+    return (expansion.entryCount, expansion.work.done)
   }
 }
 
@@ -173,14 +192,29 @@ private func expanded(
   var expansions: [Expansion] = []
   var sizes: [CompileError.RuleSize] = []
   var count = 0
+  var budget = WorkBudget()
   for rule in rules {
     let expansion = Expansion(rule.matches, large)
+    try budget.spend(expansion.work.done, on: rule.rule.name)
     sizes.append(CompileError.RuleSize(rule: rule.rule.name, entries: expansion.entryCount))
     count = min(count + expansion.entryCount, Expansion.countMax)
     if count > countedEntriesMax { break }
     if count <= Limits.entriesMax { expansions.append(expansion) } else { expansions = [] }
   }
   return (expansions, try checkEntryCount(sizes))
+}
+
+/// What the rules of one set may take together before it is refused: some seconds, in which nothing else is changed.
+private struct WorkBudget {
+  private static let max = 1 << 28
+  private var done = 0
+  private var costliest = (rule: "", work: 0)
+
+  mutating func spend(_ work: Int, on rule: String) throws(CompileError) {
+    done += work
+    if work > costliest.work { costliest = (rule, work) }
+    if done > WorkBudget.max { throw .tooCostly(rule: costliest.rule) }
+  }
 }
 
 /// Entries in chains that are counted before the rest of the rules is not.
@@ -197,7 +231,13 @@ private func checkElementCount(of ruleSet: RuleSet, _ large: LargeSets) throws(C
 let resolvedElementsMax = 16 * Limits.entriesMax
 
 private func checkEntryCount(of rules: RuleList) throws(CompileError) -> Int {
-  let count = rules.reduce(0) { min($0 + $1.entryCount, Expansion.countMax) }
+  var count = 0
+  var budget = WorkBudget()
+  for rule in rules {
+    let size = rule.expansionSize(LargeSets())
+    count = min(count + size.entries, Expansion.countMax)
+    try budget.spend(size.work, on: rule.name)
+  }
   guard count > Limits.entriesMax else { return count }
   return try checkEntryCount(rules.map { CompileError.RuleSize(rule: $0.name, entries: $0.entryCount) })
 }

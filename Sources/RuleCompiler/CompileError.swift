@@ -8,6 +8,8 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
   /// Its rules expand to more entries than a generation holds. `biggest`: the rules with the most, at most five. Where chains and
   /// sets bring very many, only those up to 16 times the limit may be counted.
   case tooManyEntries(count: Int, limit: Int, biggest: [RuleSize])
+  /// Too many steps are needed to find out what the lists of the rules come to; `rule`: the one with the most of those looked at.
+  case tooCostly(rule: String)
   /// The rules need a longer walk, or more memory, than the program allows; see SLUICE_STEPS_MAX, SLUICE_CALLS_MAX and
   /// SLUICE_PENDING_SLOTS. `counting`: how many rules count and let packets go on, after each of which the walk begins anew.
   /// `rules`: the first of these, where they are the cause, or of the most rules that no cut of the tree could part.
@@ -44,6 +46,9 @@ public enum CompileError: Error, Hashable, Sendable, CustomStringConvertible {
       let rules = biggest.map { "\($0.rule) (\(text($0.entries)))" }.joined(separator: ", ")
       return "the rules expand to \(text(count)) entries and entries_max is \(limit); a rule takes one for each combination "
         + "of its lists; the biggest are \(rules): use wider prefixes and port ranges there"
+    case .tooCostly(let rule):
+      return "finding out what the lists of the rules come to takes too long, most of all of \(rule): use shorter lists behind "
+        + "`!=`, masks that do not cross, and fewer lists on the way of a jump to other lists"
     case .tooComplex(let steps, let counting, let pending, let byteCount, let rules):
       return "the rules overlap too much: a packet's search could take \(steps) steps with \(pending) branches waiting, once "
         + "more for each of \(counting) counting rules, and \(byteCount >> 20) MiB; allowed are 1024 steps (32,768 for all "

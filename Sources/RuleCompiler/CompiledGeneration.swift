@@ -115,7 +115,8 @@ public struct CompiledGeneration: Hashable, Sendable {
     self.listedNames = listedNames
     guard isBounded(stepsMax, pendingMax), byteCount <= CompiledGeneration.byteCountMax else {
       // Where the walk itself is short enough, it is how often it begins anew.
-      let isPassing = header.passesMax > 0 && stepsMax <= Int(SLUICE_STEPS_MAX) && byteCount <= CompiledGeneration.byteCountMax
+      let isPassing = stepsMax <= Int(SLUICE_STEPS_MAX) && header.passesMax > passesMax(stepsMax)
+        && pendingMax < Int(SLUICE_PENDING_SLOTS) && byteCount <= CompiledGeneration.byteCountMax
       let crowd = [ipv4.crowd, ipv6.crowd, other.crowd].max { $0.count < $1.count }
       let crowded = (crowd?.priorities ?? []).compactMap { priority in
         ruleNames.indices.first { rulePriority(at: $0, of: ruleNames.count) == priority }.map { ruleNames[$0] }

@@ -27,21 +27,21 @@ extension Condition {
 }
 
 extension Condition<TCPFlagTest> {
-  func ternaries() throws(Expansion.ListTooLong) -> [Ternary] {
-    try left(of: elements.map { Ternary(value: UInt64($0.set), mask: UInt64($0.mask)) })
+  func ternaries(_ work: inout Expansion.Work) throws(Expansion.ListTooLong) -> [Ternary] {
+    try left(of: elements.map { Ternary(value: UInt64($0.set), mask: UInt64($0.mask)) }, &work)
   }
 }
 
 extension Condition<MACPattern> {
-  func ternaries() throws(Expansion.ListTooLong) -> [Ternary] {
-    try isEmpty ? [Ternary()] : left(of: elements.map { Ternary(value: $0.address.value, mask: $0.mask.value) })
+  func ternaries(_ work: inout Expansion.Work) throws(Expansion.ListTooLong) -> [Ternary] {
+    try isEmpty ? [Ternary()] : left(of: elements.map { Ternary(value: $0.address.value, mask: $0.mask.value) }, &work)
   }
 }
 
 extension Condition {
   /// The tests, each once; negated, what none of them matches, without overlaps. Masks that cross each other leave very
   /// many pieces: more than ``Limits/entriesMax`` of them are too many.
-  func left(of tests: [Ternary]) throws(Expansion.ListTooLong) -> [Ternary] {
+  func left(of tests: [Ternary], _ work: inout Expansion.Work) throws(Expansion.ListTooLong) -> [Ternary] {
     guard isNegated else {
       var seen: Set<Ternary> = []
       return tests.filter { seen.insert($0).inserted }
@@ -49,8 +49,9 @@ extension Condition {
     var pieces = [Ternary()]
     for test in tests {
       var rest: [Ternary] = []
+      try work.spend(pieces.count)
       for piece in pieces {
-        rest += piece.subtracting(test)
+        piece.subtract(test, into: &rest)
         if rest.count > Limits.entriesMax { throw Expansion.ListTooLong() }
       }
       pieces = rest
@@ -74,10 +75,9 @@ extension Ternary {
     return result
   }
 
-  /// What it matches and `other` doesn't, without overlaps.
-  func subtracting(_ other: Ternary) -> [Ternary] {
-    if contradicts(other) { return [self] }
-    var pieces: [Ternary] = []
+  /// Appends what it matches and `other` doesn't, without overlaps.
+  func subtract(_ other: Ternary, into pieces: inout [Ternary]) {
+    if contradicts(other) { return pieces.append(self) }
     var fixed = self
     var free = other.mask & ~mask
     while free != 0 {
@@ -86,7 +86,6 @@ extension Ternary {
       fixed = Ternary(value: fixed.value | (other.value & bit), mask: fixed.mask | bit)
       free &= ~bit
     }
-    return pieces
   }
 
   /// Two halves of 32 bits.

@@ -17,8 +17,20 @@ struct Atom: Hashable {
 /// Overlapping and adjacent ranges are joined, prefixes inside others left out, and negated conditions turned into what they
 /// leave, before the lists are multiplied with each other.
 struct Expansion {
-  /// A list of alternatives is longer than ``Limits/entriesMax``, or was on the way.
+  /// A list of alternatives is longer than ``Limits/entriesMax``, or was on the way, or takes too long to make.
   struct ListTooLong: Error {}
+
+  /// What making the lists takes, in alternatives looked at: lists that leave nothing can take long, too.
+  struct Work {
+    /// Of one rule: a part of a second.
+    static let max = 1 << 26
+    private(set) var done = 0
+
+    mutating func spend(_ steps: Int) throws(ListTooLong) {
+      done += min(steps, Work.max)
+      if done > Work.max { throw ListTooLong() }
+    }
+  }
 
   /// The lists of alternatives of one tree, one element of each makes an entry; nil: no packet of the tree can match.
   fileprivate struct Product {
@@ -36,6 +48,8 @@ struct Expansion {
   /// Then no lists are kept.
   private var isTooLong = false
   private let hasAddresses: Bool
+  /// What it took, also where it was given up.
+  private(set) var work = Work()
 
   /// Counts are exact up to here.
   static let countMax = 1 << 62
@@ -49,7 +63,7 @@ struct Expansion {
   init(_ matches: [Match], _ large: LargeSets) {
     hasAddresses = matches.contains { !$0.sources.isEmpty || !$0.destinations.isEmpty }
     do throws(ListTooLong) {
-      for family in ParsedPacket.Family.allCases { products[family] = try Expansion.product(matches, family, large) }
+      for family in ParsedPacket.Family.allCases { products[family] = try Expansion.product(matches, family, large, &work) }
     } catch {
       products = [:]
       isTooLong = true
@@ -60,8 +74,9 @@ struct Expansion {
   ///
   /// - Parameter both: What matches both; nil: nothing.
   static func intersections<Alternative: Hashable>(
-    of left: [Alternative], and right: [Alternative], _ both: (Alternative, Alternative) -> Alternative?
+    of left: [Alternative], and right: [Alternative], _ work: inout Work, _ both: (Alternative, Alternative) -> Alternative?
   ) throws(ListTooLong) -> [Alternative] {
+    try work.spend(times(left.count, right.count))
     var seen: Set<Alternative> = []
     var result: [Alternative] = []
     for outer in left {
@@ -75,14 +90,14 @@ struct Expansion {
   }
 
   private static func product(
-    _ matches: [Match], _ family: ParsedPacket.Family, _ large: LargeSets
+    _ matches: [Match], _ family: ParsedPacket.Family, _ large: LargeSets, _ work: inout Work
   ) throws(ListTooLong) -> Product? {
-    guard let first = matches.first, var whole = try product(first, family, large) else { return nil }
+    guard let first = matches.first, var whole = try product(first, family, large, &work) else { return nil }
     for match in matches.dropFirst() {
-      guard let next = try product(match, family, large) else { return nil }
-      whole.sources = try common(whole.sources, next.sources)
-      whole.destinations = try common(whole.destinations, next.destinations)
-      for list in next.atoms { try whole.restrict(to: list) }
+      guard let next = try product(match, family, large, &work) else { return nil }
+      whole.sources = try common(whole.sources, next.sources, &work)
+      whole.destinations = try common(whole.destinations, next.destinations, &work)
+      for list in next.atoms { try whole.restrict(to: list, &work) }
       if whole.count == 0 { return nil }
     }
     return whole
@@ -103,7 +118,7 @@ struct Expansion {
   }
 
   private static func product(
-    _ match: Match, _ family: ParsedPacket.Family, _ large: LargeSets
+    _ match: Match, _ family: ParsedPacket.Family, _ large: LargeSets, _ work: inout Work
   ) throws(ListTooLong) -> Product? {
     if family == .other, match.isOfIPOnly { return nil }
     var lists: [[Atom]] = []
@@ -114,10 +129,10 @@ struct Expansion {
     lists.append(protocolAtoms(match.protocols))
     lists.append(portAtoms(match.sourcePorts, .sourcePort))
     lists.append(portAtoms(match.destinationPorts, .destinationPort))
-    lists.append(try flagAtoms(match.tcpFlags))
+    lists.append(try flagAtoms(match.tcpFlags, &work))
     lists.append(fragmentAtoms(match.fragments))
-    lists.append(try match.sourceMACs.ternaries().map { Atom(source: $0.shifted(Int(SLUICE_LINK_SOURCE))) })
-    lists.append(try match.destinationMACs.ternaries().map { Atom(destination: $0.shifted(Int(SLUICE_LINK_DESTINATION))) })
+    lists.append(try match.sourceMACs.ternaries(&work).map { Atom(source: $0.shifted(Int(SLUICE_LINK_SOURCE))) })
+    lists.append(try match.destinationMACs.ternaries(&work).map { Atom(destination: $0.shifted(Int(SLUICE_LINK_DESTINATION))) })
     if let hasOptions = match.hasOptions { lists.append([Atom(header: bit(SLUICE_HEADER_OPTIONS, hasOptions))]) }
     // A field without a condition adds nothing.
     lists.removeAll { $0 == [Atom()] }
@@ -125,8 +140,8 @@ struct Expansion {
       return Product(sources: [AddressTest()], destinations: [AddressTest()], atoms: lists).ifNotEmpty
     }
     return Product(
-      sources: try addressTests(match.sources, ipFamily, large),
-      destinations: try addressTests(match.destinations, ipFamily, large), atoms: lists
+      sources: try addressTests(match.sources, ipFamily, large, &work),
+      destinations: try addressTests(match.destinations, ipFamily, large, &work), atoms: lists
     ).ifNotEmpty
   }
 }
@@ -136,11 +151,11 @@ extension Expansion.Product {
 
   /// Puts another list of alternatives to the others: into the one that is most about the same bits, so that what excludes
   /// each other goes, or beside them.
-  fileprivate mutating func restrict(to list: [Atom]) throws(Expansion.ListTooLong) {
+  fileprivate mutating func restrict(to list: [Atom], _ work: inout Expansion.Work) throws(Expansion.ListTooLong) {
     let subject = Subject(of: list)
     let shared = atoms.map { Subject(of: $0).sharedCount(with: subject) }
     guard let most = shared.max(), most > 0, let index = shared.firstIndex(of: most) else { return atoms.append(list) }
-    atoms[index] = try Expansion.intersections(of: atoms[index], and: list) { $0.intersection($1) }
+    atoms[index] = try Expansion.intersections(of: atoms[index], and: list, &work) { $0.intersection($1) }
   }
 
   /// Each combination as an entry of a tree.
@@ -256,9 +271,9 @@ private func portAtoms(_ condition: Condition<PortRange>, _ lane: Lane) -> [Atom
 }
 
 /// The first eight flags stand in the header word, the ninth in a link word. A later fragment shows none.
-private func flagAtoms(_ condition: Condition<TCPFlagTest>) throws(Expansion.ListTooLong) -> [Atom] {
+private func flagAtoms(_ condition: Condition<TCPFlagTest>, _ work: inout Expansion.Work) throws(Expansion.ListTooLong) -> [Atom] {
   if condition.isEmpty { return [Atom()] }
-  return try condition.ternaries().map { flags in
+  return try condition.ternaries(&work).map { flags in
     Atom(
       header: Ternary(value: flags.value & 0xff, mask: flags.mask & 0xff).shifted(Int(SLUICE_HEADER_TCP_FLAGS))
         | bit(SLUICE_HEADER_LATER_FRAGMENT, false),

@@ -20,15 +20,24 @@ struct LargeSets {
   init(places: [String: Place]) { self.places = places }
 
   /// Those of a rule set that an enabled rule names.
-  init(_ ruleSet: RuleSet) throws(CompileError) {
-    let large = ruleSet.sets.filter { $0.family != nil && ($0.count > Limits.expandedSetElementsMax || $0.hasCounters) }
-    if large.isEmpty { return }
+  ///
+  /// - Parameter keepsMost: Also smaller ones, the biggest first, as many as a generation may have.
+  init(_ ruleSet: RuleSet, keepsMost: Bool = false) throws(CompileError) {
+    let addresses = ruleSet.sets.filter { $0.family != nil }
+    var large = addresses.filter { $0.count > Limits.expandedSetElementsMax || $0.hasCounters }
+    if large.isEmpty && !keepsMost { return }
     var named: Set<String> = []
     for rule in ruleSet.allRules where rule.isEnabled {
       named.formUnion(rule.match.sources.sets)
       named.formUnion(rule.match.destinations.sets)
     }
-    for set in large where named.contains(set.name) {
+    large.removeAll { !named.contains($0.name) }
+    if keepsMost {
+      let names = Set(large.map(\.name))
+      let others = addresses.filter { named.contains($0.name) && !names.contains($0.name) }.sorted { $0.count > $1.count }
+      large += others.prefix(max(Limits.largeSetsMax - large.count, 0))
+    }
+    for set in large {
       guard let family = set.family else { continue }
       places[set.name] = Place(bit: sets.count, family: family)
       sets.append(set)

@@ -243,13 +243,16 @@ private struct SetRuns {
   private(set) var bySets: [Run] = []
 
   init(_ elements: ArraySlice<TrieElement>) {
+    var places: [UInt64: Int] = [:]
     for element in elements {
       // Mostly all are of one set.
       var index = bySets.count - 1
-      while index >= 0, bySets[index].sets != element.sets { index -= 1 }
-      if index < 0 {
-        index = bySets.count
-        bySets.append(Run(sets: element.sets))
+      if index < 0 || bySets[index].sets != element.sets {
+        index = places[element.sets] ?? bySets.count
+        if index == bySets.count {
+          places[element.sets] = index
+          bySets.append(Run(sets: element.sets))
+        }
       }
       if element.isHost { bySets[index].hostCount += 1 } else { bySets[index].prefixCount += 1 }
     }

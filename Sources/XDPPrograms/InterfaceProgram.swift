@@ -147,13 +147,13 @@ public final class InterfaceProgram {
   public func publish(
     _ generation: UnsafeRawBufferPointer, redirectTargets: Set<UInt32>, elements: CountedElements = CountedElements()
   ) throws(ProgramError) {
-    for target in redirectTargets { try maps.devices.update(target, to: target) }
     let peer = try path().peer
-    if shape.holds(generation) {
-      try makeKeys(of: elements)
-      maps.tables.publish(generation)
-    } else {
-      try grow(for: generation, elements)
+    do throws(ProgramError) {
+      for target in redirectTargets { try maps.devices.update(target, to: target) }
+      try put(generation, elements)
+    } catch {
+      for target in redirectTargets.subtracting(self.redirectTargets) where target != peer { try? maps.devices.remove(target) }
+      throw error
     }
     self.redirectTargets = redirectTargets
     let staleTargets = (try? staleTargets(keeping: peer)) ?? []  // what stays is found again by the next
@@ -163,11 +163,42 @@ public final class InterfaceProgram {
     for target in staleTargets { try? maps.devices.remove(target) }
   }
 
-  /// Before a generation is live.
+  private func put(_ generation: UnsafeRawBufferPointer, _ elements: CountedElements) throws(ProgramError) {
+    if !shape.holds(generation) {
+      do throws(ProgramError) {
+        return try grow(for: generation, elements)
+      } catch {
+        // Where no other program can be loaded now, as in a dispatcher, it may do without room for more.
+        guard shape.holds(generation, withRoom: false) else { throw error }
+      }
+    }
+    try makeKeys(of: elements)
+    maps.tables.publish(generation)
+  }
+
+  /// Before a generation is live. Where the keys of both generations have no room beside each other, those that only the live
+  /// one has go first: what the map was made for can always be gone back to.
   private func makeKeys(of elements: CountedElements) throws(ProgramError) {
-    if knowsElements { return try maps.elementCounters.insert(elements.new, with: counterReader) }
-    try maps.elementCounters.reconcile(elements.all(), with: counterReader)
-    knowsElements = true
+    guard knowsElements else {
+      try maps.elementCounters.reconcile(elements.all(), with: counterReader)
+      knowsElements = true
+      return
+    }
+    do throws(ProgramError) {
+      try maps.elementCounters.insert(elements.new, with: counterReader)
+    } catch .tooManyCountedElements where !elements.gone.isEmpty {
+      maps.elementCounters.remove(elements.gone)
+      do throws(ProgramError) { try maps.elementCounters.insert(elements.new, with: counterReader) } catch {
+        takeBack(elements)
+        throw error
+      }
+    }
+  }
+
+  /// After ``makeKeys(of:)``, for a generation that doesn't come to be live after all. What was counted at keys that went is lost.
+  private func takeBack(_ elements: CountedElements) {
+    maps.elementCounters.remove(elements.new)
+    do throws(ProgramError) { try maps.elementCounters.insert(elements.gone, with: counterReader) } catch { knowsElements = false }
   }
 
   private func grow(for generation: UnsafeRawBufferPointer, _ elements: CountedElements) throws(ProgramError) {
@@ -189,7 +220,7 @@ public final class InterfaceProgram {
     do throws(ProgramError) {
       try attachment.replaceProgram(with: object)
     } catch {
-      if !hasMoreElements { maps.elementCounters.remove(elements.new) }
+      if !hasMoreElements { takeBack(elements) }
       throw error
     }
     // The new tables decide from here on, whatever else fails: what is changed later is changed there.

@@ -31,9 +31,11 @@ struct ProgramShape: Hashable {
       slotCount: ProgramShape.slotCount(for: header.slot_count), elementCount: header.counted_elements)
   }
 
-  func holds(_ generation: UnsafeRawBufferPointer) -> Bool {
+  /// - Parameter withRoom: Also for rules that come while it is live.
+  func holds(_ generation: UnsafeRawBufferPointer, withRoom: Bool = true) -> Bool {
     let needed = ProgramShape(for: generation)
-    return needed.tablesByteCount <= tablesByteCount && needed.features & ~features == 0
+    let fits = Tables.fits(generation.count, into: tablesByteCount)
+    return fits && (!withRoom || needed.tablesByteCount <= tablesByteCount) && needed.features & ~features == 0
       && needed.slotCount <= slotCount && needed.elementCount <= elementCount
   }
 

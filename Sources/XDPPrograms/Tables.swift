@@ -31,6 +31,9 @@ struct Tables: ~Copyable {
     return size
   }
 
+  /// Whether tables of a size take a generation of so many bytes, without room for more.
+  static func fits(_ byteCount: Int, into tablesByteCount: Int) -> Bool { byteCount <= tablesByteCount / 2 - headerByteCount }
+
   init(_ map: consuming BPFMap) throws(ProgramError) {
     let byteCount = try map.sizes().valueByteCount
     let barrier = try ProgramBarrier()

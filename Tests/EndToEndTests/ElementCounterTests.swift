@@ -63,4 +63,26 @@ struct ElementCounterTests {
     try stack.send(10, ports: [9])
     #expect(try stack.metric("sluice_rule_packets_total", "rule=\"blocked\"") == 185)
   }
+
+  @Test("A trial with more elements than have room beside those before it can be gone back from")
+  func trial() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    _ = try stack.sluice("attach lan0 --socket \(stack.socket)")
+    func apply(_ revision: Int, _ count: Int, _ options: String = "") throws {
+      let hosts = (0..<count).map { "198.\(revision).\($0 / 250).\($0 % 250)" }.joined(separator: ", ")
+      let text = "ruleset edge\nrevision \(revision)\nset bad { type ipv4_addr; counters; elements \(hosts) }\nrule r: saddr @bad drop\n"
+      try text.write(toFile: "\(stack.folder)/edge.rules", atomically: true, encoding: .utf8)
+      _ = try stack.sluice("apply --file \(stack.folder)/edge.rules --interface lan0 --socket \(stack.socket) \(options)")
+    }
+    func revision() throws -> Int { try stack.metric("sluice_attachment_revision", "lan0") }
+    try apply(1, 3000)
+    // The map grows to some six thousand.
+    try apply(2, 4500, "--confirm-within 600")
+    #expect(try revision() == 2)
+    _ = try stack.sluice("withdraw --socket \(stack.socket)")
+    #expect(try revision() == 1)
+    try apply(3, 4500)
+    #expect(try revision() == 3)
+  }
 }

@@ -51,14 +51,13 @@ struct ChainCompileTests {
 
   @Test("A set that is too large to multiply is refused with the rule named")
   func tooLarge() throws {
-    var set = NamedSet(name: "big", kind: .ipv4)
-    set.insert((0..<256).map { .prefix(IPPrefix(host: .v4(IPv4Address(value: $0 * 2)))) })
+    let set = NamedSet(name: "big", ports: (0..<256).map { PortRange(UInt16($0 * 2)) })
     var rules = RuleSet(name: "a", rules: [Rule(name: "one", action: .drop)], sets: [set])
-    rules.rules[0].match.sources.sets = ["big"]
-    #expect(try compiled(rules).0.entryCount == 256)
-    rules.rules[0].match.destinations.sets = ["big"]
     rules.rules[0].match.protocols = [.udp]
-    rules.rules[0].match.destinationPorts = Condition((0..<5).map { PortRange(UInt16($0 * 2)) })
+    rules.rules[0].match.sourcePorts.sets = ["big"]
+    rules.rules[0].match.sources = Condition((0..<5).map { IPPrefix(host: .v4(IPv4Address(value: $0 * 2))) })
+    #expect(try compiled(rules).0.entryCount == 5 * 256)
+    rules.rules[0].match.destinationPorts.sets = ["big"]
     let error = try #require(throws: CompileError.self) { try compiled(rules) }
     #expect(error.description.contains("entries_max") && error.description.contains("one (327680)"))
   }

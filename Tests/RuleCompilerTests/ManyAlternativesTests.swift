@@ -134,4 +134,63 @@ struct ManyAlternativesTests {
     #expect(ruleSet.resolvedElementCounts(keeping: []).map { "\($0.rule) \($0.count)" } == ["a 2", "x 3", "x 3"])
     #expect(ruleSet.resolvedElementCounts(keeping: ["s"]).isEmpty)
   }
+
+  /// 12 entries for one element of each of two sets.
+  private func pair(of setSize: Int) -> RuleSet {
+    let sets = ["a", "b"].map { name in
+      NamedSet(
+        name: name, family: .ipv4, prefixes: (0..<setSize).map { IPPrefix(host: .v4(IPv4Address(value: UInt32($0 * 2)))) })
+    }
+    var match = Match()
+    match.sources.sets = ["a"]
+    match.destinations.sets = ["b"]
+    match.protocols = Condition([.tcp, .udp])
+    match.destinationPorts = Condition([22, 80, 443].map { PortRange(UInt16($0)) })
+    return RuleSet(name: "s", rules: [Rule(name: "r", match: match, action: .drop)], sets: sets)
+  }
+
+  @Test("Sets that have shrunk to what would be expanded are looked up where their elements would be too many entries")
+  func shrunkenSets() throws {
+    let large = try compiled(pair(of: 257))
+    #expect(large.entryCount == 6 && large.largeSetNames == ["a", "b"])
+    let shrunken = try compiled(pair(of: 256))
+    #expect(shrunken.entryCount == 6 && shrunken.largeSetNames == ["a", "b"])
+    let small = try compiled(pair(of: 100))
+    #expect(small.entryCount == 6 * 100 * 100 && small.largeSetNames.isEmpty)
+  }
+
+  @Test("Lists that leave nothing and take long are refused, before they have taken long")
+  func costlyLists() throws {
+    // Each of six takes a piece for each bit of a byte of its own; the others lie outside of all that is left.
+    let crossing = (0..<6).map { MACPattern(MACAddress(value: 0), mask: MACAddress(value: 0xff << UInt64($0 * 8))) }
+    let apart = (1...57).map { MACPattern(MACAddress(value: UInt64($0))) }
+    let all = MACPattern(MACAddress(value: 0), mask: MACAddress(value: 0))
+    var match = Match()
+    match.sourceMACs = Condition(crossing + apart + [all], isNegated: true)
+    match.destinationMACs = match.sourceMACs
+    let error = try #require(throws: CompileError.self) {
+      try compiled(RuleSet(name: "a", rules: [Rule(name: "r", match: match, action: .drop)]))
+    }
+    guard case .tooManyEntries = error else { throw error }
+
+    // Less than is too much by itself, in many rules.
+    match.sourceMACs = Condition(crossing.prefix(5) + apart + [all], isNegated: true)
+    match.destinationMACs = match.sourceMACs
+    let rules = (0..<100).map { Rule(name: "r\($0)", match: match, action: .drop) }
+    #expect(try compiled(RuleSet(name: "a", rules: [rules[0]])).entryCount == 0)
+    #expect(throws: CompileError.tooCostly(rule: "r0")) { try compiled(RuleSet(name: "a", rules: RuleList(rules))) }
+  }
+
+  @Test("Long lists of addresses that lie apart at two jumps are refused, before each is compared with each")
+  func costlyJoins() throws {
+    let sets = (0..<52).map { set in
+      NamedSet(
+        name: "s\(set)", family: .ipv4,
+        prefixes: (0..<256).map { IPPrefix(host: .v4(IPv4Address(value: UInt32(truncatingIfNeeded: (set * 256 + $0) * 322_123)))) })
+    }
+    var match = Match()
+    match.sources.sets = sets.map(\.name)
+    match.sources.isNegated = true
+    #expect(throws: CompileError.self) { try compiled(nested([match, match, match], sets: sets)) }
+  }
 }
