@@ -97,7 +97,7 @@ struct APIProcess {
 
   /// The first account and the node `local`, which is the daemon of the settings.
   private func seed(_ store: any Store, _ hasher: PasswordHasher, _ logger: Logger) async throws {
-    guard try await !store.isSeeded() else { return }
+    guard try await !store.isSeeded() else { return try await tellOfOtherSocket(store, logger) }
     guard try await store.seed(adminPasswordHash: hasher.hash(SeededAdmin.password)) else { return }
     _ = try await store.updateNode(
       named: NewNode.local.name, NodeChange(address: "\(ControlAddress(parsing: settings.socketPath))"))
@@ -119,6 +119,17 @@ struct APIProcess {
     }
     logger.notice(
       "first start: sign in as \(SeededAdmin.emailText) and change the password, which README names", metadata: metadata)
+  }
+
+  /// The setting is the address of the node `local` at the first start only: later, whoever may change nodes changes it.
+  private func tellOfOtherSocket(_ store: any Store, _ logger: Logger) async throws {
+    let address = "\(try ControlAddress(parsing: settings.socketPath))"
+    let node: Node
+    do { node = try await store.node(named: NewNode.local.name) } catch StorageError.notFound { return }
+    guard node.address != address else { return }
+    logger.warning(
+      "the node local has another address than control.socket (SLUICE_SOCKET), and is asked there: PATCH /api/v1/nodes/local changes it",
+      metadata: ["address": "\(node.address)", "setting": "\(address)"])
   }
 
   private func refuseToExposeTheSeededPassword(_ store: any Store) async throws {

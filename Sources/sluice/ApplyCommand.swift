@@ -13,7 +13,7 @@ struct Apply: AsyncParsableCommand {
         sluice apply edge
         sluice apply edge --interface eth0 --revision 7
         sluice apply edge --node edge2                # on one node first
-        sluice apply edge --confirm-within 60         # then: sluice confirm edge
+        sluice apply edge --confirm-within 60         # then, from a new connection: sluice confirm edge
         sluice apply --file edge.rules --dry-run
         sluice apply --file edge.rules --interface eth0 --socket /run/sluice/sluiced.sock
       """)
@@ -34,7 +34,7 @@ struct Apply: AsyncParsableCommand {
       "Unless `sluice confirm` comes within so many seconds, 5 to 86400, the daemon goes back by itself, whoever is "
         + "locked out.", valueName: "seconds"))
   var confirmWithin: UInt32?
-  @Flag(help: "Even if it would drop the connection by which you talk to the API.")
+  @Flag(help: "Even if it would drop the connection by which you talk to the API. (An SSH session to this machine is not looked at.)")
   var force = false
   @OptionGroup var options: TargetOptions
 

@@ -13,49 +13,53 @@ struct Generate: ParsableCommand {
 
       FLOWS
         --flow key=value,... once for each flow (at most 64):
-          protocol=udp|tcp|icmp|icmpv6       source=IP, IP/LENGTH or IP-IP   destination= likewise
-          source-port=P or P-P               destination-port= likewise
-          size=BYTES, or a mix (see SIZES)   vlan=ID                         name=TEXT
-          count=PACKETS of this flow, or weight=W: its part of --count
-          walk=together|all|random           which addresses and ports meet in a frame
+          protocol=udp|tcp|icmp|icmpv6
+          source=, destination=             IP, IP/LENGTH or IP-IP
+          source-port=, destination-port=   P or P-P
+          size=                             bytes, or a mix (see SIZES)
+          vlan=                             its id
+          name=                             for the report
+          count=                            packets of this flow, or
+          weight=                           its part of --count
+          walk=together|all|random          which of them meet in a frame
         together: side by side, the next packet takes the next address and port of each range. all: each with each, \
-        source ports changing fastest. random: as all, in an order that --seed decides, over the whole of ranges that \
-        are larger than the table (65536 frames, of all threads together). Without --flow there is one flow: UDP from \
-        198.18.0.1:1024 to 198.19.0.1:9, frames of 64 bytes. With counts, each flow has exactly its packets. Without \
-        counts and --duration it goes on until Ctrl-C, which still prints the result.
+      source ports changing fastest. random: as all, in an order that --seed decides, over the whole of ranges that \
+      are larger than the table (65536 frames, of all threads together). Without --flow there is one flow: UDP from \
+      198.18.0.1:1024 to 198.19.0.1:9, frames of 64 bytes. With counts, each flow has exactly its packets. Without \
+      counts and --duration it goes on until Ctrl-C, which still prints the result.
 
       SIZES
         64 | 64-1518 (each of them in turn) | 64:7,570:4,1518:1 (SIZE:WEIGHT; in a flow with / for ,) | imix
         A size is that of the frame without its check sequence, 4 bytes fewer than on the wire. imix is 7:4:1 frames of \
-        64, 570 and 1518 bytes on the wire: 60, 566 and 1514 here. Each combination of addresses meets each size.
+      64, 570 and 1518 bytes on the wire: 60, 566 and 1514 here. Each combination of addresses meets each size.
 
       RATES
         --rate 100000 | 1.5Mpps | 800Mbit | 10Gbit/l1. Bits are those of frames as SIZES counts them (l2), or with \
-        /l1 all that a frame takes on the line: 24 bytes more (preamble, check sequence, gap).
+      /l1 all that a frame takes on the line: 24 bytes more (preamble, check sequence, gap).
         --ramp FROM:TO:STEP:EVERY goes from one rate to another, for example 10%:100%:10%:5s of --rate, or \
-        100kpps:1Mpps:100kpps:2s, and tells of each step what was sent and lost.
+      100kpps:1Mpps:100kpps:2s, and tells of each step what was sent and lost.
         Packets leave when they are due, one by one where the machine keeps up (--burst N: N together). A paced thread \
-        waits by watching the clock, which keeps its core busy. What was due and not even tried is the shortfall.
+      waits by watching the clock, which keeps its core busy. What was due and not even tried is the shortfall.
 
       LATENCY
         --receive INTERFACE counts at the other end what arrives, in its driver, and takes it off the network: the \
-        result has what was lost, in all and by step of a ramp. With --latency each frame also carries when it left \
-        and its number, and the result has how long frames took (p50, p90, p99, p99.9, least, most), how many are \
-        missing and how many came behind a later one; frames of others, such as the stack's own multicasts, are told \
-        apart, while without it whatever arrives is counted. Both ends are of this machine and this network namespace: the \
-        clock is one. Time runs from when a frame is built, so at full speed it has the batch's queueing in it: give \
-        a --rate. Stamps lie behind the headers, which takes frames of 60 bytes or more; stamped UDP over IPv4 has no \
-        checksum, that of other protocols is wrong. Threads are pinned, so that each one's numbers stay in order.
+      result has what was lost, in all and by step of a ramp. With --latency each frame also carries when it left \
+      and its number, and the result has how long frames took (p50, p90, p99, p99.9, least, most), how many are \
+      missing and how many came behind a later one; frames of others, such as the stack's own multicasts, are told \
+      apart, while without it whatever arrives is counted. Both ends are of this machine and this network namespace: the \
+      clock is one. Time runs from when a frame is built, so at full speed it has the batch's queueing in it: give \
+      a --rate. Stamps lie behind the headers, which takes frames of 60 bytes or more; stamped UDP over IPv4 has no \
+      checksum, that of other protocols is wrong. Threads are pinned, so that each one's numbers stay in order.
 
       REPLAY
         --pcap FILE sends a pcap or pcapng as fast as --rate says, or with --replay-speed 1x (0.5x, 10x) in its \
-        recorded gaps. --destination-mac, --source-mac, --set-vlan, --strip-vlan and --map 10.0.0.0/8=198.18.0.0/8 \
-        rewrite its frames; checksums follow.
+      recorded gaps. --destination-mac, --source-mac, --set-vlan, --strip-vlan and --map 10.0.0.0/8=198.18.0.0/8 \
+      rewrite its frames; checksums follow.
 
       RESULT
         attempted = redirected + failed; sent = redirected - transmit_dropped, where transmit_dropped is what the \
-        interface counted as dropped meanwhile (on a veth: what the peer's ring had no room for). With --json \
-        --interval 1s a line each second comes before it.
+      interface counted as dropped meanwhile (on a veth: what the peer's ring had no room for). With --json \
+      --interval 1s a line each second comes before it.
 
       EXAMPLES
         sluice generate --interface veth0 --count 1000000

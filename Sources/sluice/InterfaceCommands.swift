@@ -91,7 +91,8 @@ struct Attach: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Attach to an interface: from then on its packets are decided about.",
     discussion: """
-      Through the API, attaching again changes the options that are named and keeps the others.
+      Through the API, attaching again changes the rule set. Other options stay as they are while rules decide: detach, and
+      attach anew with them.
 
       EXAMPLES
         sluice attach eth0 --rule-set edge

@@ -74,7 +74,8 @@ struct Confirm: AsyncParsableCommand {
     abstract: "Confirm what `apply --confirm-within` has made live: it stands.",
     discussion: """
       EXAMPLES
-        sluice apply edge --confirm-within 60 && sluice confirm edge
+        sluice apply edge --confirm-within 60
+        sluice confirm edge                            # from a new connection: that it comes to be is the proof
         sluice confirm --socket /run/sluice/sluiced.sock
       """)
   @OptionGroup var trial: TrialOptions
