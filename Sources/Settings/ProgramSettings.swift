@@ -282,7 +282,7 @@ public struct APISettings: Hashable, Sendable {
     }
     breakGlassEmail = reader.optionalText(.breakGlassEmail, limit: 254)
     secondFactorRoles = reader.list(.secondFactorRoles, "is not a list of names of roles with commas between") { text in
-      let isName = (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7f }
+      let isName = (1...64).contains(text.utf8.count) && text.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7f }
       return isName ? text : nil
     }
     let targets = reader.list(.webhookPrivateTargets, "is not a list of prefixes such as 10.1.0.0/16 with commas between") {

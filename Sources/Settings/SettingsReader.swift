@@ -131,7 +131,9 @@ struct SettingsReader {
   mutating func list(_ setting: Setting, _ expected: String, _ parse: (String) -> String?) -> [String] {
     value(setting, expected) { text in
       if text.isEmpty { return [] }
-      let parts = text.split(separator: ",", omittingEmptySubsequences: false).map { $0.filter { $0 != " " } }
+      let parts = text.split(separator: ",", omittingEmptySubsequences: false).map { part in
+        String(part.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+      }
       let parsed = parts.compactMap(parse)
       return parsed.count == parts.count && parts.count <= 64 ? parsed : nil
     }

@@ -255,6 +255,16 @@ struct AuthTests {
     #expect(throttle.failed(account: "c", address: "z", now: later).isEmpty, "old failures don't count")
   }
 
+  @Test("Guesses at nobody's account make the address wait that they come from, and no other")
+  func nobody() {
+    let throttle = LoginThrottle(policies: Self.policies, memory: .seconds(1000), recordsMax: 100)
+    let now = ContinuousClock.now
+    for _ in 0..<12 { throttle.failed(account: "", address: "x", now: now) }
+    #expect(throttle.wait(account: "", address: "x", now: now) == .seconds(5))
+    #expect(throttle.wait(account: "", address: "y", now: now) == nil)
+    #expect(throttle.recordCount == 1)
+  }
+
   @Test("Guessing at one account from many addresses, and at many accounts from one, is slowed down as well")
   func spread() {
     let now = ContinuousClock.now

@@ -125,7 +125,7 @@ struct SecondFactorTests {
 
   @Test("Where a role requires one, nothing else is possible before; break glass is never kept out")
   func required() async throws {
-    try await TestAPI.with(secondFactorRoles: ["Admin", "careful"]) { api in
+    try await TestAPI.with(secondFactorRoles: ["Admin", "careful", "Team Admin", "Owner"]) { api in
       _ = try await api.store.createRole(NewCustomRole(name: "careful", scopes: [ScopeExpression(.rulesRead)]))
       let admin = try await api.makeUser([.admin])
       let session = try await login(api, admin.email.value)
@@ -144,6 +144,16 @@ struct SecondFactorTests {
       #expect(
         try await api.get("/rule-sets", try await api.token(of: careful)).code == "second_factor_setup_required")
       #expect(try await api.get("/rule-sets", try await api.token([.viewer])).status == 200)
+      _ = try await api.post("/teams", token, ["name": "ops"])
+      _ = try await api.post("/rule-sets", token, ["name": "edge"])
+      for (path, role) in [("/teams/ops/members", "Team Admin"), ("/resources/rule-set/edge/grants", "Owner")] {
+        let member = try await api.makeUser([.viewer])
+        let session = try await api.token(of: member)
+        #expect(try await api.get("/rule-sets", session).status == 200)
+        let put = try await api.send(.put, "\(path)/\(member.email.value)", token, ["role": .string(role)])
+        #expect(put.status == 200, "\(put.text)")
+        #expect(try await api.get("/rule-sets", session).code == "second_factor_setup_required", "\(role)")
+      }
       let glass = try await api.makeUser([.viewer], email: TestAPI.breakGlassEmail, isActive: false)
       let broken = try await login(api, glass.email.value)
       #expect(broken.data["must_set_up_second_factor"] == false)

@@ -88,6 +88,14 @@ struct SettingsTests {
     }
   }
 
+  @Test("Names in a list keep the blanks within them")
+  func lists() throws {
+    let settings = try APISettings.load(environment: ["SLUICE_SECOND_FACTOR_ROLES": "Admin, Team Admin ,careful"], file: shippedFile)
+    #expect(settings.secondFactorRoles == ["Admin", "Team Admin", "careful"])
+    let faults = try faults { _ = try APISettings.load(environment: ["HTTP_TRUSTED_HOSTS": "a b"], file: shippedFile) }
+    #expect(faults.first?.origin == "HTTP_TRUSTED_HOSTS")
+  }
+
   @Test(
     "An unknown key is refused with what was probably meant",
     arguments: [

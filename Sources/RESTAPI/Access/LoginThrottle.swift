@@ -73,9 +73,11 @@ public final class LoginThrottle: Sendable {
   /// Addresses of IPv6 count by their network: a host has a whole one to itself.
   private static func keys(_ account: String, _ address: String) -> [Key] {
     let (account, address) = (account.lowercased(), RateLimiter.network(of: address))
+    let own = Key(subject: .address, account: "", address: address)
+    // Guesses at nobody's account, as with a reset token, make nobody wait but the address.
+    if account.isEmpty { return [own] }
     return [
-      Key(subject: .pair, account: account, address: address), Key(subject: .account, account: account, address: ""),
-      Key(subject: .address, account: "", address: address),
+      Key(subject: .pair, account: account, address: address), Key(subject: .account, account: account, address: ""), own,
     ]
   }
 

@@ -4,14 +4,16 @@ import Storage
 
 /// Whose roles ask for a second factor.
 struct SecondFactorPolicy: Sendable {
-  /// Names of built-in and custom roles.
+  /// Names of built-in and custom roles, also of those that are held in a team or for a resource.
   let roles: Set<String>
   /// The break-glass account is never kept out for want of a second factor; one that it has is asked for.
   let breakGlass: Email?
 
   func requires(_ user: User) -> Bool {
     guard user.email != breakGlass else { return false }
-    return user.roles.contains { roles.contains($0.rawValue) } || user.customRoles.contains { roles.contains($0.name) }
+    let held = user.roles.map(\.rawValue) + user.customRoles.map(\.name) + user.memberships.map(\.role.name)
+      + user.resourceGrants.map(\.role.name)
+    return held.contains { roles.contains($0) }
   }
 
   /// Whether he must set one up before anything else.

@@ -54,7 +54,14 @@ enum ApplyRoutes {
     let targets = try await wanted
     let isDryRun = call.body["dry_run"]?.bool ?? false
     let nodes = isDryRun ? [] : Set(targets.map(\.node)).sorted()
-    return try await holding(nodes[...], services) { try await publish(call, targets, services, isDryRun: isDryRun) }
+    return try await holding(nodes[...], services) {
+      // What was found before the wait may be another rule set's by now, or nobody's.
+      let current = isDryRun ? targets : try await self.targets(name, call, services)
+      guard Set(current.map(\.node)).isSubset(of: Set(targets.map(\.node))) else {
+        throw APIError(.conflict, "an attachment on another node got this rule set meanwhile: apply it again")
+      }
+      return try await publish(call, current, services, isDryRun: isDryRun)
+    }
   }
 
   /// In the order of their names, so that two who want several wait for each other in one direction.
