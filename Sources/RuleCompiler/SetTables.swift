@@ -59,6 +59,8 @@ struct SetTables {
   /// Moves of elements that one more may cause before another seed is tried.
   private static let movesMax = 500
   private static let seedsMax: UInt32 = 8
+  /// The first seed, of this process alone: whoever gets his own addresses into a set must not know which of them share lines.
+  private static let firstSeed = UInt32.random(in: 0 ... .max)
   /// Lines of a table at least: room for what comes later.
   private static let lineCountMin = 64
 
@@ -141,7 +143,8 @@ struct SetTables {
   private mutating func table(_ elements: Elements, _ form: SetForm) throws(CompileError) -> SetTable {
     let perLine = form.placeCount * SetForm.fillHundredths
     var lineCount = max(SetTables.lineCountMin, (elements.keys.count * 100 + perLine - 1) / perLine)
-    for seed in 0..<SetTables.seedsMax {
+    for attempt in 0..<SetTables.seedsMax {
+      let seed = SetTables.firstSeed &+ attempt
       if let placed = Placement(elements, form, lineCount: lineCount, seed: seed) {
         let place = reserve(lineCount * SetForm.lineWordCount)
         placed.write(to: &words, at: place)

@@ -193,4 +193,29 @@ struct ManyAlternativesTests {
     match.sources.isNegated = true
     #expect(throws: CompileError.self) { try compiled(nested([match, match, match], sets: sets)) }
   }
+
+  @Test("Elements that are chosen to share their lines by seeds that others can know crowd no tables")
+  func chosenLines() throws {
+    var prefixes: [IPPrefix] = []
+    var lineCount = 64
+    for seed in 0..<8 as Range<UInt32> {
+      // One more than both lines of the first have places for.
+      func lines(_ key: SetKey) -> (Int, Int) { SetTable.lines(key.hash(seed: seed), lineCount) }
+      var low = UInt128(seed) << 48
+      var group: [IPPrefix] = []
+      while group.count < 7 {
+        let prefix = IPPrefix(host: .v6(IPv6Address(value: 0x2001_0db8 << 96 | low)))
+        if group.isEmpty || lines(SetKey(prefix)) == lines(SetKey(group[0])) { group.append(prefix) }
+        low += 1
+      }
+      prefixes += group
+      lineCount += lineCount / 8
+    }
+    var set = NamedSet(name: "s", family: .ipv6, prefixes: prefixes)
+    set.hasCounters = true
+    var match = Match()
+    match.sources.sets = ["s"]
+    let generation = try compiled(RuleSet(name: "a", rules: [Rule(name: "r", match: match, action: .drop)], sets: [set]))
+    #expect(generation.largeSetNames == ["s"])
+  }
 }
