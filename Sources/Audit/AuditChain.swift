@@ -75,6 +75,8 @@ public struct AuditFault: Error, Hashable, Sendable, CustomStringConvertible {
     case truncated(expected: UInt64)
     /// Another hash was seen here before: the chain was rewritten.
     case anchor
+    /// The hash that was seen here before proves nothing: the record is in the log no more, which begins later.
+    case anchorRemoved(first: UInt64)
   }
 
   /// Of the first broken record; 0 where it cannot be read.
@@ -95,6 +97,8 @@ public struct AuditFault: Error, Hashable, Sendable, CustomStringConvertible {
     case .unchained: "\(record) is not chained to the record before it: that one was replaced"
     case .startMissing: "\(record) is the first one, and no checkpoint covers those before it: they were removed"
     case .truncated(let expected): "the log ends with \(record), and should go on to record \(expected)"
+    case .anchorRemoved(let first):
+      "\(record), whose hash was given, is not in the log any more, which begins with record \(first): give a newer one"
     case .anchor: "\(record) has another hash than the one given: the log was rewritten"
     }
   }

@@ -38,6 +38,7 @@ public struct AuditVerifier: Sendable {
       guard previous == last.hash else { throw AuditFault(sequence: sequence, reason: .unchained) }
     } else {
       first = AuditAnchor(sequence: sequence, hash: previous)
+      if let anchor = anchors[sequence - 1], anchor != previous { throw AuditFault(sequence: sequence - 1, reason: .anchor) }
       isStartCovered = sequence == 1 && previous == AuditChain.start || anchors[sequence - 1] == previous
     }
     if let anchor = anchors[sequence], anchor != hash { throw AuditFault(sequence: sequence, reason: .anchor) }
@@ -58,6 +59,10 @@ public struct AuditVerifier: Sendable {
   /// - Parameter end: the record that the log should reach, where that is known.
   public func finish(end: AuditAnchor? = nil) throws(AuditFault) {
     if let first, !isStartCovered { throw AuditFault(sequence: first.sequence, reason: .startMissing) }
+    // One that is older than all there is has been compared with nothing; a checkpoint is the log's own word.
+    if let first, let newest = anchors.keys.max(), newest + 1 < first.sequence {
+      throw AuditFault(sequence: newest, reason: .anchorRemoved(first: first.sequence))
+    }
     let reached = last?.sequence ?? 0
     let wanted = max(end?.sequence ?? 0, anchors.keys.max() ?? 0)
     guard reached >= wanted else { throw AuditFault(sequence: reached, reason: .truncated(expected: wanted)) }

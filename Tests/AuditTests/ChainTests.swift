@@ -132,6 +132,11 @@ struct ChainTests {
     #expect(fault(Array(rest.dropFirst())) == AuditFault(sequence: 4, reason: .startMissing))
     #expect(fault(Array(rest.prefix(2))) == AuditFault(sequence: 3, reason: .startMissing))
     #expect(fault(Array(rest.prefix(2)), anchors: [removed]) == nil, "an anchor covers it as well")
+    #expect(fault(rest, anchors: [removed]) == nil)
+    #expect(fault(rest, anchors: [AuditAnchor(sequence: 2, hash: "0")]) == AuditFault(sequence: 2, reason: .anchor))
+    let older = Self.anchor(Self.five[0])
+    #expect(fault(rest, anchors: [older]) == AuditFault(sequence: 1, reason: .anchorRemoved(first: 3)), "it proves nothing")
+    #expect(fault(rest, anchors: [older, Self.anchor(rest[0])]) == nil, "a newer one does")
     let lie = Self.record(
       AuditVerifier.checkpointOperation,
       after: ["through_sequence": .count(removed.sequence), "hash": .string(AuditChain.start)])

@@ -204,4 +204,49 @@ import Testing
       }
     }
   }
+
+  @Test("A file that changes between its two readings changes nothing, and a pipe is refused", arguments: [TestBackend.sqlite, .postgres])
+  func changedMeanwhile(_ backend: TestBackend) async throws {
+    try await withDirectory { directory in
+      let path = "\(directory)/backup"
+      try await withStore(backend) { store in
+        try await fill(store)
+        _ = try await Backup.write(store.database, to: path, overwrites: false, now: Date())
+        let before = try await content(store.database)
+        let contents = try Backup.survey(path)
+        let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n").map(String.init)
+        let other = [
+          [], Array(lines.prefix(1)), Array(lines.prefix(lines.count / 2)), Array(lines.dropLast()),
+          lines.filter { !$0.hasPrefix("[\"k1\"") },
+        ]
+        for lines in other {
+          try Data(lines.map { $0 + "\n" }.joined().utf8).write(to: URL(fileURLWithPath: path))
+          let error = await failure { try await Backup.restore(contents, path, store.database, overwrites: true) }
+          #expect(error == .damaged(path: path, reason: "it changed meanwhile"), "\(lines.count) lines")
+          #expect(try await content(store.database) == before)
+        }
+        let pipe = "\(directory)/pipe"
+        #expect(mkfifo(pipe, 0o600) == 0)
+        let refused = await failure { try await Backup.restore(contents, pipe, store.database, overwrites: true) }
+        #expect(refused?.description.contains("no regular file") == true, "\(String(describing: refused))")
+      }
+    }
+  }
+
+  @Test("A backup whose audit log lacks its end says so, and so does whoever restores it")
+  func truncatedAuditLog() async throws {
+    try await withDirectory { directory in
+      try await withStore(.sqlite) { store in
+        try await fill(store)
+        _ = try await store.database.write { session in
+          try session.define("DROP TRIGGER audit_log_stays")
+          try session.execute("DELETE FROM audit_log WHERE sequence = (SELECT MAX(sequence) FROM audit_log)", [])
+        }
+        let path = "\(directory)/backup"
+        let report = try await Backup.write(store.database, to: path, overwrites: false, now: Date())
+        #expect(report.auditFault?.description.contains("should go on to record") == true, "\(report)")
+        #expect(try Backup.survey(path).report.auditFault == report.auditFault)
+      }
+    }
+  }
 }

@@ -61,13 +61,13 @@ public enum Backup {
             ["number": .count($0.number), "name": .string($0.name), "checksum": .string($0.checksum)]
           }),
       ])
-      var verifier = AuditVerifier()
+      var audit = AuditCheck()
       for table in try SchemaShape.tables(after: migrations) {
-        let count = try write(table, session, file, &verifier, &report)
+        let count = try write(table, session, file, &audit)
         report.tables[table.name] = count
         report.rows += count
       }
-      report.note(verifier)
+      audit.finish(&report)
       try file.write(["rows": .count(report.rows), "sha256": .string(file.digest)])
       try file.finish(overwrites: overwrites)
       report.byteCount = file.byteCount
@@ -83,8 +83,7 @@ public enum Backup {
   }
 
   private static func write(
-    _ table: TableShape, _ session: any SQLSession, _ file: BackupWriter, _ verifier: inout AuditVerifier,
-    _ report: inout Report
+    _ table: TableShape, _ session: any SQLSession, _ file: BackupWriter, _ audit: inout AuditCheck
   ) throws -> Int {
     try file.write(["table": .string(table.name), "columns": .strings(table.columns)])
     let columns = SQLInsert.quoted(table.columns)
@@ -99,7 +98,7 @@ public enum Backup {
           + "LIMIT \(pageRows)", last ?? [])
       for row in rows {
         try file.write(.array(row.map(\.json)))
-        if table.name == AuditTable.name { report.check(row, table, &verifier) }
+        audit.take(row, of: table)
       }
       count += rows.count
       guard rows.count == pageRows, let final = rows.last else { return count }
@@ -108,23 +107,36 @@ public enum Backup {
   }
 }
 
-extension Backup.Report {
-  /// Takes a row of the audit log; the first fault stays.
-  mutating func check(_ row: [SQLValue], _ table: TableShape, _ verifier: inout AuditVerifier) {
-    guard auditFault == nil else { return }
+/// Whether the audit log in a backup holds together, and goes as far as the head of its chain says.
+struct AuditCheck {
+  private var verifier = AuditVerifier()
+  /// The first; it stays.
+  private var fault: AuditFault?
+  private var head: AuditAnchor?
+
+  /// A row of any table.
+  mutating func take(_ row: [SQLValue], of table: TableShape) {
     func value(_ column: String) -> SQLValue { table.columns.firstIndex(of: column).map { row[$0] } ?? .null }
-    do throws(AuditFault) {
-      var reader = RowReader([value("sequence"), value("record"), value("hash")])
-      guard let record = try? AuditTable.read(&reader) else { throw AuditFault(sequence: 0, reason: .malformed) }
-      try verifier.check(record)
-    } catch { auditFault = error }
+    switch table.name {
+    case AuditTable.chain:
+      guard case .integer(let sequence) = value("sequence"), case .text(let hash) = value("hash") else { return }
+      head = AuditAnchor(sequence: UInt64(clamping: sequence), hash: hash)
+    case AuditTable.name where fault == nil:
+      do throws(AuditFault) {
+        var reader = RowReader([value("sequence"), value("record"), value("hash")])
+        guard let record = try? AuditTable.read(&reader) else { throw AuditFault(sequence: 0, reason: .malformed) }
+        try verifier.check(record)
+      } catch { fault = error }
+    default: break
+    }
   }
 
   /// After the last row.
-  mutating func note(_ verifier: AuditVerifier) {
-    if let head = verifier.head { auditHead = head }
-    guard auditFault == nil else { return }
-    do throws(AuditFault) { try verifier.finish() } catch { auditFault = error }
+  func finish(_ report: inout Backup.Report) {
+    if let head = verifier.head { report.auditHead = head }
+    report.auditFault = fault
+    guard fault == nil else { return }
+    do throws(AuditFault) { try verifier.finish(end: head) } catch { report.auditFault = error }
   }
 }
 

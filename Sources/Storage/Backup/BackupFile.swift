@@ -78,10 +78,14 @@ struct BackupReader {
   private var hash = SHA256()
 
   init(_ path: String) throws(BackupError) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard descriptor >= 0 else { throw .file(operation: "read", path: path, reason: String(cString: strerror(errno))) }
     self.path = path
     handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else {
+      throw .file(operation: "read", path: path, reason: "it is no regular file, and is read twice: save it to one first")
+    }
   }
 
   /// The next line and the digest of those before it; nil after the last one.

@@ -28,6 +28,8 @@ extension Backup {
   struct Contents: Sendable {
     var migrations: [Migration]
     var report: Report
+    /// SHA-256 of all before the last line.
+    var digest = ""
   }
 
   /// Reads all of it: a file that is not whole changes nothing.
@@ -44,7 +46,7 @@ extension Backup {
     let tables = try SchemaShape.tables(after: contents.migrations)
     var rest = tables[...]
     var table: TableShape?
-    var verifier = AuditVerifier()
+    var audit = AuditCheck()
     while let (line, digestBefore) = try reader.next() {
       if let row = line.array {
         guard let table, row.count == table.columns.count, let values = values(row) else {
@@ -52,7 +54,7 @@ extension Backup {
         }
         contents.report.rows += 1
         contents.report.tables[table.name, default: 0] += 1
-        if table.name == AuditTable.name { contents.report.check(values, table, &verifier) }
+        audit.take(values, of: table)
       } else if let name = line["table"]?.string {
         guard let next = rest.popFirst(), next.name == name, line["columns"] == .strings(next.columns) else {
           throw BackupError.damaged(path: path, reason: "table \(name) is not that of its schema")
@@ -63,8 +65,9 @@ extension Backup {
         guard rest.isEmpty, line["rows"] == .count(contents.report.rows), line["sha256"]?.string == digestBefore() else {
           throw BackupError.damaged(path: path, reason: "its checksum is not that of its content")
         }
+        contents.digest = digestBefore()
         guard try reader.next() == nil else { throw BackupError.damaged(path: path, reason: "something follows its end") }
-        contents.report.note(verifier)
+        audit.finish(&contents.report)
         return contents
       }
     }
@@ -89,7 +92,7 @@ extension Backup {
     return values.count == row.count ? values : nil
   }
 
-  private static func restore(
+  static func restore(
     _ contents: Contents, _ path: String, _ database: any Database, overwrites: Bool
   ) async throws -> Report {
     guard !database.dialect.definesInTransactions else {
@@ -119,9 +122,9 @@ extension Backup {
       try session.execute("DELETE FROM \(table.name)", [])
     }
     if tables.contains(where: { $0.name == AuditTable.name }) {
-      try AuditSchema.withoutCheckOfCheckpoints(session) { try fill(tables, path, session) }
+      try AuditSchema.withoutCheckOfCheckpoints(session) { try fill(tables, contents, path, session) }
     } else {
-      try fill(tables, path, session)
+      try fill(tables, contents, path, session)
     }
     for migration in Schema.migrations.dropFirst(contents.migrations.count) { try migrator.apply(migration, session) }
     return contents.report
@@ -155,7 +158,11 @@ extension Backup {
     }
   }
 
-  private static func fill(_ tables: [TableShape], _ path: String, _ session: any SQLSession) throws {
+  /// - Throws: Where the file is not what was surveyed any more; nothing of it may stay.
+  private static func fill(
+    _ tables: [TableShape], _ contents: Contents, _ path: String, _ session: any SQLSession
+  ) throws {
+    let changed = BackupError.damaged(path: path, reason: "it changed meanwhile")
     var reader = try BackupReader(path)
     _ = try reader.next()
     var rest = tables[...]
@@ -167,16 +174,19 @@ extension Backup {
       rows = []
       length = 0
     }
-    while let (line, _) = try reader.next() {
+    var isWhole = false
+    while let (line, digestBefore) = try reader.next() {
       if let row = line.array {
-        guard let values = values(row) else { throw BackupError.damaged(path: path, reason: "it changed meanwhile") }
+        guard let values = values(row) else { throw changed }
         rows.append(values)
         length += values.reduce(0) { $0 + $1.plainText.utf8.count }
         if rows.count == SQLInsert.rowsMax || length > 1 << 20 { try flush() }
       } else {
         try flush()
+        if line["table"] == nil { isWhole = rest.isEmpty && digestBefore() == contents.digest }
         table = rest.popFirst()
       }
     }
+    guard isWhole else { throw changed }
   }
 }

@@ -5,6 +5,8 @@ import JSONValues
 /// The rows of the audit log. `record` is what is hashed and what is shown; the columns beside it are for finding only.
 enum AuditTable {
   static let name = "audit_log"
+  /// The head of its chain.
+  static let chain = "audit_chain"
   private static let columns = [
     "sequence", "happened_at", "actor_id", "actor_name", "address", "request_id", "operation", "outcome", "subject_kind",
     "subject_id", "record", "hash",
