@@ -17,6 +17,8 @@ public enum StorageError: Error, Hashable, Sendable {
   case invalid(field: String, reason: String)
   /// The database cannot be reached or is too busy now; trying again can help.
   case unavailable(reason: String, remedy: String)
+  /// A lock of ``Database/holding(_:_:)`` was not free in time; nothing was done.
+  case busy(lock: String, seconds: Int)
   /// The database is reachable and refuses for a reason that trying again does not cure (password, permissions, a
   /// read-only file).
   case misconfigured(reason: String, remedy: String)
@@ -49,6 +51,8 @@ extension StorageError: CustomStringConvertible {
     case .ownChange: "you have written this revision, or one before it since the last approved one: somebody else decides"
     case .invalid(let field, let reason): "\(field): \(reason)"
     case .unavailable(let reason, let remedy): "the database is unavailable: \(reason); \(remedy)"
+    case .busy(let lock, let seconds):
+      "\(lock) has been held by another call for \(seconds) s: see whether what that waits for answers, and try again"
     case .misconfigured(let reason, let remedy): "the database refuses: \(reason); \(remedy)"
     case .migration(let error): error.description
     case .corrupt(let what): "the database holds something that cannot be understood: \(what)"

@@ -138,6 +138,9 @@ import Testing
         """
       let earlier = try JSONDecoder().decode(CaptureProgress.self, from: Data(written.utf8))
       #expect(earlier.packetsDropped == 4 && earlier.packetsLostByKernel == 0, "of a version without it")
+      _ = try await store.createNode(.local)
+      _ = try await store.updateNode(named: "local", NodeChange(name: "edge9"))
+      #expect(try await store.captures(.init(node: "edge9"), .init()).total == 2, "they are still its own")
     }
   }
 }

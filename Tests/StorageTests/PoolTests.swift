@@ -121,6 +121,43 @@ import Testing
       #expect(store.poolState.inUse == 0)
     }
   }
+
+  @Test("However many calls wait for a lock, one of them asks the database for it", arguments: [TestBackend.postgres, .mysql])
+  func waitingForALock(_ backend: TestBackend) async throws {
+    try await withDatabase(backend) { database in
+      let count = backend == .postgres
+        ? "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()"
+        : "SELECT COUNT(*) FROM information_schema.processlist WHERE db = DATABASE()"
+      let inside = Inside()
+      try await withThrowingTaskGroup(of: Int.self) { group in
+        for _ in 0..<30 {
+          group.addTask {
+            try await database.holding("node a") {
+              #expect(inside.enter() == 1)
+              defer { inside.leave() }
+              return try await database.read { try $0.count(count, []) }
+            }
+          }
+        }
+        // Four of the pool, and one that has the lock.
+        for try await connections in group { #expect(connections <= 6) }
+      }
+    }
+  }
+}
+
+/// How many are somewhere.
+private final class Inside: Sendable {
+  private let count = Mutex(0)
+
+  func enter() -> Int {
+    count.withLock { count in
+      count += 1
+      return count
+    }
+  }
+
+  func leave() { count.withLock { $0 -= 1 } }
 }
 
 /// Opened once, waited for by a thread of its own.

@@ -37,6 +37,7 @@ enum ErrorMapping {
     case .ownChange: APIError(.ownChange, error.description)
     case .lastAdministrator: APIError(.conflict, error.description, details: ["reason": "last_administrator"])
     case .invalid(let field, let reason): .validation(field, "invalid", reason)
+    case .busy: APIError(.conflict, error.description, details: ["reason": "busy"]).retry(afterSeconds: 2)
     // What the database said stays in the log.
     case .unavailable, .misconfigured:
       APIError(.databaseUnavailable, "the database cannot be used at the moment").retry(afterSeconds: 2)

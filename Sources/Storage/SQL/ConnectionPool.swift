@@ -37,6 +37,7 @@ final class ConnectionPool<Connection: BlockingConnection>: Database {
   private let gate: AdmissionGate
   private let threads: NIOThreadPool
   private let idle = Mutex<[Connection]>([])
+  private let locks = LocalLocks()
 
   /// Connects at the first call. ``close()`` before the last reference goes.
   init(
@@ -82,8 +83,9 @@ final class ConnectionPool<Connection: BlockingConnection>: Database {
     try await transaction(.write, body)
   }
 
+  /// One call of this program asks the database for a lock, however many wait for it: each would need a connection.
   func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T {
-    try await Connection.holding(lock, in: self, body)
+    try await locks.holding(lock) { try await Connection.holding(lock, in: self, body) }
   }
 
   /// A connection beside those of the pool, whose calls go through ``onThread(_:)``.

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// What a column or parameter holds. Two types serve every database: TEXT and BIGINT; flags are 0 and 1, times unix
 /// milliseconds, identifiers lower-case UUID text, documents JSON text.
@@ -145,7 +146,7 @@ protocol Database: Sendable {
   func read<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T
   func write<T: Sendable>(_ body: @escaping @Sendable (any SQLSession) throws -> T) async throws -> T
   /// Runs the body while nobody else, in any program on this database, holds the lock of that name. Its transactions are
-  /// the body's own. `StorageError.unavailable` where it is not free in time.
+  /// the body's own. `StorageError.busy` where it is not free in time.
   func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T
   /// As ``Store/wakes(_:)``.
   func wakes(_ topic: WakeTopic) -> AsyncStream<Void>
@@ -157,6 +158,17 @@ extension Database {
   func wakes(_ topic: WakeTopic) -> AsyncStream<Void> { AsyncStream { _ in } }
 }
 
+/// The locks that calls of this program hold.
+final class LocalLocks: Sendable {
+  private let held = Mutex<Set<String>>([])
+
+  func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T {
+    try await LockWait.wait(for: lock) { held.withLock { $0.insert(lock).inserted } }
+    defer { held.withLock { _ = $0.remove(lock) } }
+    return try await body()
+  }
+}
+
 /// How locks are waited for: asked for again and again, since no database can wake a task.
 enum LockWait {
   static let timeout = Duration.seconds(15)
@@ -166,8 +178,7 @@ enum LockWait {
     let deadline = ContinuousClock.now + timeout
     while try await !tryIt() {
       guard ContinuousClock.now < deadline else {
-        throw StorageError.unavailable(
-          reason: "\(lock) is held by another call for \(timeout)", remedy: "see whether what it waits for answers")
+        throw StorageError.busy(lock: lock, seconds: Int(timeout.components.seconds))
       }
       try await Task.sleep(for: period)
     }

@@ -1,6 +1,5 @@
 import Foundation
 import GRDB
-import Synchronization
 
 /// One SQLite file through GRDB: write-ahead log, many readers, one writer at a time.
 ///
@@ -11,7 +10,7 @@ final class SQLiteDatabase: Database {
 
   private let pool: DatabasePool
   private let gate: AdmissionGate
-  private let held = Mutex<Set<String>>([])
+  private let locks = LocalLocks()
 
   init(path: String, settings: DatabaseSettings) throws(StorageError) {
     try SQLiteFile.prepare(path)
@@ -60,9 +59,7 @@ final class SQLiteDatabase: Database {
 
   /// One program has the file: its locks are in its memory.
   func holding<T: Sendable>(_ lock: String, _ body: () async throws -> T) async throws -> T {
-    try await LockWait.wait(for: lock) { held.withLock { $0.insert(lock).inserted } }
-    defer { held.withLock { _ = $0.remove(lock) } }
-    return try await body()
+    try await locks.holding(lock, body)
   }
 
   func close() async {

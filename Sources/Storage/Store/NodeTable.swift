@@ -82,6 +82,10 @@ extension SQLStore {
           SQLValue(old.id), SQLValue(change.name), SQLValue(change.address), SQLValue(change.description), SQLValue(at),
         ], returning: NodeTable.columns, NodeTable.read)
       guard let updated else { throw StorageError.notFound(kind: "node", key: name) }
+      // Captures outlive nodes, and so have a name instead of a reference.
+      if updated.name != old.name {
+        try session.execute("UPDATE captures SET node = $2 WHERE node = $1", [.text(old.name), .text(updated.name)])
+      }
       trail.changed("node", from: old.audited, to: updated.audited)
       return updated
     }
