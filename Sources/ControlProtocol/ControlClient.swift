@@ -1,6 +1,12 @@
 public import GRPCCore
 public import Rules
 
+/// What both ends of the control channel hold to.
+public enum ControlLimits {
+  /// Longest message, bytes: a full rule set, or its counters, with room to spare.
+  public static let messageByteCountMax = 64 << 20
+}
+
 /// The calls to one daemon, with timeouts and with errors in words. Any thread.
 ///
 /// The caller owns the transport and runs its connections: `withGRPCClient(transport:)` for a command,
@@ -28,6 +34,8 @@ public struct ControlClient<Transport: ClientTransport>: Sendable {
     var options = CallOptions.defaults
     options.timeout = timeout
     options.waitForReady = false
+    options.maxRequestMessageBytes = ControlLimits.messageByteCountMax
+    options.maxResponseMessageBytes = ControlLimits.messageByteCountMax
     do {
       return try await body(options)
     } catch {

@@ -20,9 +20,6 @@ public struct ControlServer: Service {
   private let logger: Logger
   private let onReady: @Sendable () -> Void
 
-  /// Longest message, bytes: a full rule set with room to spare.
-  public static let messageByteCountMax = 64 << 20
-
   /// - Parameters:
   ///   - groupName: Name or number of the group whose members may use the socket; nil: the process's group.
   ///   - onReady: Called once the socket accepts calls.
@@ -39,7 +36,7 @@ public struct ControlServer: Service {
       address: .unixDomainSocket(path: socketPath), transportSecurity: .plaintext,
       config: .defaults {
         $0.connection.flushCoalescing = nil  // 0.3 ms a call for nothing at this rate
-        $0.rpc.maxRequestPayloadSize = ControlServer.messageByteCountMax
+        $0.rpc.maxRequestPayloadSize = ControlLimits.messageByteCountMax
       })
     server = GRPCServer(
       transport: transport,

@@ -12,6 +12,8 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
     var interfaces = ["eth0", "eth1", "eth2"]
     var attachments: [String: Sluice_Control_V1_Attachment] = [:]
     var captures: [Sluice_Control_V1_Capture] = []
+    /// Rules that are counted, beside the default.
+    var countedRules: [String] = []
     var generation: UInt64 = 0
     var startedAt: UInt64 = 1_700_000_000_000_000_000
     /// Status is told so many times more, then it is away; nil: always.
@@ -176,7 +178,7 @@ final class FakeDaemon: Sluice_Control_V1_Control.SimpleServiceProtocol {
                 $0.action = "pass"
                 $0.counter = .with { $0.packets = .max }
               }
-            ]
+            ] + state.countedRules.map { rule in .with { $0.rule = rule } }
             $0.actions = [
               "pass": .with {
                 $0.packets = 7

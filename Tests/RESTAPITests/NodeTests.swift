@@ -2,6 +2,7 @@ import ControlProtocol
 import DatabaseSupport
 import Foundation
 import GRPCCore
+import Rules
 import Testing
 
 @testable import RESTAPI
@@ -65,6 +66,19 @@ struct NodeTests {
       #expect(counters.items[0]["rules"]?.array?.first?["packets"] == .integer(.max), "beyond 63 bits")
       #expect(try await api.get("/nodes/local/counters?interface=eth0", token).code == "not_found")
       #expect(try await api.get("/nodes/nowhere/status", token).code == "not_found")
+    }
+  }
+
+  @Test("The counters of as many rules as there may be come in one answer")
+  func manyCounters() async throws {
+    try await TestAPI.with { api in
+      let token = try await api.token()
+      #expect(try await api.post("/attachments", token, ["interface": "eth1"]).status == 201)
+      api.daemon.change { state in
+        state.countedRules = (0..<Limits.rulesMax).map { "rule-with-a-name-of-some-length-\($0)" }
+      }
+      let counters = try await api.get("/nodes/local/counters", token)
+      #expect(counters.items[0]["rules"]?.array?.count == Limits.rulesMax + 1, "\(counters.status)")
     }
   }
 

@@ -20,16 +20,19 @@ struct Auditor: Sendable {
       userAgent: userAgent ?? "")
     return try await AuditedRequest.$current.withValue(request) {
       var call: Call?
-      do {
-        let result = try await serve(&call)
-        if route.changes, request.actor.kind != .anonymous, request.recordCount == 0 {
-          try await services.store.recordAudit(event(call, .succeeded, code: nil))
-        }
-        return result
-      } catch {
+      let result: Result
+      do { result = try await serve(&call) } catch {
         await recordFailure(error, call, request)
         throw error
       }
+      if route.changes, request.actor.kind != .anonymous, request.recordCount == 0 {
+        // It is done: where this cannot be recorded nothing else may be, least of all that it failed.
+        do { try await services.store.recordAudit(event(call, .succeeded, code: nil)) } catch {
+          tellMissing(request, "done", error)
+          throw error
+        }
+      }
+      return result
     }
   }
 
@@ -42,13 +45,17 @@ struct Auditor: Sendable {
     do {
       try await services.store.recordAudit(event(call, outcome, code: code.rawValue))
     } catch {
-      services.logger.error(
-        "a record is missing in the audit log",
-        metadata: [
-          "request_id": "\(request.requestID)", "operation": "\(route.operation)", "code": "\(code.rawValue)",
-          "actor": "\(request.actor.name)", "error": "\(error)",
-        ])
+      tellMissing(request, code.rawValue, error)
     }
+  }
+
+  private func tellMissing(_ request: AuditedRequest, _ code: String, _ error: any Error) {
+    services.logger.error(
+      "a record is missing in the audit log",
+      metadata: [
+        "request_id": "\(request.requestID)", "operation": "\(route.operation)", "code": "\(code)",
+        "actor": "\(request.actor.name)", "error": "\(error)",
+      ])
   }
 
   private static let refusals: Set<ErrorCode> = [
