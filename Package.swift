@@ -81,7 +81,7 @@ let package = Package(
       resources: [
         .embedInCode("Objects/sluice_xdp.bpf.o"), .embedInCode("Objects/sluice_transmit.bpf.o"),
         .embedInCode("Objects/sluice_generator.bpf.o"), .embedInCode("Objects/sluice_sink.bpf.o"),
-        .embedInCode("Objects/sluice_probe.bpf.o"),
+        .embedInCode("Objects/sluice_probe.bpf.o"), .embedInCode("Objects/sluice_receiver.bpf.o"),
       ]),
     .target(name: "DataPlane", dependencies: ["Packets", "Flows", "XSK", "XDPPrograms", "LinuxSystem", "CSluiceABI"]),
 

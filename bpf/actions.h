@@ -27,7 +27,10 @@ static __always_inline void write_metadata(struct xdp_md *ctx, __u32 magic, __u3
 	metadata->timestamp = timestamp;
 }
 
-/* Whether the packet goes to the queue's socket; XDP_REDIRECT is then the verdict. Metadata only where it does. */
+/* The verdict on packets that go to the queue's socket, or to what takes them in its place. No XDP action has the number. */
+#define TO_SOCKET 64
+
+/* Whether the packet goes to the queue's socket; TO_SOCKET is then the verdict. Metadata only where it does. */
 static __always_inline _Bool select_socket(const struct xdp_md *ctx)
 {
 	return bpf_redirect_map(&sockets, ctx->rx_queue_index, XDP_PASS) == XDP_REDIRECT;
@@ -56,7 +59,7 @@ static __always_inline int follow_path(struct xdp_md *ctx, __u32 slot, __u32 fra
 		if (select_socket(ctx)) {
 			write_metadata(ctx, SLUICE_METADATA_FORWARD, slot, 0);
 			account(&interface_counters, SLUICE_COUNTER_FORWARD, frame_bytes);
-			return XDP_REDIRECT;
+			return TO_SOCKET;
 		}
 		account(&interface_counters, SLUICE_COUNTER_FORWARD_FALLBACK, frame_bytes);
 		if (now.peer_ifindex)
@@ -68,7 +71,7 @@ static __always_inline int follow_path(struct xdp_md *ctx, __u32 slot, __u32 fra
 }
 
 /*
- * Does what the rules say. `argument` is the target interface of SLUICE_ACTION_REDIRECT, and of SLUICE_ACTION_CAPTURE what
+ * Does what the rules say: an XDP action, or TO_SOCKET. `argument` is the target interface of SLUICE_ACTION_REDIRECT, and of SLUICE_ACTION_CAPTURE what
  * to do where no socket takes the packet.
  *
  * A global function, so that the verifier checks it once and not for each way through parser and classifier.
@@ -81,7 +84,7 @@ __noinline int act(struct xdp_md *ctx, __u32 action, __u32 slot, __u32 argument,
 		if (select_socket(ctx)) {
 			write_metadata(ctx, SLUICE_METADATA_MAGIC, slot, bpf_ktime_get_ns());
 			account(&interface_counters, SLUICE_COUNTER_CAPTURE, frame_bytes);
-			return XDP_REDIRECT;
+			return TO_SOCKET;
 		}
 		account(&interface_counters, SLUICE_COUNTER_CAPTURE_FALLBACK, frame_bytes);
 		action = argument;

@@ -12,22 +12,11 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
+#include "copy.h"
 #include "include/sluice_abi.h"
 
 /* Shortest frame: an Ethernet header. */
 #define FRAME_MIN 14
-
-/* 32 bytes by registers. Word by word: memcpy() of the compiler takes bytes where it knows of no alignment. */
-static __always_inline void copy_32(void *to, const void *from)
-{
-	__u64 a = ((const volatile __u64 *)from)[0], b = ((const volatile __u64 *)from)[1],
-	      c = ((const volatile __u64 *)from)[2], d = ((const volatile __u64 *)from)[3];
-
-	((volatile __u64 *)to)[0] = a;
-	((volatile __u64 *)to)[1] = b;
-	((volatile __u64 *)to)[2] = c;
-	((volatile __u64 *)to)[3] = d;
-}
 
 /* A frame of 32 to 64 bytes: the first 32 and the last, which overlap. The helper's call and checks cost as much again. */
 static __always_inline int copy_short(struct xdp_md *ctx, const void *from, __u32 length)

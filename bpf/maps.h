@@ -56,6 +56,17 @@ struct {
 } sockets SEC(".maps");
 
 /*
+ * Receive queue -> program that takes its packets in the place of the socket, which must be there too: the kernel knows by it
+ * that somebody reads, and removes both with their owner.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, SLUICE_QUEUES_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} receivers SEC(".maps");
+
+/*
  * Interface index -> itself; the kernel removes an interface that goes away. While rules or paths replace others, the targets
  * of both are here.
  */

@@ -26,7 +26,7 @@ int sluice_xdp(struct xdp_md *ctx)
 	const void *tables;
 	struct walk w;
 	__u64 origin;
-	int malformed;
+	int malformed, verdict;
 
 	tables = tables_begin();
 	origin = tables ? *(const volatile __u64 *)tables : 0; /* once: the packet sees one generation */
@@ -52,8 +52,13 @@ int sluice_xdp(struct xdp_md *ctx)
 	}
 	if (constants.record_decisions)
 		record(&v, malformed, g->generation);
-	return act(ctx, v.action, v.slot, v.action == SLUICE_ACTION_CAPTURE ? g->capture_fallback : v.redirect_ifindex,
-		   frame_bytes);
+	verdict = act(ctx, v.action, v.slot, v.action == SLUICE_ACTION_CAPTURE ? g->capture_fallback : v.redirect_ifindex,
+		      frame_bytes);
+	if (verdict != TO_SOCKET)
+		return verdict;
+	if (constants.has_receivers)
+		bpf_tail_call(ctx, &receivers, ctx->rx_queue_index);
+	return XDP_REDIRECT; /* no receiver: as select_socket() has prepared */
 }
 
 char program_license[] SEC("license") = "Dual BSD/GPL";

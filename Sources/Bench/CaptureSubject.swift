@@ -12,12 +12,14 @@ extension Subject {
   public static func capture(_ name: String, path: String, cpu: Int, classifies: Bool) throws {
     StopFlag.install()
     let interface = try NetworkInterface.named(name)
-    let worker = try QueueWorker.start(
-      QueueConfiguration(interface: interface, queue: 0, cpu: cpu, frameCount: 16384, wait: .adaptive))
+    var configuration = QueueConfiguration(interface: interface, queue: 0, cpu: cpu, frameCount: 16384, wait: .adaptive)
+    configuration.hasReceivers = true
+    let worker = try QueueWorker.start(configuration)
     let session = try CaptureSession.start(
       CaptureRequest(path: path, ringByteCount: 64 << 20), interface: name, workers: [worker],
       names: SlotNames(), onFinish: { _ in })
-    let program = try LeadingProgram.toCapture(worker.socketDescriptor, from: interface, classifies: classifies)
+    let program = try LeadingProgram.toCapture(
+      worker.socketDescriptor, worker.receiver, from: interface, classifies: classifies)
     tell(readyText)
     StopFlag.wait()
     worker.settle()

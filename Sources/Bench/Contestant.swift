@@ -110,6 +110,7 @@ extension Work {
       return [
         .own(["receive", first]),
         .own(["receive", first, "--rules"], name: "sluice, rules"),
+        .own(["receive", first, "--by-socket"], name: "sluice, AF_XDP"),
         Contestant("xdpsock", .peer(.xdpsock), ["-r", "-i", first, "-q", "0"], attachesTo: [first]),
         .testpmd("rxonly", first),
       ]

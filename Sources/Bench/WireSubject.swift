@@ -14,18 +14,23 @@ extension Subject {
     StopFlag.install()
     let names = first == second ? [first] : [first, second]
     let sides = try names.map { try NetworkInterface.named($0) }
-    let worker = try WireWorker.start(WireConfiguration(sides: sides, cpu: cpu, wait: wait))
+    var configuration = WireConfiguration(sides: sides, cpu: cpu, wait: wait)
+    configuration.hasReceivers = true
+    let worker = try WireWorker.start(configuration)
     let programs = try sides.indices.map {
-      try LeadingProgram.toSocket(worker.socketDescriptor(side: $0), from: sides[$0], classifies: classifies)
+      try LeadingProgram.toSocket(
+        worker.socketDescriptor(side: $0), worker.receiver(side: $0), from: sides[$0], classifies: classifies)
     }
     for side in sides.indices { worker.setLiveAble(try sides[side].redirectRefusal() == nil, side: side) }
     tell(readyText)
     StopFlag.wait()
     worker.settle()
-    let sidesCounted = worker.counters().sides
+    let counted = worker.counters().sides
+    // What the kernel drops for the sockets, the devices count.
+    let lost = sides.indices.reduce(0) { $0 + (worker.receiver(side: $1) == nil ? 0 : counted[$1].statistics.lost) }
     tell(
       Account(
-        packets: sidesCounted.reduce(0) { $0 + $1.receivedPackets }, dropped: sidesCounted.reduce(0) { $0 + $1.dropped }
+        packets: counted.reduce(0) { $0 + $1.receivedPackets }, dropped: counted.reduce(lost) { $0 + $1.dropped }
       ).line)
     withExtendedLifetime(programs) {}
   }

@@ -241,7 +241,7 @@ extension Controller {
     if let queues = attachment.queues { return queues }
     let queues = try QueueSet(
       interface: try findInterface(attachment.interface), zeroCopy: attachment.options.zeroCopy,
-      isNative: attachment.program.isNative, worker: attachment.options.worker.over(settings.worker),
+      isNative: attachment.program.isNative, hasReceivers: attachment.program.hasReceivers, worker: attachment.options.worker.over(settings.worker),
       behind: packetThreadCount,
       memoryUsed: attachments.values.reduce(0) { $0 + ($1.queues?.memoryByteCount ?? 0) })
     queues.slotNames.set(attachment.slots.slots)

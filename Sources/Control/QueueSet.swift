@@ -23,8 +23,8 @@ final class QueueSet {
   ///   - threadCount: Packet threads that there are already.
   ///   - used: Bytes of memory that the sockets of other interfaces have.
   init(
-    interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool, worker: WorkerOptions,
-    behind threadCount: Int, memoryUsed used: Int
+    interface: NetworkInterface, zeroCopy: AttachmentOptions.ZeroCopy, isNative: Bool, hasReceivers: Bool,
+    worker: WorkerOptions, behind threadCount: Int, memoryUsed used: Int
   ) throws(ControlError) {
     if zeroCopy == .required, !isNative {
       throw ControlError(
@@ -41,6 +41,7 @@ final class QueueSet {
         var configuration = QueueConfiguration(
           interface: interface, queue: queue, cpu: cpus.isEmpty ? nil : cpus[Int(queue)],
           zeroCopy: QueueSet.mode(zeroCopy), isProgramNative: isNative)
+        configuration.hasReceivers = hasReceivers
         if let wait = worker.wait { configuration.wait = wait.mode }
         if worker.batch > 0 { configuration.batchLimit = worker.batch }
         configurations.append(configuration)
@@ -75,14 +76,15 @@ final class QueueSet {
   /// From now on captured packets come to the sockets.
   func deliver(from program: InterfaceProgram) throws(ControlError) {
     try translating { () throws(ProgramError) in
-      for worker in workers { try program.setSocket(worker.socketDescriptor, queue: worker.report.queue) }
+      for worker in workers {
+        try program.setSocket(worker.socketDescriptor, receiver: worker.receiver, queue: worker.report.queue)
+      }
     }
   }
 
   /// Captured packets take the fallback again. Returns when every packet that was on its way has been received.
   func stopDelivering(from program: InterfaceProgram) {
-    for worker in workers { try? program.removeSocket(queue: worker.report.queue) }
-    program.waitForPackets()
+    program.removeSockets(queues: workers.map(\.report.queue))
     for worker in workers { worker.settle() }
   }
 

@@ -53,6 +53,7 @@ final class WireThreads {
           usesFragments: sides.allSatisfy(\.program.supportsFrags) && interfaces.contains { $0.mtu > 3000 },
           zeroCopy: zeroCopy, isProgramNative: sides.allSatisfy(\.program.isNative), mirror: queue == 0 ? mirror : nil,
           captureFallback: sides[0].options.captureFallback == .drop ? .drop : .pass)
+        configuration.hasReceivers = sides.allSatisfy(\.program.hasReceivers)
         if let wait = worker.wait { configuration.wait = wait.mode }
         if worker.batch > 0 { configuration.batchLimit = worker.batch }
         if worker.ringEntries > 0 { configuration.ringEntryCount = worker.ringEntries }
@@ -105,7 +106,9 @@ final class WireThreads {
     try translating { () throws(ProgramError) in
       for worker in workers {
         for (side, attachment) in sides.enumerated() {
-          try attachment.program.setSocket(worker.socketDescriptor(side: side), queue: worker.configuration.queue)
+          try attachment.program.setSocket(
+            worker.socketDescriptor(side: side), receiver: worker.receiver(side: side),
+            queue: worker.configuration.queue)
         }
       }
     }
@@ -114,10 +117,7 @@ final class WireThreads {
   /// Packets take the kernel's path again. Returns when every packet that was on its way has been carried, and the threads
   /// have ended.
   func end(from sides: [Attachment]) {
-    for worker in workers {
-      for attachment in sides { try? attachment.program.removeSocket(queue: worker.configuration.queue) }
-    }
-    sides.first?.program.waitForPackets()
+    for attachment in sides { attachment.program.removeSockets(queues: workers.map(\.configuration.queue)) }
     for worker in workers {
       worker.settle()
       worker.stop()

@@ -26,9 +26,8 @@ extension QueueWorker: CaptureSource {
   public var captureQueue: UInt32 { report.queue }
 
   public var lossCount: UInt64 {
-    let statistics = counters().statistics
     // A fill ring that is empty explains some of rxDropped in copy mode, and is counted per look, not per packet.
-    return statistics.rxDropped + statistics.rxRingFull
+    counters().statistics.lost
   }
 
   public func attach(_ ring: RecordRing) -> TapBoard.Attachment { taps.attach(ring) }

@@ -6,16 +6,21 @@ protocol PacketEngine: ~Copyable {
   /// Packets wait, or frames want to be moved on. No system call.
   mutating func hasWork() -> Bool
 
-  /// A batch of each source that has one, counted in `meter`.
+  /// A batch of each source that has one, counted in `meter`. Returns their packets.
   ///
   /// - Parameter now: CLOCK_MONOTONIC.
-  mutating func step(now: UInt64, meter: inout LoopMeter.Writer)
+  @discardableResult mutating func step(now: UInt64, meter: inout LoopMeter.Writer) -> UInt32
 
   /// Receives what is there now; what comes later is not waited for.
   mutating func drain(meter: inout LoopMeter.Writer)
 
   /// Adds the descriptors whose input ends a sleep, and whose error ends the loop.
   borrowing func addDescriptors(to set: inout PollSet)
+
+  /// Before a sleep: whether packets of a ``ProgramRings`` must be told to end it.
+  borrowing func announceSleep() -> Bool
+
+  borrowing func endSleep()
 
   /// Moves on what does not move by itself; counters as they should stand during a sleep. Returns how long that may
   /// last. Also called now and then without a sleep.
@@ -34,6 +39,7 @@ enum PacketLoop {
     _ engine: inout Engine, _ control: LoopControl, wait: WaitMode, dozes: Bool = false
   ) -> SystemError? {
     var policy = WaitPolicy(wait, dozes: dozes)
+    var spin = SpinWait()
     var meter = LoopMeter.Writer(control.meter, now: SystemClock.monotonicNanoseconds())
     var sources = PollSet()
     sources.add(control.wake.descriptor.rawValue)
@@ -45,11 +51,14 @@ enum PacketLoop {
       if engine.hasWork() {
         let now = SystemClock.monotonicNanoseconds()
         meter.enter(.busy, now: now)
-        engine.step(now: now, meter: &meter)
+        let count = engine.step(now: now, meter: &meter)
         step = policy.sawPackets()
+        // So few that they wouldn't fill the rings meanwhile.
+        if count < BatchSize.least { spin.pause(foundSomething: true) }
       } else {
         if meter.phase == .busy { meter.enter(.idle, now: SystemClock.monotonicNanoseconds()) }
         step = policy.sawNothing()
+        if step == .again { spin.pause(foundSomething: false) }
       }
       if step == .again { continue }
       if step == .doze {
@@ -75,7 +84,7 @@ enum PacketLoop {
     let timeout = engine.prepareToSleep()
     if step == .sleep {
       meter.enter(.asleep, now: SystemClock.monotonicNanoseconds())
-      try sources.wait(timeoutMilliseconds: timeout)
+      try sleep(timeout, &engine, &sources)
       meter.enter(.idle, now: SystemClock.monotonicNanoseconds())
     } else {
       try sources.wait(timeoutMilliseconds: 0)
@@ -83,12 +92,29 @@ enum PacketLoop {
     if sources.readiness(0).hasEvent { control.wake.clear() }
     for index in 1..<sources.count {
       // Linux 6.18 answers no poll for an AF_XDP socket whose interface went: its pending error alone tells.
-      let code = Poll.socketError(sources.descriptor(index))
+      let code = sources.isSocket(index) ? Poll.socketError(sources.descriptor(index)) : 0
       if code == 0, !sources.readiness(index).isBroken { continue }
       throw SystemError(
         operation: "receive", code: code, subject: "AF_XDP socket", remedy: "the interface is gone or down")
     }
   }
+}
+
+extension PacketLoop {
+  /// Waits for packets or a signal, at most so long.
+  private static func sleep<Engine: PacketEngine & ~Copyable>(
+    _ timeout: CInt, _ engine: inout Engine, _ sources: inout PollSet
+  ) throws(SystemError) {
+    guard engine.announceSleep() else { return try sources.wait(timeoutMilliseconds: timeout) }
+    defer { engine.endSleep() }
+    if engine.hasWork() { return }
+    try sources.wait(timeoutMilliseconds: min(timeout, dozeMilliseconds))
+    if timeout <= dozeMilliseconds || sources.hasEvent || engine.hasWork() { return }
+    try sources.wait(timeoutMilliseconds: timeout)
+  }
+
+  /// After which a packet that came when the sleep was announced is seen: see ``ProgramRings/announceSleep()``.
+  private static var dozeMilliseconds: CInt { 1 }
 }
 
 /// What a packet thread and the others share, whatever the thread does.

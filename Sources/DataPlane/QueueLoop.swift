@@ -1,5 +1,6 @@
 import Glibc
 import LinuxSystem
+import XDPPrograms
 import XSK
 
 /// The body of a queue's packet thread.
@@ -18,12 +19,13 @@ enum QueueLoop {
         queue: opened.queue, shared: shared, batch: BatchSize(most: configuration.batchLimit))
       engine.queue.loan = lender?.loan
       let descriptor = engine.queue.socket.descriptor.rawValue
-      shared.open(descriptor)
+      shared.open(descriptor, engine.queue.socket.programRings)
       shared.publish(engine.queue)
       started.put(
         .success(
           QueueStart(
-            report: report(configuration, engine.queue, opened.reason), descriptor: descriptor, lender: lender)))
+            report: report(configuration, engine.queue, opened.reason, opened.copyReason),
+            descriptor: descriptor, receiver: opened.receiver, lender: lender)))
       // Nothing waits for these packets, and the captures' writers may share the CPU.
       let failure = PacketLoop.run(&engine, shared.control, wait: configuration.wait, dozes: true)
       shared.control.settle(isOver: true) {}
@@ -39,10 +41,56 @@ enum QueueLoop {
     var queue: QueueState
     /// Why long packets get lost.
     let reason: String?
+    /// Receives in the kernel's place.
+    var receiver: ReceiverProgram?
+    /// Why packets are copied, where the socket doesn't know.
+    var copyReason: String?
+  }
+
+  /// With zero-copy where that can be had; else the XDP program receives, if it can; else the socket.
+  private static func open(_ configuration: QueueConfiguration) throws(SystemError) -> Opened {
+    guard configuration.hasReceivers, configuration.isProgramNative, !configuration.geometry.isUnaligned else {
+      return try openSocket(configuration)
+    }
+    let choice = ProgramReception.choose(
+      [configuration.interface], receiving: [configuration.interface], zeroCopy: configuration.zeroCopy)
+    guard let reason = choice.copyReason else { return try openSocket(configuration) }
+    var refusal = choice.refusal
+    if choice.isPossible {
+      do throws(ProgramError) {
+        return try openReceiver(configuration, "\(reason); the XDP program copies")
+      } catch {
+        refusal = error.description
+      }
+    }
+    var opened = try openSocket(configuration)
+    if let refusal { opened.copyReason = opened.queue.socket.copyReason.map { "\($0); not by the XDP program: \(refusal)" } }
+    return opened
+  }
+
+  private static func openReceiver(
+    _ configuration: QueueConfiguration, _ copyReason: String
+  ) throws(ProgramError) -> Opened {
+    let geometry = configuration.geometry
+    let receiver = try ReceiverProgram(
+      geometry, entryCount: PowerOfTwo.atLeast(geometry.frameCount), takesFragments: configuration.usesFragments)
+    let region = try receiver.mapFrames()
+    let rings = try receiver.makeRings()
+    do throws(SystemError) {
+      let memory = try UMEM(
+        geometry: geometry, over: region,
+        subject: "UMEM of \(configuration.interface.name) queue \(configuration.queue)")
+      var pool = memory.makePool()
+      let socket = try XDPSocket(
+        memory: memory, pool: &pool, interface: configuration.interface, queue: configuration.queue,
+        options: XDPSocket.Options(zeroCopy: .off, usesFragments: configuration.usesFragments), receivingBy: rings)
+      return Opened(
+        queue: QueueState(socket: socket, pool: pool), reason: nil, receiver: receiver, copyReason: copyReason)
+    } catch { throw .system(error) }
   }
 
   /// With zero-copy where that can be had, and with fragments where they are wanted and the kernel takes them.
-  private static func open(_ configuration: QueueConfiguration) throws(SystemError) -> Opened {
+  private static func openSocket(_ configuration: QueueConfiguration) throws(SystemError) -> Opened {
     let memory = try UMEM(
       geometry: configuration.geometry, numaNode: configuration.numaNode, wantsHugePages: configuration.wantsHugePages,
       subject: "UMEM of \(configuration.interface.name) queue \(configuration.queue)")
@@ -74,13 +122,14 @@ enum QueueLoop {
   }
 
   private static func report(
-    _ configuration: QueueConfiguration, _ queue: borrowing QueueState, _ fragmentReason: String?
+    _ configuration: QueueConfiguration, _ queue: borrowing QueueState, _ fragmentReason: String?, _ copyReason: String?
   ) -> QueueReport {
     QueueReport(
       interface: configuration.interface.name, queue: configuration.queue, isZeroCopy: queue.socket.isZeroCopy,
-      copyReason: queue.socket.copyReason, cpu: configuration.cpu ?? -1, placement: queue.socket.memory.placement,
+      copyReason: copyReason ?? queue.socket.copyReason, cpu: configuration.cpu ?? -1, placement: queue.socket.memory.placement,
       hasHugePages: queue.socket.memory.hasHugePages,
-      hugePageReason: queue.socket.memory.hugePageRefusal.map { $0.description },
+      hugePageReason: queue.socket.programRings != nil && configuration.wantsHugePages
+        ? "a BPF map's memory has ordinary pages" : queue.socket.memory.hugePageRefusal.map { $0.description },
       frameCount: configuration.geometry.frameCount, frameByteCount: configuration.geometry.frameByteCount,
       usesFragments: queue.socket.usesFragments, fragmentReason: fragmentReason, bindRetries: queue.socket.bindRetries)
   }
@@ -115,10 +164,10 @@ struct QueueEngine: PacketEngine, ~Copyable {
     return queue.socket.available(limit: 1) > 0
   }
 
-  mutating func step(now: UInt64, meter: inout LoopMeter.Writer) {
+  @discardableResult mutating func step(now: UInt64, meter: inout LoopMeter.Writer) -> UInt32 {
     queue.entry.now = now
     let count = processBatch(&queue, limit: batch.limit)
-    if count == 0 { return }
+    if count == 0 { return 0 }
     meter.count(count)
     batch.adapt(after: count)
     queue.loan?.takeBack(into: &queue.pool)
@@ -127,6 +176,7 @@ struct QueueEngine: PacketEngine, ~Copyable {
     queue.entry.pipeline.second.taps.wakeConsumers()
     shared.publish(queue)
     assert(queue.areFramesConserved, "frames got lost or appeared")
+    return count
   }
 
   mutating func drain(meter: inout LoopMeter.Writer) {
@@ -139,7 +189,17 @@ struct QueueEngine: PacketEngine, ~Copyable {
     }
   }
 
-  borrowing func addDescriptors(to set: inout PollSet) { set.add(queue.socket.descriptor.rawValue) }
+  borrowing func addDescriptors(to set: inout PollSet) {
+    set.add(queue.socket.descriptor.rawValue)
+    if let rings = queue.socket.programRings { set.add(rings.wakeupDescriptor, isSocket: false) }
+  }
+
+  borrowing func announceSleep() -> Bool {
+    queue.socket.programRings?.announceSleep()
+    return queue.socket.programRings != nil
+  }
+
+  borrowing func endSleep() { queue.socket.programRings?.endSleep() }
 
   mutating func prepareToSleep() -> CInt {
     queue.loan?.takeBack(into: &queue.pool)

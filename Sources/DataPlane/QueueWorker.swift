@@ -1,5 +1,6 @@
 import LinuxSystem
 import Synchronization
+import XDPPrograms
 import XSK
 
 /// How a queue is received.
@@ -14,6 +15,9 @@ public struct QueueConfiguration: Hashable, Sendable {
   public var zeroCopy: XDPSocket.ZeroCopyMode
   /// The XDP program is attached in native mode; under a generic one packets are copied.
   public var isProgramNative: Bool
+  /// The program calls receivers (``QueueWorker/receiver``), and is given the worker's: it copies packets into the frames
+  /// itself, where the driver has no zero-copy.
+  public var hasReceivers = false
   public var wantsHugePages: Bool
   /// Packets longer than a frame are received, too, where the kernel can (Linux 6.6): jumbo frames, and what a veth
   /// pair's stack didn't cut into segments.
@@ -91,11 +95,13 @@ public struct QueueCounters: Hashable, Sendable {
 /// Receives one queue of one interface on a thread of its own, and offers the packets to captures.
 ///
 /// Any thread may use it. Put ``socketDescriptor`` into the XSKMAP at key ``QueueReport/queue`` after ``start(_:)``,
-/// and take it out before ``stop()``.
+/// and take it out before ``stop()``; where there is a ``receiver``, it must receive the same packets meanwhile.
 public final class QueueWorker: Sendable {
   public let report: QueueReport
   /// The socket, for an XSKMAP. Valid until ``stop()``; the worker closes it.
   public let socketDescriptor: CInt
+  /// Receives for the socket; nil: the kernel does.
+  public let receiver: ReceiverProgram?
   let taps: TapBoard
   let shared: QueueShared
   /// Of the queue's frames, to one capture at a time.
@@ -125,6 +131,7 @@ public final class QueueWorker: Sendable {
   private init(_ start: QueueStart, shared: QueueShared, thread: consuming PinnedThread) {
     report = start.report
     socketDescriptor = start.descriptor
+    receiver = start.receiver
     frameLender = start.lender
     self.shared = shared
     taps = shared.taps
@@ -152,7 +159,18 @@ public final class QueueWorker: Sendable {
 struct QueueStart: Sendable {
   var report: QueueReport
   var descriptor: CInt
+  var receiver: ReceiverProgram?
   var lender: FrameLender?
+}
+
+/// A packet thread's socket, for the readers of its statistics.
+struct OpenSocket {
+  let descriptor: CInt
+  let rings: ProgramRings?
+
+  func read(into statistics: inout XDPStatistics) {
+    if let now = try? XDPStatistics.read(descriptor: descriptor, with: rings) { statistics = now }
+  }
 }
 
 /// What the packet thread and the others share.
@@ -163,7 +181,7 @@ final class QueueShared: Sendable {
   let taps = TapBoard()
   private let frameCount: UInt32
   private let cells = CounterBlock(count: Cell.count.rawValue)
-  private let socket = Mutex<(descriptor: CInt?, last: XDPStatistics, failure: SystemError?)>(
+  private let socket = Mutex<(open: OpenSocket?, last: XDPStatistics, failure: SystemError?)>(
     (nil, XDPStatistics(), nil))
 
   init(frameCount: UInt32) throws(SystemError) {
@@ -184,13 +202,15 @@ final class QueueShared: Sendable {
   }
 
   /// The packet thread, when the socket is open.
-  func open(_ descriptor: CInt) { socket.withLock { $0.descriptor = descriptor } }
+  func open(_ descriptor: CInt, _ rings: ProgramRings?) {
+    socket.withLock { $0.open = OpenSocket(descriptor: descriptor, rings: rings) }
+  }
 
   /// The packet thread, before the socket closes.
   func close(failure: SystemError?) {
     socket.withLock {
-      if let descriptor = $0.descriptor { $0.last = (try? XDPStatistics.read(descriptor: descriptor)) ?? $0.last }
-      $0.descriptor = nil
+      $0.open?.read(into: &$0.last)
+      $0.open = nil
       $0.failure = failure
     }
   }
@@ -210,7 +230,7 @@ final class QueueShared: Sendable {
     counters.framesLent = frames == 0 || told > frameCount ? 0 : frameCount - told
     socket.withLock {
       // The lock keeps the descriptor open meanwhile.
-      if let descriptor = $0.descriptor { $0.last = (try? XDPStatistics.read(descriptor: descriptor)) ?? $0.last }
+      $0.open?.read(into: &$0.last)
       counters.statistics = $0.last
       counters.failure = $0.failure
     }

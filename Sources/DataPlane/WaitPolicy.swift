@@ -31,16 +31,16 @@ struct WaitPolicy {
   private var turnsSinceCheck: UInt32 = 0
   private var hasSlept = true
 
-  /// An empty turn takes some ten nanoseconds: the longest wait is in the order of a wake-up's cost and a quiet gap.
-  static var patienceMax: UInt32 { 1 << 14 }
-  static var patienceMin: UInt32 { 1 << 6 }
+  /// An empty turn takes some hundred nanoseconds: the longest wait is in the order of a wake-up's cost and a quiet gap.
+  static var patienceMax: UInt32 { 1 << 11 }
+  static var patienceMin: UInt32 { 1 << 3 }
   /// The same where a turn is a doze.
   static var dozesMax: UInt32 { 1 << 5 }
   static var dozesMin: UInt32 { 1 }
   /// What comes meanwhile is little for a ring of thousands: 400 packets of 4 million a second.
   static var dozeNanoseconds: UInt64 { 100_000 }
   /// A thread that never sleeps asks after its sockets so often: some milliseconds.
-  static var turnsPerCheck: UInt32 { 1 << 18 }
+  static var turnsPerCheck: UInt32 { 1 << 16 }
   /// The same under traffic, where a turn is a batch.
   static var batchesPerCheck: UInt32 { 1 << 10 }
 

@@ -35,6 +35,9 @@ public struct WireConfiguration: Hashable, Sendable {
   public var zeroCopy: XDPSocket.ZeroCopyMode
   /// The XDP programs are attached in native mode.
   public var isProgramNative: Bool
+  /// The programs call receivers, and are given the worker's (``WireWorker/receiver(side:)``): they copy packets into the
+  /// frames themselves, where not all devices have zero-copy.
+  public var hasReceivers = false
   public var wantsHugePages: Bool
   public var live: LiveMode
   /// Where copies go: its queue 0 must have no AF_XDP socket.

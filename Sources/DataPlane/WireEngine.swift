@@ -30,21 +30,25 @@ struct WireEngine: PacketEngine, ~Copyable {
     return firstHasPackets || secondHasPackets
   }
 
-  mutating func step(now: UInt64, meter: inout LoopMeter.Writer) {
+  @discardableResult mutating func step(now: UInt64, meter: inout LoopMeter.Writer) -> UInt32 {
+    var count: UInt32 = 0
     if firstHasPackets {
       firstCount = core.receive(&first, side: 0, now: now, reflects: isReflector)
       meter.count(firstCount)
+      count &+= firstCount
       if isReflector { core.send(&first, from: 0, to: 0) } else { core.send(&second!, from: 0, to: 1) }
       core.refill(&first)
     }
     if secondHasPackets {
       secondCount = core.receive(&second!, side: 1, now: now, reflects: false)
       meter.count(secondCount)
+      count &+= secondCount
       core.send(&first, from: 1, to: 0)
       core.refill(&second!)
     }
     core.finishTurn(now: now)
     assert(areFramesConserved(), "frames got lost or appeared")
+    return count
   }
 
   mutating func drain(meter: inout LoopMeter.Writer) {
@@ -62,6 +66,16 @@ struct WireEngine: PacketEngine, ~Copyable {
 
   borrowing func addDescriptors(to set: inout PollSet) {
     for descriptor in core.descriptors { set.add(descriptor) }
+    for rings in core.programRings { set.add(rings.wakeupDescriptor, isSocket: false) }
+  }
+
+  borrowing func announceSleep() -> Bool {
+    for rings in core.programRings { rings.announceSleep() }
+    return !core.programRings.isEmpty
+  }
+
+  borrowing func endSleep() {
+    for rings in core.programRings { rings.endSleep() }
   }
 
   mutating func prepareToSleep() -> CInt {
@@ -105,14 +119,17 @@ struct WireCore: ~Copyable {
   private let shared: WireShared
   /// Of the side sockets.
   let descriptors: [CInt]
+  /// Of the side sockets, where programs receive for them.
+  let programRings: [ProgramRings]
 
   init(
-    pool: consuming FramePool, transmitter: consuming Transmitter, descriptors: [CInt], shared: WireShared,
-    configuration: WireConfiguration
+    pool: consuming FramePool, transmitter: consuming Transmitter, descriptors: [CInt],
+    programRings: [ProgramRings], shared: WireShared, configuration: WireConfiguration
   ) {
     self.pool = pool
     self.transmitter = transmitter
     self.descriptors = descriptors
+    self.programRings = programRings
     self.shared = shared
     pipeline = WirePipeline(
       Sampler(every: configuration.sampleEvery),

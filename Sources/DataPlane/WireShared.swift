@@ -17,7 +17,7 @@ final class WireShared: Sendable {
   private let mirrorPort: UInt16
   private let frameCount: UInt32
   private let frameCells = CounterBlock(count: 2)
-  private let sockets: Mutex<(descriptors: [CInt], last: [XDPStatistics], failure: SystemError?)>
+  private let sockets: Mutex<(open: [OpenSocket], last: [XDPStatistics], failure: SystemError?)>
 
   init(_ configuration: WireConfiguration, exporter: FlowExporter?) throws(SystemError) {
     let count = configuration.sides.count
@@ -60,13 +60,13 @@ final class WireShared: Sendable {
   }
 
   /// The packet thread, when the sockets are open.
-  func open(_ descriptors: [CInt]) { sockets.withLock { $0.descriptors = descriptors } }
+  func open(_ open: [OpenSocket]) { sockets.withLock { $0.open = open } }
 
   /// The packet thread, before the sockets close.
   func close(failure: SystemError?) {
     sockets.withLock {
-      WireShared.read(&$0.last, $0.descriptors)
-      $0.descriptors = []
+      WireShared.read(&$0.last, $0.open)
+      $0.open = []
       $0.failure = failure
     }
   }
@@ -90,16 +90,14 @@ final class WireShared: Sendable {
     counters.framesTransmit = frameCount - counters.framesPool - counters.framesFill - counters.framesInFlight
     sockets.withLock {
       // The lock keeps the descriptors open meanwhile.
-      WireShared.read(&$0.last, $0.descriptors)
+      WireShared.read(&$0.last, $0.open)
       for index in counters.sides.indices { counters.sides[index].statistics = $0.last[index] }
       counters.failure = $0.failure
     }
     return counters
   }
 
-  private static func read(_ statistics: inout [XDPStatistics], _ descriptors: [CInt]) {
-    for (index, descriptor) in descriptors.enumerated() {
-      if let now = try? XDPStatistics.read(descriptor: descriptor) { statistics[index] = now }
-    }
+  private static func read(_ statistics: inout [XDPStatistics], _ open: [OpenSocket]) {
+    for (index, socket) in open.enumerated() { socket.read(into: &statistics[index]) }
   }
 }

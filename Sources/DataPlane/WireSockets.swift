@@ -17,7 +17,15 @@ struct WireSockets: ~Copyable {
   let mirrorCopyReason: String?
 
   /// Zero-copy on all devices or, where the choice is left to us and one of them refuses it, on none.
-  static func open(_ configuration: WireConfiguration, _ memory: UMEM) throws(SystemError) -> WireSockets {
+  ///
+  /// - Parameter reception: Programs receive on the sides, which copies.
+  static func open(
+    _ configuration: WireConfiguration, _ memory: UMEM, _ reception: WireReception?
+  ) throws(SystemError) -> WireSockets {
+    if let reception {
+      return try WireSockets(
+        configuration, memory, zeroCopy: .off, copyReason: reception.copyReason, reception.rings)
+    }
     do throws(SystemError) {
       return try WireSockets(configuration, memory, zeroCopy: configuration.zeroCopy, copyReason: nil)
     } catch {
@@ -32,7 +40,8 @@ struct WireSockets: ~Copyable {
 
   /// - Parameter copyReason: Why no socket is zero-copy although a device might be.
   private init(
-    _ configuration: WireConfiguration, _ memory: UMEM, zeroCopy: XDPSocket.ZeroCopyMode, copyReason: String?
+    _ configuration: WireConfiguration, _ memory: UMEM, zeroCopy: XDPSocket.ZeroCopyMode, copyReason: String?,
+    _ rings: [ProgramRings] = []
   ) throws(SystemError) {
     var pool = memory.makePool()
     var options = XDPSocket.Options(
@@ -41,7 +50,8 @@ struct WireSockets: ~Copyable {
       usesFragments: configuration.usesFragments, transmitBudget: configuration.batchLimit,
       isProgramNative: configuration.isProgramNative)
     let first = try XDPSocket(
-      memory: memory, pool: &pool, interface: configuration.sides[0], queue: configuration.queue, options: options)
+      memory: memory, pool: &pool, interface: configuration.sides[0], queue: configuration.queue, options: options,
+      receivingBy: rings.first)
     let sharing = first.descriptor.rawValue
     var descriptors = [sharing]
     var reports = [WireSockets.report(0, configuration, first, copyReason)]
@@ -49,7 +59,7 @@ struct WireSockets: ~Copyable {
     if configuration.sides.count > 1 {
       let socket = try XDPSocket(
         memory: memory, pool: &pool, interface: configuration.sides[1], queue: configuration.queue, options: options,
-        sharing: sharing)
+        sharing: sharing, receivingBy: rings.last)
       descriptors.append(socket.descriptor.rawValue)
       reports.append(WireSockets.report(1, configuration, socket, copyReason))
       second = consume socket

@@ -6,6 +6,31 @@ import XSK
 struct WireStart: Sendable {
   var report: WireReport
   var descriptors: [CInt]
+  /// Of the sides; none: the kernel receives.
+  var receivers: [ReceiverProgram]
+}
+
+/// Programs that receive in the kernel's place, one for each side.
+struct WireReception {
+  let receivers: [ReceiverProgram]
+  let rings: [ProgramRings]
+  let copyReason: String
+
+  init(
+    _ configuration: WireConfiguration, _ geometry: UMEM.Geometry, sharing live: borrowing LiveTransmitter, copyReason: String
+  ) throws(ProgramError) {
+    var receivers: [ReceiverProgram] = []
+    var rings: [ProgramRings] = []
+    for _ in configuration.sides {
+      let receiver = try ReceiverProgram(
+        geometry, entryCount: configuration.ringEntryCount, takesFragments: configuration.usesFragments, sharing: live)
+      rings.append(try receiver.makeRings())
+      receivers.append(receiver)
+    }
+    self.receivers = receivers
+    self.rings = rings
+    self.copyReason = copyReason
+  }
 }
 
 /// The body of a wire's packet thread.
@@ -18,19 +43,26 @@ enum WireThread {
       var memory = try makeMemory(configuration)
       let umem = memory.umem
       let liveReason = memory.reason
-      let sockets = try WireSockets.open(configuration, umem)
+      let reception = memory.reception
+      let sockets = try WireSockets.open(configuration, umem, reception)
+      var reports = sockets.reports
+      let copier = reception == nil ? memory.refusal.map { "; not by the XDP program: \($0)" } : "; the XDP program copies"
+      for side in reports.indices { reports[side].copyReason?.append(copier ?? "") }
       let outcome = WireReport(
-        sides: sockets.reports, isLiveOpen: liveReason == nil, liveReason: liveReason,
+        sides: reports, isLiveOpen: liveReason == nil, liveReason: liveReason,
         mirrorCopyReason: sockets.mirrorCopyReason)
       let descriptors = sockets.descriptors
       var engine = WireEngine(
         first: sockets.first, second: sockets.second,
         core: WireCore(
           pool: sockets.pool, transmitter: Transmitter(live: memory.live.take(), mirror: sockets.mirror),
-          descriptors: descriptors, shared: shared, configuration: configuration))
-      shared.open(descriptors)
+          descriptors: descriptors, programRings: reception?.rings ?? [], shared: shared,
+          configuration: configuration))
+      shared.open(
+        descriptors.indices.map { OpenSocket(descriptor: descriptors[$0], rings: reception?.rings[$0]) })
       engine.publish()
-      started.put(.success(WireStart(report: outcome, descriptors: descriptors)))
+      started.put(
+        .success(WireStart(report: outcome, descriptors: descriptors, receivers: reception?.receivers ?? [])))
       let failure = PacketLoop.run(&engine, shared.control, wait: configuration.wait)
       engine.close()
       shared.control.settle(isOver: true) {}
@@ -62,9 +94,10 @@ enum WireThread {
               remedy: "each call would take tens of milliseconds without a tap device: \(cause)"))
         }
         let region = try live.mapFrames()
-        do throws(SystemError) {
-          return Memory(umem: try UMEM(geometry: geometry, over: region, subject: subject), live: live, reason: nil)
-        } catch { throw .system(error) }
+        let umem: UMEM
+        do throws(SystemError) { umem = try UMEM(geometry: geometry, over: region, subject: subject) } catch { throw .system(error) }
+        let reception = makeReception(configuration, geometry, live)
+        return Memory(umem: umem, live: live, reason: nil, reception: reception.value, refusal: reception.refusal)
       } catch {
         reason = error.description
         if configuration.live == .required {
@@ -75,12 +108,30 @@ enum WireThread {
     let umem = try UMEM(
       geometry: geometry, numaNode: configuration.numaNode, wantsHugePages: configuration.wantsHugePages,
       subject: subject)
-    return Memory(umem: umem, live: nil, reason: reason)
+    return Memory(umem: umem, live: nil, reason: reason, reception: nil, refusal: nil)
+  }
+
+  /// Programs that receive into the memory of live frames, where nothing speaks against it.
+  private static func makeReception(
+    _ configuration: WireConfiguration, _ geometry: UMEM.Geometry, _ live: borrowing LiveTransmitter
+  ) -> (value: WireReception?, refusal: String?) {
+    guard configuration.hasReceivers, configuration.isProgramNative else { return (value: nil, refusal: nil) }
+    let choice = ProgramReception.choose(
+      configuration.sides + (configuration.mirror.map { [$0] } ?? []), receiving: configuration.sides,
+      zeroCopy: configuration.zeroCopy)
+    guard let reason = choice.copyReason, choice.refusal == nil else { return (value: nil, refusal: choice.refusal) }
+    do throws(ProgramError) {
+      return (value: try WireReception(configuration, geometry, sharing: live, copyReason: reason), refusal: nil)
+    } catch { return (value: nil, refusal: error.description) }
   }
 
   private struct Memory: ~Copyable {
     let umem: UMEM
     var live: LiveTransmitter?
     let reason: String?
+    /// Nil: the kernel receives.
+    let reception: WireReception?
+    /// Why, where programs were wanted.
+    let refusal: String?
   }
 }

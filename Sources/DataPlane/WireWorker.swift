@@ -1,5 +1,6 @@
 import LinuxSystem
 import Synchronization
+import XDPPrograms
 import XSK
 
 /// Carries the packets of one queue between two interfaces, both ways, or back out of one, on a thread of its own.
@@ -10,6 +11,7 @@ public final class WireWorker: Sendable {
   public let configuration: WireConfiguration
   public let report: WireReport
   private let descriptors: [CInt]
+  private let receivers: [ReceiverProgram]
   private let shared: WireShared
   private let thread: Mutex<PinnedThread?>
 
@@ -45,6 +47,7 @@ public final class WireWorker: Sendable {
     self.configuration = configuration
     report = outcome.report
     descriptors = outcome.descriptors
+    receivers = outcome.receivers
     self.shared = shared
     self.thread = Mutex(thread)
   }
@@ -53,6 +56,10 @@ public final class WireWorker: Sendable {
 
   /// The socket of a side, for its interface's XSKMAP. Valid until ``stop()``; the worker closes it.
   public func socketDescriptor(side: Int) -> CInt { descriptors[side] }
+
+  /// What receives for a side's socket, and must receive the packets that its interface's program leads there; nil: the kernel
+  /// does.
+  public func receiver(side: Int) -> ReceiverProgram? { receivers.isEmpty ? nil : receivers[side] }
 
   /// Says whether the side's interface takes live frames (NDO_XMIT of its XDP features), at the start and whenever that
   /// changes. From the next batch on; no frame is lost by it. An interface that is said to and doesn't swallows them.
@@ -111,10 +118,7 @@ final class WireCaptureSource: CaptureSource {
   }
 
   /// As a ``QueueWorker``'s.
-  var lossCount: UInt64 {
-    let statistics = shared.counters().sides[side].statistics
-    return statistics.rxDropped + statistics.rxRingFull
-  }
+  var lossCount: UInt64 { shared.counters().sides[side].statistics.lost }
 
   func attach(_ ring: RecordRing) -> TapBoard.Attachment { shared.boards[side].attach(ring) }
 

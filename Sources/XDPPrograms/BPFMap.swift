@@ -3,8 +3,8 @@ import CXDP
 import Glibc
 import LinuxSystem
 
-/// A BPF map: a descriptor with typed access. One owner; calls block for the length of a system call.
-public struct BPFMap: ~Copyable {
+/// A BPF map: a descriptor with typed access. One owner; any thread; calls block for the length of a system call.
+public struct BPFMap: ~Copyable, Sendable {
   public let name: String
   let descriptor: OwnedDescriptor
 

@@ -46,6 +46,8 @@ public final class InterfaceProgram {
   public private(set) var programIdentifier: UInt32
   /// Multi-buffer packets (jumbo frames on drivers with xdp.frags) are seen; needs Linux 5.18.
   public let supportsFrags: Bool
+  /// Packets can be received by a ``ReceiverProgram``: not in a dispatcher, whose programs call no others.
+  public let hasReceivers: Bool
   public var isInDispatcher: Bool { attachment.isDispatcher }
   /// What did not come over when larger tables last did: counts, or the pins that the next daemon begins with.
   public private(set) var warnings: [String] = []
@@ -89,7 +91,8 @@ public final class InterfaceProgram {
       shape = try ProgramMaps.pinnedShape(in: pins)
       pinnedMaps = pins
     }
-    let (object, supportsFrags) = try ProgramLoader.open(shape)
+    let hasReceivers = !mustJoinDispatcher && ProgramLoader.kernelHasReceivers
+    let (object, supportsFrags) = try ProgramLoader.open(shape, hasReceivers: hasReceivers)
     if mustJoinDispatcher {
       attachment = try DispatcherAttachment.attach(object, target)  // libxdp loads it, as an extension of its dispatcher
     } else {
@@ -122,6 +125,7 @@ public final class InterfaceProgram {
     self.interface = interface
     interfaceIndex = index
     self.supportsFrags = supportsFrags
+    self.hasReceivers = hasReceivers
     self.shape = shape
     self.pins = pins
     lock?.use()
@@ -207,7 +211,7 @@ public final class InterfaceProgram {
     needed.elementCount = hasMoreElements ? needed.withSpareElements().elementCount : shape.elementCount
     // Counters live longer than rules: they don't shrink.
     needed.slotCount = max(needed.slotCount, shape.slotCount)
-    let (object, _) = try ProgramLoader.open(needed)
+    let (object, _) = try ProgramLoader.open(needed, hasReceivers: hasReceivers)
     try maps.share(with: object, needed)
     try object.load()
     var new = try ProgramMaps(of: object)
@@ -266,12 +270,24 @@ public final class InterfaceProgram {
 
   /// Hands the packets of `queue` that capture rules match, and on a path to user space all that the rules pass, to an
   /// AF_XDP socket.
-  public func setSocket(_ descriptor: CInt, queue: UInt32) throws(ProgramError) {
+  ///
+  /// - Parameter receiver: Receives for the socket. Only where the program ``hasReceivers``.
+  public func setSocket(_ descriptor: CInt, receiver: ReceiverProgram? = nil, queue: UInt32) throws(ProgramError) {
+    if let receiver {
+      try maps.receivers.update(queue, to: receiver.programDescriptor)
+    } else {
+      try maps.receivers.remove(queue)
+    }
     try maps.sockets.update(queue, to: descriptor)
   }
 
-  /// From now on `queue`'s captured packets take the capture fallback, and a path to user space leads to its peer.
-  public func removeSocket(queue: UInt32) throws(ProgramError) { try maps.sockets.remove(queue) }
+  /// From now on the captured packets of these queues take the capture fallback, and a path to user space leads to its peer.
+  /// Returns when none is on its way to the sockets any more.
+  public func removeSockets(queues: some Sequence<UInt32>) {
+    for queue in queues { try? maps.sockets.remove(queue) }
+    waitForPackets()
+    for queue in queues { try? maps.receivers.remove(queue) }
+  }
 
   /// Packets and bytes that a rule decided or counted.
   public func ruleCounter(slot: UInt32) throws(ProgramError) -> PacketCount {

@@ -34,7 +34,7 @@ public struct LiveTransmitter: ~Copyable {
   @usableFromInline var consumed: UInt32 = 0
   private let shared: UnsafeMutablePointer<sluice_transmit>
   private let sharedRegion: MappedRegion
-  private let frames: BPFMap
+  let frames: BPFMap
   private let frameBytes: Int
   private let run: LiveRun
   private var interruptions: UInt64 = 0

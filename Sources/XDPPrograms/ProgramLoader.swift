@@ -12,6 +12,18 @@ public enum ProgramLoader {
   /// not clear it for each packet. Found out likewise, by r0 = *(u64 *)(r10 - 8).
   static let kernelTakesUnwrittenStack: Bool = canLoad([bpf_insn(0x79, to: 0, from: 10, offset: -8), pass, exit])
 
+  /// Whether a program can hold memory for packets, and so receive them: map values above 4 MiB (6.7). What else that needs,
+  /// kernels had before.
+  static let kernelHasReceivers: Bool = {
+    var options = bpf_map_create_opts()
+    options.sz = MemoryLayout<bpf_map_create_opts>.size
+    options.map_flags = UInt32(BPF_F_MMAPABLE)
+    let map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sluice_feature", 4, 8 << 20, 1, &options)
+    if map < 0 { return false }
+    close(map)
+    return true
+  }()
+
   private static var pass: bpf_insn { bpf_insn(0xb7, to: 0, 2) }  // r0 = XDP_PASS
   private static var exit: bpf_insn { bpf_insn(0x95) }
 
@@ -27,21 +39,15 @@ public enum ProgramLoader {
 
   /// Not yet loaded.
   static func open(
-    _ shape: ProgramShape, recordsDecisions: Bool = false
+    _ shape: ProgramShape, recordsDecisions: Bool = false, hasReceivers: Bool = false
   ) throws(ProgramError) -> (ProgramObject, supportsFrags: Bool) {
-    let object = try make(
-      shape, frags: kernelHasFrags, records: recordsDecisions, zeroesStack: !kernelTakesUnwrittenStack)
-    return (object, kernelHasFrags)
-  }
-
-  private static func make(
-    _ shape: ProgramShape, frags: Bool, records: Bool, zeroesStack: Bool
-  ) throws(ProgramError) -> ProgramObject {
     let object = try ProgramObject(
       PackageResources.sluice_xdp_bpf_o, programName: "sluice_xdp",
-      constants: shape.constants(frags: frags, recordsDecisions: records, zeroesStack: zeroesStack))
+      constants: shape.constants(
+        frags: kernelHasFrags, recordsDecisions: recordsDecisions, zeroesStack: !kernelTakesUnwrittenStack,
+        hasReceivers: hasReceivers))
     try shape.size(object)
-    if frags { try object.setFragsSupport() }
-    return object
+    if kernelHasFrags { try object.setFragsSupport() }
+    return (object, kernelHasFrags)
   }
 }

@@ -12,6 +12,8 @@ struct ProgramMaps: ~Copyable {
   var elementCounters: ElementCounters
   let interfaceCounters: BPFMap
   let sockets: BPFMap
+  /// Not pinned: what is in it goes with the daemon.
+  let receivers: BPFMap
   let devices: BPFMap
   let path: BPFMap
 
@@ -26,6 +28,7 @@ struct ProgramMaps: ~Copyable {
       counted: try object.map("element_counters"), carried: try object.map("carried_elements"), isFresh: !hasPinned)
     let interfaceCounters = try object.map("interface_counters")
     let sockets = try object.map("sockets")
+    let receivers = try object.map("receivers")
     let devices = try object.map("devices")
     let path = try object.map("path")
     self.tables = tables
@@ -33,6 +36,7 @@ struct ProgramMaps: ~Copyable {
     self.elementCounters = elementCounters
     self.interfaceCounters = interfaceCounters
     self.sockets = sockets
+    self.receivers = receivers
     self.devices = devices
     self.path = path
   }
@@ -94,6 +98,7 @@ struct ProgramMaps: ~Copyable {
     }
     try object.reuse(interfaceCounters)
     try object.reuse(sockets)
+    try object.reuse(receivers)
     try object.reuse(devices)
     try object.reuse(path)
   }

@@ -64,9 +64,12 @@ final class ProgramObject {
   }
 
   /// Uses a map that exists instead of making one. Before ``load()``.
-  func reuse(_ map: borrowing BPFMap) throws(ProgramError) {
-    let found = try find(map: map.name)
-    try checkBPF("reuse map", map.name) { bpf_map__reuse_fd(found, map.descriptor.rawValue) }
+  func reuse(_ map: borrowing BPFMap) throws(ProgramError) { try reuse(map.descriptor.rawValue, as: map.name) }
+
+  /// The same by the map's descriptor, which the object duplicates.
+  func reuse(_ descriptor: CInt, as name: String) throws(ProgramError) {
+    let found = try find(map: name)
+    try checkBPF("reuse map", name) { bpf_map__reuse_fd(found, descriptor) }
   }
 
   /// Before ``load()``.

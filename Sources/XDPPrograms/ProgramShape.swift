@@ -40,11 +40,13 @@ struct ProgramShape: Hashable {
   }
 
   /// What the object is told before it is loaded.
-  func constants(frags: Bool = false, recordsDecisions: Bool = false, zeroesStack: Bool) -> sluice_constants {
+  func constants(
+    frags: Bool = false, recordsDecisions: Bool = false, zeroesStack: Bool, hasReceivers: Bool = false
+  ) -> sluice_constants {
     let half = UInt64(tablesByteCount / 2)
     return sluice_constants(
       has_frags: frags ? 1 : 0, record_decisions: recordsDecisions ? 1 : 0, features: UInt32(features),
-      zeroes_stack: zeroesStack ? 1 : 0, half: half, mask_8: half - 8, mask_32: half - 32,
+      zeroes_stack: zeroesStack ? 1 : 0, has_receivers: hasReceivers ? 1 : 0, reserved: 0, half: half, mask_8: half - 8, mask_32: half - 32,
       mask_64: half - 64, mask_128: half - 128)
   }
 

@@ -79,8 +79,12 @@ struct RingSizes {
   let completion: UInt32
 
   /// What the options mean for a UMEM of so many frames.
-  init(_ options: XDPSocket.Options, frameCount: UInt32) {
-    let all = RingSizes.powerOfTwo(atLeast: frameCount)
+  ///
+  /// - Parameter receivesByProgram: The kernel's rings for that are as small as they can be.
+  init(_ options: XDPSocket.Options, frameCount: UInt32, receivesByProgram: Bool = false) {
+    var options = options
+    if receivesByProgram { (options.fillEntryCount, options.receiveEntryCount) = (RingSizes.unused, RingSizes.unused) }
+    let all = PowerOfTwo.atLeast(frameCount)
     let receives = options.receiveEntryCount != 0
     // The kernel binds no UMEM without fill and completion rings: unused ones are as small as they can be.
     fill = receives ? options.fillEntryCount ?? all : RingSizes.unused
@@ -97,8 +101,11 @@ struct RingSizes {
     let counts = [fill, completion] + [receive, transmit].filter { $0 != 0 }
     return counts.first { $0 == 0 || $0 & ($0 - 1) != 0 }.map { "\($0) entries is not a power of two" }
   }
+}
 
-  private static func powerOfTwo(atLeast count: UInt32) -> UInt32 {
+/// What sizes of rings are.
+package enum PowerOfTwo {
+  package static func atLeast(_ count: UInt32) -> UInt32 {
     count <= 1 ? 1 : 1 << UInt32(32 - (count - 1).leadingZeroBitCount)
   }
 }

@@ -5,7 +5,7 @@ import LinuxSystem
 ///
 /// One thread owns all sockets of a ``UMEM`` and its ``FramePool`` and makes every call on them; ``descriptor`` may be
 /// put into an XSKMAP by anyone while the value lives. Packets arrive once an XDP program redirects them through that
-/// map. Closing is the deinit's; the kernel frees the queue some 20 ms later, which is why binding retries on EBUSY.
+/// map, or an XDP program copies them into the frames itself (``ProgramRings``). Closing is the deinit's; the kernel frees the queue some 20 ms later, which is why binding retries on EBUSY.
 public struct XDPSocket: ~Copyable {
   @usableFromInline var receiveRing: ConsumerRing<PacketDescriptor>
   @usableFromInline var fillRing: ProducerRing<UInt64>
@@ -22,6 +22,8 @@ public struct XDPSocket: ~Copyable {
   let mappings: RingMappings  // before the descriptor: unmapped before it closes
   public let descriptor: OwnedDescriptor
   public let memory: UMEM
+  /// Where an XDP program receives in the kernel's place; nil: the kernel receives.
+  public let programRings: ProgramRings?
   /// Packets are written into the frames, and read from them, by the device itself.
   public let isZeroCopy: Bool
   /// Why packets are copied; nil with zero-copy.
@@ -40,12 +42,15 @@ public struct XDPSocket: ~Copyable {
   ///   - sharing: The first socket on this memory, already bound: this one, of another queue or interface, shares the
   ///     memory with it (XDP_SHARED_UMEM). It copies or not as the
   ///     first one does; `options` must say the same of fragments and wake-ups.
+  ///   - rings: Fresh ones: the kernel gets no frame to receive into, and what still goes to the socket is dropped and
+  ///     counted. `options` must turn zero-copy off.
   public init(
     memory: UMEM, pool: inout FramePool, interface: NetworkInterface, queue: UInt32, options: Options = Options(),
-    sharing first: CInt? = nil
+    sharing first: CInt? = nil, receivingBy rings: ProgramRings? = nil
   ) throws(SystemError) {
+    precondition(rings == nil || options.zeroCopy == .off && !memory.geometry.isUnaligned, "a program copies into aligned frames")
     let subject = "\(interface.name) queue \(queue)"
-    let sizes = RingSizes(options, frameCount: memory.geometry.frameCount)
+    let sizes = RingSizes(options, frameCount: memory.geometry.frameCount, receivesByProgram: rings != nil)
     if let defect = sizes.defect {
       throw SystemError(operation: "make ring", code: EINVAL, subject: subject, remedy: defect)
     }
@@ -53,7 +58,7 @@ public struct XDPSocket: ~Copyable {
     if first == nil { try SocketSetup.register(memory, on: descriptor, subject: subject) }
     let mappings = try RingMappings(descriptor, sizes: sizes, subject: subject)
     try SocketSetup.tune(descriptor, options, subject: subject)
-    var fillRing = mappings.fillRing()
+    var fillRing = rings?.fillRing() ?? mappings.fillRing()
     let filled = fillRing.fill(from: &pool)
     let mode: SocketSetup.Mode
     do throws(SystemError) {
@@ -66,14 +71,15 @@ public struct XDPSocket: ~Copyable {
     }
     self.init(
       memory: memory, descriptor: descriptor, mappings: mappings, fillRing: fillRing, filled: filled, options: options,
-      mode: mode)
+      mode: mode, programRings: rings)
   }
 
   init(
     memory: UMEM, descriptor: consuming OwnedDescriptor, mappings: consuming RingMappings,
-    fillRing: consuming ProducerRing<UInt64>, filled: UInt32, options: Options, mode: SocketSetup.Mode
+    fillRing: consuming ProducerRing<UInt64>, filled: UInt32, options: Options, mode: SocketSetup.Mode,
+    programRings: ProgramRings? = nil
   ) {
-    receiveRing = mappings.receiveRing()
+    receiveRing = programRings?.receiveRing() ?? mappings.receiveRing()
     transmitRing = mappings.transmitRing()
     completionRing = mappings.completionRing()
     self.fillRing = fillRing
@@ -86,6 +92,7 @@ public struct XDPSocket: ~Copyable {
     self.mappings = mappings
     self.descriptor = descriptor
     self.memory = memory
+    self.programRings = programRings
     isZeroCopy = mode.isZeroCopy
     copyReason = mode.copyReason
     bindRetries = mode.bindRetries

@@ -16,10 +16,15 @@ public struct XDPStatistics: Hashable, Sendable {
   /// The kernel looked for packets to transmit and found none: no loss.
   public var txRingEmpty: UInt64 = 0
 
+  /// Packets for the socket that could not be delivered.
+  public var lost: UInt64 { rxDropped + rxRingFull }
+
   public init() {}
 
   /// Of a socket that somebody else owns and keeps open during the call. Any thread.
-  public static func read(descriptor: CInt) throws(SystemError) -> XDPStatistics {
+  ///
+  /// - Parameter rings: Where an XDP program receives for it: what that lost is told with the kernel's.
+  public static func read(descriptor: CInt, with rings: ProgramRings? = nil) throws(SystemError) -> XDPStatistics {
     let raw: xdp_statistics = try SocketSetup.option(
       XDP_STATISTICS, of: descriptor, initial: xdp_statistics(), operation: "read XDP statistics", subject: "")
     var statistics = XDPStatistics()
@@ -29,13 +34,18 @@ public struct XDPStatistics: Hashable, Sendable {
     statistics.rxFillRingEmpty = raw.rx_fill_ring_empty_descs
     statistics.txInvalidDescriptors = raw.tx_invalid_descs
     statistics.txRingEmpty = raw.tx_ring_empty_descs
+    if let losses = rings?.losses() {
+      statistics.rxDropped += losses.noFrame + losses.tooLong
+      statistics.rxRingFull += losses.ringFull
+      statistics.rxFillRingEmpty += losses.noFrame
+    }
     return statistics
   }
 }
 
 extension XDPSocket {
-  /// The kernel's counters of this socket.
+  /// The counters of this socket.
   public func statistics() throws(SystemError) -> XDPStatistics {
-    try XDPStatistics.read(descriptor: descriptor.rawValue)
+    try XDPStatistics.read(descriptor: descriptor.rawValue, with: programRings)
   }
 }

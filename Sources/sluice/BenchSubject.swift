@@ -30,9 +30,14 @@ struct BenchSubject: ParsableCommand {
     @Option var batch: UInt32 = 256
     @Option var cpu = 1
     @Flag var rules = false
+    @Flag var bySocket = false
 
     func run() throws {
-      if rules { try Subject.receiveAsDaemon(interface, cpu: cpu) } else { try Subject.receive(interface, batch: batch) }
+      if rules {
+        try Subject.receiveAsDaemon(interface, cpu: cpu)
+      } else {
+        try Subject.receive(interface, batch: batch, bySocket: bySocket)
+      }
     }
   }
 

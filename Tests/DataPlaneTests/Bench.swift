@@ -2,6 +2,7 @@ import Glibc
 import LinuxSystem
 import NetworkSupport
 import Synchronization
+import Testing
 import XSK
 
 @testable import DataPlane
@@ -16,18 +17,24 @@ struct Bench: ~Copyable {
 
   init(
     _ network: TestNetwork, queues: UInt32 = 1, frameCount: UInt32 = 1024, withMetadata: Bool = true,
-    wait: WaitMode = .adaptive, takesFragments: Bool = false
+    wait: WaitMode = .adaptive, takesFragments: Bool = false, byProgram: Bool = false
   ) throws {
     let near = try network.near()
     var workers: [QueueWorker] = []
     for queue in 0..<queues {
-      workers.append(
-        try QueueWorker.start(
-          .init(interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false, wait: wait)))
+      var configuration = QueueConfiguration(
+        interface: near, queue: queue, frameCount: frameCount, wantsHugePages: false, wait: wait)
+      configuration.hasReceivers = byProgram
+      workers.append(try QueueWorker.start(configuration))
     }
+    // A receiver takes fragments; so must the program that calls it.
     let program = try RedirectProgram(
-      interface: near, withMetadata: withMetadata, takesFragments: takesFragments)
-    for worker in workers { try program.insert(queue: worker.report.queue, socket: worker.socketDescriptor) }
+      interface: near, withMetadata: withMetadata, takesFragments: takesFragments || byProgram)
+    for worker in workers {
+      try #require((worker.receiver != nil) == byProgram)
+      try program.insert(
+        queue: worker.report.queue, socket: worker.socketDescriptor, receiver: worker.receiver?.programDescriptor)
+    }
     sender = try FrameSender(interface: try network.far())
     self.near = near
     self.workers = workers

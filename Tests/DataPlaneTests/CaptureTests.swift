@@ -7,11 +7,11 @@ import XSK
 
 @Suite("Capture over veth", .serialized)
 struct CaptureTests {
-  @Test("Every packet sent is in the file: comment, time, length, bytes, interface", arguments: [200, 1400])
-  func endToEnd(byteCount: Int) throws {
+  @Test("Every packet sent is in the file: comment, time, length, bytes, interface", arguments: [200, 1400], [false, true])
+  func endToEnd(byteCount: Int, byProgram: Bool) throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
-        var bench = try Bench(network)
+        var bench = try Bench(network, byProgram: byProgram)
         let path = "\(directory)/all.pcapng"
         let outcome = Outcome()
         let session = try bench.capture(.init(path: path), onFinish: outcome.callback)

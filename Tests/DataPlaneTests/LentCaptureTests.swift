@@ -6,11 +6,11 @@ import XSK
 
 @Suite("Captures of large packets, in the frames they came in", .serialized)
 struct LentCaptureTests {
-  @Test("Large and small ones stay in order, for two captures at once, and every frame comes back")
-  func keepsOrder() throws {
+  @Test("Large and small ones stay in order, for two captures at once, and every frame comes back", arguments: [false, true])
+  func keepsOrder(byProgram: Bool) throws {
     try withTestNetwork { network in
       try withTemporaryDirectory { directory in
-        var bench = try Bench(network)
+        var bench = try Bench(network, byProgram: byProgram)
         let sessions = try ["a", "b"].map { try bench.capture(.init(path: "\(directory)/\($0).pcapng")) }
         for round in 0..<60 { try bench.send(50, byteCount: [64, 1400, 511, 512, 1000][round % 5]) }
         for (session, name) in zip(sessions, ["a", "b"]) {

@@ -49,16 +49,20 @@ struct LiveWireTests {
     return bench
   }
 
+  private static let orderCases: [(wait: WaitMode, long: Bool, byProgram: Bool)] = WaitMode.allCases.flatMap { wait in
+    [(wait, false, false), (wait, true, false), (wait, false, true), (wait, true, true)]
+  }
+
   /// Both directions in turn, in bursts of any size, while devices become unable and able again.
   @Test(
     "Live frames and AF_XDP in turn: every frame, unchanged, in order; frames conserved",
-    arguments: WaitMode.allCases, [false, true])
-  func keepsOrder(wait: WaitMode, long: Bool) throws {
+    arguments: orderCases)
+  func keepsOrder(wait: WaitMode, long: Bool, byProgram: Bool) throws {
     var random = SeededGenerator(announcing: "keepsOrder")
     try withTestNetwork { network in
       try WireBench.addInterfaces(mtu: 3450)
       try Shell.run("ethtool -K far gro on; ethtool -K beyond gro on")
-      let bench = try WireBench {
+      let bench = try WireBench(byProgram: byProgram) {
         $0.wait = wait
         $0.live = .required
       }
@@ -174,11 +178,11 @@ struct LiveWireTests {
 
   @Test(
     "Whatever is offered, more than can be carried too: each packet that doesn't arrive is in a counter",
-    arguments: [0.5, 1.5, 2.5, 3.5])
-  func explainsEveryLoss(offeredMpps: Double) throws {
+    arguments: [0.5, 1.5, 2.5, 3.5], [false, true])
+  func explainsEveryLoss(offeredMpps: Double, byProgram: Bool) throws {
     try withTestNetwork { network in
       try WireBench.addInterfaces()
-      let bench = try WireBench {
+      let bench = try WireBench(byProgram: byProgram) {
         $0.live = .required
         $0.wait = .spin
         $0.batchLimit = 256

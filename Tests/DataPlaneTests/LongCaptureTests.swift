@@ -11,9 +11,9 @@ struct LongCaptureTests {
 
   @Test(
     "Packets in several buffers are in the file whole, between others",
-    arguments: [0, 100, 3840, 3842, 8000] as [UInt32])
-  func whole(snapByteCount: UInt32) throws {
-    try withJumboBench { bench, directory in
+    arguments: [0, 100, 3840, 3842, 8000] as [UInt32], [false, true])
+  func whole(snapByteCount: UInt32, byProgram: Bool) throws {
+    try withJumboBench(byProgram: byProgram) { bench, directory in
       let path = "\(directory)/x.pcapng"
       let session = try bench.capture(.init(path: path, snapByteCount: snapByteCount))
       let before = bench.receivedBytes
@@ -36,9 +36,9 @@ struct LongCaptureTests {
     }
   }
 
-  @Test("A burst of long packets is accounted for to the packet, also where frames run out")
-  func burst() throws {
-    try withJumboBench(frameCount: 64) { bench, directory in
+  @Test("A burst of long packets is accounted for to the packet, also where frames run out", arguments: [false, true])
+  func burst(byProgram: Bool) throws {
+    try withJumboBench(frameCount: 64, byProgram: byProgram) { bench, directory in
       let path = "\(directory)/x.pcapng"
       let session = try bench.capture(.init(path: path))
       let sent = try bench.flood(byteCount: 9014)
@@ -51,11 +51,11 @@ struct LongCaptureTests {
     }
   }
 
-  private func withJumboBench(frameCount: UInt32 = 1024, _ body: (inout Bench, String) throws -> Void) throws {
+  private func withJumboBench(frameCount: UInt32 = 1024, byProgram: Bool, _ body: (inout Bench, String) throws -> Void) throws {
     try withTestNetwork { network in
       try Shell.run("ip link set near mtu 9000 && ip link set far mtu 9000")
       try withTemporaryDirectory { directory in
-        var bench = try Bench(network, frameCount: frameCount, takesFragments: true)
+        var bench = try Bench(network, frameCount: frameCount, takesFragments: true, byProgram: byProgram)
         #expect(bench.workers.allSatisfy { $0.report.usesFragments && $0.report.frameByteCount == 4096 })
         try body(&bench, directory)
         bench.stop()

@@ -7,12 +7,14 @@ import XSK
 
 @Suite("Queue worker on veth", .serialized)
 struct QueueWorkerTests {
-  @Test("Receives every packet, counts exactly, conserves frames, and stops", arguments: [false, true])
-  func receives(withMetadata: Bool) throws {
+  @Test(
+    "Receives every packet, counts exactly, conserves frames, and stops", arguments: [false, true], [false, true])
+  func receives(withMetadata: Bool, byProgram: Bool) throws {
     try withTestNetwork { network in
-      var bench = try Bench(network, withMetadata: withMetadata)
+      var bench = try Bench(network, withMetadata: withMetadata, byProgram: byProgram)
       let report = bench.workers[0].report
       #expect(report.copyReason?.contains("veth") == true && report.frameCount == 1024 && report.cpu == -1)
+      #expect(report.copyReason?.contains("the XDP program copies") == byProgram)
       try bench.send(3000, byteCount: 100)
       let counters = bench.workers[0].counters()
       #expect(counters.receivedPackets == 3000 && counters.receivedBytes == 300_000)
@@ -41,10 +43,10 @@ struct QueueWorkerTests {
     }
   }
 
-  @Test("Settling waits for every packet that was there, and not for a worker that ended")
-  func settles() throws {
+  @Test("Settling waits for every packet that was there, and not for a worker that ended", arguments: [false, true])
+  func settles(byProgram: Bool) throws {
     try withTestNetwork { network in
-      let bench = try Bench(network)
+      let bench = try Bench(network, byProgram: byProgram)
       var sender = try FrameSender(interface: try network.far())
       for round in 1...200 as ClosedRange<UInt64> {
         // A veth delivers in the sender's softirq: what was sent is in the ring.
@@ -57,10 +59,10 @@ struct QueueWorkerTests {
     }
   }
 
-  @Test("An idle worker uses no CPU")
-  func idle() throws {
+  @Test("An idle worker uses no CPU", arguments: [false, true])
+  func idle(byProgram: Bool) throws {
     try withTestNetwork { network in
-      var bench = try Bench(network)
+      var bench = try Bench(network, byProgram: byProgram)
       try bench.send(10)
       let before = try threadTime("xsk-0-near")
       usleep(300_000)  // the interval that is measured
@@ -90,10 +92,11 @@ struct QueueWorkerTests {
     }
   }
 
-  @Test("When the interface goes, the worker says so and stops without hanging", arguments: WaitMode.allCases)
-  func interfaceGoes(wait: WaitMode) throws {
+  @Test(
+    "When the interface goes, the worker says so and stops without hanging", arguments: WaitMode.allCases, [false, true])
+  func interfaceGoes(wait: WaitMode, byProgram: Bool) throws {
     try withTestNetwork { network in
-      var bench = try Bench(network, wait: wait)
+      var bench = try Bench(network, wait: wait, byProgram: byProgram)
       try bench.send(10)
       try Shell.run("ip link del near")
       #expect(eventually { bench.workers[0].counters().failure?.code == ENETDOWN })

@@ -28,7 +28,7 @@ struct WaitPolicyTests {
     var waits: [Int] = []
     while waits.last != Int(WaitPolicy.patienceMin) || waits.count < 12 { waits.append(turnsToSleep(&policy) ?? -1) }
     #expect(waits.first == Int(WaitPolicy.patienceMax))
-    for (before, after) in zip(waits, waits.dropFirst()) { #expect(after == max(before / 2, 64)) }
+    for (before, after) in zip(waits, waits.dropFirst()) { #expect(after == max(before / 2, Int(WaitPolicy.patienceMin))) }
     // One packet per sleep: the wait before it was in vain, and stays short.
     for _ in 0..<100 {
       _ = policy.sawPackets()

@@ -3,6 +3,7 @@ import DataPlane
 import Glibc
 import LinuxSystem
 import NetworkSupport
+import Testing
 import XSK
 
 /// A wire between `near` and `other`. What is sent into `far`, near's veth peer, is expected at `beyond`, other's, and the
@@ -24,19 +25,28 @@ struct WireBench: ~Copyable {
   }
 
   init(
-    sides: Int = 2, withMetadata: Bool = false, _ change: (inout WireConfiguration) throws -> Void = { _ in }
+    sides: Int = 2, withMetadata: Bool = false, byProgram: Bool = false, _ change: (inout WireConfiguration) throws -> Void = { _ in }
   ) throws {
     let near = try NetworkInterface.named("near")
     let other = try NetworkInterface.named("other")
     var configuration = WireConfiguration(
       sides: sides == 1 ? [near] : [near, other], batchLimit: 64, ringEntryCount: 256, transmitEntryCount: 128,
       wantsHugePages: false)
+    configuration.hasReceivers = byProgram
     try change(&configuration)
-    let nearProgram = try RedirectProgram(interface: near, withMetadata: withMetadata)
-    let otherProgram = try RedirectProgram(interface: other, withMetadata: withMetadata)
+    let nearProgram = try RedirectProgram(interface: near, withMetadata: withMetadata, takesFragments: byProgram)
+    let otherProgram = try RedirectProgram(interface: other, withMetadata: withMetadata, takesFragments: byProgram)
     let worker = try WireWorker.start(configuration)
-    try nearProgram.insert(queue: 0, socket: worker.socketDescriptor(side: 0))
-    if sides == 2 { try otherProgram.insert(queue: 0, socket: worker.socketDescriptor(side: 1)) }
+    for side in 0..<sides {
+      let receiver = worker.receiver(side: side)
+      try #require((receiver != nil) == byProgram)
+      let socket = worker.socketDescriptor(side: side)
+      if side == 0 {
+        try nearProgram.insert(queue: 0, socket: socket, receiver: receiver?.programDescriptor)
+      } else {
+        try otherProgram.insert(queue: 0, socket: socket, receiver: receiver?.programDescriptor)
+      }
+    }
     self.nearProgram = nearProgram
     self.otherProgram = otherProgram
     self.worker = worker

@@ -24,8 +24,8 @@ struct WireEngineTests {
     var engine = WireEngine(
       first: first, second: second,
       core: WireCore(
-        pool: pool, transmitter: Transmitter(live: nil, mirror: nil), descriptors: [], shared: shared,
-        configuration: configuration))
+        pool: pool, transmitter: Transmitter(live: nil, mirror: nil), descriptors: [], programRings: [],
+        shared: shared, configuration: configuration))
     var meter = LoopMeter.Writer(shared.control.meter, now: 0)
     // A batch leaves 8 packets of each side, of which the engine knows.
     #expect(near.deliver(40, byteCount: 64) == 40)

@@ -24,11 +24,12 @@ struct WireTests {
     return (sent, received)
   }
 
-  @Test("Both directions: every frame, unchanged, in order; frames conserved", arguments: WaitMode.allCases)
-  func forwards(wait: WaitMode) throws {
+  @Test(
+    "Both directions: every frame, unchanged, in order; frames conserved", arguments: WaitMode.allCases, [false, true])
+  func forwards(wait: WaitMode, byProgram: Bool) throws {
     try withTestNetwork { _ in
       try WireBench.addInterfaces()
-      let bench = try WireBench { $0.wait = wait }
+      let bench = try WireBench(byProgram: byProgram) { $0.wait = wait }
       let (far, beyond) = (try FrameEnd("far"), try FrameEnd("beyond"))
       for (from, to) in [(far, beyond), (beyond, far)] {
         let (sent, received) = try exchange(from, to, count: 2000) { 60 + $0 % 1400 }
@@ -48,11 +49,11 @@ struct WireTests {
     }
   }
 
-  @Test("A reflector sends every frame back with its addresses swapped", arguments: [60, 64, 1500])
-  func reflects(byteCount: Int) throws {
+  @Test("A reflector sends every frame back with its addresses swapped", arguments: [60, 64, 1500], [false, true])
+  func reflects(byteCount: Int, byProgram: Bool) throws {
     try withTestNetwork { _ in
       try WireBench.addInterfaces()
-      let bench = try WireBench(sides: 1)
+      let bench = try WireBench(sides: 1, byProgram: byProgram)
       let far = try FrameEnd("far")
       let (sent, received) = try exchange(far, far, count: 500) { _ in byteCount }
       #expect(received == sent.map { Array($0[6..<12] + $0[..<6] + $0[12...]) })
@@ -130,13 +131,15 @@ struct WireTests {
     }
   }
 
-  @Test("Stopped and started again and again, under traffic, nothing leaks and nothing is unexplained")
-  func restarts() throws {
+  @Test(
+    "Stopped and started again and again, under traffic, nothing leaks and nothing is unexplained",
+    arguments: [false, true])
+  func restarts(byProgram: Bool) throws {
     try withTestNetwork { _ in
       try WireBench.addInterfaces()
       let (far, beyond) = (try FrameEnd("far"), try FrameEnd("beyond"))
       for round in 0..<6 {
-        let bench = try WireBench { $0.wait = round % 2 == 0 ? .adaptive : .block }
+        let bench = try WireBench(byProgram: byProgram) { $0.wait = round % 2 == 0 ? .adaptive : .block }
         for number in 0..<200 as Range<UInt32> {
           try far.send(testFrame(slot: 1, number: number))
           try beyond.send(testFrame(slot: 1, number: number))
@@ -156,11 +159,13 @@ struct WireTests {
     }
   }
 
-  @Test("When an interface goes in the midst of traffic, the thread ends and says so", arguments: WaitMode.allCases)
-  func interfaceGoes(wait: WaitMode) throws {
+  @Test(
+    "When an interface goes in the midst of traffic, the thread ends and says so", arguments: WaitMode.allCases,
+    [false, true])
+  func interfaceGoes(wait: WaitMode, byProgram: Bool) throws {
     try withTestNetwork { _ in
       try WireBench.addInterfaces()
-      let bench = try WireBench { $0.wait = wait }
+      let bench = try WireBench(byProgram: byProgram) { $0.wait = wait }
       let far = try FrameEnd("far")
       for number in 0..<100 as Range<UInt32> { try far.send(testFrame(slot: 1, number: number)) }
       try Shell.run("ip link del other")
@@ -177,11 +182,11 @@ struct WireTests {
     }
   }
 
-  @Test("An idle wire sleeps: some wake-ups in two seconds, and nearly all the time asleep")
-  func idles() throws {
+  @Test("An idle wire sleeps: some wake-ups in two seconds, and nearly all the time asleep", arguments: [false, true])
+  func idles(byProgram: Bool) throws {
     try withTestNetwork { _ in
       try WireBench.addInterfaces()
-      let bench = try WireBench()
+      let bench = try WireBench(byProgram: byProgram)
       let (far, beyond) = (try FrameEnd("far"), try FrameEnd("beyond"))
       let (_, received) = try exchange(far, beyond, count: 100)
       #expect(received.count == 100)

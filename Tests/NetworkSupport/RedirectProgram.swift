@@ -4,9 +4,12 @@ import LinuxSystem
 
 /// A hand-assembled XDP program that sends frames of ethertype 0x88b5 to an XSKMAP, attached while the value lives.
 ///
+/// Where a receiver is inserted beside the socket, that takes the frames, called by a tail call.
+///
 /// With metadata it leaves `struct sluice_metadata` in front: the slot is the packet's byte 14.
 public struct RedirectProgram: ~Copyable {
   private let map: OwnedDescriptor
+  private let receivers: OwnedDescriptor
   private let program: OwnedDescriptor
   private let link: OwnedDescriptor?
   private let interfaceIndex: CInt
@@ -19,12 +22,16 @@ public struct RedirectProgram: ~Copyable {
   ) throws(SystemError) {
     let map = OwnedDescriptor(
       owning: try check("create XSKMAP") { bpf_map_create(BPF_MAP_TYPE_XSKMAP, "xsks", 4, 4, 64, nil) })
-    let instructions = RedirectProgram.assemble(map: map.rawValue, withMetadata: withMetadata)
+    let receivers = OwnedDescriptor(
+      owning: try check("create PROG_ARRAY") { bpf_map_create(BPF_MAP_TYPE_PROG_ARRAY, "receivers", 4, 4, 64, nil) })
+    let instructions = RedirectProgram.assemble(
+      map: map.rawValue, receivers: receivers.rawValue, withMetadata: withMetadata)
     let program = OwnedDescriptor(
       owning: try check("load XDP program") {
         var options = bpf_prog_load_opts()
         options.sz = MemoryLayout<bpf_prog_load_opts>.size
         options.prog_flags = takesFragments ? 1 << 5 : 0  // BPF_F_XDP_HAS_FRAGS
+        options.expected_attach_type = BPF_XDP  // as libbpf loads receivers: the kernel wants both alike
         return bpf_prog_load(BPF_PROG_TYPE_XDP, "redirect", "GPL", instructions, instructions.count, &options)
       })
     let raw = program.rawValue
@@ -37,17 +44,22 @@ public struct RedirectProgram: ~Copyable {
     }
     interfaceIndex = index
     self.map = map
+    self.receivers = receivers
     self.program = program
   }
 
   deinit { if link == nil { bpf_xdp_detach(interfaceIndex, 0, nil) } }
 
-  /// From now on packets of the queue go to the socket.
-  public borrowing func insert(queue: UInt32, socket: CInt) throws(SystemError) {
-    let raw = map.rawValue
+  /// From now on packets of the queue go to the socket, or to the program that receives for it.
+  public borrowing func insert(queue: UInt32, socket: CInt, receiver: CInt? = nil) throws(SystemError) {
+    if let receiver { try RedirectProgram.insert(queue, receiver, into: receivers.rawValue) }
+    try RedirectProgram.insert(queue, socket, into: map.rawValue)
+  }
+
+  private static func insert(_ queue: UInt32, _ descriptor: CInt, into map: CInt) throws(SystemError) {
     var key = queue
-    var value = socket
-    try check("insert socket", "queue \(queue)") { bpf_map_update_elem(raw, &key, &value, 0) }
+    var value = descriptor
+    try check("insert into map", "queue \(queue)") { bpf_map_update_elem(map, &key, &value, 0) < 0 ? CInt(-1) : 0 }
   }
 
   /// Packets of the queue go nowhere any more.
@@ -56,7 +68,7 @@ public struct RedirectProgram: ~Copyable {
     _ = bpf_map_delete_elem(map.rawValue, &key)
   }
 
-  private static func assemble(map: CInt, withMetadata: Bool) -> [bpf_insn] {
+  private static func assemble(map: CInt, receivers: CInt, withMetadata: Bool) -> [bpf_insn] {
     let magic: Int32 = 0x6563_6975
     let load32: UInt8 = 0x61
     let moveImmediate: UInt8 = 0xb7
@@ -84,7 +96,10 @@ public struct RedirectProgram: ~Copyable {
     code += [
       make(load32, 2, 6, 16),  // rx_queue_index
       make(0x18, 1, 1, 0, map), make(0, 0), make(moveImmediate, 3, 0, 0, 2),  // the map; pass where no socket is
-      make(0x85, 0, 0, 0, 51), make(0x95, 0),  // bpf_redirect_map
+      make(0x85, 0, 0, 0, 51),  // bpf_redirect_map
+      make(0x15, 0, 0, 1, 4), make(0x95, 0),  // not XDP_REDIRECT
+      make(move, 1, 6), make(load32, 3, 6, 16), make(0x18, 2, 1, 0, receivers), make(0, 0),
+      make(0x85, 0, 0, 0, 12), make(moveImmediate, 0, 0, 0, 4), make(0x95, 0),  // bpf_tail_call, else XDP_REDIRECT
     ]
     return code
   }

@@ -318,6 +318,9 @@ struct sluice_constants {
 	__u32 features;
 	/* The kernel's verifier (before 6.3) wants the program to write all of its stack that it may read. */
 	__u32 zeroes_stack;
+	/* Packets may go to programs in `receivers`. */
+	__u32 has_receivers;
+	__u32 reserved;
 	/* Bytes of one half of the tables, a power of two. */
 	__u64 half;
 	/* The same less 8, 32, 64 and 128: keep accesses of so many bytes inside the half. */
@@ -330,7 +333,7 @@ _Static_assert(sizeof(struct sluice_record_ipv6) == 128, "ABI");
 _Static_assert(sizeof(struct sluice_record_link) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_short_ipv4) == 32, "ABI");
 _Static_assert(sizeof(struct sluice_generation) == 1408, "ABI");
-_Static_assert(sizeof(struct sluice_constants) == 56, "ABI");
+_Static_assert(sizeof(struct sluice_constants) == 64, "ABI");
 _Static_assert(sizeof(struct sluice_metadata) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_path) == 8, "ABI");
 _Static_assert(sizeof(struct sluice_decision) == 24, "ABI");

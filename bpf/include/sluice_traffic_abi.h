@@ -30,6 +30,45 @@ struct sluice_transmit {
 	__u64 queue[SLUICE_TRANSMIT_QUEUE_ENTRIES]; /* address:32 | length:16 | port:16, from the low end */
 };
 
+/*
+ * The receiver: copies packets into the frames of an AF_XDP socket, which are a map, and tells of them in rings of its own.
+ * Longest packet, in frames.
+ */
+#define SLUICE_RECEIVER_BUFFERS_MAX 40
+/* XDP_PKT_CONTD of linux/if_xdp.h, since 6.6. */
+#define SLUICE_RECEIVER_CONTINUED 1
+
+/* The receiver's, as struct sluice_constants. */
+struct sluice_receiver_constants {
+	__u32 byte_count; /* of frames */
+	__u32 frame_byte_count;
+	__u32 packet_offset; /* from a frame's begin to its packet */
+	__u32 entry_mask; /* entries of each ring, less 1 */
+	__u32 has_frags; /* as in struct sluice_constants */
+	__u32 takes_fragments; /* a packet may fill several frames */
+	__u32 is_weakly_ordered; /* the machine is: indices need barriers */
+};
+
+/*
+ * How the map `rings` begins. Behind it __u64 fill[entries], addresses of frames, and struct xdp_desc receive[entries].
+ * Indices count on and wrap, as an AF_XDP socket's. A cache line for each writer.
+ */
+struct sluice_receiver_rings {
+	__u32 fill_producer;
+	__u32 receive_consumer;
+	__u32 is_asleep; /* user space sleeps; the program clears it and says so in the ring buffer `wakeups` */
+	__u32 flags; /* of the fill ring: never XDP_RING_NEED_WAKEUP */
+	__u32 reserved[12];
+	/* The program writes what follows. */
+	__u32 fill_consumer;
+	__u32 receive_producer;
+	__u32 reserved2[14];
+	__u64 no_frame; /* packets for which there was no frame */
+	__u64 ring_full; /* nor room in the receive ring */
+	__u64 too_long; /* packets that fit in no frame, or not in so many */
+	__u64 reserved3[5];
+};
+
 /* The traffic generator's, as struct sluice_constants. */
 struct sluice_generator_constants {
 	__u32 byte_count; /* of frames, without the slack */
@@ -91,6 +130,9 @@ struct sluice_stream {
 _Static_assert(sizeof(struct sluice_stamp) == 16, "ABI");
 _Static_assert(sizeof(struct sluice_stream) == 64, "ABI");
 _Static_assert(__builtin_offsetof(struct sluice_transmit, queue) == 128, "ABI");
+_Static_assert(sizeof(struct sluice_receiver_rings) == 192, "ABI");
+_Static_assert(__builtin_offsetof(struct sluice_receiver_rings, fill_consumer) == 64, "ABI");
+_Static_assert(__builtin_offsetof(struct sluice_receiver_rings, no_frame) == 128, "ABI");
 
 /* Packets that one run of sluice_probe classifies over and over: a power of two. */
 #define SLUICE_SAMPLES_MAX 65536

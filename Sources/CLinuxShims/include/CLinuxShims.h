@@ -56,6 +56,16 @@ int sluice_enter_network_namespace(int descriptor);
 /* RTNLGRP_LINK as the bit of sockaddr_nl.nl_groups. */
 #define SLUICE_RTMGRP_LINK 1
 
+/* What a CPU wants to hear that looks at memory again and again. */
+static inline void sluice_spin_hint(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("isb"); /* `yield` does nothing on most */
+#endif
+}
+
 /* linux/netdev.h, in headers since 6.3: the generic netlink family "netdev". */
 #define SLUICE_NETDEV_CMD_DEV_GET 1
 #define SLUICE_NETDEV_CMD_DEV_ADD_NTF 2
