@@ -56,8 +56,12 @@ int sluice_xdp(struct xdp_md *ctx)
 		      frame_bytes);
 	if (verdict != TO_SOCKET)
 		return verdict;
-	if (constants.has_receivers)
+	if (constants.has_receivers) {
+		/* The kernel makes a call to a known place a direct jump, without a retpoline. */
+		if (!ctx->rx_queue_index)
+			bpf_tail_call_static(ctx, &receivers, 0);
 		bpf_tail_call(ctx, &receivers, ctx->rx_queue_index);
+	}
 	return XDP_REDIRECT; /* no receiver: as select_socket() has prepared */
 }
 

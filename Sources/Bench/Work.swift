@@ -22,7 +22,7 @@ public enum Work: String, CaseIterable, Hashable, Sendable {
 
   public var summary: String {
     switch self {
-    case .receive: "receive 64-byte frames by AF_XDP and drop them"
+    case .receive: "receive 64-byte frames in user space and drop them"
     case .transmit: "transmit 64-byte frames out of user space's memory, delivered at the peer on the same CPU"
     case .transmitApart: "the same, the peer's NAPI on the other CPU: the sender does a sender's work only"
     case .transmitOnTwoCores: "the same by two threads on two cores, each with its peer's NAPI"
