@@ -146,7 +146,7 @@ final class Attachment {
       interface: interface, options: options, isNative: program.isNative, fallbackReason: program.fallbackReason,
       isInDispatcher: program.isInDispatcher, programIdentifier: program.programIdentifier, generation: generation,
       ruleSet: ruleSet?.name, revision: ruleSet?.revision ?? 0, queues: queues?.reports ?? [],
-      warnings: warnings + program.warnings + renamed,
+      warnings: warnings + program.warnings + renamed + (queues?.warnings ?? []),
       attachedAtNanoseconds: attachedAtNanoseconds,
       trial: trial.map {
         TrialReport(

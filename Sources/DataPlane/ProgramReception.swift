@@ -78,7 +78,8 @@ extension ReceiverProgram {
 }
 
 extension ReceiverProgram.Shape {
-  init(_ geometry: UMEM.Geometry, entryCount: UInt32, takesFragments: Bool) {
+  /// Of frames in a memory of that geometry.
+  public init(_ geometry: UMEM.Geometry, entryCount: UInt32, takesFragments: Bool) {
     self.init(
       frameCount: geometry.frameCount, frameByteCount: geometry.frameByteCount,
       packetOffset: UMEM.Geometry.kernelHeadroomByteCount + geometry.headroomByteCount, entryCount: entryCount,

@@ -21,6 +21,14 @@ public final class ReceiverProgram: Sendable {
     public var entryCount: UInt32
     /// A packet longer than a frame comes in several; else it is dropped and counted.
     public var takesFragments: Bool
+    /// The program hands indices over with barriers, which x86-64 does without.
+    public var isWeaklyOrdered = Shape.machineIsWeaklyOrdered
+
+    #if arch(x86_64)
+      private static let machineIsWeaklyOrdered = false
+    #else
+      private static let machineIsWeaklyOrdered = true
+    #endif
 
     public init(
       frameCount: UInt32, frameByteCount: UInt32, packetOffset: UInt32, entryCount: UInt32, takesFragments: Bool
@@ -60,17 +68,12 @@ public final class ReceiverProgram: Sendable {
     precondition(shape.packetOffset >= 16 && shape.packetOffset + 14 <= shape.frameByteCount, "a frame holds a packet and metadata")
     let byteCount = try LiveTransmitter.memoryByteCount(
       frameCount: Int(shape.frameCount), frameByteCount: Int(shape.frameByteCount))
-    #if arch(x86_64)
-      let isWeaklyOrdered: UInt32 = 0
-    #else
-      let isWeaklyOrdered: UInt32 = 1
-    #endif
     let object = try ProgramObject(
       PackageResources.sluice_receiver_bpf_o, programName: "sluice_receiver",
       constants: sluice_receiver_constants(
         byte_count: UInt32(byteCount), frame_byte_count: shape.frameByteCount, packet_offset: shape.packetOffset,
         entry_mask: shape.entryCount - 1, has_frags: ProgramLoader.kernelHasFrags ? 1 : 0,
-        takes_fragments: shape.takesFragments ? 1 : 0, is_weakly_ordered: isWeaklyOrdered))
+        takes_fragments: shape.takesFragments ? 1 : 0, is_weakly_ordered: shape.isWeaklyOrdered ? 1 : 0))
     try object.setFrameByteCount(byteCount)
     try takeFrames(object)
     try object.setValueByteCount(shape.ringByteCount, of: "rings")
@@ -85,13 +88,18 @@ public final class ReceiverProgram: Sendable {
     self.shape = shape
   }
 
-  /// Why a receiver may not take an interface's packets; nil: it may. It has no lock: packets of one queue must come one at a
-  /// time, as a NAPI context of their own hands them over. A tap device's come from whoever writes, a bond's from several ports.
+  /// Drivers that run the program for a queue's packets in that queue's NAPI context alone, one packet after the other. A tap
+  /// device's packets come from whoever writes them, a bond's from several ports, hv_netvsc's also from its virtual function.
+  private static let orderlyDrivers: Set<String> = ["veth", "virtio_net", "ena", "gve", "vmxnet3", "bnxt_en"]
+
+  /// Why a receiver may not take an interface's packets; nil: it may. It has no lock, so that those of one queue must come one
+  /// at a time.
   public static func refusal(of interface: NetworkInterface) -> String? {
-    if !ProgramLoader.kernelHasReceivers { return "an XDP program receives with Linux 6.7" }
-    if interface.kind == "veth" { return nil }
-    let hasDevice = access("/sys/class/net/\(interface.name)/device", F_OK) == 0
-    if !interface.kind.isEmpty || !hasDevice { return "packets of one queue may come side by side" }
+    if !ProgramLoader.kernelHasReceivers { return "needs Linux 6.7" }
+    let driver = ((try? interface.driver()) ?? nil) ?? interface.kind
+    if !orderlyDrivers.contains(driver) {
+      return "driver \(driver.isEmpty ? "unknown" : driver) is not known to hand over the packets of a queue one at a time"
+    }
     return interface.numaNode() >= 0 && Topology.nodes().count > 1 ? "its frames would not lie on the device's NUMA node" : nil
   }
 
