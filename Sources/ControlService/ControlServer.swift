@@ -60,19 +60,39 @@ public struct ControlServer: Service {
 
   /// So long callers have at shutdown to take the rest of what they capture.
   private static let patience = Duration.seconds(2)
+  /// And so long to end their connections: one that stands still never would.
+  private static let closingPatience = Duration.seconds(5)
+
+  private enum Step { case ready, served, overdue }
 
   /// Serves until graceful shutdown; calls that run then are finished, and captures that are streamed are completed before.
   public func run() async throws {
+    let (closing, closes) = AsyncStream<Never>.makeStream()
     try await withGracefulShutdownHandler {
-      try await withThrowingTaskGroup(of: Void.self) { tasks in
-        tasks.addTask { try await server.serve() }
+      try await withThrowingTaskGroup(of: Step.self) { tasks in
+        tasks.addTask {
+          try await server.serve()
+          return .served
+        }
         tasks.addTask {
           _ = try await server.listeningAddress
           try restrictSocket()
           logger.info("control socket is ready", metadata: ["path": "\(path)"])
           onReady()
+          return .ready
         }
-        try await tasks.waitForAll()
+        tasks.addTask {
+          for await _ in closing {}  // ends when the shutdown begins, or this is cancelled
+          try? await Task.sleep(for: Self.closingPatience)
+          return .overdue
+        }
+        while let step = try await tasks.next(), step == .ready || step == .overdue {
+          if step == .ready { continue }
+          logger.warning("callers that stand still are cut off")
+          break
+        }
+        tasks.cancelAll()
+        while let rest = await tasks.nextResult() { _ = rest }  // cancelled, all of them
       }
     } onGracefulShutdown: {
       health.beginShutdown()
@@ -82,6 +102,7 @@ public struct ControlServer: Service {
         await streams.waitUntilNone(until: .now + Self.patience)
         await controller.answerWaiting()
         server.beginGracefulShutdown()
+        closes.finish()
       }
     }
   }
