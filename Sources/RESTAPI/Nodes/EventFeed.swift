@@ -139,7 +139,7 @@ public final class EventFeed: Service {
         let position = try await store.eventPosition(ofNode: node.id)
         let last = Kept(position)
         try await nodes.events(node, after: position ?? EventPosition(epoch: 0, sequence: 0)) { [self] event in
-          try await record(event, of: node, behind: last.value)
+          try await recordWaiting(event, of: node, behind: last.value)
           last.value = EventPosition(epoch: event.epoch, sequence: event.sequence)
           told.value = true
         }
@@ -150,6 +150,25 @@ public final class EventFeed: Service {
       if told.value { wait = Self.retry.lowerBound }
       // The copies of the API don't all come back at once.
       try? await Task.sleep(for: .seconds(Double.random(in: wait / 2...wait)))
+      wait = min(wait * 2, Self.retry.upperBound)
+    }
+  }
+
+  /// The node's stream stands still while the database is away: the daemon keeps what follows.
+  private func recordWaiting(
+    _ event: Sluice_Control_V1_Event, of node: Node, behind last: EventPosition?
+  ) async throws {
+    var wait = Self.retry.lowerBound
+    while true {
+      do {
+        return try await record(event, of: node, behind: last)
+      } catch let error as StorageError {
+        if wait == Self.retry.lowerBound {
+          logger.warning("events of a node can't be stored", metadata: ["node": "\(node.name)", "error": "\(error)"])
+        }
+        guard case .unavailable = error else { throw error }
+      }
+      try await Task.sleep(for: .seconds(wait))
       wait = min(wait * 2, Self.retry.upperBound)
     }
   }
