@@ -49,6 +49,26 @@ struct ResilienceTests {
     #expect(try stack.get("/rule-sets/edge").body["data"]["rules"][0]["name"].string == "drop-nine")
   }
 
+  @Test("A daemon that is killed during a call: whether it did what it was asked for is told as unknown, and not tried again")
+  func killedDuringCall() throws {
+    let stack = try Stack.signedIn()
+    #expect(try stack.get("/nodes/local").status == 200)
+    let daemon = try #require(stack.daemonIdentifier)
+    kill(daemon, SIGSTOP)
+    let killer = try stack.start(["sh", "-c", "sleep 1; kill -KILL \(daemon)"], log: "killer.log")
+    defer { killer.waitUntilExit() }
+    func attach() throws -> Stack.Answer {
+      try stack.request("POST", "/attachments", body: #"{"interface":"lan0"}"#, extra: "-H 'Idempotency-Key: killed-during-a-call'")
+    }
+    let answer = try attach()
+    #expect(answer.status == 502 && answer.body["error"]["details"]["reason"].string == "outcome_unknown", "\(answer.text)")
+    stack.stopDaemon(SIGKILL)
+    try stack.startDaemon()
+    // Released, the key would let the same request do it a second time.
+    let again = try attach()
+    #expect(again.status == 409 && again.body["error"]["details"]["reason"].string == "idempotency_key_in_use", "\(again.text)")
+  }
+
   @Test("A restart while captures can't have their sockets: the interface is attached, and its rules can be changed")
   func restoresWithoutSockets() throws {
     let stack = try Stack()
@@ -180,6 +200,22 @@ struct ResilienceTests {
     let count = try Shell.run("tshark -r \(stack.captures)/nine.pcapng 2>/dev/null | wc -l")
     #expect(captured == 1000)
     #expect(count.trimmingCharacters(in: .whitespacesAndNewlines) == "1000")
+  }
+
+  @Test("A daemon ends as it should although a client that follows its events stands still")
+  func cutsOffStoppedClients() throws {
+    let stack = try Stack()
+    try stack.startDaemon()
+    try prepare(stack, rule: "rule look-nine: udp dport 9 capture")
+    let following = try stack.follow("events --follow --socket \(stack.socket)", into: "events.log")
+    _ = try stack.sluice("capture start lan0 --path nine.pcapng --socket \(stack.socket)")
+    try stack.wait("it follows") { stack.log("events.log").contains("capture") }
+    defer { kill(following.processIdentifier, SIGKILL) }
+    kill(following.processIdentifier, SIGSTOP)
+    kill(try #require(stack.daemonIdentifier), SIGTERM)
+    try stack.wait("the daemon ends", atMost: 30) { stack.log("sluiced.log").contains(" stopped") }
+    #expect(stack.log("sluiced.log").contains("callers that stand still are cut off"))
+    #expect(try !stack.namespace.run("ip -d link show lan0").contains("sluice_xdp"))
   }
 
   @Test("What can't be restored whole stands in the state once, and is restored later")

@@ -94,7 +94,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case .internalError: "A fault in the API; the log has it under the request id."
     case .nodeUnavailable:
       "The node's daemon cannot be reached. Nothing was changed, but on nodes that details tell as applied, and unless details "
-        + "have the reason outcome_unknown: it did not answer in time."
+        + "have the reason outcome_unknown: it did not answer in time, or ended during the call."
     case .databaseUnavailable: "The database cannot be reached; Retry-After says when to come back."
     }
   }

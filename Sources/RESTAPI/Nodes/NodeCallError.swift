@@ -14,8 +14,8 @@ struct NodeCallError: Error, CustomStringConvertible {
   /// There is no such interface, attachment or capture on the daemon.
   var isNotFound: Bool { cause.code == .notFound }
 
-  /// The call was under way when the time for it was over.
-  var isOutcomeUnknown: Bool { cause.code == .deadlineExceeded || cause.code == .cancelled }
+  /// The call was under way when the time for it was over, or the connection.
+  var isOutcomeUnknown: Bool { cause.isOutcomeUnknown }
 
   var description: String { "node \(node): \(cause.code): \(cause.message)" }
 
@@ -25,16 +25,17 @@ struct NodeCallError: Error, CustomStringConvertible {
 
   /// The one mapping from the daemon's codes to the API's.
   var apiError: APIError {
-    switch cause.code {
+    if isOutcomeUnknown {
+      return APIError(
+        .nodeUnavailable,
+        "node '\(node)' did not answer: it may have done what it was asked for, or may do it yet; look at `observed` of its attachments",
+        details: ["node": .string(node), "reason": "outcome_unknown"])
+    }
+    return switch cause.code {
     case .invalidArgument, .failedPrecondition, .resourceExhausted, .alreadyExists, .outOfRange:
       APIError(.nodeRefused, cause.message, details: details)
     case .notFound: APIError(.notFound, cause.message, details: details)
     case .unavailable: APIError(.nodeUnavailable, "node '\(node)' cannot be reached: \(cause.message)", details: details)
-    case .deadlineExceeded, .cancelled:
-      APIError(
-        .nodeUnavailable,
-        "node '\(node)' did not answer in time: it may do yet what it was asked for; look at `observed` of its attachments",
-        details: ["node": .string(node), "reason": "outcome_unknown"])
     default: APIError(.nodeUnavailable, "the daemon of node '\(node)' failed: \(cause.message)", details: details)
     }
   }
