@@ -166,6 +166,7 @@ struct QueueEngine: PacketEngine, ~Copyable {
 
   @discardableResult mutating func step(now: UInt64, meter: inout LoopMeter.Writer) -> UInt32 {
     queue.entry.now = now
+    if !queue.entry.pipeline.second.taps.isEmpty { queue.socket.prefetch(limit: batch.limit) }
     let count = processBatch(&queue, limit: batch.limit)
     if count == 0 { return 0 }
     meter.count(count)

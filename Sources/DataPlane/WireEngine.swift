@@ -153,6 +153,7 @@ struct WireCore: ~Copyable {
 
   /// One batch into hand. Returns its packets.
   mutating func receive(_ socket: inout XDPSocket, side: Int, now: UInt64, reflects: Bool) -> UInt32 {
+    socket.prefetch(limit: size.limit)
     receiveBatch(
       &socket, side: UInt8(truncatingIfNeeded: side), &pipeline, into: &batch, limit: size.limit, now: now,
       reflects: reflects)

@@ -66,6 +66,22 @@ static inline void sluice_spin_hint(void)
 #endif
 }
 
+/*
+ * The cache lines in front of packets of a UMEM will be read soon, and those in which the packets begin. `packets`: a ring
+ * of `mask` + 1 entries, of which `count` from `first` on are meant. No address faults.
+ */
+static inline void sluice_prefetch(const char *frames, const struct xdp_desc *packets, uint32_t first, uint32_t count,
+				   uint32_t mask)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t address = packets[(first + i) & mask].addr;
+		const char *start = frames + (address & XSK_UNALIGNED_BUF_ADDR_MASK) + (address >> XSK_UNALIGNED_BUF_OFFSET_SHIFT);
+
+		__builtin_prefetch(start - 1);
+		__builtin_prefetch(start);
+	}
+}
+
 /* linux/netdev.h, in headers since 6.3: the generic netlink family "netdev". */
 #define SLUICE_NETDEV_CMD_DEV_GET 1
 #define SLUICE_NETDEV_CMD_DEV_ADD_NTF 2
